@@ -1,0 +1,336 @@
+"""The nouns every layer above the protocol shares: messages, lanes, outcomes, receipts.
+
+Frozen vocabulary of the message path. The records that are stored (`Message`, `Progress`, `Part`,
+`InboundMessage`, `Event`…) are array-like msgspec structs: compact on disk, and new fields are only ever
+appended, with a default, so that older records stay readable.
+
+Units: `*_ms` are UTC milliseconds since the Unix epoch, as int. `*_s` are seconds. Counts of messages on
+the wire are segments (submit_sm PDUs).
+
+Deliberately not here: any decision (routes, judge, throttle, correlate), any I/O, any clock.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+
+class MessageState(IntEnum):
+    """SMPP 5.0 section 4.7.15 message_state. 3.4 peers see SCHEDULED as ENROUTE, SKIPPED as REJECTED."""
+
+    SCHEDULED = 0
+    ENROUTE = 1
+    DELIVERED = 2
+    EXPIRED = 3
+    DELETED = 4
+    UNDELIVERABLE = 5
+    ACCEPTED = 6
+    UNKNOWN = 7
+    REJECTED = 8
+    SKIPPED = 9
+
+
+FINAL_STATES = frozenset(
+    {
+        MessageState.DELIVERED,
+        MessageState.EXPIRED,
+        MessageState.DELETED,
+        MessageState.UNDELIVERABLE,
+        MessageState.ACCEPTED,
+        MessageState.UNKNOWN,
+        MessageState.REJECTED,
+        MessageState.SKIPPED,
+    }
+)
+
+
+class Phase(IntEnum):
+    """Where an accepted message is. Exactly one at any time: the terms of the conservation law."""
+
+    FINAL = 0
+    SCHEDULED = 1
+    READY = 2
+    DEFERRED = 3
+    HELD = 4
+    LEASED = 5
+    UNKNOWN = 6  # outcome unknown: leased, then the link or the process died before the response
+    AWAITING_RECEIPT = 7
+
+
+class Reason(IntEnum):
+    """Why a message waits or ended, readable to an operator. Stored: never renumber."""
+
+    NONE = 0
+    SCHEDULED = 1  # send_at lies ahead
+    RETRY = 2  # the carrier said "later"
+    THROTTLED = 3  # ESME_RTHROTTLED
+    QUEUE_FULL = 4  # ESME_RMSGQFUL
+    OUTCOME_UNKNOWN = 5
+    RESTORED = 6  # held by `store restore` until released
+    OPERATOR = 7
+    NO_ROUTE = 8
+    EXPIRED_IN_QUEUE = 9
+    NO_RECEIPT = 10  # validity + grace passed without one
+    REFUSED_BY_CARRIER = 11
+    RECEIPT = 12  # the carrier's final receipt
+    NO_RECEIPT_WANTED = 13  # accepted by the carrier, no receipt was asked for
+    CANCELLED = 14
+    TOO_MANY_ATTEMPTS = 15
+    ACCOUNT_SUSPENDED = 16
+    LINK_LOST = 17  # lease came back unsent
+    LANE_GONE = 18
+
+
+class MessageClass(IntEnum):
+    OTP = 0
+    TRANSACTIONAL = 1
+    PROMOTIONAL = 2
+    BULK = 3
+
+
+class ReceiptWish(IntEnum):
+    NONE = 0
+    FINAL = 1
+    ALL = 2
+
+
+class Encoding(IntEnum):
+    """The canonical encoding decided at accept (GSM 03.38 / 23.038)."""
+
+    GSM7 = 0
+    LATIN1 = 1
+    UCS2 = 2
+    BINARY = 3
+
+
+class Step(IntEnum):
+    """Kinds of timeline events. Stored: never renumber."""
+
+    ACCEPTED = 0
+    SENT = 1  # the carrier accepted it: detail = carrier_message_id
+    REFUSED = 2  # submit_sm_resp with an error: detail = status name
+    DEFERRED = 3
+    OUTCOME_UNKNOWN = 4
+    RECEIPT = 5  # detail = "DELIVRD err=000"
+    RECEIPT_REPEATED = 6
+    RECEIPT_CONTRADICTS = 7
+    FINAL = 8
+    HELD = 9
+    RELEASED = 10
+    CANCEL_WISHED = 11
+    CLAIMED = 12  # an unknown outcome was resolved by a receipt or a late response
+    RESENT = 13  # possible duplicate
+
+
+class Message(msgspec.Struct, array_like=True, gc=False):
+    """What was accepted. Written once at COMMIT A and never changed.
+
+    `text` for GSM7/LATIN1/UCS2, `data` for BINARY. `source` is alphanumeric, or digits, `destination`
+    digits (E.164 without +). `segments` counts the canonical encoding.
+    """
+
+    id: int
+    account: int
+    accepted_ms: int
+    source: str
+    source_ton: int
+    source_npi: int
+    destination: str
+    encoding: int
+    text: str
+    data: bytes
+    segments: int
+    lane: int
+    priority: int  # 0..3, 3 first
+    message_class: int
+    send_at_ms: int  # 0 = at once
+    expires_ms: int
+    receipt: int
+    route: str
+    callback_url: str = ""  # "" = the account's
+    client_ref: str = ""
+    tags: tuple[str, ...] = ()
+    udh: bytes = b""  # BINARY only: user data header given by the submitter
+
+
+class Part(msgspec.Struct, array_like=True, gc=False):
+    """One segment as a carrier knows it."""
+
+    carrier: int
+    carrier_message_id: str
+    state: int = MessageState.ENROUTE
+    error: str = ""
+
+
+class Progress(msgspec.Struct, array_like=True, gc=False):
+    """What has happened to a message so far. Absent until something has: READY, SCHEDULED or LEASED then."""
+
+    phase: int
+    state: int
+    reason: int = Reason.NONE
+    until_ms: int = 0
+    attempts: int = 0
+    lane: int = 0
+    tried: int = 0  # bit i: the lane's i-th carrier has been tried
+    lease: int = 0  # the lease that last settled it: start-up recovery compares
+    possible_duplicate: bool = False
+    cancel_wished: bool = False
+    finished_ms: int = 0
+    parts: list[Part] = []
+    events: list[tuple[int, int, int, str]] = []  # (at_ms, Step, carrier id or 0, detail)
+    group: int = 0  # receipt_group of the last carrier
+
+
+class Settle(IntEnum):
+    """What a carrier's answer (or its absence) does to a leased message."""
+
+    SENT = 0  # this part was accepted
+    RETRY = 1  # back to the lane at until_ms
+    FINAL = 2
+    UNKNOWN_RESEND = 3  # outcome unknown: again at until_ms, marked possible_duplicate
+    UNKNOWN_HOLD = 4  # outcome unknown: held until validity ends, claimable
+    RETURNED = 5  # never written to a socket: back to the head of its queue, no attempt counted
+
+
+class Outcome(msgspec.Struct, gc=False):
+    """One answered (or lost) segment of a leased message: COMMIT B's input, decided by judge()."""
+
+    account: int
+    id: int
+    lease: int
+    carrier: int
+    group: int
+    part: int  # 0-based
+    total: int
+    settle: Settle
+    carrier_message_id: str = ""
+    state: int = MessageState.ENROUTE  # with FINAL
+    reason: int = Reason.NONE
+    detail: str = ""  # "ESME_RTHROTTLED", "link lost"…: goes into the timeline
+    until_ms: int = 0
+    count_attempt: bool = True
+    mark_tried: bool = False  # the next attempt goes to another carrier of the lane
+    receipt_expected: bool = True
+    sent_ms: int = 0
+
+
+class ReceiptIn(msgspec.Struct, gc=False):
+    """A carrier's receipt, parsed: COMMIT C's input."""
+
+    group: int
+    carrier: int
+    ids: tuple[str, ...]  # to try in order: exact first, then the learned form
+    variants: tuple[str, ...]  # tried after that, only with the same recipient and a unique hit
+    recipient: str  # digits of the handset (source_addr of the deliver_sm)
+    sender: str
+    state: int  # MessageState; ENROUTE or ACCEPTED are intermediate
+    error: str
+    at_ms: int
+    done_ms: int  # the carrier's done date, 0 unknown
+    raw: bytes = b""  # short_message as received, kept when unmatched
+    text: str = ""  # the receipt's text: prefix
+    user_message_reference: int = -1
+
+
+class ReceiptFate(IntEnum):
+    MATCHED = 0
+    PARKED = 1  # no such id yet: early, or never ours
+    REPEATED = 2
+    CONTRADICTS = 3
+    CLAIMED = 4  # resolved an unknown outcome
+
+
+class InboundMessage(msgspec.Struct, array_like=True, gc=False):
+    """An MO, whole (after reassembly)."""
+
+    id: int
+    account: int  # 0 = nobody owns the number: kept and listed
+    carrier: int
+    received_ms: int
+    source: str
+    destination: str
+    encoding: int
+    text: str
+    data: bytes
+    in_reply_to: int = 0  # our message id
+    parts: int = 1
+    complete: bool = True
+    udh: bytes = b""
+
+
+class EventKind(IntEnum):
+    RECEIPT = 0
+    MO = 1
+
+
+class Event(msgspec.Struct, array_like=True, gc=False):
+    """One thing to tell an account: an outbox row, rendered to JSON (or a deliver_sm) when it leaves."""
+
+    kind: int
+    account: int
+    message_id: int
+    at_ms: int
+    source: str
+    destination: str
+    state: int = 0
+    reason: int = 0
+    error: str = ""
+    segments: int = 1
+    client_ref: str = ""
+    tags: tuple[str, ...] = ()
+    url: str = ""  # "" = the account's
+    text: str = ""
+    data: bytes = b""
+    encoding: int = 0
+    in_reply_to: int = 0
+    carrier: int = 0
+    final: bool = True
+    attempts: int = 0
+    last_error: str = ""
+
+
+class Account(msgspec.Struct):
+    """A customer. Kept in memory as a whole (accounts are few), stored as one record each."""
+
+    id: int
+    name: str
+    key_hashes: tuple[str, ...] = ()  # sha256 hex of API keys
+    key_prefixes: tuple[str, ...] = ()
+    callback_url: str = ""
+    callback_secrets: tuple[str, ...] = ()  # whsec_…, newest first
+    callback_batch: int = 1  # events in one POST, up to 100
+    numbers: tuple[str, ...] = ()  # MO destinations it owns
+    weight: int = 1
+    max_queued: int = 5_000_000
+    suspended: bool = False
+    created_ms: int = 0
+    system_ids: tuple[str, ...] = ()
+    password_hashes: tuple[str, ...] = ()
+    receipt_default: int = ReceiptWish.FINAL
+    per_part_receipts: bool = False
+    correction_events: bool = False
+    no_receipt_state: int = MessageState.EXPIRED  # synthetic final after validity + grace
+    private_callbacks: bool = False  # may POST to loopback and private ranges (the demo)
+
+
+class LaneSpec(msgspec.Struct, frozen=True):
+    """The set of carriers that may take a message and the rule by which they take turns.
+
+    `carriers` are carrier ids in order (at most 16); `weights` parallel to it, () for order with overflow.
+    """
+
+    carriers: tuple[int, ...]
+    weights: tuple[int, ...] = ()
+    route: str = ""  # non-empty when the route has limits of its own, so that its queue is its own
+
+
+class Leased(msgspec.Struct, gc=False):
+    """A message in a carrier's hands: COMMIT L's output."""
+
+    message: Message
+    lease: int
+    attempts: int
+    possible_duplicate: bool
+    first_part: int = 0  # parts before it were accepted by this same carrier already

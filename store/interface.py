@@ -1,0 +1,172 @@
+"""What the gateway may ask of a store: domain verbs, batch-first, never keys or cursors.
+
+A second engine implements `Store` and `Transaction` and passes tests/store/conformance. Every verb of
+`Transaction` runs synchronously inside one write transaction; nothing is durable, and no in-memory count
+has changed, until `commit` returned. Reads (`Store.find`…) see the last commit.
+
+Deliberately not here: trio, tasks, batching policy (gateway.committer), decisions (router).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from router.nouns import (
+    Account,
+    Event,
+    InboundMessage,
+    LaneSpec,
+    Leased,
+    Message,
+    Outcome,
+    Progress,
+    ReceiptFate,
+    ReceiptIn,
+)
+
+
+class StoreError(Exception):
+    """Base of what a store raises; `hint` tells an operator what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class StoreFull(StoreError):
+    """Above a watermark: new work is refused, state changes go on."""
+
+
+class StoreDamaged(StoreError):
+    """The tree itself is damaged: start-up must refuse."""
+
+
+class StoreFormat(StoreError):
+    """Written by a newer Signalbox, or not a Signalbox store."""
+
+
+class StoreBusy(StoreError):
+    """Another process has the store open."""
+
+
+class Claim(msgspec.Struct, gc=False):
+    """A carrier asks for work: up to `segments` from these (lane id, index of the carrier in the lane)."""
+
+    carrier: int
+    lanes: tuple[tuple[int, int, int], ...]  # (lane id, carrier index in lane, max segments from this lane)
+    segments: int
+    now_ms: int
+
+
+class ClaimResult(msgspec.Struct, gc=False):
+    leased: list[Leased]
+    expired: int = 0  # found past validity on the way: finished as EXPIRED in the same transaction
+
+
+class ReceiptResult(msgspec.Struct, gc=False):
+    fate: ReceiptFate
+    account: int = 0
+    message_id: int = 0
+    matched_id: str = ""  # which of ids/variants hit: the gateway learns the form from it
+    final: bool = False
+    state: int = 0
+
+
+class OutboxRow(msgspec.Struct, gc=False):
+    endpoint: int
+    seq: int
+    event: Event
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where events of one account go: one origin, so that a dead one delays nobody else."""
+
+    id: int
+    account: int
+    origin: str
+
+
+class MoPart(msgspec.Struct, array_like=True, gc=False):
+    """One part of a concatenated MO, keyed by (source, destination, reference, total)."""
+
+    carrier: int
+    source: str
+    destination: str
+    reference: int
+    total: int
+    index: int  # 1-based
+    encoding: int
+    data: bytes  # user data without the UDH
+    received_ms: int
+
+
+class Totals(msgspec.Struct):
+    """The conservation counters, in messages and in segments; index = Phase."""
+
+    accepted: int = 0
+    accepted_segments: int = 0
+    messages: list[int] = [0] * 8
+    segments: list[int] = [0] * 8
+
+
+class Finding(msgspec.Struct):
+    """One thing `store check` found."""
+
+    where: str
+    what: str
+
+
+class Transaction(Protocol):
+    """One write transaction. Verbs are applied in the order of architecture §2: D, B, C, A, L."""
+
+    # D
+    def outbox_done(self, rows: Sequence[OutboxRow]) -> None: ...
+    def outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None: ...
+    # B
+    def settle(self, outcomes: Sequence[Outcome], now_ms: int) -> None: ...
+    # C
+    def receipts(self, receipts: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]: ...
+    def inbound(self, messages: Sequence[InboundMessage], now_ms: int) -> None: ...
+    def inbound_parts(self, parts: Sequence[MoPart], now_ms: int) -> list[list[MoPart] | None]: ...
+    # A
+    def accept(self, messages: Sequence[Message]) -> None: ...
+    # L
+    def claim(self, claims: Sequence[Claim]) -> list[ClaimResult]: ...
+    # the slow verbs, a few hundred rows each, lowest claim on the writer
+    def move_due(self, now_ms: int, limit: int) -> int: ...
+    def expire(self, now_ms: int, limit: int, grace_ms: int) -> int: ...
+    def release_held(self, reason: int, limit: int) -> int: ...
+    def cancel(self, account: int, id: int, now_ms: int) -> str: ...
+    def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]: ...
+    def put_account(self, account: Account) -> None: ...
+    def put_meta(self, name: str, value: bytes) -> None: ...
+
+
+class Store(Protocol):
+    """An open store. `begin`/`commit`/`abort` may be called from one dedicated thread, verbs from another."""
+
+    def begin(self) -> Transaction: ...
+    def commit(self, txn: Transaction) -> None: ...
+    def abort(self, txn: Transaction) -> None: ...
+    def close(self) -> None: ...
+
+    # names, kept for ever
+    def carrier_id(self, name: str) -> int: ...
+    def carrier_name(self, id: int) -> str: ...
+    def lane_id(self, spec: LaneSpec) -> int: ...
+    def lane(self, id: int) -> LaneSpec: ...
+
+    # reads of the last commit
+    def find(self, account: int, id: int) -> tuple[Message, Progress] | None: ...
+    def find_any(self, id: int) -> tuple[Message, Progress] | None: ...
+    def accounts(self) -> dict[int, Account]: ...
+    def totals(self) -> Totals: ...
+    def queued(self, account: int) -> int: ...
+    def ready_lanes(self) -> set[int]: ...
+    def oldest_ready_ms(self, lane: int) -> int | None: ...
+    def next_due_ms(self) -> int | None: ...
+    def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]: ...
+    def outbox_endpoints(self) -> dict[int, Endpoint]: ...
