@@ -1,0 +1,3 @@
+"""The command line of Signalbox."""
+
+VERSION = "0.1.0"
