@@ -1,0 +1,362 @@
+"""Delivery receipts: read as carriers really write them, written as SMPP 3.4 Appendix B asks.
+
+A receipt comes as text ("id:… sub:… dlvrd:… submit date:… done date:… stat:… err:… text:…") in short_message
+or message_payload, as TLVs (receipted_message_id, message_state, network_error_code), or both, in deliver_sm
+or data_sm. The usual text is read by one pattern; everything else (other order, other case, keys missing or
+misspelt, strange dates) by a tolerant parser after it.
+
+Invariants: parse() never raises; a field that is not there is empty (-1 for numbers), never invented; what
+is there is kept as written, except that `stat` is upper case and `text` stripped.
+
+Deliberately not here: to which message a receipt belongs (router.correlate), what a state means for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, tzinfo
+from typing import Final
+
+import msgspec
+
+from smpp.smpptime import format_receipt_date, parse_receipt_date
+
+# message_state, SMPP 5.0 section 4.7.15: the same numbers as router.nouns.MessageState.
+SCHEDULED: Final = 0
+ENROUTE: Final = 1
+DELIVERED: Final = 2
+EXPIRED: Final = 3
+DELETED: Final = 4
+UNDELIVERABLE: Final = 5
+ACCEPTED: Final = 6
+UNKNOWN: Final = 7
+REJECTED: Final = 8
+SKIPPED: Final = 9
+
+STAT: Final = {
+    SCHEDULED: "ENROUTE",  # a 3.4 peer does not know the 5.0 states
+    ENROUTE: "ENROUTE",
+    DELIVERED: "DELIVRD",
+    EXPIRED: "EXPIRED",
+    DELETED: "DELETED",
+    UNDELIVERABLE: "UNDELIV",
+    ACCEPTED: "ACCEPTD",
+    UNKNOWN: "UNKNOWN",
+    REJECTED: "REJECTD",
+    SKIPPED: "REJECTD",
+}
+
+STATE: Final = {
+    "DELIVRD": DELIVERED,
+    "DELIVERD": DELIVERED,
+    "DELIVERED": DELIVERED,
+    "DELIVERY": DELIVERED,
+    "DELIVRED": DELIVERED,
+    "DLVRD": DELIVERED,
+    "EXPIRED": EXPIRED,
+    "EXPIRD": EXPIRED,
+    "DELETED": DELETED,
+    "DELETD": DELETED,
+    "UNDELIV": UNDELIVERABLE,
+    "UNDELIVERED": UNDELIVERABLE,
+    "UNDELIVERABLE": UNDELIVERABLE,
+    "UNDLVRD": UNDELIVERABLE,
+    "UNDELIVRD": UNDELIVERABLE,
+    "FAILED": UNDELIVERABLE,
+    "ACCEPTD": ACCEPTED,
+    "ACCEPTED": ACCEPTED,
+    "UNKNOWN": UNKNOWN,
+    "UNKNOWM": UNKNOWN,
+    "REJECTD": REJECTED,
+    "REJECTED": REJECTED,
+    "ENROUTE": ENROUTE,
+    "ENROUT": ENROUTE,
+    "BUFFERED": ENROUTE,
+    "BUFFRED": ENROUTE,
+    "SENT": ENROUTE,
+    "SCHEDULED": SCHEDULED,
+    "SKIPPED": SKIPPED,
+    **{str(state): state for state in range(1, 10)},
+}
+
+RECEIPTED_MESSAGE_ID: Final = 0x001E
+MESSAGE_STATE: Final = 0x0427
+NETWORK_ERROR_CODE: Final = 0x0423
+MESSAGE_PAYLOAD: Final = 0x0424
+USER_MESSAGE_REFERENCE: Final = 0x0204
+
+TYPE_MASK: Final = 0x3C  # the message type bits of esm_class (3.4 section 5.2.12)
+TYPE_RECEIPT: Final = 0x04
+TYPE_INTERMEDIATE: Final = 0x20
+
+
+class Receipt(msgspec.Struct, gc=False):
+    """What a receipt says. `state` is a message_state; 0 where it gives none, or a word nobody knows."""
+
+    id: str = ""  # the text's, or the TLV's where the text has none
+    sub: int = -1
+    dlvrd: int = -1
+    submit_date: str = ""  # as written: parse with submitted_ms()
+    done_date: str = ""
+    stat: str = ""
+    err: str = ""
+    text: str = ""
+    state: int = 0
+    intermediate: bool = True  # no final state yet
+    receipted_id: str = ""  # the TLV's, which is the submit_sm_resp's form where both differ
+    network_error: str = ""  # "3:21", type and code of the TLV; or three digits
+    user_message_reference: int = -1
+    flagged: bool = True  # by esm_class or receipted_message_id; False: known by its text alone
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids to look up, best first."""
+        if not self.receipted_id or self.receipted_id == self.id:
+            return (self.id,) if self.id else ()
+        return (self.receipted_id, self.id)
+
+    @property
+    def error(self) -> str:
+        """The text's err, or the TLV's code where the text has none or only zeros."""
+        if self.network_error and not self.err.strip("0"):
+            return self.network_error
+        return self.err
+
+    def submitted_ms(self, zone: tzinfo = UTC, near_ms: int = 0) -> int:
+        """The submit date in UTC ms, 0 unknown; `zone` is the carrier's, `near_ms` when the receipt came."""
+        return parse_receipt_date(self.submit_date, zone, near_ms)
+
+    def done_ms(self, zone: tzinfo = UTC, near_ms: int = 0) -> int:
+        """The done date in UTC ms, 0 unknown."""
+        return parse_receipt_date(self.done_date, zone, near_ms)
+
+
+# The usual form, as 3.4 Appendix B and most SMSCs write it.
+_USUAL: Final = re.compile(
+    r"id:(\S+) sub:(\d+) dlvrd:(\d+) submit date:(\d+) done date:(\d+) stat:([A-Z]+) err:(\w+)"
+    r"(?: [Tt]ext:(.*))?\s*",
+    re.DOTALL,
+)
+# Any key of Appendix B, at the start of a word.
+_KEY: Final = re.compile(
+    r"(?<![A-Za-z0-9_])(?:(id|sub|dlvrd|stat|err|text)|(submit|done)[ _]?date)[ \t]*:", re.IGNORECASE
+)
+_FIRST_WORD: Final = re.compile(r"\s*(\S*)")
+_DATE: Final = re.compile(r"\s*(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?|\S*)")
+_STRIP: Final = " \t\r\n\0"
+
+
+def parse(
+    short_message: bytes,
+    data_coding: int = 0,
+    tlvs: Sequence[tuple[int, bytes]] = (),
+    esm_class: int = TYPE_RECEIPT,
+    *,
+    prefer_last_id: bool = False,
+) -> Receipt | None:
+    """The receipt in a deliver_sm or data_sm, or None if it is an ordinary message.
+
+    A receipt is what esm_class calls one (or an intermediate notification), what carries
+    receipted_message_id, or, from carriers that set neither, a text with id, stat and two more keys: such a
+    one is not `flagged`, since a handset could have written it. Of two ids in one text the first in lower
+    case wins, or the last of all with `prefer_last_id`.
+    """
+    flagged = esm_class & TYPE_MASK in (TYPE_RECEIPT, TYPE_INTERMEDIATE)
+    told = _read_tlvs(tlvs) if tlvs else None
+    octets = short_message
+    if told is not None:
+        flagged = flagged or bool(told.receipted_id)
+        octets = octets or told.payload
+    text = octets.decode("latin-1") if data_coding != 8 else _decode_ucs2(octets)
+    usual = _USUAL.fullmatch(text)
+    if usual is not None:
+        id, sub, dlvrd, submit_date, done_date, stat, err, body = usual.groups("")
+        state = STATE.get(stat, 0)
+        receipt = Receipt(
+            id,
+            int(sub[-9:]),
+            int(dlvrd[-9:]),
+            submit_date,
+            done_date,
+            stat,
+            err,
+            body.strip(_STRIP),
+            state,
+            state <= ENROUTE,
+            flagged=flagged,
+        )
+    else:
+        tolerant = _parse_tolerant(text, flagged, prefer_last_id)
+        if tolerant is None:
+            return None
+        receipt = tolerant
+    if told is not None:
+        _add_told(receipt, told)
+    if esm_class & TYPE_MASK == TYPE_INTERMEDIATE and receipt.state in (ACCEPTED, UNKNOWN):
+        receipt.intermediate = True
+    return receipt
+
+
+def _parse_tolerant(text: str, flagged: bool, prefer_last_id: bool) -> Receipt | None:
+    """Keys in any order and case; None for an ordinary text that nothing flags as a receipt."""
+    fields = _fields(text, prefer_last_id)
+    if not flagged and not ("id" in fields and fields["id"] and "stat" in fields and len(fields) >= 4):
+        return None
+    stat = fields.get("stat", "").upper()
+    state = STATE.get(stat, 0)
+    return Receipt(
+        fields.get("id", ""),
+        _number(fields.get("sub", "")),
+        _number(fields.get("dlvrd", "")),
+        fields.get("submit", ""),
+        fields.get("done", ""),
+        stat,
+        fields.get("err", ""),
+        fields.get("text", ""),
+        state,
+        state <= ENROUTE,
+        flagged=flagged,
+    )
+
+
+def _fields(text: str, prefer_last_id: bool) -> dict[str, str]:
+    """Key → value as written. `text` runs to the end; keys after it count only if it begins with one."""
+    found: dict[str, str] = {}
+    lower: set[str] = set()
+    at = 0
+    while True:
+        key = _KEY.search(text, at)
+        if key is None:
+            return found
+        name = (key[1] or key[2]).lower()
+        at = key.end()
+        if name == "text":
+            rest = text[at:]
+            found.setdefault(name, rest.strip(_STRIP))
+            if _KEY.match(text, len(text) - len(rest.lstrip(_STRIP))) is None:
+                return found
+            continue
+        value = _value(text, at, name)
+        as_written = key[0][0].islower()
+        better = name not in found or (as_written and name not in lower)
+        if better or (name == "id" and prefer_last_id and value):
+            found[name] = value
+        if as_written:
+            lower.add(name)
+
+
+def _value(text: str, at: int, name: str) -> str:
+    """The word (or date) at `at`; empty if the next key begins there."""
+    match = (_DATE if name in ("submit", "done") else _FIRST_WORD).match(text, at)
+    if match is None or _KEY.match(text, match.start(1)):
+        return ""
+    return match[1].strip(_STRIP)
+
+
+def _number(raw: str) -> int:
+    return int(raw[-9:]) if raw.isascii() and raw.isdigit() else -1
+
+
+def _decode_ucs2(octets: bytes) -> str:
+    """Under data_coding 8 (often the original's, copied): UTF-16 if it looks so, else plain octets."""
+    if octets[:1] == b"\0" or octets[1:2] == b"\0":
+        return octets.decode("utf-16-be" if octets[:1] == b"\0" else "utf-16-le", "replace")
+    return octets.decode("latin-1")
+
+
+# ---------------------------------------------------------------------------------------------- TLVs
+
+
+class _Told(msgspec.Struct, gc=False):
+    """What the TLVs say."""
+
+    receipted_id: str = ""
+    state: int = -1
+    network_error: str = ""
+    payload: bytes = b""
+    user_message_reference: int = -1
+
+
+def _read_tlvs(tlvs: Iterable[tuple[int, bytes]]) -> _Told:
+    told = _Told()
+    for tag, value in tlvs:
+        if tag == RECEIPTED_MESSAGE_ID:
+            told.receipted_id = told.receipted_id or c_string(value)
+        elif tag == MESSAGE_STATE and value:
+            told.state = value[-1] if len(value) <= 4 else -1
+        elif tag == NETWORK_ERROR_CODE:
+            told.network_error = _network_error(value)
+        elif tag == MESSAGE_PAYLOAD:
+            told.payload = told.payload or value
+        elif tag == USER_MESSAGE_REFERENCE and value:
+            told.user_message_reference = int.from_bytes(value[:2], "big")
+    return told
+
+
+def c_string(value: bytes) -> str:
+    """A C-octet string TLV: with its NUL, without, or padded with several."""
+    return value.split(b"\0", 1)[0].decode("latin-1").strip()
+
+
+def _network_error(value: bytes) -> str:
+    """3.4 section 5.3.2.31: type octet, 16-bit code. Some write three digits instead. Code 0 says nothing."""
+    if len(value) != 3:
+        return ""
+    if value.isdigit():
+        return value.decode("ascii") if value.strip(b"0") else ""
+    code = value[1] << 8 | value[2]
+    return f"{value[0]}:{code}" if code else ""
+
+
+def _add_told(receipt: Receipt, told: _Told) -> None:
+    """TLVs win over the text: a valid message_state over stat, which then is that state's own word."""
+    receipt.receipted_id = told.receipted_id
+    receipt.id = receipt.id or told.receipted_id
+    receipt.network_error = told.network_error
+    receipt.user_message_reference = told.user_message_reference
+    if ENROUTE <= told.state <= SKIPPED or (told.state == SCHEDULED and not receipt.stat):
+        if told.state != receipt.state or not receipt.stat:
+            receipt.stat = STAT[told.state]
+        receipt.state = told.state
+        receipt.intermediate = told.state <= ENROUTE
+
+
+# ---------------------------------------------------------------------------------------------- ours
+
+
+def format(
+    id: str,
+    state: int,
+    *,
+    submit_ms: int,
+    done_ms: int,
+    err: str = "000",
+    text: str = "",
+    sub: int = 1,
+    dlvrd: int | None = None,
+    zone: tzinfo = UTC,
+) -> bytes:
+    """Our receipt's short_message, 3.4 Appendix B, in ASCII, at most 255 octets (with an id of up to 64).
+
+    `text` is the message sent, of which 20 characters go along; what is not ASCII becomes "?". `dlvrd` is by
+    default `sub` for DELIVERED, else 0.
+    """
+    delivered = (sub if state == DELIVERED else 0) if dlvrd is None else dlvrd
+    shown = "".join(character if " " <= character <= "~" else "?" for character in text[:20])
+    return (
+        f"id:{id} sub:{min(sub, 999):03} dlvrd:{min(delivered, 999):03}"
+        f" submit date:{format_receipt_date(submit_ms, zone)} done date:{format_receipt_date(done_ms, zone)}"
+        f" stat:{STAT.get(state, 'UNKNOWN')} err:{(err or '000')[:10]} text:{shown}"
+    ).encode("ascii", "replace")
+
+
+def tlvs(id: str, state: int, network_error: tuple[int, int] | None = None) -> tuple[tuple[int, bytes], ...]:
+    """Our receipt's TLVs: receipted_message_id, message_state as 3.4 knows it, and network_error_code
+    (type, code) if given."""
+    known = {SCHEDULED: ENROUTE, SKIPPED: REJECTED}.get(state, state)
+    said = ((RECEIPTED_MESSAGE_ID, id.encode("ascii", "replace") + b"\0"), (MESSAGE_STATE, bytes([known])))
+    if network_error is None:
+        return said
+    kind, code = network_error
+    return (*said, (NETWORK_ERROR_CODE, bytes([kind & 0xFF]) + (code & 0xFFFF).to_bytes(2, "big")))
