@@ -1,0 +1,94 @@
+"""How the carriers of one lane share its queue: by weights, or in order with overflow.
+
+Weights: a running balance for each carrier, its due share minus what it took, in segments. A carrier may
+take until it is `SLACK` segments ahead of its share or another one would be `SLACK` behind, so over any
+1,000 segments with the same carriers able, shares stay within 2 % (20 segments) of the weights, whatever
+the size of single claims. Whoever is furthest behind may always take: nobody waits for ever. When the
+set of able carriers changes, the balances start over: no carrier pays back what it missed while away.
+Balances are exact integers, in segments times the sum of the able weights.
+
+Order: a lower choice may pull only when no higher one is able, or when the oldest ready message has waited
+longer than `overflow_after_s` (architecture §3).
+
+Deliberately not here: who is able, the queue, and turns among accounts (router.turns).
+"""
+
+from __future__ import annotations
+
+from router.nouns import LaneSpec
+
+SLACK = 7
+MAX_CARRIERS = 16
+
+
+class LaneShares:
+    """Sharing state of one lane. A bit of a mask stands for an index into `spec.carriers`."""
+
+    __slots__ = ("_able", "_balance", "_total", "_weights")
+
+    def __init__(self, spec: LaneSpec) -> None:
+        if not 1 <= len(spec.carriers) <= MAX_CARRIERS:
+            raise ValueError(f"a lane has 1 to {MAX_CARRIERS} carriers, not {len(spec.carriers)}")
+        if spec.weights and (len(spec.weights) != len(spec.carriers) or min(spec.weights) < 1):
+            raise ValueError("weights must be one for each carrier, each at least 1")
+        self._weights = spec.weights
+        self._balance = [0] * len(spec.carriers)
+        self._able: tuple[int, ...] = ()
+        self._total = 0
+        self._set_able((1 << len(spec.carriers)) - 1)
+
+    def allowance(self, index: int, want: int, able: int) -> int:
+        """How many of `want` segments carrier `index` may take now, 0..want.
+
+        `able`: the mask of carriers that could take work now; `index` itself counts as able only by its bit.
+        A message of several segments may overdraw by what it has beyond the allowance.
+        """
+        if want <= 0 or not able >> index & 1:
+            return 0
+        if not self._weights:
+            return want
+        if self._mask() != able:
+            self._set_able(able)
+        if len(self._able) < 2:
+            return want
+        return min(want, self._room(index))
+
+    def took(self, index: int, segments: int) -> None:
+        """Carrier `index` claimed so many segments."""
+        if not self._weights or index not in self._able:
+            return
+        balance, weights = self._balance, self._weights
+        for other in self._able:
+            balance[other] += segments * weights[other]
+        balance[index] -= segments * self._total
+
+    def eligible(self, index: int, able: int, oldest_ready_age_s: float, overflow_after_s: float) -> bool:
+        """Whether carrier `index` may pull at all. With weights: whenever it is able."""
+        if not able >> index & 1:
+            return False
+        if self._weights or not able & ((1 << index) - 1):
+            return True
+        return oldest_ready_age_s > overflow_after_s
+
+    def _room(self, index: int) -> int:
+        balance, weights, slack = self._balance, self._weights, SLACK * self._total
+        room = (balance[index] + slack) // (self._total - weights[index])
+        most = balance[index]
+        for other in self._able:
+            if other != index:
+                room = min(room, (slack - balance[other]) // weights[other])
+                most = max(most, balance[other])
+        if room < 1 and balance[index] == most:
+            return 1
+        return max(0, room)
+
+    def _mask(self) -> int:
+        mask = 0
+        for index in self._able:
+            mask |= 1 << index
+        return mask
+
+    def _set_able(self, able: int) -> None:
+        self._able = tuple(index for index in range(len(self._balance)) if able >> index & 1)
+        self._balance = [0] * len(self._balance)
+        self._total = sum(self._weights[index] for index in self._able) if self._weights else 0

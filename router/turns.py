@@ -1,0 +1,110 @@
+"""Whose turn it is inside one queue: four priority levels, accounts in turns inside each.
+
+One `Turns` belongs to one queue, (lane, tried mask). It knows only which (priority, account) pairs have
+work, never the messages, and it remembers across claims, so that a small claim does not start over with
+the same account.
+
+Levels: the highest level with work is served first, but every level below it that has work is owed one
+segment for each `FLOOR` segments the queue gives out (5 %), and what is owed goes first.
+Inside a level: deficit round robin in segments. An account at the head gets `weight x quantum` more
+segments, keeps its turn until they are used up, and then goes to the tail; a long message may overdraw,
+which is paid back in later rounds. The quantum shrinks as accounts grow in number (16 segments shared
+among them, at least 1), so that a newcomer waits about one message of each of the others.
+
+Invariants: memory only for pairs with work; `next` changes nothing a second `next` would not also answer;
+each call is O(1) (`next` amortised over the segments served).
+
+Deliberately not here: which messages, their order by id, expiry, and lanes (router.lanes).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+LEVELS = 4
+FLOOR = 20  # each level below the top is owed one segment in so many: 5 %
+_QUANTUM = 16  # segments shared by the accounts of a level in one round
+_OWED_MAX = 64 * FLOOR  # what can pile up for a level while nobody claims it
+
+Turn = tuple[int, int, int]  # priority, account, segments it may take now
+
+
+class Turns:
+    """Turns of one queue. `weights`: account → weight ≥ 1, read live; an absent account weighs 1."""
+
+    __slots__ = ("_levels", "_owed", "_top", "_weights")
+
+    def __init__(self, weights: Mapping[int, int]) -> None:
+        self._weights = weights
+        self._levels: tuple[OrderedDict[int, int], ...] = tuple(OrderedDict() for _ in range(LEVELS))
+        self._owed = [0] * LEVELS  # in 1/FLOOR segments
+        self._top = -1
+
+    def __bool__(self) -> bool:
+        return self._top >= 0
+
+    def add(self, priority: int, account: int) -> None:
+        """This pair has work now. Again for a known pair: no effect."""
+        self._levels[priority].setdefault(account, 0)
+        if priority > self._top:
+            self._top = priority
+
+    def discard(self, priority: int, account: int) -> None:
+        """This pair's last message went. For an unknown pair: no effect."""
+        level = self._levels[priority]
+        level.pop(account, None)
+        if not level:
+            self._owed[priority] = min(0, self._owed[priority])
+            while self._top >= 0 and not self._levels[self._top]:
+                self._top -= 1
+
+    def next(self) -> Turn | None:
+        """Whose turn it is and how many segments it may take, ≥ 1; None when nobody has work."""
+        top = self._top
+        if top < 0:
+            return None
+        priority, most = top, 0
+        for lower in range(top - 1, -1, -1):
+            owed = self._owed[lower]
+            if owed >= FLOOR and owed > most and self._levels[lower]:
+                priority, most = lower, owed
+        account, left = self._head(self._levels[priority])
+        return priority, account, min(left, most // FLOOR) if most else left
+
+    def took(self, priority: int, account: int, segments: int) -> None:
+        """So many segments of this pair were claimed; 0 passes the turn on. Before or after `discard`."""
+        self._owe(priority, segments)
+        level = self._levels[priority]
+        left = level.get(account)
+        if left is None:
+            return
+        left -= segments
+        level[account] = left
+        if left <= 0 or not segments:
+            level.move_to_end(account)
+
+    def _owe(self, served: int, segments: int) -> None:
+        owed = self._owed
+        top = self._top
+        for level in range(top):
+            if self._levels[level]:
+                owed[level] = min(_OWED_MAX, owed[level] + segments)
+        if served < top:
+            owed[served] -= FLOOR * segments
+        elif top >= 0:
+            owed[top] = 0
+
+    def _head(self, level: OrderedDict[int, int]) -> tuple[int, int]:
+        """The account whose turn it is, with what it has left; gives out rounds until someone has."""
+        quantum = max(1, _QUANTUM // len(level))
+        while True:
+            account = next(iter(level))
+            left = level[account]
+            if left > 0:
+                return account, left
+            left += quantum * self._weights.get(account, 1)
+            level[account] = left
+            if left > 0:
+                return account, left
+            level.move_to_end(account)

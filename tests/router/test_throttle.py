@@ -1,0 +1,171 @@
+"""router.throttle: never more than R + burst - 1 in any sliding second, and at least 0.98 R."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.throttle import UNLIMITED, WINDOW_S, Throttle
+
+JITTER_S = 0.012
+START = 123_456.789
+
+
+def most_in_a_second(seen: list[float]) -> int:
+    """The highest count in any half-open sliding second."""
+    seen = sorted(seen)
+    return max((bisect_left(seen, at + 1.0) - first for first, at in enumerate(seen)), default=0)
+
+
+def sent(throttle: Throttle, polls: list[float]) -> list[float]:
+    """Take all there is at every poll."""
+    takes: list[float] = []
+    for now in polls:
+        n = throttle.available(now)
+        throttle.take(n, now)
+        takes.extend([now] * n)
+    return takes
+
+
+gaps = st.lists(
+    st.one_of(
+        st.floats(0.0, 0.01),
+        st.floats(0.0, 0.2),
+        st.sampled_from([0.0, 0.0005, 0.1, 0.9999, 1.0, 1.0124, 1.0125, 3.0]),
+    ),
+    min_size=50,
+    max_size=400,
+)
+
+
+@given(st.sampled_from([0.5, 1, 2, 7, 10, 100, 1000]), st.integers(1, 30), gaps, st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_the_far_side_never_sees_more_than_rate_plus_burst_minus_one(
+    rate: float, burst: int, waits: list[float], seed: int
+) -> None:
+    """Whatever the poller does (stalls, hurry) and with every take delayed by up to 12 ms."""
+    chance = random.Random(seed)
+    now, polls = START, []
+    for wait in waits:
+        now += wait
+        polls.append(now)
+    takes = sent(Throttle(rate, burst), polls)
+    seen = [at + chance.choice((0.0, JITTER_S, chance.uniform(0, JITTER_S))) for at in takes]
+    assert most_in_a_second(seen) <= max(1, rate) + burst - 1
+
+
+@pytest.mark.parametrize("rate", [1, 10, 100, 1_000])
+def test_a_backlog_polled_a_hundred_times_a_second_reaches_98_percent(rate: int) -> None:
+    takes = sent(Throttle(rate), [START + step * 0.01 for step in range(10_000)])
+    assert len(takes) >= 0.98 * rate * 100
+    assert len([at for at in takes if at < START + 10]) >= int(0.98 * rate * 10)
+    assert most_in_a_second(takes) <= rate
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.0003, 0.003])
+@pytest.mark.parametrize("rate", [10, 100, 1_000, 5_000])
+def test_sleeping_until_next_at_reaches_98_percent(rate: int, late_s: float) -> None:
+    throttle, now, count = Throttle(rate), START, 0
+    while now < START + 10:
+        n = throttle.available(now)
+        assert n > 0, "next_at came too early"
+        throttle.take(n, now)
+        count += n
+        now = throttle.next_at(1, now) + late_s
+    assert count >= 0.98 * rate * 10
+
+
+@pytest.mark.parametrize("rate", [10, 100, 1_000])
+def test_the_second_after_a_stalled_commit_keeps_the_limit(rate: int) -> None:
+    polls = [START + step * 0.005 for step in range(2_000) if not 600 <= step < 760]
+    takes = sent(Throttle(rate), polls)
+    assert most_in_a_second(takes) <= rate
+    assert len(takes) >= 0.90 * rate * 10
+
+
+def test_catching_up_after_a_stall_is_limited() -> None:
+    throttle = Throttle(1_000, 1)
+    sent(throttle, [START + step * 0.01 for step in range(300)])
+    assert throttle.available(START + 60) <= 101
+
+
+def test_takes_are_spread_not_sent_at_the_start_of_each_second() -> None:
+    takes = sent(Throttle(100), [START + step * 0.01 for step in range(1_000)])
+    later = [at for at in takes if at >= START + 2]
+    for tenth in range(0, 70):
+        begin = START + 2 + tenth * 0.1
+        assert len([at for at in later if begin <= at < begin + 0.1]) <= 22
+
+
+def test_a_burst_goes_at_once_and_the_rate_holds_after_it() -> None:
+    throttle = Throttle(10, 50)
+    assert throttle.available(START) >= 50
+    takes = sent(throttle, [START + step * 0.01 for step in range(2_000)])
+    assert most_in_a_second(takes) <= 59
+    assert 0.98 * 200 <= len(takes) <= 200 + 52
+
+
+def test_rate_zero_is_no_limit() -> None:
+    throttle = Throttle(0)
+    throttle.take(1_000_000, START)
+    assert throttle.available(START) == UNLIMITED
+    assert throttle.next_at(5, START) == START
+
+
+def test_what_was_given_back_may_be_taken_again_and_the_limit_still_holds() -> None:
+    throttle = Throttle(10)
+    throttle.take(throttle.available(START), START)
+    before = throttle.available(START)
+    throttle.give_back(1)
+    assert throttle.available(START) == before + 1
+    throttle.give_back(1_000)
+    takes = sent(throttle, [START + step * 0.01 for step in range(300)])
+    assert most_in_a_second(takes) <= 10
+
+
+def test_an_overdraft_is_paid_back() -> None:
+    """A long message claimed whole may exceed what is available."""
+    throttle = Throttle(10)
+    throttle.take(15, START)
+    assert throttle.available(START + 0.5) == 0
+    assert throttle.next_at(1, START) >= START + WINDOW_S
+    assert throttle.available(throttle.next_at(1, START)) >= 1
+
+
+def test_asking_for_more_than_can_ever_be_available_still_ends() -> None:
+    throttle = Throttle(2)
+    throttle.take(1, START)
+    at = throttle.next_at(100, START)
+    assert START < at <= START + 2
+
+
+def test_a_clock_that_steps_back_changes_nothing() -> None:
+    throttle = Throttle(10)
+    throttle.take(2, START)
+    throttle.take(1, START - 50)
+    assert throttle.available(START - 100) == throttle.available(START)
+
+
+def test_a_lower_limit_counts_what_was_sent_before_it() -> None:
+    throttle = Throttle(100)
+    takes = sent(throttle, [START + step * 0.01 for step in range(100)])
+    throttle.change(10)
+    assert throttle.available(START + 1) == 0
+    assert len(takes) > 50
+
+
+def test_memory_is_bounded_at_any_rate() -> None:
+    throttle = Throttle(100_000, 100_000)
+    for step in range(100_000):
+        throttle.take(1, START + step * 0.00001)
+    assert len(throttle._times) <= WINDOW_S / 0.0005 + 1
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(-1, 1), (10, 0)])
+def test_an_impossible_limit_is_refused(rate: int, burst: int) -> None:
+    with pytest.raises(ValueError, match="rate must"):
+        Throttle(rate, burst)
