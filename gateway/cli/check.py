@@ -1,0 +1,67 @@
+"""`signalbox check`: whether a configuration is right, before anything is started with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.failure import CONFIG
+from gateway.cli.output import print_json
+from gateway.cli.place import SHIPPED, json_option, load_config
+
+if TYPE_CHECKING:
+    from config.model import Config
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="SIGNALBOX_CONFIG",
+    help="Configuration file.  [default: the shipped config/gateway.toml]",
+)
+@json_option
+def check(config_path: Path | None, as_json: bool) -> int:
+    """Validate a configuration: every error at once, with file, line and a hint."""
+    path = config_path or SHIPPED
+    if as_json:
+        return check_as_json(path)
+    config = load_config(path)
+    click.echo(f"{path}: fine")
+    for line in summary(config):
+        click.echo(f"  {line}")
+    return 0
+
+
+def check_as_json(path: Path) -> int:
+    from config.load import ConfigErrors, load
+
+    problems: list[dict[str, Any]] = []
+    try:
+        load(path)
+    except ConfigErrors as errors:
+        fields = ("file", "line", "key", "message", "hint")
+        problems = [{name: plain(getattr(problem, name)) for name in fields} for problem in errors.problems]
+    except OSError as error:
+        problems = [{"file": str(path), "line": 0, "key": "", "message": str(error.strerror), "hint": ""}]
+    print_json({"file": str(path), "valid": not problems, "problems": problems})
+    return CONFIG if problems else 0
+
+
+def plain(value: object) -> object:
+    return value if isinstance(value, int | str) else str(value)
+
+
+def summary(config: Config) -> list[str]:
+    """What the gateway would do with it, in a few lines."""
+    in_flight = sum(carrier.sessions * carrier.window for carrier in config.carriers)
+    return [
+        f"data in {config.gateway.data_dir}",
+        f"HTTP on {', '.join(str(address) for address in config.http.listen)}",
+        f"carriers: {', '.join(carrier.name for carrier in config.carriers) or 'none'}",
+        f"routes: {', '.join(route.name for route in config.routes) or 'none'}",
+        f"a crash can send at most {in_flight:,} messages twice (carriers x sessions x window)",
+    ]

@@ -1,0 +1,94 @@
+"""The `signalbox` command itself: the table of verbs, lazy loading, and one place where failures print.
+
+Deliberately not here: any verb.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NamedTuple
+
+import click
+
+from gateway.cli import VERSION
+from gateway.cli.failure import EXIT_CODES, INTERRUPTED, OK, USAGE, Failure
+
+
+class _Verb(NamedTuple):
+    module: str
+    help: str
+
+
+VERBS = {
+    "run": _Verb("gateway.cli.run", "Start the gateway."),
+    "check": _Verb("gateway.cli.check", "Validate a configuration: every error at once."),
+    "account": _Verb("gateway.cli.account", "Create, show, change accounts; rotate API keys."),
+    "send": _Verb("gateway.cli.send", "Send one message through the running gateway."),
+    "message": _Verb("gateway.cli.message", "State and timeline of one message."),
+    "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, compact."),
+    "simulate": _Verb("gateway.cli.tools", "A carrier simulator on a port."),
+    "load": _Verb("gateway.cli.tools", "A load generator, SMPP and HTTP."),
+    "bench": _Verb("gateway.cli.tools", "Measure this machine; JSON and a table."),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its verbs' names and one-line helps, and imports a verb's module when it is used.
+
+    A module holds the command under the verb's own name.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command = getattr(importlib.import_module(verb.module), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+
+
+@click.command(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="signalbox")
+def signalbox() -> None:
+    """Signalbox: a self-hosted SMPP gateway with a durable queue.
+
+    Verbs talk to the running gateway over its local admin socket, and open the store themselves only when
+    it is stopped. `signalbox VERB --help` explains one.
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; failures go to stderr in words."""
+    try:
+        result = signalbox.main(arguments, prog_name="signalbox", standalone_mode=False)
+        sys.stdout.flush()
+    except Failure as failure:
+        tell(failure)
+        return failure.exit_code
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:  # `signalbox … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return result if isinstance(result, int) else OK
+
+
+def tell(failure: Failure) -> None:
+    click.echo(f"signalbox: {failure.message}", err=True)
+    if failure.hint:
+        click.echo(f"  {failure.hint}", err=True)
