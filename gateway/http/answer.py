@@ -1,0 +1,48 @@
+"""An answer as bytes: status line, Date, the handler's headers, length, body (RFC 9110, 9112 section 6).
+
+Deliberately not here: order between answers, sockets.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+
+from gateway.http.ports import WallClock
+from gateway.http.problems import Headers
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_BODILESS = frozenset({204, 304})
+
+
+class Renderer:
+    """Renders answers; remembers the Date line for the second it is good for."""
+
+    __slots__ = ("_date", "_second", "_wall_ms")
+
+    def __init__(self, wall_ms: WallClock) -> None:
+        self._wall_ms = wall_ms
+        self._second = -1
+        self._date = ""
+
+    def render(
+        self, status: int, headers: Headers, body: bytes, *, connection: str = "", body_too: bool = True
+    ) -> bytes:
+        """`connection` is the Connection header, if any; `body_too` is False in answer to HEAD."""
+        second = self._wall_ms() // 1000
+        if second != self._second:
+            self._second = second
+            self._date = f"Date: {formatdate(second, usegmt=True)}\r\n"
+        lines = _LINES.get(status, f"HTTP/1.1 {status} Status\r\n") + self._date
+        for name, value in headers:
+            if "\n" in value or "\r" in value:
+                raise ValueError(f"a line break in header {name}")
+            lines += f"{name}: {value}\r\n"
+        if connection:
+            lines += f"Connection: {connection}\r\n"
+        if status in _BODILESS:
+            return (lines + "\r\n").encode("latin-1", "replace")
+        raw = f"{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1", "replace")
+        return raw + body if body_too else raw

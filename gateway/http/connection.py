@@ -1,0 +1,468 @@
+"""One HTTP/1.1 connection: bytes in, handlers called, answers out in the order of the requests.
+
+All complete requests of one read are handed to their handlers before anything is written, and all answers
+that are ready leave in one send. A handler answers at once or later (after a commit); an answer that
+comes later wakes the server's flusher, so that a commit's callbacks do no I/O themselves.
+
+Invariants: `_queue` holds the unanswered and unwritten in request order; at most max_pipelined of them,
+at most max_unsent_bytes written but not taken, else reading pauses. Only one of the direct write and the
+`_drain` task writes. After a refusal, `Connection: close` or end of input no further request is read.
+
+Deliberately not here: which handler (routes.py), accepting (server.py), TLS (the stream is).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+import trio
+
+from gateway.http.answer import CONTINUE, Renderer
+from gateway.http.chunked import Chunked
+from gateway.http.head import Head, HeadReader, bad_request, head_too_large, target_too_long
+from gateway.http.problems import BadRequest, Headers
+from gateway.http.routes import AsyncHandler
+from gateway.http.settings import HttpSettings
+
+_READ_BYTES = 65_536
+_LINGER_BYTES = 1_048_576
+
+log = structlog.get_logger("http")
+
+
+class Owner(Protocol):
+    """The server, as a connection sees it."""
+
+    settings: HttpSettings
+    heads: HeadReader
+    renderer: Renderer
+
+    def dirty(self, connection: Connection) -> None: ...
+    def answered(self, endpoint: str, status: int, duration_s: float) -> None: ...
+
+
+class Request:
+    """One request. `headers` has lower-case names and must not be changed; `peer` is the address."""
+
+    __slots__ = ("_connection", "_head", "_since", "body", "headers", "method", "out", "path")
+
+    def __init__(self, connection: Connection, head: Head, body: bytes, since: float) -> None:
+        self.method = head.method
+        self.path = head.path
+        self.headers: Mapping[bytes, bytes] = head.headers
+        self.body = body
+        self.out: bytes | None = None
+        self._head = head
+        self._connection = connection
+        self._since = since
+
+    @property
+    def query(self) -> str:
+        return self._head.query
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """The path's parameters, by the names in the route's pattern."""
+        return self._head.found.params if self._head.found is not None else {}
+
+    @property
+    def peer(self) -> str:
+        return self._connection.peer
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer, now or later, once. For a peer that has gone it does nothing."""
+        if self.out is not None:
+            log.error("answered twice", path=self.path, status=status)
+            return
+        self._connection.answer(self, self._head, status, headers, body, self._since)
+
+
+class _Interim:
+    """100 Continue in the queue, so that it stays behind the answers before it."""
+
+    __slots__ = ("out",)
+
+    def __init__(self) -> None:
+        self.out: bytes | None = CONTINUE
+
+
+class Connection:
+    """Serve one stream until it ends: `await run()`, once."""
+
+    def __init__(self, owner: Owner, stream: trio.abc.Stream, peer: str) -> None:
+        self.peer = peer
+        self.marked = False  # in the server's list of connections to flush
+        self._owner = owner
+        self._settings = owner.settings
+        self._known = owner.heads.known
+        self._stream = stream
+        # A socket is read and written directly: no extra checkpoint, no failed first attempt.
+        self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else -1
+        self._queue: deque[Request | _Interim] = deque()
+        self._rest = b""  # the beginning of a head, or requests held back
+        self._held = False  # the latter
+        self._partial = True  # the head's deadline runs (from the connect for the first one)
+        self._scanned = 0  # of _rest, for the end of the head
+        self._head: Head | None = None  # whose body is arriving
+        self._body = bytearray()
+        self._chunked: Chunked | None = None
+        self._unsent = bytearray()
+        self._draining = False
+        self._feeding = False
+        self._stopped_reading = False  # nothing more will be read as a request
+        self._dead = False  # nothing can be written any more
+        self._eof = False
+        self._lingers = False
+        self._now = trio.current_time()
+        self._deadline = self._now + self._settings.head_timeout_s
+        self._scope: trio.CancelScope | None = None
+        self._nursery: trio.Nursery | None = None
+        self._changed = trio.Event()
+
+    # life
+
+    async def run(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._read_requests()
+                await self._answer_rest()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._dead = True
+            self._fd = -1
+            self._queue.clear()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await trio.aclose_forcefully(self._stream)
+
+    def stop(self) -> None:
+        """Read no further request; what was taken is still answered, then the connection closes."""
+        self._stopped_reading = True
+        self._lingers = bool(self._queue or self._unsent)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _read_requests(self) -> None:
+        while not self._stopped_reading:
+            with trio.CancelScope(deadline=self._deadline) as self._scope:
+                while not self._stopped_reading:
+                    if not self._has_room():
+                        self._changed = trio.Event()
+                        await self._changed.wait()
+                        continue
+                    if self._held:
+                        self._held = False
+                        self._feed(b"")
+                        continue
+                    data = await self._receive()
+                    if not data:
+                        self._ended()
+                        return
+                    self._now = trio.current_time()
+                    self._feed(data)
+            if self._scope.cancelled_caught and not self._stopped_reading:
+                self._check_deadline()
+
+    async def _receive(self) -> bytes:
+        try:
+            if self._fd < 0:
+                return bytes(await self._stream.receive_some(_READ_BYTES))
+            while True:
+                await trio.lowlevel.wait_readable(self._fd)
+                try:
+                    return os.read(self._fd, _READ_BYTES)
+                except BlockingIOError:
+                    continue
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    def _ended(self) -> None:
+        """The peer will send no more: cut short in the middle of a request, or just done."""
+        self._eof = True
+        self._stopped_reading = True
+        if self._head is not None or self._rest.strip():
+            self._refuse(bad_request("the connection ended in the middle of the request"))
+            self.flush()
+
+    def _has_room(self) -> bool:
+        settings = self._settings
+        return len(self._queue) < settings.max_pipelined and len(self._unsent) <= settings.max_unsent_bytes
+
+    def _check_deadline(self) -> None:
+        """The read scope's deadline passed; the true one may have moved on since (it is set lazily)."""
+        self._now = trio.current_time()
+        if self._now < self._deadline:
+            return
+        if self._head is not None or (self._partial and self._rest):
+            what = "body" if self._head is not None else "header"
+            allowed_s = self._settings.body_timeout_s if what == "body" else self._settings.head_timeout_s
+            self._refuse(
+                BadRequest(408, "timeout", f"the {what} of a request must arrive in {allowed_s:g} s")
+            )
+            self.flush()
+        elif self._queue or self._unsent:
+            self._deadline = self._now + self._settings.idle_timeout_s  # it is us the peer is waiting for
+        else:
+            self._stopped_reading = True
+
+    def _hurry(self, timeout_s: float) -> None:
+        """A deadline that may be earlier than the running one."""
+        self._deadline = self._now + timeout_s
+        if self._scope is not None:
+            self._scope.deadline = self._deadline
+
+    async def _answer_rest(self) -> None:
+        while (self._queue or self._unsent) and not self._dead:
+            self._changed = trio.Event()
+            await self._changed.wait()
+        if self._eof or self._dead or not self._lingers:
+            return
+        with trio.move_on_after(self._settings.linger_s):
+            await self._linger()
+
+    async def _linger(self) -> None:
+        """Say we are done, and read past what the peer still sends: closing on it would reset our answer."""
+        if not isinstance(self._stream, trio.abc.HalfCloseableStream):
+            return
+        try:
+            await self._stream.send_eof()
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        taken = 0
+        while taken < _LINGER_BYTES:
+            data = await self._receive()
+            if not data:
+                return
+            taken += len(data)
+
+    # in
+
+    def _feed(self, data: bytes) -> None:
+        """Take what was read: dispatch every request that is complete, keep what is not."""
+        self._lingers = True
+        self._feeding = True
+        try:
+            position = 0
+            if self._head is not None:
+                position = self._feed_body(data, 0)
+            elif self._rest:
+                data = self._rest + data
+                self._rest = b""
+            if position >= 0:
+                self._feed_heads(data, position)
+        except BadRequest as refusal:
+            self._refuse(refusal)
+        finally:
+            self._feeding = False
+        self.flush()
+
+    def _feed_heads(self, data: bytes, position: int) -> None:
+        size = len(data)
+        known = self._known
+        limit = self._settings.max_pipelined
+        while position < size and not self._stopped_reading:
+            if len(self._queue) >= limit:
+                self._rest = data[position:]
+                self._held = True
+                return
+            end = data.find(b"\r\n\r\n", position + self._scanned)
+            self._scanned = 0
+            if end < 0:
+                self._keep_partial(data, position)
+                return
+            end += 4
+            raw = data[position:end]
+            head = known.get(raw)
+            if head is None:
+                if not raw.strip():  # empty lines before a request: RFC 9112 section 2.2
+                    position = end
+                    continue
+                head = self._owner.heads.read(raw)
+            length = head.length
+            if 0 <= length <= size - end and not head.expect_continue:
+                position = end + length
+                self._dispatch(head, data[end:position])
+                continue
+            self._begin_body(head)
+            position = self._feed_body(data, end)
+            if position < 0:
+                return
+        if not self._stopped_reading:
+            self._deadline = self._now + self._settings.idle_timeout_s
+
+    def _keep_partial(self, data: bytes, position: int) -> None:
+        """A head that has only begun. Errors: BadRequest, when it can become none."""
+        settings = self._settings
+        rest = data[position:]
+        if not rest.strip(b"\r\n"):
+            return  # a line end too many after a request
+        if not 0x41 <= rest.lstrip(b"\r\n")[0] <= 0x5A:
+            raise bad_request("this port speaks HTTP/1.1, and these bytes are something else (TLS, perhaps?)")
+        if len(rest) > settings.max_head_bytes:
+            in_target = b"\r\n" not in rest[: settings.max_target_bytes]
+            raise target_too_long(settings) if in_target else head_too_large(settings)
+        if not self._partial:
+            self._partial = True
+            self._hurry(settings.head_timeout_s)
+        self._rest = rest
+        self._scanned = max(0, len(rest) - 3)
+
+    def _begin_body(self, head: Head) -> None:
+        self._head = head
+        self._body = bytearray()
+        self._chunked = Chunked(self._settings.max_body_bytes) if head.length < 0 else None
+        self._partial = False
+        self._hurry(self._settings.body_timeout_s)
+        if head.expect_continue:
+            self._queue.append(_Interim())
+
+    def _feed_body(self, data: bytes, position: int) -> int:
+        """Take body bytes; the position after the body, or -1 for more. Errors: BadRequest."""
+        head = self._head
+        assert head is not None
+        if self._chunked is not None:
+            end = self._chunked.feed(data, position)
+            if end < 0:
+                return -1
+            body = bytes(self._chunked.body)
+        else:
+            end = position + head.length - len(self._body)
+            self._body += memoryview(data)[position:end]
+            if len(self._body) < head.length:
+                return -1
+            body = bytes(self._body)
+        self._head = None
+        self._chunked = None
+        self._body = bytearray()
+        self._dispatch(head, body)
+        return end
+
+    def _dispatch(self, head: Head, body: bytes) -> None:
+        request = Request(self, head, body, self._now)
+        self._queue.append(request)
+        self._partial = False
+        if not head.keep_alive:
+            self._stopped_reading = True
+        found = head.found
+        assert found is not None
+        if found.handler is None:
+            assert found.slow is not None and self._nursery is not None
+            self._nursery.start_soon(self._run_slow, found.slow, request)
+            return
+        try:
+            found.handler(request, request.respond)
+        except Exception:
+            log.exception("handler failed", endpoint=found.endpoint)
+            _fail(request)
+
+    async def _run_slow(self, handler: AsyncHandler, request: Request) -> None:
+        try:
+            await handler(request, request.respond)
+        except Exception:
+            log.exception("handler failed", path=request.path)
+        if request.out is None:
+            _fail(request)
+
+    def _refuse(self, refusal: BadRequest) -> None:
+        """Answer what cannot be read any further, after all that was read before it, and end."""
+        self._stopped_reading = True
+        self._rest = b""
+        self._chunked = None
+        head = Head()
+        head.found = self._head.found if self._head is not None else None
+        self._head = None
+        request = Request(self, head, b"", self._now)
+        self._queue.append(request)
+        request.respond(*refusal.answer())
+
+    # out
+
+    def answer(
+        self, request: Request, head: Head, status: int, headers: Headers, body: bytes, since: float
+    ) -> None:
+        """One answer is ready. Outside of a read it leaves with the server's next flush."""
+        if self._dead:
+            return
+        connection = ""
+        if not head.keep_alive or (self._stopped_reading and self._queue[-1] is request):
+            connection = "close"
+        elif head.http10:
+            connection = "keep-alive"
+        request.out = self._owner.renderer.render(
+            status, headers, body, connection=connection, body_too=head.method != "HEAD"
+        )
+        found = head.found
+        now = self._now if self._feeding else trio.current_time()
+        self._owner.answered(found.endpoint if found is not None else "none", status, now - since)
+        if not self._feeding:
+            self._owner.dirty(self)
+
+    def flush(self) -> None:
+        """Write every answer that is ready and whose predecessors are."""
+        queue = self._queue
+        if not queue or queue[0].out is None or self._dead:
+            return
+        ready: list[bytes] = []
+        while queue:
+            out = queue[0].out
+            if out is None:
+                break
+            ready.append(out)
+            queue.popleft()
+        self._write(ready[0] if len(ready) == 1 else b"".join(ready))
+        if not self._draining:
+            self._changed.set()
+
+    def _write(self, data: bytes) -> None:
+        if self._draining:
+            self._unsent += data
+            return
+        sent = 0
+        if self._fd >= 0:
+            try:
+                sent = os.write(self._fd, data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._broken()
+                return
+            if sent == len(data):
+                return
+        self._unsent += memoryview(data)[sent:]
+        self._draining = True
+        assert self._nursery is not None
+        self._nursery.start_soon(self._drain)
+
+    async def _drain(self) -> None:
+        """The one writer while a peer takes its answers slowly, and always for streams without a socket."""
+        while self._unsent:
+            chunk = bytes(self._unsent[:_READ_BYTES])
+            try:
+                with trio.fail_after(self._settings.write_timeout_s):
+                    await self._stream.send_all(chunk)
+            except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
+                self._broken()
+                return
+            del self._unsent[: len(chunk)]
+            self._changed.set()
+        self._draining = False
+        self._changed.set()
+
+    def _broken(self) -> None:
+        """The peer has gone: nobody to answer."""
+        self._dead = True
+        self._stopped_reading = True
+        self._queue.clear()
+        self._changed.set()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+
+def _fail(request: Request) -> None:
+    if request.out is None:
+        detail = "the gateway failed to answer this request; its log says why. Nothing tells whether it took effect"
+        request.respond(*BadRequest(500, "internal", detail).answer(request.path))

@@ -1,0 +1,23 @@
+"""The HTTP server's limits. Everything a peer can make grow has one."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class HttpSettings(msgspec.Struct, frozen=True):
+    """Sizes in bytes, times in seconds. Memory: max_connections x (head + body + unsent) at the very worst."""
+
+    max_connections: int = 1000
+    max_pipelined: int = 64  # unanswered requests on one connection; reading pauses there
+    max_head_bytes: int = 16_384
+    max_target_bytes: int = 8_192
+    max_headers: int = 100
+    max_body_bytes: int = 2_097_152
+    max_unsent_bytes: int = 1_048_576  # answers a peer has not taken; reading pauses there
+    head_timeout_s: float = 10.0  # from the first byte of a request (or the connect) to the end of its head
+    body_timeout_s: float = 30.0  # from there to the end of its body
+    idle_timeout_s: float = 75.0  # between requests
+    write_timeout_s: float = 30.0  # for a peer to take 64 KiB of answers
+    stop_timeout_s: float = 10.0  # for answers under way at shutdown
+    linger_s: float = 2.0  # reading on after the last answer, so that a reset does not destroy it
