@@ -16,6 +16,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ from router.nouns import (
 from store.interface import Store, Transaction
 
 T = TypeVar("T")
+TIMEOUTS_S = {"store.backup": 6 * 3600.0, "store.check": 6 * 3600.0, "store.release": 6 * 3600.0}
 Execute = Callable[[Callable[[Transaction], T]], Awaitable[T]]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -101,6 +103,10 @@ class Send(msgspec.Struct, forbid_unknown_fields=True):
     account: str = ""
 
 
+class Backup(msgspec.Struct, forbid_unknown_fields=True):
+    target: str  # an absolute path, as the gateway sees it
+
+
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
@@ -136,6 +142,8 @@ class AdminVerbs:
             "account.show": typed(Named, self.account_show),
             "message": typed(ById, self.message),
             "send": typed(Send, self.send),
+            "store.backup": typed(Backup, self.store_backup),
+            "store.check": typed(Nothing, self.store_check),
             "store.release": typed(Nothing, self.store_release),
             "store.stats": typed(Nothing, self.store_stats),
         }
@@ -295,6 +303,20 @@ class AdminVerbs:
             "ready_lanes": len(self._store.ready_lanes()),
             "outbox_endpoints": len(self._store.outbox_endpoints()),
         }
+
+    async def store_check(self, _: Nothing) -> object:
+        """Every record, index and counter; reads in a thread beside the traffic."""
+        from store.check import check
+
+        return await trio.to_thread.run_sync(check, self._store)
+
+    async def store_backup(self, wish: Backup) -> object:
+        from store.backup import backup
+
+        if not os.path.isabs(wish.target):
+            raise _bad("target", f"{wish.target!r} is not an absolute path")
+        await trio.to_thread.run_sync(backup, self._store, Path(wish.target))
+        return {"target": wish.target}
 
     async def store_release(self, _: Nothing) -> object:
         """What a restore held becomes ready, a few hundred a transaction."""
