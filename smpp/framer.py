@@ -40,7 +40,7 @@ class Framer:
         """Octets of a PDU that is not whole yet."""
         return len(self._pending)
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes | bytearray) -> list[Frame]:
         """All PDUs that `data` completes, in order. Never raises; look at `error` afterwards."""
         if self.error is not None:
             return []
@@ -51,7 +51,7 @@ class Framer:
                 return []
             data = bytes(pending)
             pending.clear()
-        return self._cut(data)
+        return self._cut(bytes(data))
 
     def _cut(self, data: bytes) -> list[Frame]:
         frames: list[Frame] = []
