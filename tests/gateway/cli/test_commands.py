@@ -1,0 +1,305 @@
+"""What the commands ask, print and exit with. The gateway is a table of answers behind AdminClient."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.admin_client import AdminAbsent, AdminBroken, AdminClient, AdminError
+from gateway.cli import VERSION, offline, place, root, send, tools
+from gateway.cli.account import password_hash
+from gateway.cli.failure import CONFIG, FAILED, OK, STORE, UNREACHABLE, USAGE, Failure
+from store.interface import StoreBusy, StoreDamaged
+
+ACCOUNT: dict[str, Any] = {
+    "id": 1,
+    "name": "shop",
+    "key_prefixes": ["ab12"],
+    "callback_url": "https://shop.example/sms",
+    "queued": 1200,
+    "suspended": False,
+}
+MESSAGE: dict[str, Any] = {
+    "id": "7",
+    "state": "DELIVERED",
+    "priority": 0,
+    "text": "Grüße",
+    "parts": [{"carrier": "north", "carrier_message_id": "c1", "state": "DELIVERED", "error": ""}],
+    "timeline": [{"at": "2026-01-01T00:00:00.000Z", "step": "SENT", "carrier": "north", "detail": "c1"}],
+}
+
+
+class FakeGateway:
+    """Answers by verb: a value, or an exception to raise. Keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {"ping": {"version": VERSION}}
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def call(self, client: AdminClient, verb: str, *, timeout_s: float | None = None, **args: Any) -> Any:
+        self.asked.append((verb, args))
+        answer = self.answers[verb]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGateway:
+    fake = FakeGateway()
+    monkeypatch.setattr(AdminClient, "call", lambda client, verb, **args: fake.call(client, verb, **args))
+    monkeypatch.setenv("SIGNALBOX_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("SIGNALBOX_API_KEY", raising=False)
+    return fake
+
+
+def test_a_new_accounts_key_is_printed_for_programs(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["account.create"] = {**ACCOUNT, "api_key": "sbk_ab12_x", "callback_secret": "whsec_x"}
+    assert root.run(["account", "create", "shop", "--number", "12345", "--json"]) == OK
+    assert json.loads(capsys.readouterr().out)["api_key"] == "sbk_ab12_x"
+    ((_, args),) = gateway.asked
+    assert (args["name"], args["numbers"], args["weight"]) == ("shop", ["12345"], 1)
+
+
+def test_a_new_accounts_key_is_printed_for_people(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["account.create"] = {**ACCOUNT, "api_key": "sbk_ab12_x"}
+    assert root.run(["account", "create", "shop"]) == OK
+    printed = capsys.readouterr().out
+    assert "Authorization: Bearer sbk_ab12_x" in printed
+    assert "once" in printed
+
+
+def test_an_smpp_password_leaves_the_command_only_as_a_hash(gateway: FakeGateway) -> None:
+    gateway.answers["account.create"] = {**ACCOUNT, "api_key": "k"}
+    assert root.run(["account", "create", "shop", "--system-id", "shop", "--password", "geheim1"]) == OK
+    ((_, args),) = gateway.asked
+    assert "geheim1" not in json.dumps(args)
+    assert args["password_hash"].startswith("scrypt$16384$8$1$")
+
+
+@pytest.mark.parametrize("password", ["ninechars", "ü", "a\nb"])
+def test_a_password_that_smpp_cannot_carry_is_refused(password: str) -> None:
+    with pytest.raises(Failure, match="8 printable"):
+        password_hash(password)
+
+
+def test_the_same_password_never_hashes_alike() -> None:
+    assert password_hash("secret") != password_hash("secret")
+
+
+def test_rotating_says_whether_the_previous_key_stays(gateway: FakeGateway) -> None:
+    gateway.answers["account.rotate"] = {**ACCOUNT, "api_key": "k"}
+    root.run(["account", "rotate", "shop"])
+    root.run(["account", "rotate", "shop", "--drop-previous"])
+    assert [args["keep_previous"] for _, args in gateway.asked] == [True, False]
+
+
+def test_setting_sends_only_what_was_given(gateway: FakeGateway) -> None:
+    gateway.answers["account.set"] = ACCOUNT
+    assert root.run(["account", "set", "shop", "--suspend"]) == OK
+    assert gateway.asked == [("account.set", {"name": "shop", "suspended": True})]
+    assert root.run(["account", "set", "shop"]) == USAGE
+
+
+def test_accounts_are_listed_in_columns(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["account.list"] = [ACCOUNT]
+    assert root.run(["account", "list"]) == OK
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.index("CALLBACK") == row.index("https://")
+    assert "1,200" in row
+
+
+def test_no_accounts_yet_teaches_how_to_make_one(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["account.list"] = []
+    root.run(["account", "list"])
+    assert "signalbox account create" in capsys.readouterr().out
+
+
+def test_a_message_is_shown_with_parts_and_timeline(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["message"] = MESSAGE
+    assert root.run(["message", "7"]) == OK
+    printed = capsys.readouterr().out
+    assert "DELIVERED" in printed
+    assert "SENT" in printed
+    assert root.run(["message", "7", "--json"]) == OK
+    assert json.loads(capsys.readouterr().out) == MESSAGE
+
+
+def test_what_the_gateway_refuses_is_told_with_its_hint(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["message"] = AdminError("not_found", "no message 9", "ids are decimal")
+    assert root.run(["message", "9"]) == FAILED
+    assert capsys.readouterr().err == "signalbox: no message 9\n  ids are decimal\n"
+
+
+def test_a_gateway_that_does_not_answer_has_its_own_exit_code(gateway: FakeGateway) -> None:
+    gateway.answers["message"] = AdminBroken("did not answer")
+    assert root.run(["message", "9"]) == UNREACHABLE
+
+
+def test_without_gateway_and_store_the_command_says_where_it_looked(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["message"] = AdminAbsent()
+    assert root.run(["message", "9"]) == FAILED
+    assert "data/store" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(StoreBusy("in use"), UNREACHABLE), (StoreDamaged("broken", "salvage it"), STORE)]
+)
+def test_a_store_that_cannot_be_opened_has_its_own_exit_code(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, code: int
+) -> None:
+    def refuse(directory: Path) -> None:
+        raise error
+
+    (tmp_path / "data" / "store").mkdir(parents=True)
+    monkeypatch.setattr(offline, "open_store", refuse)
+    gateway.answers["message"] = AdminAbsent()
+    assert root.run(["message", "9"]) == code
+
+
+def test_sending_needs_a_running_gateway(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["send"] = AdminAbsent()
+    assert root.run(["send", "--to", "+447700900123", "--from", "Me", "--text", "hi"]) == UNREACHABLE
+    assert "signalbox run" in capsys.readouterr().err
+
+
+def test_a_message_sent_over_the_admin_socket_shows_its_id(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["send"] = {"id": "7", "state": "ENROUTE", "segments": 1}
+    assert root.run(["send", "--to", "+447700900123", "--from", "Me", "--text", "hi"]) == OK
+    assert capsys.readouterr().out.startswith("7  ENROUTE, 1 segment\n")
+
+
+def test_a_message_sent_with_a_key_goes_by_http(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted: list[Any] = []
+
+    def post(url: str, key: str, body: dict[str, str]) -> Any:
+        posted.append((url, key, body))
+        return {"id": "7", "state": "ENROUTE", "segments": 1}
+
+    monkeypatch.setattr(send, "post", post)
+    line = ["send", "--to", "1", "--from", "Me", "--text", "hi", "--key", "k", "--url", "http://h:1"]
+    assert root.run(line) == OK
+    assert posted == [("http://h:1/v1/messages", "k", {"to": "1", "from": "Me", "text": "hi"})]
+
+
+def test_a_problem_document_is_told_in_its_own_words() -> None:
+    assert "too long" in send.problem_text(422, b'{"title": "no", "detail": "too long"}')
+    assert "503" in send.problem_text(503, b"<html>")
+
+
+def test_store_figures_that_do_not_add_up_fail(gateway: FakeGateway) -> None:
+    figures = {
+        "accepted": {"messages": 2, "segments": 2},
+        "phases": {"ready": {"messages": 1, "segments": 1}},
+    }
+    gateway.answers["store.stats"] = {**figures, "conserved": False}
+    assert root.run(["store", "stats"]) == FAILED
+    gateway.answers["store.stats"] = {**figures, "conserved": True}
+    assert root.run(["store", "stats"]) == OK
+
+
+def test_a_store_check_with_findings_fails(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["store.check"] = [{"where": "message 7", "what": "CRC differs"}]
+    assert root.run(["store", "check"]) == FAILED
+    assert "CRC differs" in capsys.readouterr().out
+    gateway.answers["store.check"] = []
+    assert root.run(["store", "check"]) == OK
+
+
+def test_a_backup_never_writes_into_a_directory_with_files(gateway: FakeGateway, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("x")
+    assert root.run(["store", "backup", str(tmp_path / "full")]) == USAGE
+    assert gateway.asked == []
+
+
+def test_a_backup_is_asked_for_with_an_absolute_path(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gateway.answers["store.backup"] = {}
+    assert root.run(["store", "backup", "copy"]) == OK
+    assert gateway.asked == [("store.backup", {"target": str(tmp_path / "copy")})]
+
+
+@pytest.mark.parametrize("line", [[], ["--help"], ["account", "--help"], ["store", "check", "--help"]])
+def test_help_needs_neither_gateway_nor_configuration(line: list[str]) -> None:
+    assert root.run([*line, "--help"]) == OK
+
+
+def test_the_help_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    root.run(["--help"])
+    printed = capsys.readouterr().out
+    assert all(verb in printed for verb in root.VERBS)
+    assert "Exit codes" in printed
+
+
+@pytest.mark.parametrize("line", [["frobnicate"], ["message"], ["account", "create"], ["--nope"]])
+def test_a_wrong_command_line_has_its_own_exit_code(line: list[str]) -> None:
+    assert root.run(line) == USAGE
+
+
+def test_every_verb_loads() -> None:
+    import click
+
+    context = click.Context(root.signalbox)
+    for verb in root.VERBS:
+        command = root.signalbox.get_command(context, verb)
+        assert command is not None
+        assert command.name == verb
+
+
+def test_a_program_gets_its_arguments_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(tools, "program", lambda module: lambda arguments: seen.append(arguments))
+    assert root.run(["simulate", "--help", "--port", "2775", "-x"]) == OK
+    assert seen == [["--help", "--port", "2775", "-x"]]
+
+
+def test_a_program_that_is_not_installed_is_named() -> None:
+    with pytest.raises(Failure, match="no_such_program"):
+        tools.program("no_such_program.cli")
+
+
+def test_a_missing_configuration_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("config.load", reason="the configuration reader is not there yet")
+    assert root.run(["check", "--config", str(tmp_path / "none.toml")]) == CONFIG
+    assert "none.toml" in capsys.readouterr().err
+
+
+def test_the_shipped_configuration_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("config.load", reason="the configuration reader is not there yet")
+    assert root.run(["check"]) == OK
+    assert "fine" in capsys.readouterr().out
+
+
+def test_the_small_verbs_start_without_the_gateways_machinery() -> None:
+    """trio, lmdb and msgspec cost a tenth of a second and more: not for `message` on a running gateway."""
+    verbs = ", ".join(f"gateway.cli.{verb}" for verb in ("account", "message", "send", "check", "run"))
+    slow = ("trio", "lmdb", "msgspec", "structlog", "phonenumbers")
+    script = f"import sys, gateway.cli.root, {verbs}; print(*sorted(set({slow}) & set(sys.modules)))"
+    command = [sys.executable, "-c", script]
+    root_directory = place.SHIPPED.parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root_directory)
+    assert done.stdout.strip() == ""

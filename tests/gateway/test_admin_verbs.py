@@ -1,0 +1,287 @@
+"""The admin verbs, run as the CLI runs them on a stopped gateway's store, and the ones that need a door."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from gateway.accounts import Accounts
+from gateway.admin import AdminError
+from gateway.admin_verbs import AdminVerbs, iso
+from gateway.callbacks.signature import decode_secret
+from gateway.cli.failure import FAILED, USAGE, Failure
+from gateway.cli.offline import Direct, run_verb
+from gateway.committer import Committer
+from gateway.door import Accepted, Refusal, Submission
+from gateway.http.auth import key_hash
+from router.nouns import Account, Message, MessageState, Part, Phase, Progress, Reason, Step
+from store.interface import Store, StoreFull, Totals, Transaction
+from tests.trio_case import trio_test
+
+MESSAGE = Message(
+    id=7,
+    account=1,
+    accepted_ms=1_767_225_600_000,
+    source="Shop",
+    source_ton=5,
+    source_npi=0,
+    destination="447700900123",
+    encoding=0,
+    text="hello",
+    data=b"",
+    segments=1,
+    lane=1,
+    priority=2,
+    message_class=1,
+    send_at_ms=0,
+    expires_ms=1_767_312_000_000,
+    receipt=1,
+    route="default",
+)
+PROGRESS = Progress(
+    phase=Phase.FINAL,
+    state=MessageState.DELIVERED,
+    reason=Reason.RECEIPT,
+    attempts=1,
+    finished_ms=1_767_225_601_500,
+    parts=[Part(carrier=3, carrier_message_id="abc", state=MessageState.DELIVERED)],
+    events=[(1_767_225_600_000, Step.ACCEPTED, 0, ""), (1_767_225_600_250, Step.SENT, 3, "abc")],
+)
+
+
+class FakeStore:
+    """Just enough of a store: accounts become visible at commit, one message, some held ones."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, Account] = {}
+        self.pending: list[Account] = []
+        self.held = 0
+        self.full = False
+        self.aborted = 0
+
+    def begin(self) -> FakeStore:
+        return self
+
+    def commit(self, txn: object) -> None:
+        if self.full:
+            raise StoreFull("the disk is full", "make room")
+        self.kept.update({account.id: account for account in self.pending})
+        self.pending.clear()
+
+    def abort(self, txn: object) -> None:
+        self.aborted += 1
+        self.pending.clear()
+
+    def put_account(self, account: Account) -> None:
+        self.pending.append(account)
+
+    def release_held(self, reason: int, limit: int) -> int:
+        moved = min(limit, self.held)
+        self.held -= moved
+        return moved
+
+    def accounts(self) -> dict[int, Account]:
+        return dict(self.kept)
+
+    def queued(self, account: int) -> int:
+        return 4
+
+    def find_any(self, id: int) -> tuple[Message, Progress] | None:
+        return (MESSAGE, PROGRESS) if id == MESSAGE.id else None
+
+    def carrier_name(self, id: int) -> str:
+        return {3: "north"}[id]
+
+    def totals(self) -> Totals:
+        return Totals(1, 1, [1, 0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0])
+
+    def ready_lanes(self) -> set[int]:
+        return {1}
+
+    def outbox_endpoints(self) -> dict[int, object]:
+        return {}
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+def ask(store: FakeStore, verb: str, **args: object) -> Any:
+    result = run_verb(cast(Store, store), verb, args)
+    json.dumps(result)  # what a verb answers must be plain JSON
+    return result
+
+
+def test_a_new_account_has_a_key_that_is_kept_only_as_a_hash(store: FakeStore) -> None:
+    made = ask(store, "account.create", name="shop", callback_url="https://shop.example/sms")
+    kept = store.kept[made["id"]]
+    assert kept.key_hashes == (key_hash(made["api_key"]),)
+    assert decode_secret(made["callback_secret"])
+    shown = json.dumps([ask(store, "account.show", name="shop"), ask(store, "account.list")])
+    for secret in (made["api_key"], made["callback_secret"], *kept.key_hashes):
+        assert secret not in shown
+
+
+def test_a_rotated_key_leaves_the_previous_one_working_until_told_otherwise(store: FakeStore) -> None:
+    first = ask(store, "account.create", name="shop")["api_key"]
+    second = ask(store, "account.rotate", name="shop")["api_key"]
+    assert list(store.kept[1].key_hashes) == [key_hash(second), key_hash(first)]
+    third = ask(store, "account.rotate", name="shop", keep_previous=False)["api_key"]
+    assert list(store.kept[1].key_hashes) == [key_hash(third)]
+
+
+def test_a_setting_that_is_not_given_stays(store: FakeStore) -> None:
+    ask(store, "account.create", name="shop", callback_url="https://a.example/", numbers=["+44 7700 900123"])
+    changed = ask(store, "account.set", name="shop", suspended=True)
+    assert (changed["suspended"], changed["callback_url"]) == (True, "https://a.example/")
+    assert changed["numbers"] == ["447700900123"]
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        ({"name": "no spaces"}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "a", "callback_url": "ftp://x"}, "callback_url"),
+        ({"name": "a", "callback_url": "https://[::1"}, "callback_url"),
+        ({"name": "a", "numbers": ["abc"]}, "numbers"),
+        ({"name": "a", "weight": 0}, "weight"),
+        ({"name": "a", "system_id": "x"}, "password"),
+        ({"name": "a", "system_id": "x" * 16, "password_hash": "h"}, "system_id"),
+    ],
+)
+def test_a_wrong_setting_names_itself_and_stores_nothing(
+    store: FakeStore, args: dict[str, object], word: str
+) -> None:
+    with pytest.raises(Failure, match=word) as failed:
+        ask(store, "account.create", **args)
+    assert failed.value.exit_code == USAGE
+    assert store.kept == {}
+
+
+def test_names_system_ids_and_numbers_belong_to_one_account(store: FakeStore) -> None:
+    ask(store, "account.create", name="a", system_id="esme", password_hash="h", numbers=["12345"])
+    for args in (
+        {"name": "a"},
+        {"name": "b", "system_id": "esme", "password_hash": "h"},
+        {"name": "b", "numbers": ["12345"]},
+    ):
+        with pytest.raises(Failure):
+            ask(store, "account.create", **args)
+    assert list(store.kept) == [1]
+
+
+def test_an_unknown_account_is_told_which_there_are(store: FakeStore) -> None:
+    ask(store, "account.create", name="shop")
+    with pytest.raises(Failure, match="shop"):
+        ask(store, "account.show", name="shpo")
+
+
+def test_a_message_is_told_in_words(store: FakeStore) -> None:
+    ask(store, "account.create", name="shop")
+    view = ask(store, "message", id="7")
+    assert (view["id"], view["account"], view["state"], view["phase"]) == ("7", "shop", "DELIVERED", "FINAL")
+    assert view["parts"][0]["carrier"] == "north"
+    assert [event["step"] for event in view["timeline"]] == ["ACCEPTED", "SENT"]
+    assert view["timeline"][1]["at"] == "2026-01-01T00:00:00.250Z"
+    assert view["send_at"] == ""
+
+
+@pytest.mark.parametrize("id", ["8", "", "x", "-7", "²", str(1 << 63)])
+def test_a_message_that_is_not_there_is_not_found(store: FakeStore, id: str) -> None:
+    with pytest.raises(Failure, match="no message") as failed:
+        ask(store, "message", id=id)
+    assert failed.value.exit_code == FAILED
+
+
+def test_figures_are_by_phase_and_say_whether_they_add_up(store: FakeStore) -> None:
+    figures = ask(store, "store.stats")
+    assert figures["conserved"] is True
+    assert figures["phases"]["final"] == {"messages": 1, "segments": 1}
+
+
+@pytest.mark.parametrize("held", [0, 1, 499, 500, 501, 1700])
+def test_release_goes_on_until_nothing_is_held(store: FakeStore, held: int) -> None:
+    store.held = held
+    assert ask(store, "store.release") == {"released": held}
+
+
+def test_a_verb_that_fails_leaves_no_transaction_open(store: FakeStore) -> None:
+    def fail(txn: Transaction) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        Direct(cast(Store, store)).execute(fail).send(None)
+    assert store.aborted == 1
+
+
+# verbs that need a running gateway
+
+
+class FakeDoor:
+    def __init__(self, answer: Accepted | Refusal) -> None:
+        self.answer = answer
+        self.submitted: list[tuple[str, Submission]] = []
+
+    def submit(
+        self,
+        account: Account,
+        requests: list[Submission],
+        done: Callable[[list[Accepted | Refusal]], None],
+    ) -> None:
+        self.submitted.extend((account.name, request) for request in requests)
+        done([self.answer])
+
+
+def running(store: FakeStore, door: FakeDoor | None) -> AdminVerbs:
+    direct = Direct(cast(Store, store))
+    accounts = Accounts(cast(Committer, direct))
+    return AdminVerbs(accounts, cast(Store, store), direct.execute, lambda: 0, door=door)
+
+
+TEST_MESSAGE = {"to": "+447700900123", "sender": "Me", "text": "hi"}
+
+
+@trio_test
+async def test_a_test_message_goes_through_the_door() -> None:
+    door = FakeDoor(Accepted(9, MessageState.ENROUTE, 1, 0, "Me", "447700900123", 0, 0))
+    verbs = running(FakeStore(), door).table()
+    await verbs["account.create"]({"name": "only"})
+    answer = await verbs["send"](dict(TEST_MESSAGE))
+    assert answer == {"id": "9", "account": "only", "state": "ENROUTE", "segments": 1, "encoding": "gsm7"}
+    assert door.submitted[0][0] == "only"
+
+
+@trio_test
+async def test_a_test_message_that_the_door_refuses_names_the_field() -> None:
+    verbs = running(FakeStore(), FakeDoor(Refusal(422, "bad_number", "to", "no such number"))).table()
+    await verbs["account.create"]({"name": "only"})
+    with pytest.raises(AdminError, match="to: no such number"):
+        await verbs["send"](dict(TEST_MESSAGE))
+
+
+@trio_test
+async def test_with_several_accounts_the_sender_must_be_named() -> None:
+    door = FakeDoor(Accepted(9, MessageState.ENROUTE, 1, 0, "Me", "447700900123", 0, 0))
+    verbs = running(FakeStore(), door).table()
+    for name in ("a", "b"):
+        await verbs["account.create"]({"name": name})
+    with pytest.raises(AdminError, match="which account"):
+        await verbs["send"](dict(TEST_MESSAGE))
+    await verbs["send"]({**TEST_MESSAGE, "account": "b"})
+    assert [name for name, _ in door.submitted] == ["b"]
+
+
+@trio_test
+async def test_without_a_gateway_nothing_can_be_sent() -> None:
+    with pytest.raises(AdminError, match="not running"):
+        await running(FakeStore(), None).table()["send"](dict(TEST_MESSAGE))
+
+
+def test_no_time_is_an_empty_word() -> None:
+    assert iso(0) == ""
+    assert iso(1_767_225_600_000) == "2026-01-01T00:00:00.000Z"
