@@ -13,6 +13,7 @@ from smpp.constants import HEADER_OCTETS, MAX_PDU_OCTETS, EsmClass
 from smpp.errors import LengthMismatch, MalformedBody, MalformedTlv, ProtocolError, UnknownCommand
 from smpp.fields import DistributionList, SmeAddress, UnsuccessSme
 from smpp.pdu import PDUS, DeliverSmResp, Pdu
+from smpp.receipt import parse
 from smpp.status import Status
 from tests.smpp.vector_rows import (
     Row,
@@ -105,6 +106,14 @@ def test_a_valid_row_yields_the_texts_and_headers_its_suite_derives(row: Row) ->
     assert message.startswith(header)
     if "concat" in fields:
         assert fields["concat"] == {"ref": header[3], "total": header[4], "seq": header[5]}
+    if "receipt_id" in fields:
+        receipt = parse(message, pdu.data_coding, pdu.tlvs, pdu.esm_class)
+        assert receipt is not None
+        assert receipt.state == fields["state"]
+        if "correlate_id" in fields:  # the hexadecimal form in the response; the row's receipt_id is misspelt
+            assert int(receipt.id) == int(fields["correlate_id"], 16)
+        else:
+            assert receipt.id == fields["receipt_id"]
     if "text" in fields and header[1:2] != b"\x24":  # a national shift table: the alphabet's tests
         assert fields["text"] in readings(message[len(header) :], pdu.data_coding)
 
