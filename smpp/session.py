@@ -1,0 +1,440 @@
+"""The session machine: octets in, events out, octets to send. Both roles, no I/O, no clock.
+
+It answers enquire_link, unbind and whatever breaks the protocol by itself; everything else is told as an
+event. Every public call takes `now`, seconds on one monotonic clock.
+
+Invariants: a context handed in comes back exactly once (smpp.events says how); nothing is sent after CLOSED;
+a peer that is not bound gets 4 KiB and one deadline; a request in a wrong state has no effect.
+
+Deliberately not here: sockets, reconnecting, what a message means, who may bind.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from smpp.codec import decode_frame, encode, with_header
+from smpp.constants import RESPONSE_BIT, CommandId, Tlv
+from smpp.errors import ProtocolError
+from smpp.events import (
+    BindRefused,
+    BindRequest,
+    Bound,
+    Closed,
+    Event,
+    Nacked,
+    OutbindReceived,
+    PeerUnbound,
+    ProtocolViolation,
+    Request,
+    Response,
+    TimedOut,
+)
+from smpp.framer import Frame, Framer
+from smpp.pdu import PDUS, Outbind, Pdu
+from smpp.states import BINDS, BOUND, WITHOUT_RESPONSE, Role, SessionState, WrongState, allowed, carried
+from smpp.status import Status
+from smpp.window import Window, WindowFull
+
+__all__ = ["Role", "Session", "SessionSettings", "SessionState", "WindowFull", "WrongState"]
+
+_ENQUIRE_LINK = int(CommandId.ENQUIRE_LINK)
+_UNBIND = int(CommandId.UNBIND)
+_GENERIC_NACK = int(CommandId.GENERIC_NACK)
+_KNOWN = frozenset(int(command) for command in PDUS)
+
+
+class SessionSettings(msgspec.Struct, frozen=True):
+    """Seconds and octets; 0 switches a timer off. SMPP 3.4 section 7.2 names the four timers."""
+
+    window: int = 10
+    session_init_timeout_s: float = 10.0
+    enquire_link_s: float = 30.0
+    enquire_link_misses: int = 2
+    response_timeout_s: float = 30.0
+    inactivity_timeout_s: float = 0.0
+    late_response_grace_s: float = 120.0
+    max_pdu: int = 16 + 65_536
+    max_pdu_before_bind: int = 4096
+    version: int = 0x34
+
+
+class Session:
+    """One connection's protocol. The owner sends `data_to_send()` after every call that may have written."""
+
+    def __init__(self, role: Role, settings: SessionSettings, now: float) -> None:
+        self.role = role
+        self.settings = settings
+        self.state = SessionState.OPEN
+        self.peer_version = settings.version
+        self.nacks_unmatched = 0
+        self._framer = Framer(settings.max_pdu_before_bind)
+        self._window = Window(
+            settings.window, settings.response_timeout_s, settings.late_response_grace_s
+        )
+        self._out: list[bytes] = []
+        self._opened = now
+        self._heard = now  # anything at all
+        self._active = now  # a message, not an enquire_link
+        self._misses = 0
+        self._asked = 0.0  # when the last enquire_link left
+        self._binding: tuple[int, int] | None = None  # our bind: (sequence_number, command_id)
+        self._bind_request: Pdu | None = None
+        self._unbinding: int | None = None
+        self._unbind_sent = 0.0
+        self._carries: frozenset[int] = frozenset()  # requests the peer may send now
+
+    # what an owner looks at
+
+    @property
+    def outstanding(self) -> int:
+        """Requests in the window."""
+        return self._window.outstanding
+
+    @property
+    def window_free(self) -> int:
+        """Free slots; 0 unless bound."""
+        return self._window.free if self.state in BOUND and self._unbinding is None else 0
+
+    def data_to_send(self) -> bytes:
+        """Everything written since the last call, joined."""
+        out = self._out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    # requests of ours
+
+    def request(
+        self, pdu: Pdu, now: float, context: object = None, timeout_s: float | None = None
+    ) -> int:
+        """Send a request and register it. Returns its sequence_number. Raises WindowFull, WrongState."""
+        self._check(pdu.command_id)
+        window = self._window
+        if window.free < 1:
+            raise WindowFull(f"{window.size} requests are unanswered")
+        pdu.sequence_number = number = window.next_number()
+        octets = encode(pdu, self.peer_version)
+        if pdu.command_id not in WITHOUT_RESPONSE:
+            window.add(number, (context, now, pdu.command_id | RESPONSE_BIT), timeout_s)
+        self._out.append(octets)
+        self._active = now
+        return number
+
+    def submit_raw(self, body: bytes, command_id: int, now: float, context: object) -> int:
+        """`request` for a body built beforehand: the hot path. Raises WindowFull, WrongState."""
+        if command_id not in carried(self.role, self.state) or self._unbinding is not None:
+            raise WrongState(f"{CommandId(command_id).name.lower()} in state {self.state.value}")
+        window = self._window
+        number = window.next_number()
+        window.add(number, (context, now, command_id | RESPONSE_BIT))
+        self._out.append(with_header(command_id, 0, number, body))
+        self._active = now
+        return number
+
+    def _check(self, command_id: int) -> None:
+        if not allowed(self.role, self.state, command_id) or self._unbinding is not None:
+            name = PDUS[command_id].command
+            raise WrongState(f"{name} is not allowed for the {self.role.value} in state {self.state.value}")
+
+    def bind(self, pdu: Pdu, now: float) -> int:
+        """ESME: ask for a bind; ends in Bound or BindRefused. Raises WrongState."""
+        self._check(pdu.command_id)
+        if self._binding is not None:
+            raise WrongState("a bind is under way already")
+        pdu.sequence_number = number = self._window.next_number()
+        self._reserve(number, pdu.command_id)
+        self._binding = (number, pdu.command_id)
+        self._opened = now
+        self._out.append(encode(pdu, self.settings.version))
+        return number
+
+    def outbind(self, pdu: Outbind, now: float) -> None:
+        """SMSC: ask the ESME to bind to us (3.4 section 2.2.1)."""
+        self._check(pdu.command_id)
+        pdu.sequence_number = self._window.next_number()
+        self._out.append(encode(pdu, self.settings.version))
+        self.state = SessionState.OUTBOUND
+        self._opened = now
+
+    def unbind(self, now: float) -> None:
+        """Say good-bye; Closed follows the answer or the response timer. Raises WrongState."""
+        self._check(_UNBIND)
+        number = self._window.next_number()
+        self._reserve(number, _UNBIND)
+        self._unbinding = number
+        self._unbind_sent = now
+        self._out.append(with_header(_UNBIND, 0, number, b""))
+
+    def _reserve(self, number: int, command_id: int) -> None:
+        self._window.reserved[number] = command_id
+
+    # answers of ours
+
+    def respond(self, pdu: Pdu) -> None:
+        """Answer a Request; the PDU carries its sequence_number."""
+        if self.state is not SessionState.CLOSED:
+            self._out.append(encode(pdu, self.peer_version))
+
+    def respond_raw(self, command_id: int, status: int, sequence_number: int, body: bytes) -> None:
+        """`respond` for a body built beforehand: the hot path."""
+        if self.state is not SessionState.CLOSED:
+            self._out.append(with_header(command_id, status, sequence_number, body))
+
+    def accept_bind(self, system_id: bytes = b"", tlvs: tuple[tuple[int, bytes], ...] | None = None) -> None:
+        """SMSC: accept the pending BindRequest. `tlvs`: default sc_interface_version. Raises WrongState."""
+        pdu = self._pending_bind()
+        if tlvs is None:
+            tlvs = ((int(Tlv.SC_INTERFACE_VERSION), bytes((self.settings.version,))),)
+        version = getattr(pdu, "interface_version", 0x34)
+        self.peer_version = min(version or 0x33, self.settings.version)
+        response = PDUS[pdu.command_id | RESPONSE_BIT](
+            system_id=system_id[:15], tlvs=tlvs, sequence_number=pdu.sequence_number
+        )
+        self._out.append(encode(response, self.peer_version))
+        self._enter(BINDS[pdu.command_id])
+
+    def refuse_bind(self, status: int) -> list[Event]:
+        """SMSC: refuse the pending BindRequest and close. Raises WrongState."""
+        pdu = self._pending_bind()
+        self._out.append(with_header(pdu.command_id | RESPONSE_BIT, int(status), pdu.sequence_number, b""))
+        return self._close("bind refused")
+
+    def _pending_bind(self) -> Pdu:
+        pdu, self._bind_request = self._bind_request, None
+        if pdu is None:
+            raise WrongState("no bind waits for an answer")
+        return pdu
+
+    def _enter(self, state: SessionState) -> None:
+        self.state = state
+        self._carries = carried(self.role.peer, state)
+        self._framer.max_pdu_octets = self.settings.max_pdu
+
+    # input
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """One read's worth of octets. Never raises for what a peer sent."""
+        if self.state is SessionState.CLOSED:
+            return []
+        happened: list[Event] = []
+        add = happened.append
+        self._heard = now
+        self._misses = 0
+        in_flight = self._window.in_flight
+        for frame in self._framer.feed(data):
+            command_id = frame[0]
+            try:
+                if command_id & RESPONSE_BIT:
+                    pending = in_flight.get(frame[2])
+                    if pending is not None and pending[2] == command_id:
+                        pdu = decode_frame(frame)
+                        del in_flight[frame[2]]
+                        add(Response(pdu, pending[0], now - pending[1]))
+                    else:
+                        self._response(frame, now, happened)
+                elif command_id in self._carries and self._unbinding is None:
+                    add(Request(decode_frame(frame)))
+                else:
+                    self._request(frame, now, happened)
+            except ProtocolError as error:
+                self._broken(frame, error, now, happened)
+            if self.state is SessionState.CLOSED:
+                return happened
+        if happened:
+            self._active = now
+        error_ = self._framer.error
+        if error_ is not None:
+            add(ProtocolViolation(error_))
+            if self.state in BOUND:
+                self._nack(0, error_.command_status)
+            happened += self._close(f"not SMPP: {error_.detail}")
+        return happened
+
+    def _response(self, frame: Frame, now: float, happened: list[Event]) -> None:
+        """A response that is not the plain answer to a request in the window."""
+        command_id, status, number, _ = frame
+        window = self._window
+        reserved = window.reserved.get(number)
+        if reserved is not None and command_id in (reserved | RESPONSE_BIT, _GENERIC_NACK):
+            del window.reserved[number]
+            self._own_answer(frame, reserved, happened)
+            return
+        if command_id == _GENERIC_NACK:
+            pending = window.take(number) if number else None
+            if pending is not None:
+                happened.append(Nacked(pending[0], status, number))
+                return
+        else:
+            found = window.find(number)
+            if found is not None and found[2] == command_id:
+                pdu = decode_frame(frame)
+                window.take(number)
+                happened.append(Response(pdu, found[0], now - found[1]))
+                return
+        late = window.find_late(number, now)
+        if late is not None and command_id in (late[2], _GENERIC_NACK):
+            pdu = decode_frame(frame)
+            window.take_late(number)
+            happened.append(Response(pdu, late[0], now - late[1], late=True))
+            return
+        if command_id == _GENERIC_NACK:
+            self.nacks_unmatched += 1
+        detail = "a response to nothing we asked"
+        happened.append(
+            ProtocolViolation(
+                ProtocolError(detail, command_status=0, command_id=command_id, sequence_number=number)
+            )
+        )
+
+    def _own_answer(self, frame: Frame, asked: int, happened: list[Event]) -> None:
+        """The answer to the session's own bind, unbind or enquire_link."""
+        if asked == _UNBIND:
+            happened += self._close("unbound")
+        elif asked in BINDS:
+            self._binding = None
+            if frame[1]:
+                happened.append(BindRefused(frame[1]))
+                happened += self._close(f"bind refused: {Status.name_of(frame[1])}")
+                return
+            pdu = decode_frame(frame)
+            version = pdu.tlv(Tlv.SC_INTERFACE_VERSION)
+            self.peer_version = min(version[0], self.settings.version) if version else self.settings.version
+            self._enter(BINDS[asked])
+            happened.append(Bound(pdu))
+
+    def _request(self, frame: Frame, now: float, happened: list[Event]) -> None:
+        """A request that is the session's business, or is not allowed now."""
+        command_id, _, number, _ = frame
+        if command_id == _ENQUIRE_LINK:
+            self._out.append(with_header(_ENQUIRE_LINK | RESPONSE_BIT, 0, number, b""))
+        elif command_id not in _KNOWN:
+            self._nack(number, int(Status.ESME_RINVCMDID))
+            error = ProtocolError(
+                f"unknown command_id 0x{command_id:08x}",
+                command_status=int(Status.ESME_RINVCMDID),
+                command_id=command_id,
+                sequence_number=number,
+            )
+            happened.append(ProtocolViolation(error))
+        elif not allowed(self.role.peer, self.state, command_id) or self._bind_request is not None:
+            already = command_id in BINDS and (self.state in BOUND or self._bind_request is not None)
+            self._refuse(command_id, number, Status.ESME_RALYBND if already else Status.ESME_RINVBNDSTS)
+        elif command_id == _UNBIND:
+            self._out.append(with_header(_UNBIND | RESPONSE_BIT, 0, number, b""))
+            self.state = SessionState.UNBOUND
+            self._carries = frozenset()
+            happened.append(PeerUnbound())
+        elif command_id in BINDS:
+            self._bind_request = decode_frame(frame)
+            happened.append(BindRequest(self._bind_request))
+        elif command_id == CommandId.OUTBIND:
+            pdu = decode_frame(frame)
+            self.state = SessionState.OUTBOUND
+            happened.append(OutbindReceived(pdu))
+        else:
+            self._refuse(command_id, number, Status.ESME_RINVBNDSTS)
+
+    def _broken(self, frame: Frame, error: ProtocolError, now: float, happened: list[Event]) -> None:
+        """A PDU with sound borders and a bad body: answer its status, keep the session."""
+        command_id, status, number, _ = frame
+        happened.append(ProtocolViolation(error))
+        if not command_id & RESPONSE_BIT:
+            self._refuse(command_id, number, error.command_status)
+            return
+        pending = self._window.take(number)
+        if pending is None:
+            return
+        # The answer cannot be read in full; what there is of it still settles the request.
+        if error.pdu is not None and error.pdu.command_id == pending[2]:
+            happened.append(Response(error.pdu, pending[0], now - pending[1]))
+        else:
+            happened.append(Nacked(pending[0], status or int(Status.ESME_RUNKNOWNERR), number))
+
+    def _refuse(self, command_id: int, number: int, status: int) -> None:
+        if command_id in WITHOUT_RESPONSE:
+            return
+        if command_id in _KNOWN:
+            self._out.append(with_header(command_id | RESPONSE_BIT, int(status), number, b""))
+        else:
+            self._nack(number, int(status))
+
+    def _nack(self, number: int, status: int) -> None:
+        self._out.append(with_header(_GENERIC_NACK, status, number, b""))
+
+    # time
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do; None only once closed."""
+        if self.state is SessionState.CLOSED:
+            return None
+        settings = self.settings
+        deadlines: list[float] = []
+        window = self._window.next_deadline()
+        if window is not None:
+            deadlines.append(window)
+        if self._unbinding is not None:
+            deadlines.append(self._unbind_sent + settings.response_timeout_s)
+        if self.state not in BOUND:
+            if settings.session_init_timeout_s:
+                deadlines.append(self._opened + settings.session_init_timeout_s)
+        elif settings.enquire_link_s:
+            deadlines.append(self._next_enquiry())
+        if settings.inactivity_timeout_s:
+            deadlines.append(self._active + settings.inactivity_timeout_s)
+        return min(deadlines, default=None)
+
+    def _next_enquiry(self) -> float:
+        if not self._misses:
+            return self._heard + self.settings.enquire_link_s
+        return self._asked + min(self.settings.enquire_link_s, self.settings.response_timeout_s)
+
+    def tick(self, now: float) -> list[Event]:
+        """Act on every deadline that has passed."""
+        if self.state is SessionState.CLOSED:
+            return []
+        settings = self.settings
+        happened: list[Event] = [
+            TimedOut(context, number) for number, context in self._window.expire(now)
+        ]
+        if self._unbinding is not None and now >= self._unbind_sent + settings.response_timeout_s:
+            return happened + self._close("no unbind_resp in time")
+        if self.state not in BOUND:
+            if settings.session_init_timeout_s and now >= self._opened + settings.session_init_timeout_s:
+                return happened + self._close(f"not bound within {settings.session_init_timeout_s:g} s")
+        elif settings.enquire_link_s and now >= self._next_enquiry():
+            if self._misses >= settings.enquire_link_misses:
+                return happened + self._close(f"{self._misses} enquire_links unanswered")
+            self._enquire(now)
+        if settings.inactivity_timeout_s and now >= self._active + settings.inactivity_timeout_s:
+            return happened + self._close(f"no message for {settings.inactivity_timeout_s:g} s")
+        return happened
+
+    def _enquire(self, now: float) -> None:
+        number = self._window.next_number()
+        for old in [n for n, command in self._window.reserved.items() if command == _ENQUIRE_LINK]:
+            del self._window.reserved[old]
+        self._reserve(number, _ENQUIRE_LINK)
+        self._misses += 1
+        self._asked = now
+        self._out.append(with_header(_ENQUIRE_LINK, 0, number, b""))
+
+    # the end
+
+    def close(self, reason: str) -> list[Event]:
+        """The owner gives the connection up."""
+        return self._close(reason)
+
+    def eof(self, now: float) -> list[Event]:
+        """The connection has ended."""
+        return self._close("connection ended")
+
+    def _close(self, reason: str) -> list[Event]:
+        if self.state is SessionState.CLOSED:
+            return []
+        self.state = SessionState.CLOSED
+        self._carries = frozenset()
+        self._bind_request = None
+        return [Closed(reason, self._window.drain())]
