@@ -1,0 +1,250 @@
+"""What happens after each event: one table, event × class → settle, delay, pause, state.
+
+An event is a submit_sm_resp status (SMPP 3.4 section 5.1.3, 5.0 section 4.7.6, vendor and reserved ranges,
+any 32-bit number at all), a lost link, a response that never came, or a segment that was never written.
+Each status has one `Fate`; a carrier's configuration may give single statuses another. `python -m
+router.judge` prints the whole table.
+
+Invariants: every status gets a verdict, and the raw number is the caller's to keep; what is the carrier's
+fault never counts against the message; nothing retries at once in a circle: either the message waits or
+the carrier pauses; every delay is spread by `chance`, so that nobody comes back in step.
+
+Deliberately not here: the network, validity (the store ends what expires), rates that adapt.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum, IntEnum
+
+import msgspec
+
+from router.nouns import MessageClass, MessageState, Reason, Settle
+from smpp.status import VENDOR_FIRST, VENDOR_LAST, Status, describe
+
+
+class Happening(IntEnum):
+    STATUS = 0  # submit_sm_resp or generic_nack with this status
+    TIMEOUT = 1  # no response in time
+    LINK_LOST = 2  # written, then the link ended before the response
+    NOT_WRITTEN = 3  # the link ended before it was written
+
+
+class Fate(Enum):
+    """What a status says about a message. The values are what a configuration may write."""
+
+    SENT = "sent"
+    THROTTLED = "throttled"  # too fast: the carrier pauses a moment, the message stays at the head
+    QUEUE_FULL = "queue-full"  # the carrier pauses longer, the message a little longer than it
+    RETRY = "retry"  # temporary: back off, preferably to the next carrier
+    NEXT = "next"  # this carrier does not take it so, another may: soon, on the next carrier
+    CARRIER = "carrier"  # the carrier refuses us, not the message: next carrier at once, this one pauses
+    UNDELIVERABLE = "undeliverable"  # final
+    REJECTED = "rejected"  # final
+
+
+class Judging(msgspec.Struct, frozen=True):
+    """One carrier's part of the table. Seconds; tuples are indexed by MessageClass."""
+
+    max_attempts: int = 10  # attempts that count; then UNDELIVERABLE, or hold if the outcome is unknown
+    retry_first_s: float = 5.0  # doubled for each attempt
+    retry_max_s: float = 900.0
+    throttled_pause_s: float = 1.0
+    queue_full_pause_s: float = 15.0
+    refused_pause_s: float = 30.0
+    hold_unknown: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    resend_after_s: tuple[float, float, float, float] = (0.0, 60.0, 60.0, 60.0)
+    fates: dict[int, Fate] = {}
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """`delay_s`: the message waits so long. `suspend_s`: the carrier (or bind) sends nothing for so long."""
+
+    settle: Settle
+    reason: Reason = Reason.NONE
+    delay_s: float = 0.0
+    count_attempt: bool = True
+    mark_tried: bool = False
+    suspend_s: float = 0.0
+    state: MessageState = MessageState.ENROUTE
+
+
+_NEXT_FIRST_S = 1.0
+_SPECIAL = {
+    Status.ESME_ROK: Fate.SENT,
+    Status.ESME_RTHROTTLED: Fate.THROTTLED,
+    Status.ESME_RMSGQFUL: Fate.QUEUE_FULL,
+}
+_BY_FATE = {
+    Fate.RETRY: (
+        Status.ESME_RSYSERR,
+        Status.ESME_RINVMSGID,
+        Status.ESME_RSUBMITFAIL,
+        Status.ESME_RX_T_APPN,
+        Status.ESME_RUNKNOWNERR,
+        Status.ESME_RSERTYPUNAVAIL,
+    ),
+    Fate.CARRIER: (
+        Status.ESME_RINVCMDID,
+        Status.ESME_RINVBNDSTS,
+        Status.ESME_RALYBND,
+        Status.ESME_RBINDFAIL,
+        Status.ESME_RINVPASWD,
+        Status.ESME_RINVSYSID,
+        Status.ESME_RINVSYSTYP,
+        Status.ESME_RPROHIBITED,
+    ),
+    Fate.UNDELIVERABLE: (
+        Status.ESME_RINVDSTADR,
+        Status.ESME_RX_P_APPN,
+        Status.ESME_RDELIVERYFAILURE,
+    ),
+    Fate.REJECTED: (
+        Status.ESME_RINVMSGLEN,
+        Status.ESME_RINVSRCADR,
+        Status.ESME_RX_R_APPN,
+    ),
+}
+# Every other status a specification names blames a field of the PDU, or another operation: another
+# carrier, or the same one after its settings were put right, may take it.
+FATES: dict[int, Fate] = {
+    **{int(status): Fate.NEXT for status in Status},
+    **{int(status): fate for status, fate in _SPECIAL.items()},
+    **{int(status): fate for fate, statuses in _BY_FATE.items() for status in statuses},
+}
+DEFAULT_FATE = Fate.RETRY  # vendor codes, reserved codes, 0xFFFFFFFF
+
+
+def fate_of(status: int, judging: Judging) -> Fate:
+    """The carrier's own choice, else the table, else RETRY."""
+    return judging.fates.get(status) or FATES.get(status, DEFAULT_FATE)
+
+
+def judge(
+    happening: Happening,
+    status: int,
+    message_class: MessageClass,
+    attempts: int,
+    chance: float,
+    judging: Judging,
+    left_s: float = math.inf,
+) -> Verdict:
+    """The verdict on one segment.
+
+    `status` matters with Happening.STATUS only. `attempts`: those counted before this one. `chance` in
+    [0, 1) spreads delays. `left_s`: validity left, which bounds the delay.
+    """
+    if happening is Happening.STATUS:
+        verdict = _after_status(fate_of(status, judging), attempts, chance, judging)
+    elif happening is Happening.NOT_WRITTEN:
+        return Verdict(Settle.RETURNED, Reason.LINK_LOST, count_attempt=False)
+    else:
+        verdict = _after_silence(message_class, attempts, chance, judging)
+    if verdict.delay_s > left_s:
+        return msgspec.structs.replace(verdict, delay_s=max(0.0, left_s))
+    return verdict
+
+
+def back_off_s(first_s: float, most_s: float, attempts: int, chance: float) -> float:
+    """Exponential, at least half of it kept: [½, 1) of first_s x 2^attempts, at most `most_s`."""
+    return min(most_s, first_s * 2.0 ** min(attempts, 30)) * (0.5 + chance / 2)
+
+
+def _after_status(fate: Fate, attempts: int, chance: float, judging: Judging) -> Verdict:
+    if fate is Fate.SENT:
+        return Verdict(Settle.SENT)
+    if fate is Fate.THROTTLED:
+        return Verdict(
+            Settle.RETRY,
+            Reason.THROTTLED,
+            count_attempt=False,
+            suspend_s=judging.throttled_pause_s * (1 + chance),
+        )
+    if fate is Fate.QUEUE_FULL:
+        pause_s = judging.queue_full_pause_s * (1 + chance)
+        return Verdict(
+            Settle.RETRY, Reason.QUEUE_FULL, delay_s=pause_s * 1.1, count_attempt=False, suspend_s=pause_s
+        )
+    if fate is Fate.CARRIER:
+        return Verdict(
+            Settle.RETRY,
+            Reason.RETRY,
+            count_attempt=False,
+            mark_tried=True,
+            suspend_s=judging.refused_pause_s * (1 + chance),
+        )
+    if fate is Fate.UNDELIVERABLE or fate is Fate.REJECTED:
+        state = MessageState.REJECTED if fate is Fate.REJECTED else MessageState.UNDELIVERABLE
+        return Verdict(Settle.FINAL, Reason.REFUSED_BY_CARRIER, state=state)
+    if attempts + 1 >= judging.max_attempts:
+        return Verdict(Settle.FINAL, Reason.TOO_MANY_ATTEMPTS, state=MessageState.UNDELIVERABLE)
+    first_s = judging.retry_first_s if fate is Fate.RETRY else min(_NEXT_FIRST_S, judging.retry_first_s)
+    delay_s = back_off_s(first_s, judging.retry_max_s, attempts, chance)
+    return Verdict(Settle.RETRY, Reason.RETRY, delay_s=delay_s, mark_tried=True)
+
+
+def _after_silence(message_class: MessageClass, attempts: int, chance: float, judging: Judging) -> Verdict:
+    """Outcome unknown. Past the last attempt it is held, not failed: it may have been delivered."""
+    if judging.hold_unknown[message_class] or attempts + 1 >= judging.max_attempts:
+        return Verdict(Settle.UNKNOWN_HOLD, Reason.OUTCOME_UNKNOWN)
+    return Verdict(
+        Settle.UNKNOWN_RESEND,
+        Reason.OUTCOME_UNKNOWN,
+        delay_s=judging.resend_after_s[message_class] * (1 + chance / 10),
+    )
+
+
+# the table, for people
+
+
+def markdown(judging: Judging | None = None) -> str:
+    """The table with a first attempt's figures, delays as `from - to` seconds."""
+    judging = judging or Judging()
+    lines = [
+        "| event | class | fate | settle | waits s | carrier pauses s | counts | next carrier | state |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for status in sorted(FATES):
+        event = f"0x{status:08x} {describe(status)}"
+        lines.append(_row(event, "all", Happening.STATUS, status, MessageClass.OTP, judging))
+    for name, status in (
+        (f"vendor 0x{VENDOR_FIRST:08x}-0x{VENDOR_LAST:08x}", VENDOR_FIRST),
+        ("any other status, 0xffffffff included", 0xFFFFFFFF),
+    ):
+        lines.append(_row(name, "all", Happening.STATUS, status, MessageClass.OTP, judging))
+    for happening in (Happening.LINK_LOST, Happening.TIMEOUT):
+        for message_class in MessageClass:
+            name = happening.name.lower().replace("_", " ")
+            lines.append(_row(name, message_class.name.lower(), happening, 0, message_class, judging))
+    lines.append(_row("not written", "all", Happening.NOT_WRITTEN, 0, MessageClass.OTP, judging))
+    return "\n".join(lines) + "\n"
+
+
+def _row(
+    event: str, classes: str, happening: Happening, status: int, message_class: MessageClass, judging: Judging
+) -> str:
+    low = judge(happening, status, message_class, 0, 0.0, judging)
+    high = judge(happening, status, message_class, 0, 1.0, judging)
+    fate = fate_of(status, judging).value if happening is Happening.STATUS else "unknown"
+    if happening is Happening.NOT_WRITTEN:
+        fate = "returned"
+    cells = (
+        event,
+        classes,
+        fate,
+        low.settle.name.lower(),
+        _span(low.delay_s, high.delay_s),
+        _span(low.suspend_s, high.suspend_s),
+        "yes" if low.count_attempt else "no",
+        "yes" if low.mark_tried else "",
+        low.state.name if low.settle is Settle.FINAL else "",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} - {high:g}"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
