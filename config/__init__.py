@@ -1,0 +1,1 @@
+"""What an operator writes, read into typed values. Imports router's nouns, nothing above."""

@@ -1,0 +1,125 @@
+"""Reads a configuration file: a whole valid Config, or every problem in it at once.
+
+Relative paths in it (data_dir, password_file, certificates) begin in the directory of the file, or one above
+it when that directory is called `config`, so that config/gateway.toml keeps its data in var/ beside config/.
+
+Invariant: loading changes nothing, so a bad file on reload leaves what runs as it is.
+Deliberately not here: where files are looked for, watching them, the data directory itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from config.lines import lines_of
+from config.model import CarrierConfig, Config, UnknownConfig
+from config.problems import ConfigErrors, Notes, Problem
+from config.reader import Reader
+from config.rules import check, fates_of
+
+__all__ = ["ConfigErrors", "Problem", "load", "parse", "place_of"]
+
+_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
+
+
+def load(path: Path | str, env: Mapping[str, str] | None = None) -> Config:
+    """Read the file. Errors: OSError when it cannot be read, ConfigErrors with everything wrong in it."""
+    path = Path(path)
+    raw = path.read_bytes()
+    try:
+        source = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigErrors([Problem(str(path), line, "", "is not UTF-8 text", "save it as UTF-8")]) from None
+    return parse(source, path, env)
+
+
+def parse(source: str, path: Path | str, env: Mapping[str, str] | None = None) -> Config:
+    """The same from text; `path` says where it is from and where relative paths begin."""
+    path = Path(path)
+    source = source.replace("\r\n", "\n")
+    try:
+        raw = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigErrors([_syntax_problem(str(path), source, error)]) from None
+    notes = Notes(str(path), lines_of(source))
+    reader = Reader(notes, os.environ if env is None else env, place_of(path))
+    config: Config = reader.table(Config, raw, ())
+    carriers = tuple(
+        dataclasses.replace(
+            _complete(carrier, index, notes),
+            unknown=_with_common_unknown(carrier, config.unknown, raw["carriers"][index]),
+        )
+        for index, carrier in enumerate(config.carriers)
+    )
+    config = dataclasses.replace(config, carriers=carriers, path=path, source=source)
+    check(config, notes)
+    if notes.problems:
+        raise ConfigErrors(notes.problems)
+    return dataclasses.replace(config, warnings=tuple(notes.warnings))
+
+
+def place_of(path: Path) -> Path:
+    """Where relative paths of this configuration file begin."""
+    directory = path.absolute().parent
+    return directory.parent if directory.name == "config" else directory
+
+
+def _with_common_unknown(carrier: CarrierConfig, common: UnknownConfig, raw: object) -> UnknownConfig:
+    """What a carrier's own `unknown` leaves out is as in the top `[unknown]`."""
+    own = raw.get("unknown") if isinstance(raw, dict) else None
+    names = {field.name for field in dataclasses.fields(UnknownConfig)}
+    written = {
+        name: getattr(carrier.unknown, name) for name in names if isinstance(own, dict) and name in own
+    }
+    return dataclasses.replace(common, **written)
+
+
+def _complete(carrier: CarrierConfig, index: int, notes: Notes) -> CarrierConfig:
+    """Fill in what stands elsewhere: the password in its file, the statuses as numbers."""
+    password = carrier.password
+    if carrier.password_file:
+        password = password or _password_in(carrier.password_file, index, notes)
+    return dataclasses.replace(carrier, password=password, status_fates=fates_of(carrier.statuses))
+
+
+def _password_in(name: str, index: int, notes: Notes) -> str:
+    where = ("carriers", index, "password_file")
+    try:
+        password = Path(name).read_text(encoding="latin-1").rstrip("\r\n")
+    except OSError as error:
+        notes.wrong(
+            where, f"cannot read {name}: {error.strerror}", "relative names begin beside the configuration"
+        )
+        return ""
+    if len(password) > 16 or not password.isascii() or not password.isprintable():
+        notes.wrong(where, "the file must hold one line of at most 16 printable characters")
+    return password
+
+
+def _syntax_problem(file: str, source: str, error: tomllib.TOMLDecodeError) -> Problem:
+    text = str(error)
+    place = _PLACE.search(text)
+    if place is None:
+        return Problem(file, source.count("\n") + 1, "", f"not valid TOML: {text}")
+    line = int(place[1])
+    written = source.split("\n")[line - 1].strip() if line <= source.count("\n") + 1 else ""
+    message = f"not valid TOML: {text[: place.start()]}, column {place[2]}"
+    return Problem(file, line, "", message, _syntax_hint(written, text))
+
+
+def _syntax_hint(written: str, text: str) -> str:
+    if "Cannot overwrite" in text or "twice" in text or "Cannot declare" in text:
+        return "a key or table is given twice; for a list of tables write two brackets, [[carriers]]"
+    if re.match(r"^[\w.-]+\s*:", written):
+        return "TOML writes key = value, not key: value"
+    if re.match(r"^[\w.-]+\s*=\s*[A-Za-z+][^\"']*$", written) and not re.search(
+        r"=\s*(true|false)\b", written
+    ):
+        return "text goes in quotes"
+    return f"the line is: {written}" if written else ""

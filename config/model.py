@@ -1,0 +1,592 @@
+"""What an operator may write, as frozen types: every key with its default, its limits and its words.
+
+docs/configuration.md is generated from this file, and config.load reads by it, so a key is declared once.
+Times end in _s (seconds), sizes say their unit. TPS, windows and parts count segments (submit_sm PDUs).
+
+Invariants: a value of these types that came from `load` is complete and consistent; secrets do not show in
+a repr; nothing changes after loading.
+
+Deliberately not here: reading TOML (config.load, config.reader), rules between keys (config.rules).
+"""
+
+# ruff: noqa: RUF009 -- key() and table() declare fields, as dataclasses.field does
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from router.judge import Fate, Judging
+from router.lanes import MAX_CARRIERS
+
+T = TypeVar("T")
+REQUIRED: Any = dataclasses.MISSING
+CLASSES = ("otp", "transactional", "promotional", "bulk")
+NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}"
+RETRY_S: tuple[float, ...] = (5, 30, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is known of a key beyond its type. `low` and `high` are inclusive; `pattern` matches whole."""
+
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    secret: bool = False
+    path: bool = False  # a relative path is resolved against the configuration's place
+
+
+def key(
+    default: T,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    pattern: str = "",
+    secret: bool = False,
+    path: bool = False,
+) -> T:
+    """Declare a key; REQUIRED as default means that it must be given. Really a dataclass field."""
+    words = Words(doc, low, high, choices, pattern, secret, path)
+    made: Any = dataclasses.field(default=default, metadata={"words": words}, repr=not secret)
+    return made  # type: ignore[no-any-return]
+
+
+def table(kind: type[T], doc: str) -> T:
+    """Declare a nested table that may be left out."""
+    made: Any = dataclasses.field(default_factory=kind, metadata={"words": Words(doc)})
+    return made  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Address:
+    """`host:port`; an IPv6 host in brackets when written."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayConfig:
+    """`[gateway]`: the process."""
+
+    data_dir: Path = key(
+        Path("var"),
+        "Where the store and the admin socket live. A local file system, not NFS. `--data-dir` overrides it.",
+        path=True,
+    )
+    demo: bool = key(
+        False, "Creates the account `demo` at the first start, allowed to post callbacks to this machine."
+    )
+    default_region: str = key(
+        "",
+        "Two letters, as `GB`: numbers without a country code are read as numbers of this country. "
+        "Empty: every number needs its country code.",
+        pattern="|[A-Z]{2}",
+    )
+    overflow_after_s: float = key(
+        5.0,
+        "A lower choice of a lane takes messages when the oldest has waited this long, "
+        "or when no higher choice is able.",
+        low=0,
+        high=86_400,
+    )
+    drain_timeout_s: float = key(
+        20.0, "How long SIGTERM waits for open windows before it closes the sessions.", low=0, high=3600
+    )
+    log_level: str = key("info", "How much is logged.", choices=("debug", "info", "warning", "error"))
+    log_format: str = key(
+        "auto", "`auto` is console on a terminal and json elsewhere.", choices=("auto", "console", "json")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpConfig:
+    """`[http]`: the API, /metrics, /healthz, and what a peer may make grow."""
+
+    listen: tuple[Address, ...] = key((Address("127.0.0.1", 8080),), "Addresses to listen on.")
+    max_batch: int = key(1_000, "Messages in one `POST /v1/messages/batch`.", low=1, high=1_000)
+    max_connections: int = key(1_000, "Open connections; more are closed at once.", low=1, high=100_000)
+    max_pipelined: int = key(64, "Unanswered requests on one connection.", low=1, high=1_000)
+    max_body_bytes: int = key(1_048_576, "Longest body of a request.", low=1_024, high=67_108_864)
+    max_head_bytes: int = key(16_384, "Longest request line and headers together.", low=1_024, high=1_048_576)
+    max_target_bytes: int = key(8_192, "Longest request target.", low=256, high=65_536)
+    max_headers: int = key(100, "Header fields in one request.", low=8, high=1_000)
+    max_unsent_bytes: int = key(
+        1_048_576, "Answers that a peer has not taken; above it nothing more is read from it.", low=65_536
+    )
+    head_timeout_s: float = key(10.0, "From the first byte of a request to the end of its head.", low=0.1)
+    body_timeout_s: float = key(30.0, "From the end of the head to the end of the body.", low=0.1)
+    idle_timeout_s: float = key(75.0, "Between two requests.", low=0.1)
+    write_timeout_s: float = key(30.0, "For a peer to take 64 KiB of answers.", low=0.1)
+    stop_timeout_s: float = key(10.0, "For answers under way at shutdown.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmppConfig:
+    """`[smpp]`: our SMSC side, to which customers bind."""
+
+    listen: tuple[Address, ...] = key((), "Addresses to listen on. Not served by this version yet.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """`[store]`: the durable queue."""
+
+    map_size_gb: float = key(
+        256.0, "Most the hot environment may ever take: address space, not disk.", low=0.01, high=16_384
+    )
+    accept_watermark: float = key(
+        0.8,
+        "Share of the map above which new work is refused; the rest is kept for state changes.",
+        low=0.1,
+        high=0.98,
+    )
+    min_free_disk_mb: int = key(512, "New work is refused when the disk has less free.", low=0)
+    max_queued: int = key(
+        50_000_000, "Messages waiting over all accounts; above it new work is refused.", low=1
+    )
+    archive_after_s: int = key(600, "A finished message moves to its day's archive after so long.", low=0)
+    retention_days: int = key(30, "A day's archive is deleted after so many days.", low=1, high=3_660)
+    writer: str = key(
+        "split",
+        "How commits run: `split` puts in the loop, begin and fsync in a thread; `thread` all in a thread; "
+        "`inline` all in the loop (tests).",
+        choices=("split", "thread", "inline"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiptsConfig:
+    """`[receipts]`: matching carriers' receipts (DLRs) to messages."""
+
+    grace_s: int = key(
+        3_600, "Without a receipt, the final state is made this long after the validity ended.", low=0
+    )
+    window_h: int = key(73, "How long a carrier's message id stays matchable.", low=1, high=744)
+    park_s: int = key(300, "How long a receipt that came before the response waits for it.", low=1)
+    claim_window_h: float = key(
+        6.0, "A receipt may claim a message of unknown outcome that was sent within these hours.", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagesConfig:
+    """`[messages]`: what may be submitted, and how inbound messages find theirs."""
+
+    validity_default_s: int = key(86_400, "Validity of a message that names none.", low=1)
+    max_validity_s: int = key(604_800, "Longest validity that may be asked for.", low=1)
+    max_schedule_s: int = key(7_776_000, "How far ahead `send_at` may lie.", low=0)
+    max_parts: int = key(10, "Most segments of one message.", low=1, high=255)
+    mo_match_days: float = key(
+        3.0,
+        "An inbound message answers the latest message to that number within so many days.",
+        low=0,
+        high=31,
+    )
+    mo_parts_timeout_s: float = key(
+        1_200.0,
+        "Parts of a long inbound message that are here after so long are delivered as they are.",
+        low=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountsConfig:
+    """`[accounts]`: what a new account starts with; each can be changed for one account."""
+
+    weight: int = key(1, "Share among accounts of one priority.", low=1, high=1_000)
+    max_queued: int = key(5_000_000, "Messages of one account that may wait.", low=1)
+    receipt_default: str = key(
+        "final", "Receipts of a message that does not say.", choices=("none", "final", "all")
+    )
+    no_receipt_state: str = key(
+        "expired", "Final state when no receipt ever came.", choices=("expired", "unknown")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallbacksConfig:
+    """`[callbacks]`: receipts and inbound messages as signed JSON POSTs."""
+
+    timeout_s: float = key(15.0, "From the first byte sent to the whole answer.", low=0.1, high=300)
+    connect_timeout_s: float = key(5.0, "For the connection and its TLS handshake.", low=0.1, high=60)
+    concurrency_per_endpoint: int = key(
+        8, "Requests under way at one origin of one account.", low=1, high=256
+    )
+    max_connections: int = key(256, "Connections over all endpoints.", low=1, high=10_000)
+    retry_s: tuple[float, ...] = key(
+        RETRY_S, "Waits between attempts; after the last the event is given up and kept.", low=0
+    )
+    jitter: float = key(0.1, "Each wait times 1 ± this.", low=0, high=0.9)
+    retry_after_cap_s: float = key(86_400.0, "Longest `Retry-After` that is obeyed.", low=0)
+    breaker_failures: int = key(5, "Failures in a row after which an endpoint is only probed.", low=1)
+    allow_private: bool = key(
+        False,
+        "Allows loopback and private addresses for every account. Leave it off: it opens your network to "
+        "whoever may set a callback URL.",
+    )
+    ca_file: str = key("", "PEM file of certificate authorities; empty: the system's.", path=True)
+
+
+_RESEND = ("resend", "hold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownConfig:
+    """`[unknown]` for all carriers, `carriers.unknown` for one: what to do when the outcome of a submit is
+    unknown, because the link was lost or no response came. `resend` may deliver twice; `hold` waits for a
+    receipt until the validity ends, and may not deliver at all."""
+
+    otp: str = key("resend", "For class otp: at once.", choices=_RESEND)
+    transactional: str = key("resend", "For class transactional.", choices=_RESEND)
+    promotional: str = key("resend", "For class promotional.", choices=_RESEND)
+    bulk: str = key("resend", "For class bulk.", choices=_RESEND)
+    resend_after_s: float = key(60.0, "How long all but otp wait for a late response or a receipt.", low=0)
+    otp_resend_after_s: float = key(0.0, "The same for otp.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryConfig:
+    """`carriers.retry`: after a temporary refusal. `python -m router.judge` prints the whole table."""
+
+    max_attempts: int = key(10, "Attempts that count; then the message is UNDELIVERABLE.", low=1, high=1_000)
+    first_s: float = key(5.0, "First wait; doubled for each attempt, with jitter.", low=0.1)
+    max_s: float = key(900.0, "Longest wait.", low=0.1)
+    throttled_pause_s: float = key(
+        1.0, "The carrier pauses 1 to 2 times this after ESME_RTHROTTLED.", low=0.05
+    )
+    queue_full_pause_s: float = key(15.0, "The same after ESME_RMSGQFUL.", low=0.05)
+    refused_pause_s: float = key(30.0, "The same after an error of bind or credentials.", low=0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarrierConfig:
+    """`[[carriers]]`: an SMSC that we bind to as an ESME."""
+
+    name: str = key(
+        REQUIRED, "Unique; in lanes, metrics and logs. Keep it: stored messages refer to it.", pattern=NAME
+    )
+    host: str = key("", "Host name or address.")
+    port: int = key(2775, "Port of `host`, and of any address below that names none.", low=1, high=65_535)
+    hosts: tuple[str, ...] = key(
+        (), "Several addresses as `host` or `host:port`, primary first; the next is tried after a failure."
+    )
+    tx_host: str = key("", 'Address for transmitters, where it differs; bind = "transmitter+receiver".')
+    rx_host: str = key("", 'Address for receivers, where it differs; bind = "transmitter+receiver".')
+    local_address: str = key("", "Our source address, where the carrier lets only one in.")
+    outbind_listen: str = key("", "Listen here for the carrier's outbind, as `host:port`.")
+    system_id: str = key(REQUIRED, "As the carrier gave it; at most 15 characters.", pattern=r"[ -~]{0,15}")
+    password: str = key(
+        "",
+        "At most 8 characters by the specification, 16 here. Better `${env:NAME}` or password_file.",
+        pattern=r"[ -~]{0,16}",
+        secret=True,
+    )
+    password_file: str = key("", "A file that holds the password.", path=True)
+    bind: str = key(
+        "transceiver",
+        "What each session binds as; with `transmitter+receiver` each is a pair of connections.",
+        choices=("transceiver", "transmitter", "receiver", "transmitter+receiver"),
+    )
+    sessions: int = key(1, "Binds (or pairs of them) at the same time.", low=1, high=100)
+    window: int = key(10, "Unanswered submits on one bind.", low=1, high=10_000)
+    tps: float = key(0.0, "Segments a second, 0 = no limit.", low=0, high=1_000_000)
+    burst: int = key(1, "At most tps + burst - 1 segments in any second.", low=1, high=100_000)
+    throttle_scope: str = key(
+        "carrier", "Whether tps is of the carrier or of each bind.", choices=("carrier", "bind")
+    )
+    system_type: str = key("", "As the carrier gave it.", pattern=r"[ -~]{0,12}")
+    interface_version: str = key("3.4", "A 3.3 peer is sent no TLVs.", choices=("3.3", "3.4", "5.0"))
+    address_range: str = key(
+        "", "Which numbers a receiver serves, as the carrier gave it.", pattern=r"[ -~]{0,40}"
+    )
+    addr_ton: int = key(0, "TON of address_range.", low=0, high=255)
+    addr_npi: int = key(0, "NPI of address_range.", low=0, high=255)
+    service_type: str = key("", "In every submit_sm.", pattern=r"[ -~]{0,5}")
+    source_ton: int | None = key(
+        None, "TON of senders; unset: 5 for names, 1 for numbers, 3 for short codes.", low=0, high=255
+    )
+    source_npi: int | None = key(None, "NPI of senders; unset: 0 for names, else 1.", low=0, high=255)
+    dest_ton: int = key(1, "TON of recipients.", low=0, high=255)
+    dest_npi: int = key(1, "NPI of recipients.", low=0, high=255)
+    number_format: str = key(
+        "digits",
+        "How the carrier wants recipients: 447700900123, +447…, 00447…, or with national_prefix 07700….",
+        choices=("digits", "+", "00", "national"),
+    )
+    national_prefix: str = key(
+        "", 'The country code that number_format = "national" replaces by 0.', pattern=r"|[1-9][0-9]{0,3}"
+    )
+    receipt_id: str = key(
+        "auto",
+        "How receipts write the message id: `auto` learns it; `same`, or what the receipt uses where the "
+        "response used the other.",
+        choices=("auto", "same", "hex", "dec"),
+    )
+    receipt_zone: str = key("UTC", "Time zone of the dates in receipts: `UTC`, `Europe/Berlin`, `+02:00`.")
+    receipt_group: str = key(
+        "",
+        "Carriers with the same word get each other's receipts. Empty: this carrier alone.",
+        pattern=f"|{NAME}",
+    )
+    alphabet: str = key("gsm7", "What data_coding 0 means to the carrier.", choices=("gsm7", "latin1"))
+    data_coding: int | None = key(None, "Sent for GSM text instead of 0.", low=0, high=255)
+    long_messages: str = key(
+        "udh8", "How the carrier wants long messages.", choices=("udh8", "udh16", "sar", "payload")
+    )
+    max_parts: int = key(255, "Longer messages do not go to this carrier.", low=1, high=255)
+    send_validity: bool = key(True, "Whether validity_period is sent.")
+    tls: bool = key(False, "TLS from the first byte.")
+    tls_verify: bool = key(True, "Whether the certificate and its name are checked.")
+    tls_server_name: str = key("", "The name to ask for (SNI) and to check; empty: the host.")
+    tls_ca_file: str = key("", "PEM file of certificate authorities; empty: the system's.", path=True)
+    tls_cert_file: str = key("", "Our certificate, where the carrier asks for one.", path=True)
+    tls_key_file: str = key("", "The key of tls_cert_file.", path=True)
+    connect_timeout_s: float = key(10.0, "For the connection and its TLS handshake.", low=0.1, high=300)
+    bind_timeout_s: float = key(10.0, "For the answer to a bind.", low=0.1, high=300)
+    reconnect_min_s: float = key(1.0, "First wait after a failure; doubled for each, with jitter.", low=0.1)
+    reconnect_max_s: float = key(
+        60.0, "Longest wait. A refused bind waits too: carriers lock accounts.", low=0.1
+    )
+    unbind_pause_s: float = key(30.0, "Wait after an unbind, ours or theirs.", low=0)
+    enquire_link_s: float = key(30.0, "Silence after which enquire_link is sent, 0 = never.", low=0)
+    response_timeout_s: float = key(30.0, "Then the outcome of a submit is unknown.", low=0.1)
+    late_response_grace_s: float = key(120.0, "A response still counts so long after its timeout.", low=0)
+    write_timeout_s: float = key(60.0, "Unacknowledged bytes for so long end the connection.", low=1)
+    unknown: UnknownConfig = table(
+        UnknownConfig, "When the outcome is unknown; what is left out is as `[unknown]`."
+    )
+    retry: RetryConfig = table(RetryConfig, "After refusals.")
+    statuses: dict[str, str] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "words": Words(
+                'This carrier\'s own meaning of a status, as `"0x0000042e" = "rejected"` or '
+                '`ESME_RINVDSTADR = "retry"`.',
+                choices=tuple(fate.value for fate in Fate if fate is not Fate.SENT),
+            )
+        },
+    )
+    status_fates: dict[int, Fate] = dataclasses.field(default_factory=dict, metadata={"derived": True})
+
+    @cached_property
+    def targets(self) -> tuple[Address, ...]:
+        """`host` and `hosts`, primary first."""
+        written = ((self.host,) if self.host else ()) + self.hosts
+        return tuple(address_of(text, self.port) for text in written)
+
+    @cached_property
+    def tx_targets(self) -> tuple[Address, ...]:
+        return (address_of(self.tx_host, self.port),) if self.tx_host else self.targets
+
+    @cached_property
+    def rx_targets(self) -> tuple[Address, ...]:
+        return (address_of(self.rx_host, self.port),) if self.rx_host else self.targets
+
+    @cached_property
+    def outbind_address(self) -> Address | None:
+        return address_of(self.outbind_listen, self.port) if self.outbind_listen else None
+
+    @property
+    def version(self) -> int:
+        """interface_version as the wire has it: 0x33, 0x34, 0x50."""
+        return {"3.3": 0x33, "3.4": 0x34, "5.0": 0x50}[self.interface_version]
+
+    @property
+    def group_name(self) -> str:
+        """Which carriers' receipts may come on each other's binds."""
+        return self.receipt_group or self.name
+
+    @property
+    def sends(self) -> bool:
+        return self.bind != "receiver"
+
+    @property
+    def possible_duplicates(self) -> int:
+        """What a crash can send twice at most, in segments."""
+        return self.sessions * self.window if self.sends else 0
+
+    @cached_property
+    def judging(self) -> Judging:
+        """This carrier's part of router.judge's table."""
+        retry, unknown = self.retry, self.unknown
+        later_s = unknown.resend_after_s
+        return Judging(
+            max_attempts=retry.max_attempts,
+            retry_first_s=retry.first_s,
+            retry_max_s=retry.max_s,
+            throttled_pause_s=retry.throttled_pause_s,
+            queue_full_pause_s=retry.queue_full_pause_s,
+            refused_pause_s=retry.refused_pause_s,
+            hold_unknown=(
+                unknown.otp == "hold",
+                unknown.transactional == "hold",
+                unknown.promotional == "hold",
+                unknown.bulk == "hold",
+            ),
+            resend_after_s=(unknown.otp_resend_after_s, later_s, later_s, later_s),
+            fates=self.status_fates,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchConfig:
+    """`routes.match`: which messages a route takes. Left out: all that are left."""
+
+    prefix: tuple[str, ...] = key(
+        (),
+        "Beginnings of numbers with country code, without +; the longest wins inside a rule.",
+        pattern=r"\+?[0-9]{1,15}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneEntry:
+    """One carrier of a lane."""
+
+    carrier: str = key(REQUIRED, "A carrier's name.")
+    weight: int = key(0, "Its share; 0 = the lane is in order of preference.", low=1, high=1_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteConfig:
+    """`[[routes]]`: rules in order, the first match wins."""
+
+    name: str = key(REQUIRED, "Unique; stored with each message.", pattern=NAME)
+    match: MatchConfig = table(MatchConfig, "Which messages; left out: all that are left.")
+    lane: tuple[LaneEntry, ...] = key(
+        REQUIRED,
+        f"Up to {MAX_CARRIERS} carriers: names in order of preference, or "
+        '`{ carrier = "north", weight = 70 }` for each.',
+    )
+    tps: float = key(
+        0.0, "Segments a second of this route, 0 = what the carriers allow.", low=0, high=1_000_000
+    )
+    burst: int = key(1, "At most tps + burst - 1 segments in any second.", low=1, high=100_000)
+    when_down: str = key(
+        "queue",
+        "With no carrier up: `queue` keeps messages, `reject` refuses them.",
+        choices=("queue", "reject"),
+    )
+
+    @property
+    def carriers(self) -> tuple[str, ...]:
+        return tuple(entry.carrier for entry in self.lane)
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """Parallel to `carriers`; () for a lane in order."""
+        return tuple(entry.weight for entry in self.lane) if any(e.weight for e in self.lane) else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorConfig:
+    """`[[simulators]]`: a carrier simulator inside the gateway, so that a demo has somebody to talk to."""
+
+    name: str = key(REQUIRED, "Unique among simulators.", pattern=NAME)
+    listen: Address = key(REQUIRED, "`host:port`; keep it on loopback.")
+    system_id: str = key("signalbox", "What a bind must give.", pattern=r"[ -~]{0,15}")
+    password: str = key("", "What a bind must give.", pattern=r"[ -~]{0,16}", secret=True)
+    tps: float = key(0.0, "Above it the simulator answers ESME_RTHROTTLED; 0 = no limit.", low=0)
+    response_delay_s: tuple[float, ...] = key(
+        (0.0, 0.005), "From submit_sm to its response: least and most.", low=0
+    )
+    receipt_delay_s: tuple[float, ...] = key(
+        (0.2, 1.0), "From the response to the final receipt: least and most.", low=0
+    )
+    error_rate: float = key(0.0, "Share of submits answered ESME_RSYSERR.", low=0, high=1)
+    failure_rate: float = key(0.0, "Share of final receipts that say UNDELIV.", low=0, high=1)
+    no_response: float = key(0.0, "Share of submits never answered.", low=0, high=1)
+    no_receipt: float = key(0.0, "Share of messages that get no receipt.", low=0, high=1)
+    early_receipts: float = key(0.0, "Share of receipts sent before the response.", low=0, high=1)
+    duplicate_receipts: float = key(0.0, "Share of receipts sent twice.", low=0, high=1)
+    receipt_as: str = key("text", "Where a receipt says what it says.", choices=("text", "tlv", "both"))
+    id_form: str = key("dec", "The message id in responses.", choices=("dec", "hex", "uuid"))
+    receipt_id_form: str = key(
+        "same", "The message id in receipts.", choices=("same", "dec", "hex", "upper", "padded")
+    )
+    mo_rate_per_s: float = key(0.0, "Messages from handsets, each second.", low=0, high=10_000)
+    reply_ratio: float = key(0.0, "Share of delivered messages that are replied to.", low=0, high=1)
+
+    @property
+    def behaviour(self) -> dict[str, Any]:
+        """Keyword arguments for gateway.simulator's Behaviour."""
+        return {
+            "tps": self.tps,
+            "response_delay_s": self.response_delay_s,
+            "receipt_delay_s": self.receipt_delay_s,
+            "submit_errors": {0x08: self.error_rate} if self.error_rate else {},
+            "states": {"DELIVRD": 1 - self.failure_rate, "UNDELIV": self.failure_rate},
+            "no_response": self.no_response,
+            "no_receipt": self.no_receipt,
+            "early_receipts": self.early_receipts,
+            "duplicate_receipts": self.duplicate_receipts,
+            "receipt_as": self.receipt_as,
+            "id_form": self.id_form,
+            "receipt_id_form": self.receipt_id_form,
+            "mo_rate_per_s": self.mo_rate_per_s,
+            "reply_ratio": self.reply_ratio,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole configuration. `path` is the file it came from, `source` its text as read."""
+
+    gateway: GatewayConfig = table(GatewayConfig, "The process.")
+    http: HttpConfig = table(HttpConfig, "The API.")
+    smpp: SmppConfig = table(SmppConfig, "Our SMSC side.")
+    store: StoreConfig = table(StoreConfig, "The durable queue.")
+    receipts: ReceiptsConfig = table(ReceiptsConfig, "Matching receipts.")
+    messages: MessagesConfig = table(MessagesConfig, "What may be submitted.")
+    accounts: AccountsConfig = table(AccountsConfig, "What a new account starts with.")
+    callbacks: CallbacksConfig = table(CallbacksConfig, "Signed JSON POSTs.")
+    unknown: UnknownConfig = table(UnknownConfig, "Unknown outcomes, for all carriers.")
+    carriers: tuple[CarrierConfig, ...] = key((), "SMSCs that we bind to.")
+    routes: tuple[RouteConfig, ...] = key((), "Rules in order; the first match wins.")
+    simulators: tuple[SimulatorConfig, ...] = key((), "Embedded carrier simulators.")
+    path: Path = dataclasses.field(default=Path(), metadata={"derived": True})
+    source: str = dataclasses.field(default="", repr=False, metadata={"derived": True})
+    warnings: tuple[Any, ...] = dataclasses.field(default=(), metadata={"derived": True})
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.gateway.data_dir / "admin.sock"
+
+    @property
+    def possible_duplicates(self) -> int:
+        """What a crash can send twice at most, in segments: carriers × sessions × window."""
+        return sum(carrier.possible_duplicates for carrier in self.carriers)
+
+
+def address_of(text: str, default_port: int | None = None) -> Address:
+    """`host`, `host:port`, `[v6]:port` or a bare v6 address. ValueError says what is wrong."""
+    text = text.strip()
+    host, port = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError("write an IPv6 address with a port as [::1]:2775")
+        port = rest[1:]
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not host or any(letter.isspace() for letter in host):
+        raise ValueError("write it as host:port, for instance 127.0.0.1:8080")
+    if not port:
+        if default_port is None:
+            raise ValueError("the port is missing; write host:port, for instance 127.0.0.1:8080")
+        return Address(host, default_port)
+    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65_535:
+        raise ValueError(f"the port must be 1 to 65535, not {port!r}")
+    return Address(host, int(port))

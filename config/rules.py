@@ -1,0 +1,322 @@
+"""What must hold between the keys of a configuration, each rule with words for a person.
+
+Every rule notes problems (the configuration is refused) or warnings (it runs, and says so at start).
+
+Deliberately not here: types and ranges of single keys (config.model, config.reader).
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import zoneinfo
+from collections.abc import Iterable
+from pathlib import Path as FilePath
+
+from config.model import CarrierConfig, Config, RouteConfig, address_of
+from config.problems import Notes, Path, meant
+from router.judge import Fate
+from router.lanes import MAX_CARRIERS
+from smpp.status import Status
+
+_ZONE = re.compile(r"[+-](0[0-9]|1[0-4]):(00|15|30|45)")
+_STATUS = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
+
+
+def check(config: Config, notes: Notes) -> None:
+    """Note everything that does not fit together."""
+    _names(config, notes)
+    _listeners(config, notes)
+    _times(config, notes)
+    for index, carrier in enumerate(config.carriers):
+        _carrier(carrier, ("carriers", index), notes)
+    _groups(config, notes)
+    for index, route in enumerate(config.routes):
+        _lane(config, route, ("routes", index), notes)
+    _reach(config.routes, notes)
+    _use(config, notes)
+
+
+# the whole
+
+
+def _names(config: Config, notes: Notes) -> None:
+    lists: tuple[tuple[str, Iterable[str]], ...] = (
+        ("carriers", (each.name for each in config.carriers)),
+        ("routes", (each.name for each in config.routes)),
+        ("simulators", (each.name for each in config.simulators)),
+    )
+    for section, names in lists:
+        first: dict[str, int] = {}
+        for index, name in enumerate(names):
+            if not name:
+                continue
+            if name in first:
+                line = notes.line_of((section, first[name]))
+                notes.wrong(
+                    (section, index, "name"),
+                    f'"{name}" is taken by the one in line {line}',
+                    "give each its own name",
+                )
+            first.setdefault(name, index)
+
+
+def _listeners(config: Config, notes: Notes) -> None:
+    listeners: list[tuple[Path, str]] = [
+        (("http", "listen", index), str(each)) for index, each in enumerate(config.http.listen)
+    ]
+    listeners += [(("smpp", "listen", index), str(each)) for index, each in enumerate(config.smpp.listen)]
+    listeners += [
+        (("simulators", index, "listen"), str(each.listen)) for index, each in enumerate(config.simulators)
+    ]
+    first: dict[str, Path] = {}
+    for path, address in listeners:
+        if address in first:
+            line = notes.line_of(first[address])
+            notes.wrong(path, f"{address} is listened on already, see line {line}", "choose another port")
+        first.setdefault(address, path)
+    if not config.http.listen:
+        notes.wrong(("http", "listen"), "at least one address is needed", 'listen = ["127.0.0.1:8080"]')
+    if config.smpp.listen:
+        notes.warn(
+            ("smpp", "listen"),
+            "customers cannot bind over SMPP yet; nothing listens there",
+            "submit over HTTP",
+        )
+
+
+def _times(config: Config, notes: Notes) -> None:
+    messages = config.messages
+    if messages.validity_default_s > messages.max_validity_s:
+        notes.wrong(
+            ("messages", "validity_default_s"),
+            f"is longer than max_validity_s, {messages.max_validity_s}",
+            "raise max_validity_s or lower this",
+        )
+    if not config.callbacks.retry_s:
+        notes.warn(("callbacks", "retry_s"), "is empty: a callback that fails once is given up")
+    if config.receipts.window_h * 3600 < config.messages.validity_default_s:
+        notes.warn(
+            ("receipts", "window_h"), "is shorter than the usual validity: late receipts will match nothing"
+        )
+    _files(config.callbacks.ca_file, ("callbacks", "ca_file"), notes)
+
+
+def _use(config: Config, notes: Notes) -> None:
+    """Nothing that the operator wrote should be there for nothing."""
+    if not config.routes:
+        notes.warn(("routes",), "there is no route: every message will be refused", "add a [[routes]] table")
+    used = {name for route in config.routes for name in route.carriers}
+    for index, carrier in enumerate(config.carriers):
+        if carrier.name and carrier.sends and carrier.name not in used:
+            notes.warn(("carriers", index), f"no route names the carrier {carrier.name}: it only receives")
+
+
+# carriers
+
+
+def _carrier(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    for rule in (_hosts, _zone, _formats, _tls, _pauses):
+        rule(carrier, path, notes)
+    for text in carrier.statuses:
+        if status_of(text) is None:
+            notes.wrong(
+                (*path, "statuses", text),
+                f'"{text}" is not a status',
+                meant(text, (status.name for status in Status))
+                or 'write "0x0000042e" or a name as ESME_RSYSERR',
+            )
+    if carrier.tps and carrier.window * carrier.sessions < carrier.tps * 0.02:
+        notes.warn(
+            (*path, "window"),
+            f"{carrier.sessions} sessions x window {carrier.window} may be too few for {carrier.tps:g} TPS",
+            "a response usually takes 20 ms and more",
+        )
+
+
+def _hosts(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    pair = carrier.bind == "transmitter+receiver"
+    complete = bool(carrier.host or carrier.hosts or carrier.outbind_listen)
+    if not complete and not (pair and carrier.tx_host and carrier.rx_host):
+        notes.wrong(path, "has no host", 'host = "smsc.example.net"')
+    if not pair:
+        for name in ("tx_host", "rx_host"):
+            if getattr(carrier, name):
+                notes.wrong(
+                    (*path, name),
+                    f'does not go with bind = "{carrier.bind}"',
+                    'bind = "transmitter+receiver"',
+                )
+    written: list[tuple[Path, str]] = [
+        ((*path, "hosts", index), host) for index, host in enumerate(carrier.hosts)
+    ]
+    written += [
+        ((*path, key), getattr(carrier, key)) for key in ("host", "tx_host", "rx_host", "outbind_listen")
+    ]
+    for where, text in written:
+        try:
+            if text:
+                address_of(text, carrier.port)
+        except ValueError as error:
+            notes.wrong(where, f'"{text}" is not an address', str(error))
+    if carrier.interface_version == "3.3" and carrier.bind == "transceiver":
+        notes.wrong(
+            (*path, "bind"),
+            "SMPP 3.3 has no bind_transceiver",
+            'bind = "transmitter+receiver" or interface_version',
+        )
+
+
+def _zone(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    if zone_of(carrier.receipt_zone) is None:
+        notes.wrong(
+            (*path, "receipt_zone"),
+            f'"{carrier.receipt_zone}" is not a time zone',
+            meant(carrier.receipt_zone, zoneinfo.available_timezones()) or "UTC, Europe/Berlin or +02:00",
+        )
+
+
+def _formats(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    if carrier.number_format == "national" and not carrier.national_prefix:
+        notes.wrong(
+            (*path, "number_format"), "needs national_prefix, the country code", 'national_prefix = "44"'
+        )
+    if carrier.interface_version == "3.3" and carrier.long_messages in ("sar", "payload"):
+        notes.wrong(
+            (*path, "long_messages"),
+            f'"{carrier.long_messages}" needs TLVs, which SMPP 3.3 has not',
+            "use udh8",
+        )
+    if carrier.password and carrier.password_file:
+        notes.wrong((*path, "password_file"), "password is given too", "keep one of the two")
+
+
+def _tls(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    names = ("tls_ca_file", "tls_cert_file", "tls_key_file")
+    for name in names:
+        _files(getattr(carrier, name), (*path, name), notes)
+    if not carrier.tls:
+        for name in (*names, "tls_server_name"):
+            if getattr(carrier, name):
+                notes.wrong((*path, name), "has no effect without tls", "tls = true")
+    elif not carrier.tls_verify:
+        notes.warn((*path, "tls_verify"), "is off: whoever is between us and the carrier can read and answer")
+    if bool(carrier.tls_cert_file) != bool(carrier.tls_key_file):
+        notes.wrong(path, "tls_cert_file and tls_key_file go together")
+
+
+def _pauses(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    if carrier.reconnect_max_s < carrier.reconnect_min_s:
+        notes.wrong((*path, "reconnect_max_s"), f"is less than reconnect_min_s, {carrier.reconnect_min_s:g}")
+    if carrier.retry.max_s < carrier.retry.first_s:
+        notes.wrong((*path, "retry", "max_s"), f"is less than first_s, {carrier.retry.first_s:g}")
+
+
+def _groups(config: Config, notes: Notes) -> None:
+    names = {carrier.name for carrier in config.carriers}
+    for index, carrier in enumerate(config.carriers):
+        group = carrier.receipt_group
+        if group in names and group != carrier.name:
+            other = next(each for each in config.carriers if each.name == group)
+            if other.group_name != group:
+                notes.wrong(
+                    ("carriers", index, "receipt_group"),
+                    f"is the name of a carrier that is in the group {other.group_name}",
+                    "give all of them the same receipt_group",
+                )
+
+
+def _files(name: str, path: Path, notes: Notes) -> None:
+    if name and not FilePath(name).is_file():
+        notes.wrong(path, f"there is no file {name}", "relative names begin beside the configuration")
+
+
+# routes
+
+
+def _lane(config: Config, route: RouteConfig, path: Path, notes: Notes) -> None:
+    carriers = {carrier.name: carrier for carrier in config.carriers}
+    where = (*path, "lane")
+    if not route.lane:
+        if where in notes.lines and not notes.has_wrong(where):
+            notes.wrong(where, "is empty", "name at least one carrier")
+        return
+    if len(route.lane) > MAX_CARRIERS:
+        notes.wrong(where, f"has {len(route.lane)} carriers, at most {MAX_CARRIERS}")
+    seen: set[str] = set()
+    for index, entry in enumerate(route.lane):
+        place = (*where, index)
+        carrier = carriers.get(entry.carrier)
+        if not entry.carrier:
+            continue
+        if carrier is None:
+            notes.wrong(place, f'there is no carrier "{entry.carrier}"', meant(entry.carrier, carriers))
+        elif not carrier.sends:
+            notes.wrong(place, f'"{entry.carrier}" binds as receiver and cannot send', 'bind = "transceiver"')
+        if entry.carrier in seen:
+            notes.wrong(place, f'"{entry.carrier}" is named twice')
+        seen.add(entry.carrier)
+    if route.weights and not all(route.weights):
+        notes.wrong(where, "some carriers have a weight and some have none", "give all of them one, or none")
+
+
+def _reach(routes: tuple[RouteConfig, ...], notes: Notes) -> None:
+    """A rule behind one that takes everything of it would never be asked."""
+    taken: dict[str, RouteConfig] = {}
+    for index, route in enumerate(routes):
+        prefixes = [prefix.lstrip("+") for prefix in route.match.prefix]
+        where = ("routes", index, "match")
+        if notes.has_wrong(where):
+            continue
+        if not prefixes and where in notes.lines:
+            notes.wrong(where, "names no prefix", "leave out match to take every number")
+            continue
+        covered = [prefix for prefix in prefixes or [""] if _cover(prefix, taken) is not None]
+        for prefix in covered:
+            other = _cover(prefix, taken)
+            assert other is not None
+            line = notes.line_of(("routes", routes.index(other)))
+            what = f'"{prefix}"' if prefix else "every number"
+            notes.wrong(
+                ("routes", index, *(("match", "prefix") if prefix else ())),
+                f'{what} is taken by the route "{other.name}" before (line {line}), so it is never reached',
+                "rules are asked in order: put this one above it",
+            )
+        for prefix in prefixes or [""]:
+            taken.setdefault(prefix, route)
+
+
+def _cover(prefix: str, taken: dict[str, RouteConfig]) -> RouteConfig | None:
+    return next((taken[prefix[:n]] for n in range(len(prefix) + 1) if prefix[:n] in taken), None)
+
+
+# words with a meaning
+
+
+def status_of(text: str) -> int | None:
+    """`0x42e`, `1070` or `ESME_RSYSERR` as a number."""
+    if text in Status.__members__:
+        return int(Status[text])
+    if _STATUS.fullmatch(text):
+        number = int(text, 0) if text[:2] in ("0x", "0X") else int(text)
+        return number if 0 < number <= 0xFFFFFFFF else None
+    return None
+
+
+def fates_of(statuses: dict[str, str]) -> dict[int, Fate]:
+    """A carrier's `statuses` as router.judge wants them; what is no status is left out."""
+    numbers = ((status_of(text), word) for text, word in statuses.items())
+    return {number: Fate(word) for number, word in numbers if number is not None}
+
+
+def zone_of(text: str) -> datetime.tzinfo | None:
+    """`UTC`, `Europe/Berlin`, `+02:00`; None when it is none of these."""
+    if _ZONE.fullmatch(text):
+        minutes = int(text[1:3]) * 60 + int(text[4:6])
+        return datetime.timezone(datetime.timedelta(minutes=-minutes if text[0] == "-" else minutes))
+    if text in ("UTC", "Z"):
+        return datetime.UTC
+    try:
+        return zoneinfo.ZoneInfo(text)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return None
