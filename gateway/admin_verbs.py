@@ -40,7 +40,8 @@ from router.nouns import (
     ReceiptWish,
     Step,
 )
-from store.interface import Store, Transaction
+from store.interface import Transaction
+from store.lmdb_store import LmdbStore
 
 T = TypeVar("T")
 TIMEOUTS_S = {"store.backup": 6 * 3600.0, "store.check": 6 * 3600.0, "store.release": 6 * 3600.0}
@@ -117,7 +118,7 @@ class AdminVerbs:
     def __init__(
         self,
         accounts: Accounts,
-        store: Store,
+        store: LmdbStore,
         execute: Execute[Any],
         wall_ms: Callable[[], int],
         *,
@@ -302,6 +303,7 @@ class AdminVerbs:
             "accounts": len(self._accounts.by_id),
             "ready_lanes": len(self._store.ready_lanes()),
             "outbox_endpoints": len(self._store.outbox_endpoints()),
+            "usage": self._store.usage(),
         }
 
     async def store_check(self, _: Nothing) -> object:

@@ -57,11 +57,12 @@ def plain(value: object) -> object:
 
 def summary(config: Config) -> list[str]:
     """What the gateway would do with it, in a few lines."""
-    in_flight = sum(carrier.sessions * carrier.window for carrier in config.carriers)
     return [
         f"data in {config.gateway.data_dir}",
         f"HTTP on {', '.join(str(address) for address in config.http.listen)}",
         f"carriers: {', '.join(carrier.name for carrier in config.carriers) or 'none'}",
         f"routes: {', '.join(route.name for route in config.routes) or 'none'}",
-        f"a crash can send at most {in_flight:,} messages twice (carriers x sessions x window)",
+        f"a crash can send at most {config.possible_duplicates:,} segments twice "
+        "(carriers x sessions x window)",
+        *(f"warning: {warning}" for warning in config.warnings),
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from gateway.cli.failure import FAILED, STORE, UNREACHABLE, Failure
-from store.interface import Store, StoreBusy, StoreError, Transaction
+from store.interface import StoreBusy, StoreError, Transaction
 
 if TYPE_CHECKING:
     from gateway.cli.place import Place
@@ -29,7 +29,7 @@ _MAY_CREATE = frozenset({"account.create"})
 class Direct:
     """Commits each verb at once: what gateway.accounts needs of a committer, without a loop."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: LmdbStore) -> None:
         self.store = store
 
     async def execute(self, function: Callable[[Transaction], T]) -> T:
@@ -49,7 +49,7 @@ def ask_stopped(place: Place, verb: str, args: dict[str, Any]) -> Any:
         return run_verb(store, verb, args)
 
 
-def run_verb(store: Store, verb: str, args: dict[str, Any]) -> Any:
+def run_verb(store: LmdbStore, verb: str, args: dict[str, Any]) -> Any:
     """One admin verb on an open store; plain JSON values, as over the socket. Raises Failure."""
     import msgspec
     import trio

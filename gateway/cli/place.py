@@ -19,6 +19,7 @@ from gateway.admin_client import SOCKET_NAME, AdminAbsent, AdminBroken, AdminCli
 from gateway.cli.failure import CONFIG, FAILED, UNREACHABLE, USAGE, Failure
 
 if TYPE_CHECKING:
+    from config.load import ConfigErrors
     from config.model import Config
 
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "config" / "gateway.toml"
@@ -40,7 +41,7 @@ class Place:
     @property
     def data_dir(self) -> Path:
         """--data-dir, else what the configuration says."""
-        return self.given_data_dir or Path(self.config.gateway.data_dir)
+        return self.given_data_dir or self.config.gateway.data_dir
 
     @property
     def socket(self) -> Path:
@@ -90,7 +91,7 @@ def load_config(path: Path) -> Config:
         raise Failure(f"cannot read {path}: {error.strerror}", "give --config FILE", CONFIG) from None
 
 
-def problems_text(path: Path, errors: Any) -> str:
+def problems_text(path: Path, errors: ConfigErrors) -> str:
     """`file:line: key: message` and the hint below, one problem after the other."""
     lines = [f"{path} has {len(errors.problems)} problem{'' if len(errors.problems) == 1 else 's'}"]
     for problem in errors.problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -63,10 +64,9 @@ def ask(place: Place, **wish: Any) -> Any:
 
 def http_url(place: Place) -> str:
     """The address of the first HTTP listener; one that listens everywhere is reached on loopback."""
-    listen = str(place.config.http.listen[0])
-    host, _, port = listen.rpartition(":")
-    everywhere = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]"}
-    return f"http://{everywhere.get(host, host)}:{port}"
+    address = place.config.http.listen[0]
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    return f"http://{replace(address, host=everywhere.get(address.host, address.host))}"
 
 
 def post(url: str, key: str, body: dict[str, str]) -> Any:

@@ -18,7 +18,8 @@ from gateway.committer import Committer
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import key_hash
 from router.nouns import Account, Message, MessageState, Part, Phase, Progress, Reason, Step
-from store.interface import Store, StoreFull, Totals, Transaction
+from store.interface import StoreFull, Totals, Transaction
+from store.lmdb_store import LmdbStore
 from tests.trio_case import trio_test
 
 MESSAGE = Message(
@@ -98,6 +99,9 @@ class FakeStore:
     def totals(self) -> Totals:
         return Totals(1, 1, [1, 0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0])
 
+    def usage(self) -> dict[str, int]:
+        return {"used_bytes": 4096}
+
     def ready_lanes(self) -> set[int]:
         return {1}
 
@@ -111,7 +115,7 @@ def store() -> FakeStore:
 
 
 def ask(store: FakeStore, verb: str, **args: object) -> Any:
-    result = run_verb(cast(Store, store), verb, args)
+    result = run_verb(cast(LmdbStore, store), verb, args)
     json.dumps(result)  # what a verb answers must be plain JSON
     return result
 
@@ -215,7 +219,7 @@ def test_a_verb_that_fails_leaves_no_transaction_open(store: FakeStore) -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        Direct(cast(Store, store)).execute(fail).send(None)
+        Direct(cast(LmdbStore, store)).execute(fail).send(None)
     assert store.aborted == 1
 
 
@@ -238,9 +242,9 @@ class FakeDoor:
 
 
 def running(store: FakeStore, door: FakeDoor | None) -> AdminVerbs:
-    direct = Direct(cast(Store, store))
+    direct = Direct(cast(LmdbStore, store))
     accounts = Accounts(cast(Committer, direct))
-    return AdminVerbs(accounts, cast(Store, store), direct.execute, lambda: 0, door=door)
+    return AdminVerbs(accounts, cast(LmdbStore, store), direct.execute, lambda: 0, door=door)
 
 
 TEST_MESSAGE = {"to": "+447700900123", "sender": "Me", "text": "hi"}

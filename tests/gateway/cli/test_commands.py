@@ -203,6 +203,24 @@ def test_a_message_sent_with_a_key_goes_by_http(
     assert posted == [("http://h:1/v1/messages", "k", {"to": "1", "from": "Me", "text": "hi"})]
 
 
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("[::]:80", "http://[::1]:80"),
+        ("gate:81", "http://gate:81"),
+    ],
+)
+def test_the_http_address_comes_from_the_configuration(tmp_path: Path, listen: str, url: str) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        f'[http]\nlisten = ["{listen}"]\n'
+        '[[carriers]]\nname = "a"\nhost = "h"\nport = 1\nsystem_id = "s"\npassword = "p"\n'
+        '[[routes]]\nname = "r"\nlane = ["a"]\n'
+    )
+    assert send.http_url(place.Place(path)) == url
+
+
 def test_a_problem_document_is_told_in_its_own_words() -> None:
     assert "too long" in send.problem_text(422, b'{"title": "no", "detail": "too long"}')
     assert "503" in send.problem_text(503, b"<html>")
@@ -283,13 +301,24 @@ def test_a_program_that_is_not_installed_is_named() -> None:
 
 
 def test_a_missing_configuration_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    pytest.importorskip("config.load", reason="the configuration reader is not there yet")
     assert root.run(["check", "--config", str(tmp_path / "none.toml")]) == CONFIG
     assert "none.toml" in capsys.readouterr().err
 
 
+def test_every_error_of_a_configuration_is_told_with_its_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text('[gateway]\ndata_dri = "x"\n\n[http]\nlisten = ["nonsense"]\n')
+    assert root.run(["check", "--config", str(path)]) == CONFIG
+    told = capsys.readouterr().err
+    assert f"{path}:2:" in told
+    assert f"{path}:5:" in told
+    assert root.run(["check", "--config", str(path), "--json"]) == CONFIG
+    assert len(json.loads(capsys.readouterr().out)["problems"]) >= 2
+
+
 def test_the_shipped_configuration_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("config.load", reason="the configuration reader is not there yet")
     assert root.run(["check"]) == OK
     assert "fine" in capsys.readouterr().out
 
