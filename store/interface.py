@@ -108,8 +108,8 @@ class Totals(msgspec.Struct):
 
     accepted: int = 0
     accepted_segments: int = 0
-    messages: list[int] = [0] * 8
-    segments: list[int] = [0] * 8
+    messages: list[int] = msgspec.field(default_factory=lambda: [0] * 8)
+    segments: list[int] = msgspec.field(default_factory=lambda: [0] * 8)
 
 
 class Finding(msgspec.Struct):

@@ -1,0 +1,74 @@
+"""Which queues have work: the set of non-empty (lane, tried, priority, account), kept in memory.
+
+Rebuilt at open (and after a failed commit) by seeking from group to group, so its cost follows the number
+of groups, never the backlog. A suspended account has no turn: its groups stay out until it is resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from router.turns import Turns
+from store.records import READY_PREFIX, READY_PREFIX_SIZE
+
+if TYPE_CHECKING:
+    import lmdb
+
+    from store.memory import Memory
+
+
+class Active:
+    """`groups` holds the 9-byte prefixes of ready keys that have rows and may have turns."""
+
+    __slots__ = ("_memory", "groups", "queues")
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self.groups: set[bytes] = set()
+        self.queues: dict[int, dict[int, Turns]] = {}  # lane → tried mask → turns
+
+    def add(self, prefix: bytes) -> None:
+        """A row was put under this prefix, which was not in `groups`."""
+        lane, tried, inverted, account = READY_PREFIX.unpack(prefix)
+        known = self._memory.accounts.get(account)
+        if known is not None and known.suspended:
+            return
+        self.groups.add(prefix)
+        turns = self.queues.setdefault(lane, {}).get(tried)
+        if turns is None:
+            turns = self.queues[lane][tried] = Turns(self._memory.weights)
+        turns.add(3 - inverted, account)
+
+    def discard(self, prefix: bytes) -> None:
+        """The last row under this prefix went."""
+        if prefix not in self.groups:
+            return
+        self.groups.discard(prefix)
+        lane, tried, inverted, account = READY_PREFIX.unpack(prefix)
+        turns = self.queues[lane][tried]
+        turns.discard(3 - inverted, account)
+        if not turns:
+            del self.queues[lane][tried]
+            if not self.queues[lane]:
+                del self.queues[lane]
+
+    def discard_account(self, account: int) -> None:
+        for prefix in [p for p in self.groups if READY_PREFIX.unpack(p)[3] == account]:
+            self.discard(prefix)
+
+    def rebuild(self, cursor: lmdb.Cursor[bytes]) -> None:
+        """Start over from the ready table."""
+        self.groups.clear()
+        self.queues.clear()
+        for prefix in ready_groups(cursor):
+            self.add(prefix)
+
+
+def ready_groups(cursor: lmdb.Cursor[bytes]) -> Iterator[bytes]:
+    """The distinct prefixes of the ready table, by skip-seeks."""
+    found = cursor.first()
+    while found:
+        prefix = cursor.key()[:READY_PREFIX_SIZE]
+        yield prefix
+        found = cursor.set_range(prefix + b"\xff" * 16)

@@ -1,0 +1,216 @@
+"""Finished messages by the day of their id: one environment a day, dropped as files by retention.
+
+A batch moves in three steps, so that nothing blocks the loop and a crash between them only repeats work:
+`pick` (reads the hot store), `write` (fsynced into the day's environment, in a worker thread), `forget` (a
+verb of the next transaction). Day environments are written here and nowhere else, by one thread at a time.
+
+Deliberately not here: when to move (gateway.timers).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from router.nouns import Message, Phase, Progress
+from store import correlation
+from store.layout import open_environment
+from store.records import (
+    BUCKET_MS,
+    MESSAGE_KEY,
+    RECIPIENT,
+    TIMED_KEY,
+    decode_message,
+    decode_progress,
+    encode,
+    number_of,
+)
+from store.values import Damaged, seal, unseal
+
+if TYPE_CHECKING:
+    import lmdb
+
+    from store.batch import Batch
+    from store.layout import Tables
+    from store.options import StoreOptions
+
+_OPEN_DAYS = 8
+
+
+class Finished(msgspec.Struct, gc=False):
+    """One message on its way out of the hot store."""
+
+    key: bytes  # of the finished row
+    message: Message | None
+    progress: Progress | None
+
+
+class Archive:
+    """The dated environments under `directory`."""
+
+    def __init__(self, directory: Path, options: StoreOptions) -> None:
+        self._directory = directory
+        self._options = options
+        self._open: dict[str, tuple[lmdb.Environment, lmdb._Database, lmdb._Database]] = {}
+
+    def days(self) -> list[str]:
+        if not self._directory.is_dir():
+            return []
+        return sorted(entry.name for entry in self._directory.iterdir() if entry.is_dir())
+
+    def find(self, id: int, account: int | None = None) -> tuple[Message, Progress] | None:
+        """By id alone, or only if it is this account's."""
+        day = _day_of(id)
+        if not (self._directory / day).is_dir():
+            return None
+        env, messages, _ = self._environment(day)
+        with env.begin() as tx:
+            value = tx.get(id.to_bytes(8, "big"), None, messages)
+        if value is None:
+            return None
+        try:
+            message, progress = _decode(unseal(id.to_bytes(8, "big"), value))
+        except (Damaged, msgspec.DecodeError):
+            return None
+        return (message, progress) if account in (None, message.account) else None
+
+    def latest_to(self, recipient: str, sender: str, since_ms: int) -> tuple[int, int] | None:
+        """(account, id) of the newest archived message from `sender` to `recipient`."""
+        number = number_of(recipient).to_bytes(8, "big")
+        oldest = _day_of(since_ms << 20)
+        for day in reversed(self.days()):
+            if day < oldest:
+                break
+            env, messages, recipients = self._environment(day)
+            with env.begin() as tx, tx.cursor(recipients) as cursor:
+                rows = _prefixed(cursor, number)
+                for row in sorted(rows, key=lambda key: -RECIPIENT.unpack(key)[2]):
+                    _, account, id = RECIPIENT.unpack(row)
+                    if id >> 20 < since_ms:
+                        break
+                    value = tx.get(id.to_bytes(8, "big"), None, messages)
+                    if value is None:
+                        continue
+                    message, _ = _decode(value[5:])
+                    if message.destination == recipient and message.source == sender:
+                        return account, id
+        return None
+
+    def write(self, rows: Sequence[Finished]) -> None:
+        """Fsync these into their days. Repeating it changes nothing."""
+        by_day: dict[str, list[tuple[Message, Progress]]] = {}
+        for row in rows:
+            if row.message is not None and row.progress is not None:
+                by_day.setdefault(_day_of(row.message.id), []).append((row.message, row.progress))
+        for day, pairs in by_day.items():
+            env, messages, recipients = self._environment(day)
+            with env.begin(write=True) as tx:
+                for message, progress in pairs:
+                    key = message.id.to_bytes(8, "big")
+                    tx.put(key, seal(key, encode((message, progress))), db=messages)
+                    row_key = RECIPIENT.pack(number_of(message.destination), message.account, message.id)
+                    tx.put(row_key, b"", db=recipients)
+
+    def drop_before(self, now_ms: int, retention_days: int) -> list[str]:
+        """Unlink days older than the retention. Returns their names."""
+        oldest = (datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=retention_days)).strftime("%Y-%m-%d")
+        dropped = [day for day in self.days() if day < oldest]
+        for day in dropped:
+            if day in self._open:
+                self._open.pop(day)[0].close()
+            shutil.rmtree(self._directory / day)
+        return dropped
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1][0].close()
+
+    def _environment(self, day: str) -> tuple[lmdb.Environment, lmdb._Database, lmdb._Database]:
+        known = self._open.get(day)
+        if known is None:
+            path = self._directory / day
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            env = open_environment(path, map_size=self._options.archive_map_size)
+            known = (env, env.open_db(b"message"), env.open_db(b"recipient"))
+            self._open[day] = known
+        return known
+
+
+def pick(tx: lmdb.Transaction[bytes], tables: Tables, before_s: int, limit: int) -> list[Finished]:
+    """Finished messages that ended before `before_s`, oldest first."""
+    rows: list[Finished] = []
+    with tx.cursor(tables.finished.handle) as cursor:
+        for key in cursor.iternext(values=False):
+            done_s, account, id = TIMED_KEY.unpack(key)
+            if done_s > before_s or len(rows) >= limit:
+                break
+            message_key = MESSAGE_KEY.pack(account, id)
+            rows.append(
+                Finished(
+                    key,
+                    _read(tx, tables.message.handle, message_key, decode_message),
+                    _read(tx, tables.progress.handle, message_key, decode_progress),
+                )
+            )
+    return rows
+
+
+def forget(batch: Batch, rows: Sequence[Finished]) -> int:
+    """Take archived messages out of the hot store, with everything that leads to them."""
+    for row in rows:
+        _, account, id = TIMED_KEY.unpack(row.key)
+        key = MESSAGE_KEY.pack(account, id)
+        if row.progress is not None:
+            for part in row.progress.parts:
+                if part.carrier_message_id:
+                    _forget_part(batch, row.progress, part.carrier_message_id, id)
+        batch.delete(batch.tables.message, key)
+        batch.delete(batch.tables.progress, key)
+        batch.delete(batch.tables.finished, row.key)
+    return len(rows)
+
+
+def _forget_part(batch: Batch, progress: Progress, cid: str, id: int) -> None:
+    buckets = {at_ms // BUCKET_MS for at_ms, *_ in progress.events}
+    for bucket in buckets:
+        correlation.forget(batch, progress.group, bucket, cid, id)
+
+
+def _read(tx: lmdb.Transaction[bytes], handle: lmdb._Database, key: bytes, decode):  # type: ignore[no-untyped-def]
+    value = tx.get(key, None, handle)
+    if value is None:
+        return None
+    try:
+        return decode(unseal(key, value))
+    except (Damaged, msgspec.DecodeError):
+        return None
+
+
+def _decode(payload: bytes) -> tuple[Message, Progress]:
+    return _pair.decode(payload)
+
+
+_pair = msgspec.msgpack.Decoder(tuple[Message, Progress])
+
+
+def _day_of(id: int) -> str:
+    return datetime.fromtimestamp((id >> 20) / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def _prefixed(cursor: lmdb.Cursor[bytes], prefix: bytes) -> list[bytes]:
+    if not cursor.set_range(prefix):
+        return []
+    found = []
+    for key in cursor.iternext(values=False):
+        if not key.startswith(prefix):
+            break
+        found.append(key)
+    return found
+
+
+__all__ = ["Archive", "Finished", "Phase", "forget", "pick"]

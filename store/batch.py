@@ -1,0 +1,290 @@
+"""One write transaction under way: the rows go to LMDB at once, everything in memory waits for the commit.
+
+The verbs (accept.py, claim.py, settle.py…) are functions over a Batch. `finish` writes what is owed once per
+commit (counters, names, the last id) and closes the cursors; `apply` makes memory agree, after the commit.
+
+Invariant: a Batch that is dropped leaves memory as it was, but for the active set, which the store rebuilds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from router.nouns import Account, Message, Outcome, Phase, Progress
+from store.interface import Totals
+from store.memory import Lease, Memory, pack_state
+from store.records import (
+    ACCOUNT_KEY,
+    COUNTER,
+    MESSAGE_KEY,
+    RECIPIENT_KEY,
+    decode_message,
+    decode_progress,
+    encode,
+)
+from store.values import Damaged, seal, unseal
+from store.writer import Delete, Put, Tap, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import lmdb
+
+    from store.archive import Archive
+    from store.ids import IdSource
+    from store.layout import Table, Tables
+    from store.names import Names
+    from store.options import StoreOptions
+
+QUEUED = frozenset(
+    {Phase.SCHEDULED, Phase.READY, Phase.DEFERRED, Phase.HELD, Phase.LEASED, Phase.UNKNOWN}
+)  # accepted, and no carrier has it for certain
+STATE_NAME = b"state"
+
+
+class Core:
+    """What all transactions of one open store share."""
+
+    __slots__ = ("archive", "ids", "memory", "names", "options", "tables", "taps")
+
+    def __init__(
+        self, tables: Tables, memory: Memory, names: Names, ids: IdSource, options: StoreOptions, archive: Archive
+    ) -> None:
+        self.tables = tables
+        self.memory = memory
+        self.names = names
+        self.ids = ids
+        self.options = options
+        self.archive = archive
+        self.taps: list[Tap] = []
+
+    def tap(self, table: int, key: bytes, value: bytes | None) -> None:
+        for tap in self.taps:
+            tap(table, key, value)
+
+
+class Batch:
+    """The context every verb works in."""
+
+    def __init__(self, core: Core, tx: lmdb.Transaction[bytes]) -> None:
+        self.core = core
+        self.tables = core.tables
+        self.memory = core.memory
+        self.options = core.options
+        self.tx = tx
+        self._writer = Writer(tx, core.tap if core.taps else None)
+        self._getters: dict[int, Callable[[bytes], bytes | None]] = {}
+        self.finished = False
+        self.messages = [0] * 8
+        self.segments = [0] * 8
+        self.accepted = 0
+        self.accepted_segments = 0
+        self.accounts: dict[int, list[int]] = {}  # account → [accepted, queued] deltas
+        self.new_leases: dict[int, Lease] = {}
+        self.settled: dict[int, set[int]] = {}  # lease → ids
+        self.part_outcomes: dict[tuple[int, int], list[Outcome]] = {}
+        self.parked: dict[int, int] = {}
+        self.unknown: dict[int, int] = {}
+        self.accounts_put: dict[int, Account] = {}
+        self.sent: list[bytes] = []  # RECIPIENT rows of this commit
+        self.names_taken: list[tuple[bytes, bytes]] = []
+        self.outbox_seq = core.memory.outbox_seq
+        self.recipient_seq = core.memory.recipient_seq
+        self.quarantined = 0
+        self._state = b""
+
+    # rows
+
+    def putter(self, table: Table) -> Put:
+        return self._writer.putter(table)
+
+    def deleter(self, table: Table) -> Delete:
+        return self._writer.deleter(table)
+
+    def getter(self, table: Table) -> Callable[[bytes], bytes | None]:
+        get = self._getters.get(table.index)
+        if get is None:
+            get = self._getters[table.index] = partial(self.tx.get, db=table.handle)
+        return get
+
+    def put(self, table: Table, key: bytes, payload: bytes) -> None:
+        self._writer.putter(table)(key, seal(key, payload))
+
+    def delete(self, table: Table, key: bytes) -> bool:
+        return self._writer.deleter(table)(key)
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """A row's payload; a damaged row is quarantined and reads as absent."""
+        value = self.tx.get(key, None, table.handle)
+        if value is None:
+            return None
+        try:
+            return unseal(key, value)
+        except Damaged:
+            self.quarantine(table, key, value)
+            return None
+
+    def has(self, table: Table, key: bytes) -> bool:
+        return self.tx.get(key, None, table.handle) is not None
+
+    def scan(self, table: Table, start: bytes, limit: int, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Up to `limit` (key, payload) from `start` on, under `prefix`; damaged rows are quarantined."""
+        rows: list[tuple[bytes, bytes]] = []
+        bad: list[tuple[bytes, bytes]] = []
+        with self.tx.cursor(table.handle) as cursor:
+            for key, value in scan(cursor, start, prefix):
+                try:
+                    rows.append((key, unseal(key, value)))
+                except Damaged:
+                    bad.append((key, value))
+                if len(rows) >= limit:
+                    break
+        for key, value in bad:
+            self.quarantine(table, key, value)
+        return rows
+
+    def quarantine(self, table: Table, key: bytes, value: bytes) -> None:
+        """Set a damaged row aside, where it can be looked at, and go on."""
+        self._writer.putter(self.tables.quarantine)(bytes((table.index,)) + key, value)
+        self._writer.deleter(table)(key)
+        self.quarantined += 1
+
+    # the two records of a message
+
+    def message(self, account: int, id: int) -> Message | None:
+        payload = self.get(self.tables.message, MESSAGE_KEY.pack(account, id))
+        return None if payload is None else decode_message(payload)
+
+    def progress(self, key: bytes) -> Progress | None:
+        payload = self.get(self.tables.progress, key)
+        return None if payload is None else decode_progress(payload)
+
+    def put_progress(self, key: bytes, progress: Progress) -> None:
+        payload = encode(progress)
+        self._writer.putter(self.tables.progress)(key, seal(key, payload))
+
+    # counters
+
+    def move(self, account: int, segments: int, before: int, after: int) -> None:
+        """One message goes from one phase to another."""
+        if before == after:
+            return
+        self.messages[before] -= 1
+        self.messages[after] += 1
+        self.segments[before] -= segments
+        self.segments[after] += segments
+        queued = (after in QUEUED) - (before in QUEUED)
+        if queued:
+            self.account_delta(account)[1] += queued
+
+    def account_delta(self, account: int) -> list[int]:
+        delta = self.accounts.get(account)
+        if delta is None:
+            delta = self.accounts[account] = [0, 0]
+        return delta
+
+    # leases
+
+    def lease_of(self, lease: int) -> Lease | None:
+        return self.memory.leases.get(lease) or self.new_leases.get(lease)
+
+    def mark_settled(self, lease_id: int, id: int) -> None:
+        """This message of the lease is settled; the record goes when it was the last."""
+        lease = self.lease_of(lease_id)
+        if lease is None:
+            return
+        settled = self.settled.setdefault(lease_id, set())
+        settled.add(id)
+        if len(settled) >= len(lease.left):
+            self.delete(self.tables.lease, lease_id.to_bytes(8, "big"))
+
+    # the end
+
+    def finish(self) -> None:
+        """Write what is owed once per commit, close the cursors. Idempotent."""
+        if self.finished:
+            return
+        memory = self.memory
+        self.names_taken = self.core.names.take_pending()
+        for key, payload in self.names_taken:
+            self.put(self.tables.name, key, payload)
+        if self.sent:
+            self.recipient_seq += 1
+            self.put(self.tables.recipient, RECIPIENT_KEY.pack(0, self.recipient_seq), b"".join(self.sent))
+        for account, (accepted, queued) in self.accounts.items():
+            if accepted or queued:
+                old = memory.counts.get(account, (0, 0))
+                counter = COUNTER.pack(old[0] + accepted, old[1] + queued)
+                self.put(self.tables.counter, ACCOUNT_KEY.pack(account), counter)
+        self.put(self.tables.meta, STATE_NAME, self._next_state())
+        self._writer.close()
+        self._getters.clear()
+        self.finished = True
+
+    def drop(self) -> None:
+        """The transaction will not be committed."""
+        self._writer.close()
+        self._getters.clear()
+        self.core.names.pending[:0] = self.names_taken
+        self.names_taken = []
+
+    def apply(self) -> None:
+        """The commit succeeded: make memory agree with it."""
+        memory = self.memory
+        memory.load_state(self._state)
+        memory.commits += 1
+        memory.quarantined += self.quarantined
+        for account, (accepted, queued) in self.accounts.items():
+            old = memory.counts.get(account, (0, 0))
+            memory.counts[account] = (old[0] + accepted, old[1] + queued)
+        for (lease_id, id), outcomes in self.part_outcomes.items():
+            if lease_id in memory.leases:
+                memory.leases[lease_id].outcomes.setdefault(id, []).extend(outcomes)
+        memory.leases.update(self.new_leases)
+        for lease_id, ids in self.settled.items():
+            lease = memory.leases.get(lease_id)
+            if lease is None:
+                continue
+            for id in ids:
+                lease.left.pop(id, None)
+                lease.outcomes.pop(id, None)
+            if not lease.left:
+                del memory.leases[lease_id]
+        _add(memory.parked, self.parked)
+        _add(memory.unknown, self.unknown)
+        for known in self.accounts_put.values():
+            memory.know_account(known)
+
+    def _next_state(self) -> bytes:
+        old = self.memory.totals
+        totals = Totals(
+            old.accepted + self.accepted,
+            old.accepted_segments + self.accepted_segments,
+            [a + b for a, b in zip(old.messages, self.messages, strict=True)],
+            [a + b for a, b in zip(old.segments, self.segments, strict=True)],
+        )
+        last_id = max(self.memory.last_id, self.core.ids.last)
+        self._state = pack_state(totals, last_id, self.outbox_seq, self.recipient_seq)
+        return self._state
+
+
+def _add(counts: dict[int, int], deltas: dict[int, int]) -> None:
+    for group, delta in deltas.items():
+        left = counts.get(group, 0) + delta
+        if left > 0:
+            counts[group] = left
+        else:
+            counts.pop(group, None)
+
+
+def scan(cursor: lmdb.Cursor[bytes], start: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+    """Raw rows from `start` on while they carry `prefix`."""
+    if not cursor.set_range(start or prefix):
+        return
+    rows: Iterable[tuple[bytes, bytes]] = cursor.iternext()
+    for key, value in rows:
+        if prefix and not key.startswith(prefix):
+            return
+        yield key, value

@@ -1,0 +1,62 @@
+"""How a message ends: once, with one final event, whoever ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.nouns import MessageState, Part, Phase, ReceiptWish, Step
+from store.outbox import STATE_NAMES, receipt_event, tell
+from store.queues import expiry_key
+from store.records import MESSAGE_KEY, TIMED_KEY
+
+if TYPE_CHECKING:
+    from router.nouns import Message, Progress
+    from store.batch import Batch
+
+MAX_EVENTS = 64
+WAITING = frozenset({MessageState.SCHEDULED, MessageState.ENROUTE, MessageState.ACCEPTED})
+
+
+def note(progress: Progress, at_ms: int, step: int, carrier: int, detail: str) -> None:
+    """Add to the timeline; a peer that repeats itself for ever only replaces the middle."""
+    events = progress.events
+    if len(events) >= MAX_EVENTS:
+        del events[MAX_EVENTS // 2]
+    events.append((at_ms, step, carrier, detail))
+
+
+def finalize(
+    batch: Batch,
+    message: Message,
+    progress: Progress,
+    before: int,
+    state: int,
+    reason: int,
+    now_ms: int,
+    error: str = "",
+) -> None:
+    """End a message that was in phase `before`. The caller has taken its row out of the queues."""
+    account, id = message.account, message.id
+    batch.delete(batch.tables.expiry, expiry_key(message, progress))
+    batch.move(account, message.segments, before, Phase.FINAL)
+    progress.phase = Phase.FINAL
+    progress.state = state
+    progress.reason = reason
+    progress.until_ms = 0
+    progress.finished_ms = now_ms
+    note(progress, now_ms, Step.FINAL, 0, STATE_NAMES.get(state, str(state)))
+    batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
+    batch.put(batch.tables.finished, TIMED_KEY.pack(now_ms // 1000, account, id), b"")
+    if message.receipt != ReceiptWish.NONE:
+        tell(batch, receipt_event(message, progress, state, now_ms, error))
+
+
+def fold(parts: list[Part]) -> tuple[int, bool]:
+    """(state, final) of a message from its parts: delivered when all are, else the first failure once all ended."""
+    if len(parts) == 1:
+        state = parts[0].state
+        return state, state not in WAITING
+    states = [part.state for part in parts]
+    if any(state in WAITING for state in states):
+        return MessageState.ENROUTE, False
+    return next((state for state in states if state != MessageState.DELIVERED), int(MessageState.DELIVERED)), True

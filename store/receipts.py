@@ -1,0 +1,190 @@
+"""COMMIT C, receipts: match or park, fold the parts, tell the account once.
+
+The order is exact id, learned form (both in `ids`), other variants only with the same recipient and a unique
+hit, then a held unknown outcome that only this receipt can belong to, then parked. A final state wins once:
+what comes after it is recorded as repeated or contradicting, and told only as a correction the account asked
+for. A receipt about an earlier attempt's id is recorded and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.correlate import variants as other_forms
+from router.nouns import (
+    Outcome,
+    Part,
+    Phase,
+    Progress,
+    Reason,
+    ReceiptFate,
+    ReceiptIn,
+    ReceiptWish,
+    Settle,
+    Step,
+)
+from store import correlation, parked
+from store.ending import WAITING, finalize, fold, note
+from store.interface import ReceiptResult
+from store.outbox import STATE_NAMES, receipt_event, tell
+from store.records import HELD_KEY, MESSAGE_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router.nouns import Message
+    from store.batch import Batch
+
+
+def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
+    """The fate of each, in order."""
+    return [take_receipt(batch, receipt, now_ms) for receipt in arrived]
+
+
+def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult:
+    group = receipt.group
+    for id in receipt.ids:
+        hit = correlation.find(batch, group, id, now_ms, receipt.recipient)
+        if hit is not None:
+            result = apply(batch, hit.account, hit.id, id, hit.part, receipt, now_ms)
+            if result is not None:
+                return result
+    result = by_variant(batch, receipt, now_ms) or by_unknown(batch, receipt, now_ms)
+    if result is not None:
+        return result
+    parked.park(batch, receipt, now_ms)
+    return ReceiptResult(ReceiptFate.PARKED)
+
+
+def by_variant(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult | None:
+    found = {}
+    for id in receipt.variants:
+        hit = correlation.find(batch, receipt.group, id, now_ms, receipt.recipient)
+        if hit is not None and correlation.same_number(hit.recipient.decode(), receipt.recipient):
+            found[(hit.account, hit.id)] = (id, hit.part)
+    if len(found) != 1:
+        return None
+    (account, message_id), (id, part) = next(iter(found.items()))
+    return apply(batch, account, message_id, id, part, receipt, now_ms)
+
+
+def by_unknown(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult | None:
+    """Claim a held message whose outcome was unknown: the receipt proves that it was sent."""
+    found = correlation.find_unknown(batch, receipt)
+    if found is None or not receipt.ids:
+        return None
+    key = MESSAGE_KEY.pack(*found)
+    message, progress = batch.message(*found), batch.progress(key)
+    if message is None or progress is None or progress.phase != Phase.UNKNOWN or len(progress.parts) != 1:
+        return None
+    batch.delete(batch.tables.held, HELD_KEY.pack(progress.reason, *found))
+    correlation.drop_unknown(batch, receipt.group, message)
+    id = receipt.ids[0]
+    claimed = Outcome(*found, 0, receipt.carrier, receipt.group, 0, 1, Settle.SENT, id, sent_ms=now_ms)
+    correlation.put(batch, claimed, message)
+    note(progress, now_ms, Step.SENT, receipt.carrier, id)
+    note(progress, now_ms, Step.CLAIMED, receipt.carrier, "by its receipt")
+    progress.parts = [Part(receipt.carrier, id)]
+    progress.phase = Phase.AWAITING_RECEIPT
+    progress.reason = Reason.NONE
+    progress.until_ms = 0
+    batch.move(message.account, message.segments, Phase.UNKNOWN, Phase.AWAITING_RECEIPT)
+    result = apply_to(batch, key, message, progress, id, receipt, now_ms)
+    result.fate = ReceiptFate.CLAIMED
+    return result
+
+
+def claim_parked(batch: Batch, outcome: Outcome, now_ms: int) -> None:
+    """A carrier id has just been stored: apply the receipts that waited for it."""
+    cid = outcome.carrier_message_id
+    message = batch.message(outcome.account, outcome.id) if cid else None
+    if message is None:
+        return
+    for receipt in parked.take(batch, outcome.group, cid, other_forms(cid), message.destination):
+        apply(batch, outcome.account, outcome.id, cid, outcome.part, receipt, now_ms)
+
+
+def apply(
+    batch: Batch, account: int, id: int, cid: str, part: int, receipt: ReceiptIn, now_ms: int
+) -> ReceiptResult | None:
+    """None when the message is not here any more (moved to its archive): no match then."""
+    key = MESSAGE_KEY.pack(account, id)
+    progress = batch.progress(key)
+    message = batch.message(account, id)
+    if progress is None or message is None:
+        return None
+    return apply_to(batch, key, message, progress, cid, receipt, now_ms)
+
+
+def apply_to(
+    batch: Batch, key: bytes, message: Message, progress: Progress, cid: str, receipt: ReceiptIn, now_ms: int
+) -> ReceiptResult:
+    state, final = receipt.state, receipt.state not in WAITING
+    detail = f"{STATE_NAMES.get(state, state)} err={receipt.error}" if receipt.error else STATE_NAMES.get(state, "?")
+    result = ReceiptResult(ReceiptFate.MATCHED, message.account, message.id, cid, False, state)
+    parts = [part for part in progress.parts if part.carrier_message_id in (cid, "")]
+    if progress.phase == Phase.FINAL or (parts and all(part.state not in WAITING for part in parts)):
+        after_final(batch, message, progress, parts, receipt, result, detail)
+        batch.put_progress(key, progress)
+        return result
+    note(progress, receipt.at_ms, Step.RECEIPT, receipt.carrier, detail)
+    if final:
+        for part in parts:
+            part.state = state
+            part.error = receipt.error
+    if parts and final and progress.phase == Phase.AWAITING_RECEIPT:
+        whole, ended = fold(progress.parts)
+        if len(progress.parts) > 1:
+            tell_part(batch, message, progress, parts[0], receipt, now_ms)
+        if ended:
+            finalize(
+                batch, message, progress, Phase.AWAITING_RECEIPT, whole, Reason.RECEIPT, now_ms,
+                receipt.error or next((part.error for part in progress.parts if part.error), ""),
+            )  # fmt: skip
+            result.final = True
+            result.state = whole
+            return result
+    elif not final and message.receipt == ReceiptWish.ALL:
+        tell(batch, receipt_event(message, progress, state, now_ms, receipt.error, final=False))
+    batch.put_progress(key, progress)
+    return result
+
+
+def after_final(
+    batch: Batch,
+    message: Message,
+    progress: Progress,
+    parts: list[Part],
+    receipt: ReceiptIn,
+    result: ReceiptResult,
+    detail: str,
+) -> None:
+    """The first final state stands; what follows is recorded, and told only as a correction."""
+    state = receipt.state
+    known = next((part.state for part in parts if part.state not in WAITING), progress.state)
+    if state in WAITING or state == known:
+        result.fate = ReceiptFate.REPEATED
+        note(progress, receipt.at_ms, Step.RECEIPT_REPEATED, receipt.carrier, detail)
+        return
+    result.fate = ReceiptFate.CONTRADICTS
+    note(progress, receipt.at_ms, Step.RECEIPT_CONTRADICTS, receipt.carrier, detail)
+    account = batch.memory.accounts.get(message.account)
+    if account is not None and account.correction_events and message.receipt != ReceiptWish.NONE:
+        tell(batch, receipt_event(message, progress, state, receipt.at_ms, receipt.error, final=False))
+
+
+def tell_part(
+    batch: Batch, message: Message, progress: Progress, part: Part, receipt: ReceiptIn, now_ms: int
+) -> None:
+    """One part's own final state, for accounts that want them."""
+    account = batch.memory.accounts.get(message.account)
+    if account is None or not account.per_part_receipts or message.receipt == ReceiptWish.NONE:
+        return
+    number = progress.parts.index(part) + 1
+    tell(
+        batch,
+        receipt_event(message, progress, receipt.state, now_ms, receipt.error, final=False, part=number),
+    )
+
+
+

@@ -1,0 +1,163 @@
+"""Keys and payloads of every table: one place that says what the bytes are.
+
+Keys are big-endian, so that LMDB's order is the order of the fields. Payloads are msgpack of the array-like
+structs where records vary, and packed structs for the small hot ones. Fields are only ever appended.
+
+| table       | key                                              | payload                                   |
+| ---         | ---                                              | ---                                       |
+| message     | account u32, id u64                              | Message                                   |
+| progress    | account u32, id u64                              | Progress                                  |
+| ready       | lane u16, tried u16, 3-prio u8, account, due u64, id | ENTRY                                 |
+| due         | due_ms u64, id u64                               | PLACE + ENTRY                             |
+| held        | reason u8, account u32, id u64                   | PLACE + ENTRY                             |
+| expiry      | minute u32, account u32, id u64                  | empty                                     |
+| lease       | lease u64                                        | LEASE_HEAD + LEASE_ROW each               |
+| correlation | group u16, bucket u32, carrier id                | CORRELATION + recipient, newest first     |
+| parked      | group u16, carrier id                            | list of Parked                            |
+| parked_time | at_ms u64, group u16, carrier id                 | empty                                     |
+| unmatched   | at_ms u64, n u32                                 | Parked                                    |
+| unknown     | group u16, recipient, 0, account u32, id u64     | UnknownHeld                               |
+| finished    | done_s u32, account u32, id u64                  | empty                                     |
+| counter     | account u32                                      | COUNTER                                   |
+| outbox      | endpoint u32, seq u64                            | Event                                     |
+| outbox_due  | due_ms u64, endpoint u32, seq u64                | Event                                     |
+| inbound     | account u32, id u64                              | InboundMessage                            |
+| part        | source, 0, destination, 0, reference u16, total u8, index u8 | MoPart                        |
+| part_time   | received_ms u64, part key without index          | empty                                     |
+| recipient   | level u8, seq u64                                | RECIPIENT rows: number u64, account, id   |
+| account     | account u32                                      | Account                                   |
+| name        | kind u8, id u32                                  | msgpack of the name                       |
+| meta        | name                                             | bytes                                     |
+| quarantine  | table u8, key                                    | the damaged value, as it was (no head)    |
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from struct import Struct
+from typing import NamedTuple
+
+import msgspec
+
+from router.nouns import Account, Event, InboundMessage, Message, Progress, ReceiptIn
+from store.interface import Endpoint, MoPart
+
+MINUTE_MS = 60_000
+BUCKET_MS = 6 * 3600 * 1000
+
+MESSAGE_KEY = Struct(">IQ")
+READY_KEY = Struct(">HHBIQQ")
+READY_PREFIX = Struct(">HHBI")
+DUE_KEY = Struct(">QQ")
+HELD_KEY = Struct(">BIQ")
+TIMED_KEY = Struct(">IIQ")  # expiry (minute), finished (second)
+LEASE_KEY = Struct(">Q")
+CORRELATION_KEY = Struct(">HI")
+OUTBOX_KEY = Struct(">IQ")
+OUTBOX_DUE_KEY = Struct(">QIQ")
+GROUP_KEY = Struct(">H")
+TIME_KEY = Struct(">Q")
+UNMATCHED_KEY = Struct(">QI")
+ACCOUNT_KEY = Struct(">I")
+NAME_KEY = Struct(">BI")
+RECIPIENT_KEY = Struct(">BQ")
+
+ENTRY = Struct(">HHBQB")  # segments, attempts, flags, expires_ms, first_part
+PLACE = Struct(">IHHBB")  # account, lane, tried, priority, phase
+LEASE_HEAD = Struct(">IHQ")  # epoch, carrier, leased_ms
+LEASE_ROW = Struct(">IQHHHBB")  # account, id, segments, tried, attempts, flags, first_part
+CORRELATION = Struct(">IQBBB")  # account, id, part, total, length of the recipient that follows
+COUNTER = Struct(">QQ")  # accepted, queued
+RECIPIENT = Struct(">QIQ")  # number, account, id
+STATE = Struct(">2Q8Q8Q3Q")  # accepted ×2, messages, segments, last id, outbox seq, recipient seq
+
+POSSIBLE_DUPLICATE = 1  # ENTRY flag
+
+READY_PREFIX_SIZE = READY_PREFIX.size
+
+
+class Entry(NamedTuple):
+    """A message's place in the queues, as the ready, due and held tables keep it."""
+
+    account: int
+    id: int
+    lane: int
+    tried: int
+    priority: int
+    segments: int
+    attempts: int
+    flags: int
+    expires_ms: int
+    first_part: int
+
+
+class Parked(msgspec.Struct, array_like=True, gc=False):
+    """A receipt without a message yet."""
+
+    group: int
+    carrier: int
+    ids: tuple[str, ...]
+    variants: tuple[str, ...]
+    recipient: str
+    sender: str
+    state: int
+    error: str
+    at_ms: int
+    done_ms: int
+    raw: bytes = b""
+    text: str = ""
+    user_message_reference: int = -1
+    parked_ms: int = 0
+
+
+class UnknownHeld(msgspec.Struct, array_like=True, gc=False):
+    """What a receipt must agree with to claim a message whose outcome is unknown."""
+
+    sender: str
+    sent_ms: int
+    text: str  # its first 20 characters
+    carrier: int
+
+
+encoder = msgspec.msgpack.Encoder()
+encode = encoder.encode
+decode_message = msgspec.msgpack.Decoder(Message).decode
+decode_progress = msgspec.msgpack.Decoder(Progress).decode
+decode_event = msgspec.msgpack.Decoder(Event).decode
+decode_inbound = msgspec.msgpack.Decoder(InboundMessage).decode
+decode_part = msgspec.msgpack.Decoder(MoPart).decode
+decode_account = msgspec.msgpack.Decoder(Account).decode
+decode_parked = msgspec.msgpack.Decoder(Parked).decode
+decode_parked_list = msgspec.msgpack.Decoder(list[Parked]).decode
+decode_unknown = msgspec.msgpack.Decoder(UnknownHeld).decode
+decode_endpoint = msgspec.msgpack.Decoder(Endpoint).decode
+
+
+def expiry_minute(expires_ms: int) -> int:
+    """The first whole minute at which a message with this validity has surely expired."""
+    return -(-expires_ms // MINUTE_MS)
+
+
+def carrier_key(group: int, carrier_message_id: str) -> bytes:
+    return GROUP_KEY.pack(group) + id_bytes(carrier_message_id)
+
+
+def id_bytes(carrier_message_id: str) -> bytes:
+    """A carrier's id as key bytes; absurdly long ones by their digest (LMDB keys end at 511 bytes)."""
+    raw = carrier_message_id.encode("utf-8", "surrogatepass")
+    return raw if len(raw) <= 200 else blake2b(raw, digest_size=32).digest()
+
+
+def number_of(digits: str) -> int:
+    """A phone number as u64: its own value where it is digits, else a digest."""
+    if digits.isdecimal() and len(digits) <= 18 and digits.isascii():
+        return int(digits)
+    return int.from_bytes(blake2b(digits.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+
+
+def unparked(row: Parked) -> ReceiptIn:
+    """The receipt as it came."""
+    return ReceiptIn(
+        row.group, row.carrier, row.ids, row.variants, row.recipient, row.sender, row.state, row.error,
+        row.at_ms, row.done_ms, row.raw, row.text, row.user_message_reference,
+    )  # fmt: skip

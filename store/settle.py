@@ -1,0 +1,311 @@
+"""COMMIT B: what carriers answered, or failed to answer, for leased messages.
+
+A message of several parts settles part by part and stays LEASED until each part it was leased with has an
+outcome; then the worst outcome decides: a final refusal, an unknown outcome, a retry, a return, sent. Parts
+already accepted stay accepted: the rest goes to the same carrier again (`first_part`) unless the outcome says
+"another carrier" or none is left to continue, when the whole message goes and the timeline says so.
+
+An outcome for a message that is no longer leased is a late answer: it may resolve an unknown outcome or stop
+a resend, and otherwise is recorded only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from router.nouns import (
+    LaneSpec,
+    MessageState,
+    Outcome,
+    Part,
+    Phase,
+    Progress,
+    Reason,
+    Settle,
+    Step,
+)
+from store import correlation, parked, receipts
+from store.ending import finalize, fold, note
+from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
+from store.records import MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
+from store.values import VALUE_VERSION, pack_head
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router.nouns import Message
+    from store.batch import Batch
+    from store.memory import Lease, LeaseEntry
+
+SEVERITY = {
+    Settle.SENT: 0,
+    Settle.RETURNED: 1,
+    Settle.RETRY: 2,
+    Settle.UNKNOWN_RESEND: 3,
+    Settle.UNKNOWN_HOLD: 4,
+    Settle.FINAL: 5,
+}
+TEXT_PREFIX = 20
+
+
+def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
+    """Apply each outcome once; repeated ones change nothing but the timeline."""
+    for outcome in outcomes:
+        settle_one(batch, outcome, now_ms)
+        if outcome.settle == Settle.SENT and parked.waiting(batch, outcome.group):
+            receipts.claim_parked(batch, outcome, now_ms)
+
+
+def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:
+    key = MESSAGE_KEY.pack(outcome.account, outcome.id)
+    progress = batch.progress(key)
+    lease = batch.lease_of(outcome.lease)
+    entry = lease.left.get(outcome.id) if lease is not None else None
+    settled = progress is not None and progress.lease == outcome.lease
+    if lease is None or entry is None or settled or outcome.id in batch.settled.get(outcome.lease, ()):
+        late(batch, key, progress, outcome, now_ms)
+        return
+    message = entry.message
+    if progress is None:
+        progress = Progress(Phase.LEASED, MessageState.ENROUTE, attempts=entry.attempts, tried=entry.tried)
+    if outcome.total == 1 and outcome.settle == Settle.SENT and outcome.receipt_expected and not progress.parts:
+        sent_whole(batch, key, message, progress, outcome)
+        return
+    settle_part(batch, key, progress, lease, entry, outcome, now_ms)
+
+
+def sent_whole(batch: Batch, key: bytes, message: Message, progress: Progress, outcome: Outcome) -> None:
+    """The common case: one part, accepted, its receipt to come. The hot path."""
+    cid = outcome.carrier_message_id
+    progress.phase = Phase.AWAITING_RECEIPT
+    progress.state = MessageState.ENROUTE
+    progress.reason = Reason.NONE
+    progress.until_ms = 0
+    progress.attempts += 1
+    progress.lease = outcome.lease
+    progress.group = outcome.group
+    progress.parts = [Part(outcome.carrier, cid)]
+    note(progress, outcome.sent_ms, Step.SENT, outcome.carrier, cid)
+    payload = encode(progress)
+    batch.putter(batch.tables.progress)(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
+    batch.move(message.account, message.segments, Phase.LEASED, Phase.AWAITING_RECEIPT)
+    if cid:
+        correlation.put(batch, outcome, message)
+    batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
+    batch.mark_settled(outcome.lease, outcome.id)
+
+
+def settle_part(
+    batch: Batch, key: bytes, progress: Progress, lease: Lease, entry: LeaseEntry, outcome: Outcome, now_ms: int
+) -> None:
+    message = entry.message
+    answered = lease.outcomes.get(outcome.id, []) + batch.part_outcomes.get((outcome.lease, outcome.id), [])
+    if any(other.part == outcome.part for other in answered):
+        return
+    record_part(batch, progress, message, entry, outcome, now_ms)
+    answered.append(outcome)
+    if len(answered) < outcome.total - entry.first_part:
+        progress.phase = Phase.LEASED
+        batch.part_outcomes.setdefault((outcome.lease, outcome.id), []).append(outcome)
+        batch.put_progress(key, progress)
+        return
+    progress.lease = outcome.lease
+    conclude(batch, key, message, progress, answered, now_ms)
+    batch.mark_settled(outcome.lease, outcome.id)
+
+
+def record_part(
+    batch: Batch, progress: Progress, message: Message, entry: LeaseEntry, outcome: Outcome, now_ms: int
+) -> None:
+    """Write one part's answer into the progress, its id into the correlation table."""
+    parts = progress.parts
+    whole_again = entry.first_part == 0 and progress.phase != Phase.LEASED
+    if len(parts) != outcome.total or whole_again:
+        fresh = [Part(outcome.carrier, "", MessageState.SCHEDULED) for _ in range(outcome.total)]
+        fresh[: entry.first_part] = parts[: entry.first_part]
+        progress.parts = parts = fresh
+    part = parts[outcome.part]
+    part.carrier = outcome.carrier
+    part.error = ""
+    progress.group = outcome.group
+    at_ms = outcome.sent_ms or now_ms
+    which = f" part {outcome.part + 1}/{outcome.total}" if outcome.total > 1 else ""
+    if outcome.settle == Settle.SENT:
+        cid = outcome.carrier_message_id
+        part.carrier_message_id = cid
+        part.state = MessageState.ENROUTE
+        note(progress, at_ms, Step.SENT, outcome.carrier, cid + which)
+        if cid:
+            correlation.put(batch, outcome, message)
+        batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
+        return
+    part.carrier_message_id = ""
+    part.state = outcome.state if outcome.settle == Settle.FINAL else MessageState.SCHEDULED
+    part.error = outcome.detail
+    if outcome.settle in (Settle.UNKNOWN_HOLD, Settle.UNKNOWN_RESEND):
+        part.state = MessageState.UNKNOWN
+        note(progress, now_ms, Step.OUTCOME_UNKNOWN, outcome.carrier, outcome.detail + which)
+    elif outcome.settle != Settle.RETURNED:
+        note(progress, now_ms, Step.REFUSED, outcome.carrier, outcome.detail + which)
+
+
+def conclude(
+    batch: Batch, key: bytes, message: Message, progress: Progress, outcomes: list[Outcome], now_ms: int
+) -> None:
+    """Every leased part has its outcome: the worst decides."""
+    worst = max(outcomes, key=lambda outcome: (SEVERITY[outcome.settle], outcome.until_ms))
+    kind = worst.settle
+    if kind != Settle.RETURNED and worst.count_attempt:
+        progress.attempts += 1
+    if kind == Settle.SENT:
+        conclude_sent(batch, key, message, progress, outcomes, now_ms)
+    elif kind == Settle.FINAL:
+        finalize(batch, message, progress, Phase.LEASED, worst.state, worst.reason, now_ms, worst.detail)
+    elif kind == Settle.UNKNOWN_HOLD:
+        hold_unknown(batch, key, message, progress, worst, now_ms)
+    else:
+        again(batch, key, message, progress, worst, now_ms)
+
+
+def conclude_sent(
+    batch: Batch, key: bytes, message: Message, progress: Progress, outcomes: list[Outcome], now_ms: int
+) -> None:
+    state, final = fold(progress.parts)
+    if final:  # the parts' receipts were faster than the last answer
+        finalize(batch, message, progress, Phase.LEASED, state, Reason.RECEIPT, now_ms)
+    elif not any(outcome.receipt_expected for outcome in outcomes):
+        progress.state = MessageState.ACCEPTED
+        finalize(
+            batch, message, progress, Phase.LEASED, MessageState.ACCEPTED, Reason.NO_RECEIPT_WANTED, now_ms
+        )
+    else:
+        progress.phase = Phase.AWAITING_RECEIPT
+        progress.state = MessageState.ENROUTE
+        progress.reason = Reason.NONE
+        progress.until_ms = 0
+        batch.move(message.account, message.segments, Phase.LEASED, Phase.AWAITING_RECEIPT)
+        batch.put_progress(key, progress)
+
+
+def hold_unknown(
+    batch: Batch, key: bytes, message: Message, progress: Progress, outcome: Outcome, now_ms: int
+) -> None:
+    """Held until validity ends; a receipt or a late answer can still claim it."""
+    if message.expires_ms <= now_ms:
+        finalize(
+            batch, message, progress, Phase.LEASED, MessageState.UNKNOWN, Reason.OUTCOME_UNKNOWN, now_ms, outcome.detail
+        )
+        return
+    progress.phase = Phase.UNKNOWN
+    progress.state = MessageState.ENROUTE
+    progress.reason = Reason.OUTCOME_UNKNOWN
+    progress.until_ms = message.expires_ms
+    progress.possible_duplicate = True  # true of any later copy: the first may have been sent
+    progress.queue_mask = progress.tried
+    put_held(batch, entry_of(message, progress), Reason.OUTCOME_UNKNOWN, Phase.UNKNOWN)
+    row = UnknownHeld(message.source, outcome.sent_ms or now_ms, message.text[:TEXT_PREFIX], outcome.carrier)
+    batch.put(batch.tables.unknown, correlation.unknown_key(outcome.group, message), encode(row))
+    batch.unknown[outcome.group] = batch.unknown.get(outcome.group, 0) + 1
+    batch.move(message.account, message.segments, Phase.LEASED, Phase.UNKNOWN)
+    batch.put_progress(key, progress)
+
+
+def again(batch: Batch, key: bytes, message: Message, progress: Progress, outcome: Outcome, now_ms: int) -> None:
+    """Back to a queue: retried later, resent though it may have gone out, or returned unsent."""
+    if progress.cancel_wished:
+        finalize(batch, message, progress, Phase.LEASED, MessageState.DELETED, Reason.CANCELLED, now_ms)
+        return
+    if message.expires_ms <= now_ms:
+        finalize(
+            batch, message, progress, Phase.LEASED, MessageState.EXPIRED, Reason.EXPIRED_IN_QUEUE, now_ms, outcome.detail
+        )
+        return
+    spec = batch.core.names.lane(progress.lane or message.lane)
+    if outcome.settle == Settle.UNKNOWN_RESEND:
+        progress.possible_duplicate = True
+    if outcome.mark_tried:
+        progress.tried = tried_with(progress.tried, spec, outcome.carrier)
+    first_part = accepted_parts(progress.parts)
+    others = all_but(spec, outcome.carrier)
+    if first_part and outcome.mark_tried and len(spec.carriers) > 1:
+        note(progress, now_ms, Step.RESENT, outcome.carrier, f"whole again elsewhere, {first_part} parts were accepted")
+        first_part = 0
+    progress.queue_mask = others if first_part else progress.tried
+    if outcome.settle == Settle.RETURNED:
+        due_ms, phase, reason = first_due_ms(message), Phase.READY, outcome.reason or Reason.LINK_LOST
+    else:
+        due_ms = max(outcome.until_ms, 1)
+        phase = Phase.DEFERRED if due_ms > now_ms else Phase.READY
+        reason = outcome.reason or (
+            Reason.OUTCOME_UNKNOWN if outcome.settle == Settle.UNKNOWN_RESEND else Reason.RETRY
+        )
+    progress.phase = phase
+    progress.state = MessageState.ENROUTE
+    progress.reason = reason
+    progress.until_ms = due_ms
+    entry = entry_of(message, progress, first_part)
+    if phase == Phase.READY:
+        put_ready(batch, entry, due_ms)
+    else:
+        put_due(batch, entry, due_ms, Phase.DEFERRED)
+        note(progress, now_ms, Step.DEFERRED, outcome.carrier, Reason(reason).name)
+    batch.move(message.account, message.segments, Phase.LEASED, phase)
+    batch.put_progress(key, progress)
+
+
+def accepted_parts(parts: list[Part]) -> int:
+    """How many leading parts a carrier has accepted: where to go on."""
+    count = 0
+    for part in parts:
+        if not part.carrier_message_id and part.state in (MessageState.SCHEDULED, MessageState.UNKNOWN):
+            break
+        count += 1
+    return 0 if count == len(parts) else count
+
+
+def tried_with(tried: int, spec: LaneSpec, carrier: int) -> int:
+    """The mask with this carrier in it; when that is every carrier, the round starts anew."""
+    for index, id in enumerate(spec.carriers):
+        if id == carrier:
+            tried |= 1 << index
+    return 0 if tried == (1 << len(spec.carriers)) - 1 else tried
+
+
+def all_but(spec: LaneSpec, carrier: int) -> int:
+    """The mask that leaves only this carrier."""
+    return sum(1 << index for index, id in enumerate(spec.carriers) if id != carrier)
+
+
+def late(batch: Batch, key: bytes, progress: Progress | None, outcome: Outcome, now_ms: int) -> None:
+    """An answer for a message that is not leased (any more)."""
+    if progress is None or outcome.settle != Settle.SENT:
+        return
+    if any(part.carrier_message_id == outcome.carrier_message_id for part in progress.parts):
+        return
+    message = batch.message(outcome.account, outcome.id)
+    if message is None:
+        return
+    if outcome.carrier_message_id:
+        correlation.put(batch, outcome, message)
+    note(progress, outcome.sent_ms, Step.SENT, outcome.carrier, outcome.carrier_message_id)
+    note(progress, now_ms, Step.CLAIMED, outcome.carrier, "by a late answer")
+    phase, table, row = locate(batch.has, batch.tables, message, progress)
+    if table is not None and outcome.total == 1 and Step.OUTCOME_UNKNOWN in [event[1] for event in progress.events]:
+        batch.delete(table, row)
+        if phase == Phase.UNKNOWN:
+            correlation.drop_unknown(batch, progress.group, message)
+        progress.parts = [Part(outcome.carrier, outcome.carrier_message_id)]
+        progress.group = outcome.group
+        progress.phase = Phase.AWAITING_RECEIPT
+        progress.state = MessageState.ENROUTE
+        progress.reason = Reason.NONE
+        progress.until_ms = 0
+        batch.move(message.account, message.segments, phase, Phase.AWAITING_RECEIPT)
+        if not outcome.receipt_expected:
+            finalize(
+                batch, message, progress, Phase.AWAITING_RECEIPT,
+                MessageState.ACCEPTED, Reason.NO_RECEIPT_WANTED, now_ms,
+            )  # fmt: skip
+            return
+    batch.put_progress(key, progress)

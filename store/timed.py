@@ -1,0 +1,148 @@
+"""What time does to messages: due ones become ready, expired ones end, held ones are released, wishes cancel.
+
+Every verb is bounded by `limit` rows and says how many it handled, so that its caller can go on later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.nouns import MessageState, Phase, Progress, Reason, Step
+from store import correlation
+from store.ending import finalize, note
+from store.outbox import move_due_events
+from store.queues import locate, put_ready, unpack_place
+from store.records import DUE_KEY, HELD_KEY, MESSAGE_KEY, MINUTE_MS, TIMED_KEY
+
+if TYPE_CHECKING:
+    from router.nouns import Message
+    from store.batch import Batch
+
+
+def move_due(batch: Batch, now_ms: int, limit: int) -> int:
+    """Scheduled and deferred messages, and retried events, whose time has come."""
+    moved = 0
+    for key, payload in batch.scan(batch.tables.due, b"\0", limit):
+        due_ms, id = DUE_KEY.unpack(key)
+        if due_ms > now_ms:
+            break
+        entry, phase = unpack_place(id, payload)
+        batch.delete(batch.tables.due, key)
+        put_ready(batch, entry, due_ms)
+        batch.move(entry.account, entry.segments, phase, Phase.READY)
+        moved += 1
+    if moved < limit:
+        moved += move_due_events(batch, now_ms, limit - moved)
+    return moved
+
+
+def expire(batch: Batch, now_ms: int, limit: int, grace_ms: int) -> int:
+    """End what outlived its validity; what waits for a receipt gets `grace_ms` more, then a synthetic final."""
+    handled = 0
+    for key, _ in batch.scan(batch.tables.expiry, b"\0", limit):
+        minute, account, id = TIMED_KEY.unpack(key)
+        if minute * MINUTE_MS > now_ms:
+            break
+        handled += 1
+        message = batch.message(account, id)
+        progress = batch.progress(MESSAGE_KEY.pack(account, id))
+        if message is None or (progress is not None and progress.phase == Phase.FINAL):
+            batch.delete(batch.tables.expiry, key)
+            continue
+        _expire_one(batch, key, message, progress, now_ms, grace_ms)
+    return handled
+
+
+def _expire_one(
+    batch: Batch, key: bytes, message: Message, progress: Progress | None, now_ms: int, grace_ms: int
+) -> None:
+    phase, table, row = locate(batch.has, batch.tables, message, progress)
+    if phase == Phase.AWAITING_RECEIPT and progress is not None:
+        if not progress.until_ms:
+            _grant_grace(batch, key, message, progress, now_ms + grace_ms)
+            return
+        account = batch.memory.accounts.get(message.account)
+        state = account.no_receipt_state if account is not None else MessageState.EXPIRED
+        finalize(batch, message, progress, phase, state, Reason.NO_RECEIPT, now_ms)
+        return
+    if phase == Phase.LEASED:
+        # In a carrier's hands: its answer decides. Looked at again a minute later.
+        batch.delete(batch.tables.expiry, key)
+        later = TIMED_KEY.pack(now_ms // MINUTE_MS + 1, message.account, message.id)
+        batch.put(batch.tables.expiry, later, b"")
+        return
+    if table is not None:
+        batch.delete(table, row)
+    if phase == Phase.UNKNOWN and progress is not None:
+        correlation.drop_unknown(batch, progress.group, message)
+    state = MessageState.UNKNOWN if phase == Phase.UNKNOWN else MessageState.EXPIRED
+    reason = Reason.OUTCOME_UNKNOWN if phase == Phase.UNKNOWN else Reason.EXPIRED_IN_QUEUE
+    finalize(
+        batch, message, progress or Progress(phase, MessageState.ENROUTE), phase, state, reason, now_ms
+    )
+    batch.delete(batch.tables.expiry, key)
+
+
+def _grant_grace(batch: Batch, key: bytes, message: Message, progress: Progress, until_ms: int) -> None:
+    batch.delete(batch.tables.expiry, key)
+    progress.until_ms = (until_ms // MINUTE_MS + 1) * MINUTE_MS
+    batch.put(
+        batch.tables.expiry, TIMED_KEY.pack(progress.until_ms // MINUTE_MS, message.account, message.id), b""
+    )
+    batch.put_progress(MESSAGE_KEY.pack(message.account, message.id), progress)
+
+
+def release_held(batch: Batch, reason: int, limit: int) -> int:
+    """Messages held for one reason become ready. Unknown outcomes go out again as possible duplicates."""
+    prefix = bytes((reason,))
+    released = 0
+    for key, payload in batch.scan(batch.tables.held, prefix, limit, prefix):
+        _, account, id = HELD_KEY.unpack(key)
+        entry, phase = unpack_place(id, payload)
+        batch.delete(batch.tables.held, key)
+        message_key = MESSAGE_KEY.pack(account, id)
+        message, progress = batch.message(account, id), batch.progress(message_key)
+        if message is None:
+            batch.move(account, entry.segments, phase, Phase.FINAL)
+            continue
+        progress = progress or Progress(phase, MessageState.ENROUTE)
+        if phase == Phase.UNKNOWN:
+            correlation.drop_unknown(batch, progress.group, message)
+        due_ms = max(message.accepted_ms, message.send_at_ms)
+        progress.phase, progress.reason, progress.until_ms = Phase.READY, Reason.NONE, due_ms
+        progress.queue_mask = entry.tried
+        note(progress, batch.options.clock(), Step.RELEASED, 0, Reason(reason).name)
+        batch.put_progress(message_key, progress)
+        put_ready(batch, entry, due_ms)
+        batch.move(account, entry.segments, phase, Phase.READY)
+        released += 1
+    return released
+
+
+def cancel(batch: Batch, account: int, id: int, now_ms: int) -> str:
+    """`cancelled`, `leased` (the wish is kept: it will not be sent again), `final`, `sent` or `unknown`."""
+    message = batch.message(account, id)
+    if message is None:
+        return "unknown"
+    key = MESSAGE_KEY.pack(account, id)
+    progress = batch.progress(key)
+    phase, table, row = locate(batch.has, batch.tables, message, progress)
+    progress = progress or Progress(phase, MessageState.ENROUTE)
+    if phase == Phase.FINAL:
+        return "final"
+    if phase == Phase.AWAITING_RECEIPT:
+        return "sent"
+    if phase == Phase.LEASED:
+        # A progress that says LEASED and names no lease reads as "not settled yet".
+        progress.cancel_wished = True
+        note(progress, now_ms, Step.CANCEL_WISHED, 0, "")
+        if progress.phase not in (Phase.LEASED,):
+            progress.phase = Phase.LEASED
+        batch.put_progress(key, progress)
+        return "leased"
+    if table is not None:
+        batch.delete(table, row)
+    if phase == Phase.UNKNOWN:
+        correlation.drop_unknown(batch, progress.group, message)
+    finalize(batch, message, progress, phase, MessageState.DELETED, Reason.CANCELLED, now_ms)
+    return "cancelled"

@@ -1,0 +1,330 @@
+"""One message's way through the store, in all the ways it can go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.nouns import MessageState, Outcome, Phase, Reason, ReceiptFate, Settle
+from store.interface import StoreBusy
+from tests.store.records_for_tests import (
+    DAY_MS,
+    NOW_MS,
+    Clock,
+    claim,
+    commit,
+    lane_of,
+    message,
+    open_store,
+    outcome,
+    receipt,
+    sent,
+    with_account,
+)
+
+
+def conserved(store) -> bool:
+    totals = store.totals()
+    return totals.accepted == sum(totals.messages) and totals.accepted_segments == sum(totals.segments)
+
+
+def submitted(store, lane, carrier="a", count=1, **fields):
+    made = [message(store, lane, **fields) for _ in range(count)]
+    commit(store, lambda txn: txn.accept(made))
+    return made, commit(store, lambda txn: txn.claim([claim(store, lane, carrier)]))[0][0].leased
+
+
+def test_a_message_is_accepted_leased_sent_receipted_and_told_once(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    lane = lane_of(store, "a")
+    made, leased = submitted(store, lane)
+    assert [one.message.id for one in leased] == [made[0].id]
+    assert store.totals().messages[Phase.LEASED] == 1
+    commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
+    assert store.totals().messages[Phase.AWAITING_RECEIPT] == 1
+    results = commit(store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], NOW_MS))[0]
+    assert results[0].fate == ReceiptFate.MATCHED
+    assert results[0].final
+    found = store.find(1, made[0].id)
+    assert found is not None
+    assert found[1].state == MessageState.DELIVERED
+    (endpoint,) = store.outbox_endpoints()
+    rows = store.outbox_page(endpoint, 0, 10)
+    assert [row.event.message_id for row in rows] == [made[0].id]
+    commit(store, lambda txn: txn.outbox_done(rows))
+    assert store.outbox_page(endpoint, 0, 10) == []
+    assert conserved(store)
+    store.close()
+
+
+def test_fm13_a_repeated_or_contradicting_receipt_is_recorded_and_not_told(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"))
+    commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
+    to = made[0].destination
+    fates = [
+        commit(store, lambda txn, state=state: txn.receipts([receipt(store, "a", "c1", to, state)], NOW_MS))[0][0].fate
+        for state in (1, 2, 2, 5, 1)
+    ]
+    assert fates == [
+        ReceiptFate.MATCHED,
+        ReceiptFate.MATCHED,
+        ReceiptFate.REPEATED,
+        ReceiptFate.CONTRADICTS,
+        ReceiptFate.REPEATED,
+    ]
+    (endpoint,) = store.outbox_endpoints()
+    assert len(store.outbox_page(endpoint, 0, 10)) == 1
+    assert conserved(store)
+    store.close()
+
+
+def test_fm10_a_receipt_before_the_response_waits_and_is_claimed(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"))
+    early = commit(store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], NOW_MS))[0][0]
+    assert early.fate == ReceiptFate.PARKED
+    commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
+    found = store.find(1, made[0].id)
+    assert found is not None
+    assert found[1].phase == Phase.FINAL
+    assert found[1].state == MessageState.DELIVERED
+    assert conserved(store)
+    store.close()
+
+
+def test_fm12_a_receipt_for_nobody_ends_on_the_unmatched_list(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    commit(store, lambda txn: txn.receipts([receipt(store, "a", "nobody", "447700900001")], clock.now_ms))
+    clock.now_ms += 600_000
+    commit(store, lambda txn: txn.housekeep(clock.now_ms, 100))
+    assert [row.ids for row in store.unmatched()] == [("nobody",)]
+    store.close()
+
+
+def test_a_retry_waits_in_the_due_index_and_comes_back(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    lane = lane_of(store, "a")
+    _, leased = submitted(store, lane)
+    later = clock.now_ms + 5000
+    commit(
+        store,
+        lambda txn: txn.settle(
+            [outcome(store, leased[0], "a", Settle.RETRY, until_ms=later, reason=Reason.RETRY)], clock.now_ms
+        ),
+    )
+    assert store.totals().messages[Phase.DEFERRED] == 1
+    assert store.next_due_ms() == later
+    assert commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))[0][0].leased == []
+    clock.now_ms = later
+    commit(store, lambda txn: txn.move_due(clock.now_ms, 100))
+    again = commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))[0][0].leased
+    assert [one.attempts for one in again] == [1]
+    assert conserved(store)
+    store.close()
+
+
+def test_a_tried_carrier_does_not_see_the_message_again_but_the_next_one_does(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    lane = lane_of(store, "a", "b")
+    _, leased = submitted(store, lane)
+    refused = outcome(store, leased[0], "a", Settle.RETRY, until_ms=0, mark_tried=True)
+    commit(store, lambda txn: txn.settle([refused], store.options.clock()))
+    assert commit(store, lambda txn: txn.claim([claim(store, lane, "a", index=0)]))[0][0].leased == []
+    assert len(commit(store, lambda txn: txn.claim([claim(store, lane, "b", index=1)]))[0][0].leased) == 1
+    store.close()
+
+
+def test_parts_of_a_long_message_are_answered_one_by_one_and_end_together(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"), segments=3)
+    for part in range(3):
+        assert store.totals().messages[Phase.LEASED] == 1
+        answer = sent(store, leased[0], "a", f"c{part}", part, 3)
+        commit(store, lambda txn, answer=answer: txn.settle([answer], NOW_MS))
+    assert store.totals().segments[Phase.AWAITING_RECEIPT] == 3
+    finals = [
+        commit(
+            store, lambda txn, part=part: txn.receipts([receipt(store, "a", f"c{part}", made[0].destination)], NOW_MS)
+        )[0][0].final
+        for part in (2, 0, 1)
+    ]
+    assert finals == [False, False, True]
+    assert conserved(store)
+    store.close()
+
+
+def test_a_window_of_one_takes_a_long_message_whole(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    lane = lane_of(store, "a")
+    commit(store, lambda txn: txn.accept([message(store, lane, segments=5)]))
+    assert len(commit(store, lambda txn: txn.claim([claim(store, lane, "a", 1)]))[0][0].leased) == 1
+    store.close()
+
+
+def test_fm30_what_was_leased_when_the_process_died_has_an_unknown_outcome(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    lane = lane_of(store, "a")
+    made, leased = submitted(store, lane, count=3)
+    commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
+    store.close()
+    store = open_store(tmp_path, clock)
+    assert store.leased_at_start() == 3
+
+    def decide(one, progress, carrier) -> Outcome:
+        return Outcome(1, one.id, 0, carrier, 1, 0, 1, Settle.UNKNOWN_RESEND, until_ms=clock.now_ms + 60_000)
+
+    assert store.recover(decide, clock.now_ms) == 2
+    assert store.totals().messages[Phase.DEFERRED] == 2
+    assert store.totals().messages[Phase.LEASED] == 0
+    assert conserved(store)
+    found = store.find(1, made[1].id)
+    assert found is not None
+    assert found[1].possible_duplicate
+    store.close()
+
+
+def test_an_expired_message_ends_with_a_final_event_whether_claimed_or_swept(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    lane = lane_of(store, "a")
+    commit(store, lambda txn: txn.accept([message(store, lane), message(store, lane)]))
+    clock.now_ms += DAY_MS + 120_000
+    one = claim(store, lane, "a")
+    assert commit(store, lambda txn: txn.claim([one]))[0][0].expired == 2
+    commit(store, lambda txn: txn.accept([message(store, lane, expires_ms=clock.now_ms + 60_000)]))
+    clock.now_ms += 240_000
+    commit(store, lambda txn: txn.expire(clock.now_ms, 100, 0))
+    assert store.totals().messages[Phase.FINAL] == 3
+    (endpoint,) = store.outbox_endpoints()
+    assert {row.event.state for row in store.outbox_page(endpoint, 0, 10)} == {MessageState.EXPIRED}
+    assert conserved(store)
+    store.close()
+
+
+def test_without_a_receipt_one_synthetic_final_follows_validity_and_grace(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    _, leased = submitted(store, lane_of(store, "a"))
+    commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
+    clock.now_ms += DAY_MS + 120_000
+    commit(store, lambda txn: txn.expire(clock.now_ms, 100, 3_600_000))
+    assert store.totals().messages[Phase.AWAITING_RECEIPT] == 1
+    clock.now_ms += 3_720_000
+    commit(store, lambda txn: txn.expire(clock.now_ms, 100, 3_600_000))
+    commit(store, lambda txn: txn.expire(clock.now_ms, 100, 3_600_000))
+    (endpoint,) = store.outbox_endpoints()
+    assert len(store.outbox_page(endpoint, 0, 10)) == 1
+    assert conserved(store)
+    store.close()
+
+
+def test_a_cancelled_message_is_deleted_and_a_leased_one_is_not_sent_again(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    lane = lane_of(store, "a")
+    waiting = message(store, lane)
+    commit(store, lambda txn: txn.accept([waiting]))
+    assert commit(store, lambda txn: txn.cancel(1, waiting.id, clock.now_ms)) == ["cancelled"]
+    made, leased = submitted(store, lane)
+    assert commit(store, lambda txn: txn.cancel(1, made[0].id, clock.now_ms)) == ["leased"]
+    back = outcome(store, leased[0], "a", Settle.RETRY, until_ms=clock.now_ms + 1000)
+    commit(store, lambda txn: txn.settle([back], clock.now_ms))
+    found = store.find(1, made[0].id)
+    assert found is not None
+    assert found[1].state == MessageState.DELETED
+    assert conserved(store)
+    store.close()
+
+
+def test_scheduled_messages_are_not_claimed_before_their_time(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    lane = lane_of(store, "a")
+    commit(store, lambda txn: txn.accept([message(store, lane, send_at_ms=clock.now_ms + 10_000)]))
+    assert store.totals().messages[Phase.SCHEDULED] == 1
+    assert commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))[0][0].leased == []
+    clock.now_ms += 10_000
+    assert commit(store, lambda txn: txn.move_due(clock.now_ms, 10)) == [1]
+    assert len(commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))[0][0].leased) == 1
+    store.close()
+
+
+def test_an_aborted_transaction_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    lane = lane_of(store, "a")
+    commit(store, lambda txn: txn.accept([message(store, lane)]))
+    before = store.totals()
+    txn = store.begin()
+    txn.accept([message(store, lane)])
+    txn.claim([claim(store, lane, "a")])
+    store.abort(txn)
+    assert store.totals() == before
+    assert len(commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))[0][0].leased) == 1
+    store.close()
+
+
+def test_finished_messages_move_to_their_day_and_are_still_found(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"))
+    commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
+    commit(
+        store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], clock.now_ms)
+    )
+    clock.now_ms += 7_200_000
+    rows = store.pick_finished(clock.now_ms, 10)
+    store.archive.write(rows)
+    store.archive.write(rows)
+    commit(store, lambda txn: txn.forget(rows))
+    assert store.pick_finished(clock.now_ms, 10) == []
+    found = store.find(1, made[0].id)
+    assert found is not None
+    assert found[1].state == MessageState.DELIVERED
+    assert store.find(2, made[0].id) is None
+    assert store.latest_to(made[0].destination, "TEST", clock.now_ms - DAY_MS) == (1, made[0].id)
+    assert store.drop_old(clock.now_ms + 40 * DAY_MS, 30) != []
+    assert store.find(1, made[0].id) is None
+    assert conserved(store)
+    store.close()
+
+
+def test_an_mo_finds_the_latest_message_it_can_answer(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    lane = lane_of(store, "a")
+    for number in range(80):
+        _, leased = submitted(store, lane, destination="447700900001")
+        commit(store, lambda txn, leased=leased: txn.settle([sent(store, leased[0], "a", f"c{number}")], NOW_MS))
+    last = leased[0].message.id
+    assert store.latest_to("447700900001", "TEST", 0) == (1, last)
+    commit(store, lambda txn: txn.housekeep(0, 10))
+    assert store.latest_to("447700900001", "TEST", 0) == (1, last)
+    assert store.latest_to("447700900001", "OTHER", 0) is None
+    assert store.latest_to("447700900002", "TEST", 0) is None
+    store.close()
+
+
+def test_a_second_process_is_told_that_the_store_is_open(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with pytest.raises(StoreBusy, match="open in another process"):
+        open_store(tmp_path)
+    store.close()
