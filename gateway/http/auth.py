@@ -58,7 +58,7 @@ class Keys:
         self._by_hash = {digest: (digest, account) for account in accounts for digest in account.key_hashes}
 
     def authenticate(self, authorization: bytes | None, address: str) -> Account:
-        """The account of an Authorization header's key. Errors: BadRequest 401, or 429 after many failures."""
+        """The account of an Authorization header's key. Errors: BadRequest 401 (many: 429)."""
         if authorization is not None and authorization[:7] in (b"Bearer ", b"bearer "):
             if len(authorization) <= _LONGEST_HEADER:
                 digest = hashlib.sha256(authorization[7:].strip()).hexdigest()

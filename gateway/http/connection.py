@@ -350,7 +350,8 @@ class Connection:
         found = head.found
         assert found is not None
         if found.handler is None:
-            assert found.slow is not None and self._nursery is not None
+            assert found.slow is not None
+            assert self._nursery is not None
             self._nursery.start_soon(self._run_slow, found.slow, request)
             return
         try:
@@ -464,5 +465,5 @@ class Connection:
 
 def _fail(request: Request) -> None:
     if request.out is None:
-        detail = "the gateway failed to answer this request; its log says why. Nothing tells whether it took effect"
+        detail = "the gateway failed to answer this request; its log says why; it may have taken effect"
         request.respond(*BadRequest(500, "internal", detail).answer(request.path))

@@ -51,7 +51,18 @@ class Head:
 class _Parsed:
     """llhttp's callbacks."""
 
-    __slots__ = ("begun", "complete", "count", "headers", "max_headers", "overrun", "repeated", "url")
+    __slots__ = (
+        "begun",
+        "complete",
+        "count",
+        "headers",
+        "keep_alive",
+        "max_headers",
+        "overrun",
+        "parser",
+        "repeated",
+        "url",
+    )
 
     def __init__(self, max_headers: int) -> None:
         self.max_headers = max_headers
@@ -62,6 +73,8 @@ class _Parsed:
         self.complete = False
         self.overrun = False
         self.repeated: set[bytes] = set()
+        self.keep_alive = False
+        self.parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
 
     def on_message_begin(self) -> None:
         self.begun += 1
@@ -82,6 +95,8 @@ class _Parsed:
 
     def on_headers_complete(self) -> None:
         self.complete = True
+        if self.parser is not None:
+            self.keep_alive = self.parser.should_keep_alive()  # forgotten when the message ends
 
     def on_body(self, body: bytes) -> None:
         self.overrun = True
@@ -108,13 +123,15 @@ class HeadReader:
         if len(raw) > self._settings.max_head_bytes:
             raise head_too_large(self._settings)
         parsed = _Parsed(self._settings.max_headers)
-        parser = httptools.HttpRequestParser(parsed)
+        parser = parsed.parser
+        assert parser is not None
         try:
             parser.feed_data(raw)
         except httptools.HttpParserUpgrade:
             pass  # nothing to upgrade to: answered as the plain request it also is
         except httptools.HttpParserError as error:
             raise bad_request(f"this is not HTTP/1.1: {error}") from None
+        parsed.parser = None  # or the two would keep each other
         if not parsed.complete or parsed.overrun or parsed.begun != 1:
             raise bad_request("the header must end with an empty line, lines with CR LF")
         if parsed.count > self._settings.max_headers:
@@ -125,7 +142,7 @@ class HeadReader:
         head.method = parser.get_method().decode("ascii")
         head.headers = parsed.headers
         head.http10 = parser.get_http_version() != "1.1"
-        head.keep_alive = parser.should_keep_alive()
+        head.keep_alive = parsed.keep_alive
         self._check_version(parser.get_http_version())
         self._host(head, parsed)
         self._target(head, parsed.url)

@@ -6,7 +6,7 @@ import msgspec
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
-    """Sizes in bytes, times in seconds. Memory: max_connections x (head + body + unsent) at the very worst."""
+    """Sizes in bytes, times in seconds. At worst max_connections x (head + body + unsent) of memory."""
 
     max_connections: int = 1000
     max_pipelined: int = 64  # unanswered requests on one connection; reading pauses there

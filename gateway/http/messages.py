@@ -1,0 +1,201 @@
+"""The v1 message endpoints: submit one, submit a batch, look one up.
+
+A 202 (or an item's 202) is written only after the door called back, that is after the commit. Every item
+of a batch is answered on its own and in order; the batch itself is 200 once its shape is right.
+An account sees its own messages only: another's id is a 404, as an unknown one is.
+
+Deliberately not here: policy, numbers, routing (the door), fields (fields.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import msgspec
+
+from gateway.door import Accepted, Refusal, Submission
+from gateway.http.auth import Keys
+from gateway.http.connection import Request
+from gateway.http.fields import read_many, read_one
+from gateway.http.ports import DoorPort, FinderPort
+from gateway.http.problems import PROBLEM_HEADERS, BadRequest, FieldError, Headers, Problem, problem
+from gateway.http.routes import Respond, Routes
+from gateway.http.timeline import encoding_name, message_json, rfc3339, state_name
+from router.nouns import Account
+
+_JSON = ("Content-Type", "application/json")
+_PRIVATE: Headers = (_JSON, ("Cache-Control", "no-store"))
+_ID_DIGITS = 19  # of a 63-bit number
+_WHOLE_BATCH = frozenset({403, 429, 503})  # account or house: concerns no single message
+
+
+class AcceptedOut(msgspec.Struct, omit_defaults=True, gc=False, rename={"sender": "from"}):
+    """The answer to an accepted message; `status` only inside a batch."""
+
+    id: str
+    state: str
+    segments: int
+    encoding: str
+    to: str
+    sender: str
+    expires_at: str
+    send_at: str = ""
+    client_ref: str = ""
+    status: int = 0
+
+
+class BatchOut(msgspec.Struct, gc=False):
+    accepted: int
+    refused: int
+    results: list[AcceptedOut | Problem]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class MessageApi:
+    """Handlers over a door, a finder and the keys; `add_to` puts them into a table."""
+
+    def __init__(self, door: DoorPort, finder: FinderPort, keys: Keys) -> None:
+        self._door = door
+        self._finder = finder
+        self._keys = keys
+
+    def add_to(self, routes: Routes) -> None:
+        routes.add("POST", "/v1/messages", self.submit)
+        routes.add("POST", "/v1/messages/batch", self.submit_batch)
+        routes.add("GET", "/v1/messages/{id}", self.show)
+
+    def submit(self, request: Request, respond: Respond) -> None:
+        """POST /v1/messages: 202, or a problem."""
+        try:
+            account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
+            _check_json(request)
+            submission = read_one(request.body)
+        except BadRequest as refusal:
+            respond(*refusal.answer(request.path))
+            return
+
+        def done(results: list[Accepted | Refusal]) -> None:
+            result = results[0]
+            if isinstance(result, Refusal):
+                respond(*_refused(result, request.path))
+                return
+            body = _encode(_accepted(result, submission.client_ref, 0))
+            respond(202, (_JSON, ("Location", f"/v1/messages/{result.id}")), body)
+
+        self._door.submit(account, (submission,), done)
+
+    def submit_batch(self, request: Request, respond: Respond) -> None:
+        """POST /v1/messages/batch: 200 with one result for each message, or a problem for the whole."""
+        try:
+            account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
+            _check_json(request)
+            items = read_many(request.body)
+        except BadRequest as refusal:
+            respond(*refusal.answer(request.path))
+            return
+        good = [item for item in items if isinstance(item, Submission)]
+        if not good:
+            respond(200, _PRIVATE, _encode(_batch(items, [])))
+            return
+
+        def done(results: list[Accepted | Refusal]) -> None:
+            whole = _same_for_all(results)
+            if whole is not None:
+                respond(*_refused(whole, request.path))
+            else:
+                respond(200, _PRIVATE, _encode(_batch(items, results)))
+
+        self._door.submit(account, good, done)
+
+    def show(self, request: Request, respond: Respond) -> None:
+        """GET /v1/messages/{id}: the message with its timeline, or 404."""
+        try:
+            account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
+            body = self._message(account, request.params["id"])
+        except BadRequest as refusal:
+            respond(*refusal.answer(request.path))
+            return
+        respond(200, _PRIVATE, body)
+
+    def _message(self, account: Account, shown_id: str) -> bytes:
+        found = None
+        if shown_id.isascii() and shown_id.isdigit() and len(shown_id) <= _ID_DIGITS:
+            number = int(shown_id)
+            found = self._finder.find(account.id, number) if number < 1 << 63 else None
+        if found is None or found[0].account != account.id:
+            detail = (
+                "this account has no message with that id; ids are the decimal numbers that submit answers"
+            )
+            raise BadRequest(404, "no-such-message", detail)
+        return message_json(*found, self._finder.carrier_name)
+
+
+def _check_json(request: Request) -> None:
+    kind = request.headers.get(b"content-type")
+    if kind is None or kind == b"application/json":
+        return
+    media = kind.split(b";", 1)[0].strip().lower()
+    if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
+        shown = media[:80].decode("latin-1")
+        raise BadRequest(
+            415,
+            "not-json",
+            f"send the body as JSON, with 'Content-Type: application/json'; this is {shown!r}",
+        )
+
+
+def _accepted(result: Accepted, client_ref: str, status: int) -> AcceptedOut:
+    return AcceptedOut(
+        str(result.id),
+        state_name(result.state),
+        result.segments,
+        encoding_name(result.encoding),
+        result.destination,
+        result.source,
+        rfc3339(result.expires_ms),
+        rfc3339(result.send_at_ms) if result.send_at_ms else "",
+        client_ref,
+        status,
+    )
+
+
+def _refused(refusal: Refusal, path: str) -> tuple[int, Headers, bytes]:
+    """Arguments for `respond`."""
+    headers: Headers = PROBLEM_HEADERS
+    if refusal.retry_after_s:
+        headers = (*PROBLEM_HEADERS, ("Retry-After", str(max(1, ceil(refusal.retry_after_s)))))
+    return refusal.status, headers, _encode(_problem(refusal, path))
+
+
+def _problem(refusal: Refusal, path: str = "") -> Problem:
+    errors = (FieldError(refusal.field, refusal.detail),) if refusal.field else ()
+    return problem(refusal.status, refusal.code, refusal.detail, path, errors)
+
+
+def _same_for_all(results: Sequence[Accepted | Refusal]) -> Refusal | None:
+    """The one refusal that all share and that is about none of them: the batch as a whole is refused."""
+    first = results[0]
+    if not isinstance(first, Refusal) or first.field or first.status not in _WHOLE_BATCH:
+        return None
+    return first if all(isinstance(item, Refusal) and item.code == first.code for item in results) else None
+
+
+def _batch(items: Sequence[Submission | BadRequest], results: Sequence[Accepted | Refusal]) -> BatchOut:
+    """Join what never reached the door with what the door said, in the order of the request."""
+    answered = iter(results)
+    out: list[AcceptedOut | Problem] = []
+    accepted = 0
+    for item in items:
+        if isinstance(item, BadRequest):
+            out.append(problem(item.status, item.code, item.detail, "", item.errors))
+            continue
+        result = next(answered)
+        if isinstance(result, Refusal):
+            out.append(_problem(result))
+        else:
+            accepted += 1
+            out.append(_accepted(result, item.client_ref, 202))
+    return BatchOut(accepted, len(items) - accepted, out)

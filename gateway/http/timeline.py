@@ -1,0 +1,162 @@
+"""A message and all that happened to it, as the JSON of GET /v1/messages/{id}.
+
+Times are RFC 3339 in UTC with milliseconds. Names of states, phases, reasons and steps are the enums'.
+
+Deliberately not here: looking it up, who may see it (messages.py).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from router.nouns import (
+    Encoding,
+    Message,
+    MessageClass,
+    MessageState,
+    Phase,
+    Progress,
+    Reason,
+    ReceiptWish,
+    Step,
+)
+
+
+class PartOut(msgspec.Struct, omit_defaults=True):
+    carrier: str
+    carrier_message_id: str
+    state: str
+    error: str = ""
+
+
+class StepOut(msgspec.Struct, omit_defaults=True):
+    at: str
+    step: str
+    carrier: str = ""
+    detail: str = ""
+
+
+class MessageOut(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "message_class": "class"}):
+    """`phase` says where it is, `state` what SMPP would call it, `reason` why it waits or ended."""
+
+    id: str
+    state: str
+    phase: str
+    final: bool
+    to: str
+    sender: str
+    encoding: str
+    segments: int
+    priority: int
+    message_class: str
+    receipt: str
+    route: str
+    accepted_at: str
+    expires_at: str
+    attempts: int
+    timeline: list[StepOut]
+    reason: str = ""
+    text: str | None = None
+    data: str | None = None
+    send_at: str | None = None
+    waiting_until: str | None = None
+    finished_at: str | None = None
+    possible_duplicate: bool = False
+    cancel_wished: bool = False
+    parts: list[PartOut] = []
+    tags: tuple[str, ...] = ()
+    client_ref: str = ""
+    callback_url: str = ""
+
+
+def rfc3339(at_ms: int) -> str:
+    """2030-01-31T09:30:00.000Z"""
+    seconds, milliseconds = divmod(at_ms, 1000)
+    return f"{_seconds(seconds)}.{milliseconds:03}Z"
+
+
+@functools.lru_cache(maxsize=256)
+def _seconds(since_epoch: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(since_epoch, UTC):%Y-%m-%dT%H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # beyond year 9999: validity at its limits
+        return "9999-12-31T23:59:59"
+
+
+def encoding_name(value: int) -> str:
+    return _ENCODINGS[value] if 0 <= value < len(_ENCODINGS) else str(value)
+
+
+def state_name(value: int) -> str:
+    return _STATES[value] if 0 <= value < len(_STATES) else str(value)
+
+
+_ENCODINGS = tuple(encoding.name.lower() for encoding in Encoding)
+_STATES = tuple(state.name for state in MessageState)
+
+
+def message_json(message: Message, progress: Progress, carrier_name: Callable[[int], str]) -> bytes:
+    """The whole answer body."""
+    final = progress.phase == Phase.FINAL
+    binary = message.encoding == Encoding.BINARY
+    return msgspec.json.encode(
+        MessageOut(
+            id=str(message.id),
+            state=state_name(progress.state),
+            phase=_name(Phase, progress.phase),
+            final=final,
+            to=message.destination,
+            sender=message.source,
+            encoding=encoding_name(message.encoding),
+            segments=message.segments,
+            priority=message.priority,
+            message_class=_name(MessageClass, message.message_class),
+            receipt=_name(ReceiptWish, message.receipt),
+            route=message.route,
+            accepted_at=rfc3339(message.accepted_ms),
+            expires_at=rfc3339(message.expires_ms),
+            attempts=progress.attempts,
+            timeline=_timeline(message, progress, carrier_name),
+            reason=_name(Reason, progress.reason) if progress.reason else "",
+            text=None if binary else message.text,
+            data=message.data.hex() if binary else None,
+            send_at=rfc3339(message.send_at_ms) if message.send_at_ms else None,
+            waiting_until=rfc3339(progress.until_ms) if progress.until_ms and not final else None,
+            finished_at=rfc3339(progress.finished_ms) if progress.finished_ms else None,
+            possible_duplicate=progress.possible_duplicate,
+            cancel_wished=progress.cancel_wished,
+            parts=[
+                PartOut(
+                    carrier_name(part.carrier), part.carrier_message_id, state_name(part.state), part.error
+                )
+                for part in progress.parts
+            ],
+            tags=message.tags,
+            client_ref=message.client_ref,
+            callback_url=message.callback_url,
+        )
+    )
+
+
+def _timeline(message: Message, progress: Progress, carrier_name: Callable[[int], str]) -> list[StepOut]:
+    steps = [
+        StepOut(rfc3339(at_ms), _name(Step, step), carrier_name(carrier) if carrier else "", detail)
+        for at_ms, step, carrier, detail in progress.events
+    ]
+    if not any(event[1] == Step.ACCEPTED for event in progress.events):
+        steps.insert(0, StepOut(rfc3339(message.accepted_ms), "accepted"))
+    return steps
+
+
+def _name(
+    names: type[Phase] | type[MessageClass] | type[ReceiptWish] | type[Reason] | type[Step], value: int
+) -> str:
+    """An enum's name in lower case; a value from a newer Signalbox stays a number."""
+    try:
+        return names(value).name.lower()
+    except ValueError:
+        return str(value)

@@ -1,0 +1,1 @@
+"""The HTTP server on memory streams and sockets, and the v1 endpoints before a fake door."""
