@@ -199,7 +199,9 @@ def _explain(body: bytes, error: Exception) -> BadRequest:
         return _not_an_object(body, problem, "an object with at least to, from and text")
     errors = [found for name, value in given.items() if (found := _check(name, value)) is not None]
     errors += [FieldError(name, _FIELDS[name][1]) for name in _REQUIRED if name not in given]
-    return invalid(errors or [FieldError("", str(error))])
+    if not errors:  # the two looks disagree: say what the first one saw
+        return BadRequest(422, "invalid-fields", _reason(error))
+    return invalid(errors)
 
 
 def _check(name: str, value: msgspec.Raw) -> FieldError | None:
@@ -225,9 +227,7 @@ def _not_an_object(body: bytes, error: Exception, wanted: str) -> BadRequest:
     if not body.strip():
         return BadRequest(400, "malformed-json", f"the body is empty; send {wanted}, as JSON")
     if isinstance(error, msgspec.ValidationError):
-        return BadRequest(
-            422, "invalid-fields", f"the body must be {wanted}", [FieldError("", f"must be {wanted}")]
-        )
+        return BadRequest(422, "invalid-fields", f"the body must be {wanted}")
     return _malformed(error)
 
 

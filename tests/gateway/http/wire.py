@@ -27,7 +27,7 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](1000)
 
-    def connect(self) -> trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]:
+    def connect(self) -> trio.abc.HalfCloseableStream:
         ours, theirs = trio.testing.memory_stream_pair()
         self._send.send_nowait(theirs)
         return ours
