@@ -317,7 +317,7 @@ class CarrierConfig:
     source_ton: int | None = key(
         None, "TON of senders; unset: 5 for names, 1 for numbers, 3 for short codes.", low=0, high=255
     )
-    source_npi: int | None = key(None, "NPI of senders; unset: 0 for names, else 1.", low=0, high=255)
+    source_npi: int | None = key(None, "NPI of senders; unset: 1 for numbers, else 0.", low=0, high=255)
     dest_ton: int = key(1, "TON of recipients.", low=0, high=255)
     dest_npi: int = key(1, "NPI of recipients.", low=0, high=255)
     number_format: str = key(
@@ -479,6 +479,15 @@ class RouteConfig:
         "With no carrier up: `queue` keeps messages, `reject` refuses them.",
         choices=("queue", "reject"),
     )
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """`match.prefix` as digits; () = every number."""
+        return tuple(prefix.lstrip("+") for prefix in self.match.prefix)
+
+    @property
+    def reject_when_down(self) -> bool:
+        return self.when_down == "reject"
 
     @property
     def carriers(self) -> tuple[str, ...]:

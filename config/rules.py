@@ -17,6 +17,7 @@ from config.model import CarrierConfig, Config, RouteConfig, address_of
 from config.problems import Notes, Path, meant
 from router.judge import Fate
 from router.lanes import MAX_CARRIERS
+from router.numbers import known_region
 from smpp.status import Status
 
 _ZONE = re.compile(r"[+-](0[0-9]|1[0-4]):(00|15|30|45)")
@@ -27,7 +28,7 @@ def check(config: Config, notes: Notes) -> None:
     """Note everything that does not fit together."""
     _names(config, notes)
     _listeners(config, notes)
-    _times(config, notes)
+    _values(config, notes)
     for index, carrier in enumerate(config.carriers):
         _carrier(carrier, ("carriers", index), notes)
     _groups(config, notes)
@@ -85,13 +86,18 @@ def _listeners(config: Config, notes: Notes) -> None:
         )
 
 
-def _times(config: Config, notes: Notes) -> None:
+def _values(config: Config, notes: Notes) -> None:
     messages = config.messages
     if messages.validity_default_s > messages.max_validity_s:
         notes.wrong(
             ("messages", "validity_default_s"),
             f"is longer than max_validity_s, {messages.max_validity_s}",
             "raise max_validity_s or lower this",
+        )
+    region = config.gateway.default_region
+    if region and not known_region(region):
+        notes.wrong(
+            ("gateway", "default_region"), f'"{region}" is no region', "two letters of ISO 3166, as GB"
         )
     if not config.callbacks.retry_s:
         notes.warn(("callbacks", "retry_s"), "is empty: a callback that fails once is given up")
@@ -264,14 +270,14 @@ def _reach(routes: tuple[RouteConfig, ...], notes: Notes) -> None:
     """A rule behind one that takes everything of it would never be asked."""
     taken: dict[str, RouteConfig] = {}
     for index, route in enumerate(routes):
-        prefixes = [prefix.lstrip("+") for prefix in route.match.prefix]
+        prefixes = route.prefixes
         where = ("routes", index, "match")
         if notes.has_wrong(where):
             continue
         if not prefixes and where in notes.lines:
             notes.wrong(where, "names no prefix", "leave out match to take every number")
             continue
-        covered = [prefix for prefix in prefixes or [""] if _cover(prefix, taken) is not None]
+        covered = [prefix for prefix in prefixes or ("",) if _cover(prefix, taken) is not None]
         for prefix in covered:
             other = _cover(prefix, taken)
             assert other is not None
@@ -282,7 +288,7 @@ def _reach(routes: tuple[RouteConfig, ...], notes: Notes) -> None:
                 f'{what} is taken by the route "{other.name}" before (line {line}), so it is never reached',
                 "rules are asked in order: put this one above it",
             )
-        for prefix in prefixes or [""]:
+        for prefix in prefixes or ("",):
             taken.setdefault(prefix, route)
 
 
