@@ -8,7 +8,44 @@ Deliberately not here: HTTP or SMPP vocabulary (the edges translate), sending, I
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 import msgspec
+
+from gateway.committer import Committer
+from gateway.world import World
+from router.nouns import Account, Encoding, Message, MessageClass, MessageState, ReceiptWish
+from router.numbers import NumberProblem, normalise, sender_of
+from router.routes import RouteTable
+from smpp.alphabet import Unencodable
+from smpp.segment import AUTO, TooManyParts, plan
+from store.interface import StoreError
+
+SubmitDone = Callable[["list[Accepted | Refusal]"], None]
+
+_CLASSES = {
+    "otp": MessageClass.OTP,
+    "transactional": MessageClass.TRANSACTIONAL,
+    "promotional": MessageClass.PROMOTIONAL,
+    "bulk": MessageClass.BULK,
+}
+_RECEIPTS = {"none": ReceiptWish.NONE, "final": ReceiptWish.FINAL, "all": ReceiptWish.ALL}
+_PRIORITY_OF = {
+    MessageClass.OTP: 3,
+    MessageClass.TRANSACTIONAL: 2,
+    MessageClass.PROMOTIONAL: 1,
+    MessageClass.BULK: 0,
+}
+_ENCODINGS = {
+    "auto": AUTO,
+    "gsm7": Encoding.GSM7,
+    "latin1": Encoding.LATIN1,
+    "ucs2": Encoding.UCS2,
+    "binary": Encoding.BINARY,
+}
+_SENDERS_CACHED = 10_000
+_FULL_RETRY_S = 5.0
 
 
 class Submission(msgspec.Struct, gc=False):
@@ -50,3 +87,222 @@ class Refusal(msgspec.Struct, gc=False):
     field: str
     detail: str
     retry_after_s: float = 0
+
+
+class Lanes(Protocol):
+    def able(self, lane: int) -> bool: ...
+
+
+class Admission(Protocol):
+    """What the store says about new work; None = welcome."""
+
+    def admission(self) -> StoreError | None: ...
+    def queued(self, account: int) -> int: ...
+    def next_ids(self, count: int, now_ms: int) -> int: ...
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the configuration allows."""
+
+    max_parts: int
+    validity_default_s: int
+    validity_max_s: int
+    schedule_max_s: int
+    default_region: str = ""
+
+
+class Door:
+    def __init__(
+        self,
+        committer: Committer,
+        admission: Admission,
+        world: World,
+        routes: RouteTable,
+        lanes: Lanes,
+        limits: Limits,
+        check_url: Callable[[str, Account], str],
+    ) -> None:
+        self._committer = committer
+        self._admission = admission
+        self._world = world
+        self._routes = routes
+        self._lanes = lanes
+        self._limits = limits
+        self._check_url = check_url
+        self._senders: dict[str, tuple[str, int, int]] = {}
+        self._closed = False
+        self.accepted: Callable[[str, int, int], None] = lambda account, messages, segments: None
+        self.refused: Callable[[str, str], None] = lambda account, code: None
+
+    def close(self) -> None:
+        """Shutting down: refuse from now on."""
+        self._closed = True
+
+    def submit(self, account: Account, requests: Sequence[Submission], done: SubmitDone) -> None:
+        """Accept or refuse each request on its own; `done` is called once, in order, after the commit."""
+        refusal = self._policy(account)
+        if refusal is not None:
+            done([refusal for _ in requests])
+            return
+        now_ms = self._world.wall_ms()
+        results: list[Accepted | Refusal] = []
+        messages: list[Message] = []
+        segments = 0
+        first_id = self._admission.next_ids(len(requests), now_ms)
+        for offset, request in enumerate(requests):
+            planned = self._plan(account, request, first_id + offset, now_ms)
+            if type(planned) is Message:
+                messages.append(planned)
+                segments += planned.segments
+                results.append(
+                    Accepted(
+                        planned.id,
+                        MessageState.SCHEDULED if planned.send_at_ms else MessageState.ENROUTE,
+                        planned.segments,
+                        planned.encoding,
+                        planned.source,
+                        planned.destination,
+                        planned.send_at_ms,
+                        planned.expires_ms,
+                    )
+                )
+            else:
+                assert isinstance(planned, Refusal)
+                self.refused(account.name, planned.code)
+                results.append(planned)
+        if not messages:
+            done(results)
+            return
+
+        def committed(error: StoreError | None) -> None:
+            if error is None:
+                self.accepted(account.name, len(messages), segments)
+                done(results)
+            else:
+                full = _store_refusal(error)
+                done([full if type(result) is Accepted else result for result in results])
+
+        self._committer.submit_accept(messages, committed)
+
+    # policy: what concerns the account and the house, not the message
+
+    def _policy(self, account: Account) -> Refusal | None:
+        if self._closed:
+            return Refusal(503, "shutting-down", "", "the gateway is shutting down; try again shortly", 5)
+        if account.suspended:
+            return Refusal(403, "account-suspended", "", f"account {account.name!r} is suspended")
+        error = self._admission.admission()
+        if error is not None:
+            return _store_refusal(error)
+        if self._admission.queued(account.id) >= account.max_queued:
+            return Refusal(
+                429,
+                "queue-full",
+                "",
+                f"account {account.name!r} already has {account.max_queued} messages queued, its limit",
+                _FULL_RETRY_S,
+            )
+        return None
+
+    # plan: what concerns the message
+
+    def _plan(self, account: Account, request: Submission, message_id: int, now_ms: int) -> Message | Refusal:
+        limits = self._limits
+        try:
+            destination = normalise(request.to, limits.default_region)
+        except NumberProblem as problem:
+            return Refusal(422, problem.code, "to", str(problem))
+        sender = self._senders.get(request.sender)
+        if sender is None:
+            try:
+                sender = sender_of(request.sender, limits.default_region)
+            except NumberProblem as problem:
+                return Refusal(422, problem.code, "from", str(problem))
+            if len(self._senders) >= _SENDERS_CACHED:
+                self._senders.clear()
+            self._senders[request.sender] = sender
+        content = self._content(request)
+        if isinstance(content, Refusal):
+            return content
+        encoding, segments, text, data = content
+        timing = self._timing(request, now_ms)
+        if isinstance(timing, Refusal):
+            return timing
+        send_at_ms, expires_ms = timing
+        if request.callback_url:
+            problem_text = self._check_url(request.callback_url, account)
+            if problem_text:
+                return Refusal(422, "bad-callback-url", "callback_url", problem_text)
+        route = self._routes.match(destination)
+        if route is None:
+            return Refusal(
+                422, "no-route", "to", f"no route for numbers like {destination[:4]}…; add one to [[routes]]"
+            )
+        if route.reject_when_down and not self._lanes.able(route.lane):
+            return Refusal(
+                503, "route-down", "to", f"route {route.name!r} has no carrier up and refuses while down", 10
+            )
+        message_class = _CLASSES[request.message_class]
+        wish = account.receipt_default if request.receipt is None else _RECEIPTS[request.receipt]
+        return Message(
+            message_id,
+            account.id,
+            now_ms,
+            sender[0],
+            sender[1],
+            sender[2],
+            destination,
+            encoding,
+            text,
+            data,
+            segments,
+            route.lane,
+            _PRIORITY_OF[message_class] if request.priority is None else request.priority,
+            message_class,
+            send_at_ms,
+            expires_ms,
+            wish,
+            route.name,
+            request.callback_url,
+            request.client_ref,
+            request.tags,
+        )
+
+    def _content(self, request: Submission) -> tuple[int, int, str, bytes] | Refusal:
+        text, data = request.text, request.data
+        wanted = _ENCODINGS[request.encoding]
+        field = "text" if data is None else "data"
+        if (text is None) == (data is None):
+            return Refusal(422, "no-content", "text", "give exactly one of text and data")
+        if data is not None and wanted not in (AUTO, Encoding.BINARY):
+            return Refusal(422, "bad-encoding", "encoding", "data goes with encoding binary (or auto)")
+        if text is not None and wanted == Encoding.BINARY:
+            return Refusal(422, "bad-encoding", "encoding", "encoding binary takes data (hex), not text")
+        try:
+            encoding, segments = plan(text if text is not None else data or b"", wanted, self._limits.max_parts)
+        except Unencodable as problem:
+            return Refusal(422, "unencodable", field, str(problem))
+        except TooManyParts as problem:
+            return Refusal(422, "too-long", field, str(problem))
+        return encoding, segments, text or "", data or b""
+
+    def _timing(self, request: Submission, now_ms: int) -> tuple[int, int] | Refusal:
+        limits = self._limits
+        send_at_ms = request.send_at_ms
+        if send_at_ms <= now_ms:
+            send_at_ms = 0
+        elif send_at_ms > now_ms + limits.schedule_max_s * 1000:
+            days = limits.schedule_max_s // 86_400
+            return Refusal(422, "too-far-ahead", "send_at", f"send_at may lie at most {days} days ahead")
+        validity_s = request.validity_s
+        if validity_s is None:
+            validity_s = limits.validity_default_s
+        elif not 1 <= validity_s <= limits.validity_max_s:
+            return Refusal(
+                422, "bad-validity", "validity_s", f"validity_s must be 1 to {limits.validity_max_s} seconds"
+            )
+        return send_at_ms, (send_at_ms or now_ms) + validity_s * 1000
+
+
+def _store_refusal(error: StoreError) -> Refusal:
+    return Refusal(503, "store-full", "", f"{error}. {error.hint}".strip(), _FULL_RETRY_S)

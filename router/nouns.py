@@ -81,6 +81,7 @@ class Reason(IntEnum):
     ACCOUNT_SUSPENDED = 16
     LINK_LOST = 17  # lease came back unsent
     LANE_GONE = 18
+    DAMAGED = 19  # its record was damaged on disk and is quarantined
 
 
 class MessageClass(IntEnum):
@@ -181,6 +182,7 @@ class Progress(msgspec.Struct, array_like=True, gc=False):
     parts: list[Part] = []
     events: list[tuple[int, int, int, str]] = []  # (at_ms, Step, carrier id or 0, detail)
     group: int = 0  # receipt_group of the last carrier
+    queue_mask: int = 0  # the tried mask of the queue it stands in: `tried`, or all but the carrier of its first parts
 
 
 class Settle(IntEnum):
@@ -289,6 +291,7 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     final: bool = True
     attempts: int = 0
     last_error: str = ""
+    part: int = 0  # 1-based with an account's per-part receipts, 0 = the whole message
 
 
 class Account(msgspec.Struct):

@@ -1,0 +1,588 @@
+"""The gateway put together: open, recover, start everything in nurseries, stop politely.
+
+Lifetimes: the committer outlives everything that hands it work; carriers, HTTP, callbacks and timers live in
+an inner nursery. SIGTERM closes the door, answers what is in flight, drains the windows, unbinds, writes the
+last commit and closes the store.
+
+Deliberately not here: any decision about a message.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from config.load import load
+from config.model import Address, CarrierConfig, Config, SimulatorConfig
+from gateway import logs
+from gateway.accounts import Accounts
+from gateway.admin import AdminServer
+from gateway.admin_verbs import AdminVerbs
+from gateway.callbacks.guard import Refused, parse_url
+from gateway.callbacks.pump import CallbackPump
+from gateway.callbacks.settings import CallbackSettings
+from gateway.carriers.carrier import Carrier, make_back_off
+from gateway.carriers.inbound import Inbound
+from gateway.carriers.lanes import LaneBoard
+from gateway.carriers.link import Link, Target
+from gateway.committer import Committer
+from gateway.door import Door, Limits
+from gateway.http.auth import Keys
+from gateway.http.messages import MessageApi
+from gateway.http.routes import Routes
+from gateway.http.server import HttpServer
+from gateway.http.settings import HttpSettings
+from gateway.measures import add_measures
+from gateway.metrics import CONTENT_TYPE, Counts, Metrics
+from gateway.recovery import decider
+from gateway.simulator.behaviour import Behaviour
+from gateway.simulator.smsc import SimulatedSmsc
+from gateway.timers import Clockwork
+from gateway.world import RealWorld, World
+from gateway.writer import InlineWriter, SplitWriter, Writer
+from router.correlate import FormLearner
+from router.nouns import Account, LaneSpec
+from router.routes import Route, RouteTable
+from router.throttle import Throttle
+from smpp.session import SessionSettings
+from store.interface import Transaction
+from store.lmdb_store import LmdbStore
+from store.options import StoreOptions
+
+log = structlog.get_logger("gateway")
+
+DEMO_ACCOUNT = "demo"
+STORE_DIRECTORY = "store"
+_CALLBACK_STOP_S = 5.0
+_SWITCH_INTERVAL_S = 0.0005
+
+
+@dataclass(frozen=True)
+class ClientTls:
+    """gateway.world.Tls."""
+
+    context: ssl.SSLContext
+    server_name: str
+
+
+def store_options(config: Config, clock: Callable[[], int] | None = None) -> StoreOptions:
+    """What the configuration says of the store."""
+    chosen = config.store
+    options = {
+        "map_size": int(chosen.map_size_gb * (1 << 30)),
+        "accept_watermark": chosen.accept_watermark,
+        "min_free_disk": chosen.min_free_disk_mb << 20,
+        "max_queued": chosen.max_queued,
+        "window_h": config.receipts.window_h,
+        "park_s": config.receipts.park_s,
+        "archive_after_s": chosen.archive_after_s,
+        "claim_window_ms": int(config.receipts.claim_window_h * 3_600_000),
+    }
+    if clock is not None:
+        options["clock"] = clock
+    return StoreOptions(**options)  # type: ignore[arg-type]
+
+
+class Gateway:
+    """One running gateway. Everything it needs from outside comes with `world`."""
+
+    def __init__(self, config: Config, store: LmdbStore, writer: Writer, world: World) -> None:
+        self.config = config
+        self.store = store
+        self.world = world
+        self.counts = Counts()
+        self.metrics = Metrics(self.counts)
+        self.committer = Committer(store, writer, world)
+        self.committer.observe = self.counts.observe_commit
+        self.board = LaneBoard(store, config.gateway.overflow_after_s)
+        self.accounts = Accounts(self.committer)
+        self.inbound = Inbound(
+            self.committer,
+            world,
+            self.accounts,
+            self.counts,
+            config.messages.mo_match_days,
+            lambda now_ms: store.next_ids(1, now_ms),
+        )
+        self.carriers = [self._carrier(one) for one in config.carriers]
+        self.routes = self._routes()
+        for carrier in self.carriers:
+            self.board.join(carrier)
+        self.committer.claimers.extend(self.carriers)
+        messages = config.messages
+        self.door = Door(
+            self.committer,
+            store,
+            world,
+            self.routes,
+            self.board,
+            Limits(
+                messages.max_parts,
+                messages.validity_default_s,
+                messages.max_validity_s,
+                messages.max_schedule_s,
+                config.gateway.default_region,
+            ),
+            check_url,
+        )
+        self.door.accepted = self.counts.accepted
+        self.door.refused = self.counts.refused
+        self.pump = CallbackPump(self.committer, world, callback_settings(config))
+        self.clockwork = Clockwork(
+            store,
+            self.committer,
+            world,
+            self.inbound,
+            grace_s=config.receipts.grace_s,
+            parts_wait_s=int(messages.mo_parts_timeout_s),
+            retention_days=config.store.retention_days,
+        )
+        self.keys = Keys(self.accounts.by_id.values(), trio.current_time)
+        self.accounts.changed.append(lambda: self.keys.rebuild(self.accounts.by_id.values()))
+        self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
+        self.simulators: list[SimulatedSmsc] = []
+        self.ready = False
+        self.stopping = trio.Event()
+        self.finished = trio.Event()
+        add_measures(self)
+
+    # building
+
+    def _carrier(self, settings: CarrierConfig) -> Carrier:
+        identity = self.store.carrier_id(settings.name)
+        group = self.store.group_id(settings.group_name)
+        carrier = Carrier(
+            settings, identity, group, self.world, self.committer, self.board, self.inbound, self.counts
+        )
+        persisted = self.store.meta(f"learner:{settings.name}") or b""
+        configured = "exact" if settings.receipt_id == "same" else settings.receipt_id
+        self.inbound.learners[identity] = FormLearner(persisted.decode(), configured)
+        for number in range(settings.sessions):
+            for bind, addresses in _binds(settings):
+                carrier.links.append(self._link(carrier, number + 1, bind, addresses))
+        return carrier
+
+    def _link(self, carrier: Carrier, number: int, bind: str, addresses: Iterable[Address]) -> Link:
+        settings = carrier.settings
+        suffix = {"transmitter": "-tx", "receiver": "-rx"}.get(bind, "")
+        target = Target(
+            [(address.host, address.port) for address in addresses],
+            bind,
+            bind_fields(settings),
+            local_address=settings.local_address,
+            tls=client_tls(settings, next(iter(addresses)).host) if settings.tls else None,
+            connect_timeout_s=settings.connect_timeout_s,
+            user_timeout_s=settings.write_timeout_s,
+        )
+        throttle = carrier.throttle
+        if settings.throttle_scope == "bind":
+            throttle = Throttle(settings.tps, settings.burst)
+        return Link(
+            f"{settings.name}/{number}{suffix}",
+            carrier,
+            self.world,
+            target,
+            session_settings(settings),
+            throttle,
+            make_back_off(settings),
+            settings.unbind_pause_s,
+        )
+
+    def _routes(self) -> RouteTable:
+        """Lanes interned in the store, routes compiled over them."""
+        routes: list[Route] = []
+        for one in self.config.routes:
+            carriers = tuple(self.store.carrier_id(name) for name in one.carriers)
+            spec = LaneSpec(carriers, one.weights, one.name if one.tps else "")
+            lane = self.store.lane_id(spec)
+            self.board.add(lane, spec, Throttle(one.tps, one.burst) if one.tps else None)
+            routes.append(Route(one.name, lane, tuple(one.match.prefix), one.when_down == "reject"))
+        return RouteTable(routes)
+
+    def _http_routes(self) -> Routes:
+        from gateway.http.connection import Request
+        from gateway.http.routes import Respond
+
+        routes = Routes()
+        MessageApi(self.door, self.store, self.keys).add_to(routes)
+        plain = (("Content-Type", "text/plain; charset=utf-8"),)
+
+        def healthz(request: Request, respond: Respond) -> None:
+            respond(200, plain, b"ok\n")
+
+        def readyz(request: Request, respond: Respond) -> None:
+            why = self.not_ready()
+            respond(503 if why else 200, plain, (why or "ready").encode() + b"\n")
+
+        def metrics(request: Request, respond: Respond) -> None:
+            respond(200, (("Content-Type", CONTENT_TYPE),), self.metrics.render())
+
+        def index(request: Request, respond: Respond) -> None:
+            body = (
+                b'{"name":"Signalbox","links":{"submit":"/v1/messages","batch":"/v1/messages/batch",'
+                b'"health":"/healthz","ready":"/readyz","metrics":"/metrics"}}\n'
+            )
+            respond(200, (("Content-Type", "application/json"),), body)
+
+        routes.add("GET", "/healthz", healthz)
+        routes.add("GET", "/readyz", readyz)
+        routes.add("GET", "/metrics", metrics)
+        routes.add("GET", "/", index)
+        return routes
+
+    def not_ready(self) -> str:
+        """Why new work would be refused or stay put; "" when all is well."""
+        if not self.ready:
+            return "starting"
+        if self.stopping.is_set():
+            return "shutting down"
+        refusal = self.store.admission()
+        if refusal is not None:
+            return str(refusal)
+        if self.carriers and not any(carrier.able() for carrier in self.carriers):
+            return "no carrier is bound"
+        return ""
+
+    # running
+
+    def recover(self) -> int:
+        """Settle what was leased when the last process died; says how many outcomes are unknown."""
+        judgings = {carrier.id: carrier.settings.judging for carrier in self.carriers}
+        groups = {carrier.id: carrier.group for carrier in self.carriers}
+        now_ms = self.world.wall_ms()
+        unknown = self.store.recover(decider(judgings, groups, self.world.rng, now_ms), now_ms)
+        if unknown:
+            log.warning("messages with an unknown outcome after the last stop", count=unknown)
+        return unknown
+
+    async def run(self, *, task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop`; returns when everything is written and closed."""
+        async with trio.open_nursery() as outer:
+            await outer.start(self.committer.run)
+            async with trio.open_nursery() as inner:
+                await self._start(inner)
+                self.ready = True
+                task_status.started(self)
+                await self.stopping.wait()
+                await self._drain()
+                inner.cancel_scope.cancel()
+            await self._save_learners()
+            self.committer.stop()
+        self.finished.set()
+
+    async def _start(self, nursery: trio.Nursery) -> None:
+        for one in self.config.simulators:
+            await nursery.start(self._simulate, one)
+        await nursery.start(self.clockwork.run)
+        await nursery.start(self.pump.run)
+        for carrier in self.carriers:
+            nursery.start_soon(carrier.pace)
+            for link in carrier.links:
+                await nursery.start(link.run)
+            if carrier.settings.outbind_address is not None:
+                nursery.start_soon(self._await_outbind, carrier)
+        listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
+        for address in self.config.http.listen:
+            listeners.extend(await self.world.listen(address.host, address.port))
+        await nursery.start(self.http.serve, listeners)
+        verbs = AdminVerbs(
+            self.accounts,
+            self.store,
+            self.committer.execute,
+            self.world.wall_ms,
+            door=self.door,
+            facts=self.facts,
+        )
+        admin = AdminServer(self.config.admin_socket, verbs.table(), timeouts_s={"store.backup": 3600})
+        await nursery.start(admin.serve)
+        nursery.start_soon(self._keep_waking)
+
+    async def _keep_waking(self) -> None:
+        """Lanes may become eligible by time alone (overflow, pauses): ask again now and then."""
+        while True:
+            await trio.sleep(0.25)
+            if self.store.ready_lanes():
+                self.committer.wake()
+
+    async def _simulate(
+        self, settings: SimulatorConfig, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        behaviour = settings.behaviour
+        for name in ("response_delay_s", "receipt_delay_s"):
+            least, *most = behaviour[name]
+            behaviour[name] = (least, most[0] if most else least)
+        smsc = SimulatedSmsc(
+            Behaviour(**behaviour),
+            {settings.system_id: settings.password},
+            self.world.rng,
+            settings.name,
+            self.world.wall_ms,
+        )
+        self.simulators.append(smsc)
+        listeners = await self.world.listen(settings.listen.host, settings.listen.port)
+        await smsc.serve(listeners, task_status=task_status)
+
+    async def _await_outbind(self, carrier: Carrier) -> None:
+        """The carrier connects to us and asks us to bind (SMPP 3.4 section 2.2.1)."""
+        address = carrier.settings.outbind_address
+        assert address is not None
+        listeners = await self.world.listen(address.host, address.port)
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(self._accept_outbinds, carrier, listener, nursery)
+
+    async def _accept_outbinds(
+        self, carrier: Carrier, listener: trio.abc.Listener[trio.abc.Stream], nursery: trio.Nursery
+    ) -> None:
+        async with listener:
+            while True:
+                stream = await listener.accept()
+                if len(carrier.links) >= carrier.settings.sessions * 2 + 8:
+                    await trio.aclose_forcefully(stream)
+                    continue
+                bind = "receiver" if carrier.settings.bind != "transceiver" else "transceiver"
+                link = self._link(carrier, len(carrier.links) + 1, bind, carrier.settings.targets)
+                nursery.start_soon(self._carry_outbind, carrier, link, stream)
+
+    async def _carry_outbind(self, carrier: Carrier, link: Link, stream: trio.abc.Stream) -> None:
+        carrier.links.append(link)
+        try:
+            await link.carry(stream, outbound=True)
+        finally:
+            carrier.links.remove(link)
+
+    def stop(self) -> None:
+        """Begin the polite end."""
+        self.stopping.set()
+
+    async def _drain(self) -> None:
+        deadline_s = self.config.gateway.drain_timeout_s
+        log.info("stopping", drain_timeout_s=deadline_s)
+        self.door.close()
+        self.http.stop()
+        async with trio.open_nursery() as nursery:
+            for carrier in self.carriers:
+                carrier.give_back_all("shutting down")
+                for link in carrier.links:
+                    nursery.start_soon(link.drain, deadline_s)
+            nursery.start_soon(self.pump.stop, _CALLBACK_STOP_S)
+
+    async def _save_learners(self) -> None:
+        def save(txn: Transaction) -> None:
+            for carrier in self.carriers:
+                txn.put_meta(f"learner:{carrier.name}", str(self.inbound.learners[carrier.id]).encode())
+
+        await self.committer.execute(save)
+
+    def facts(self) -> dict[str, object]:
+        """For `signalbox` commands that ask how it goes."""
+        return {
+            "carriers": {
+                carrier.name: {
+                    "able": carrier.able(),
+                    "in_flight": carrier.in_flight,
+                    "links": {
+                        link.name: "bound" if link.bound else (link.last_error or "connecting")
+                        for link in carrier.links
+                    },
+                }
+                for carrier in self.carriers
+            },
+            "not_ready": self.not_ready(),
+        }
+
+
+def check_url(url: str, account: Account) -> str:
+    """What is wrong with a callback URL's form, or ""; addresses are checked when it is called."""
+    try:
+        parse_url(url)
+    except Refused as refusal:
+        return str(refusal)
+    return ""
+
+
+# settings, each part's own from the configuration's
+
+
+def _binds(settings: CarrierConfig) -> list[tuple[str, tuple[Address, ...]]]:
+    if settings.bind == "transmitter+receiver":
+        return [("transmitter", settings.tx_targets), ("receiver", settings.rx_targets)]
+    return [(settings.bind, settings.targets)]
+
+
+def bind_fields(settings: CarrierConfig) -> dict[str, bytes | int]:
+    """The bind PDU's fields."""
+    return {
+        "system_id": settings.system_id.encode(),
+        "password": settings.password.encode(),
+        "system_type": settings.system_type.encode(),
+        "interface_version": settings.version,
+        "addr_ton": settings.addr_ton,
+        "addr_npi": settings.addr_npi,
+        "address_range": settings.address_range.encode(),
+    }
+
+
+def session_settings(settings: CarrierConfig) -> SessionSettings:
+    return SessionSettings(
+        window=settings.window,
+        session_init_timeout_s=settings.bind_timeout_s,
+        enquire_link_s=settings.enquire_link_s,
+        response_timeout_s=settings.response_timeout_s,
+        late_response_grace_s=settings.late_response_grace_s,
+        max_pdu_before_bind=65_552,  # the carrier is chosen by the operator; its bind_resp may carry TLVs
+        version=settings.version,
+    )
+
+
+def client_tls(settings: CarrierConfig, host: str) -> ClientTls:
+    """TLS 1.2 or later with certificate and name checks, unless the operator turned them off."""
+    context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not settings.tls_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.tls_cert_file:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file or None)
+    return ClientTls(context, settings.tls_server_name or host)
+
+
+def http_settings(config: Config) -> HttpSettings:
+    names = HttpSettings.__struct_fields__
+    return HttpSettings(**{name: getattr(config.http, name) for name in names if hasattr(config.http, name)})
+
+
+def callback_settings(config: Config) -> CallbackSettings:
+    chosen = config.callbacks
+    return CallbackSettings(
+        concurrency_per_endpoint=chosen.concurrency_per_endpoint,
+        connections=chosen.max_connections,
+        connect_timeout_s=chosen.connect_timeout_s,
+        timeout_s=chosen.timeout_s,
+        retry_s=tuple(chosen.retry_s),
+        jitter=chosen.jitter,
+        retry_after_cap_s=chosen.retry_after_cap_s,
+        breaker_failures=chosen.breaker_failures,
+        allow_private=chosen.allow_private,
+        ca_file=chosen.ca_file,
+    )
+
+
+# the process
+
+
+def main(config_path: Path | str, data_dir: Path | str | None = None) -> int:
+    """Run in the foreground until SIGTERM or SIGINT. Errors: ConfigErrors, StoreError, AdminError, OSError."""
+    config = load(config_path)
+    if data_dir is not None:
+        import dataclasses
+
+        config = dataclasses.replace(
+            config, gateway=dataclasses.replace(config.gateway, data_dir=Path(data_dir))
+        )
+    chosen = config.gateway
+    as_json = chosen.log_format == "json" or (chosen.log_format == "auto" and not sys.stderr.isatty())
+    logs.configure(as_json, chosen.log_level)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the writer thread must not wait 5 ms for a busy loop
+    world = RealWorld()
+    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = LmdbStore(chosen.data_dir / STORE_DIRECTORY, store_options(config, world.wall_ms))
+    try:
+        trio.run(_serve, config, store, world)
+    finally:
+        store.close()
+    return 0
+
+
+async def _serve(config: Config, store: LmdbStore, world: World) -> None:
+    writer: Writer = InlineWriter(store) if config.store.writer == "inline" else SplitWriter(store)
+    gateway = Gateway(config, store, writer, world)
+    crash_at = os.environ.get("SIGNALBOX_CRASH_AT")
+    if crash_at:
+        gateway.committer.probe = _crasher(crash_at)
+        gateway.committer.probe("startup-before-recovery")
+    gateway.recover()
+    if gateway.committer.probe is not None:
+        gateway.committer.probe("startup-after-recovery")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_signals, gateway)
+        await nursery.start(gateway.run)
+        await _announce(gateway)
+        await gateway.stopping.wait()
+        nursery.cancel_scope.deadline = trio.current_time() + config.gateway.drain_timeout_s + 60
+        await gateway.finished.wait()
+        nursery.cancel_scope.cancel()
+
+
+def _crasher(wish: str) -> Callable[[str], None]:
+    """`phase:n`: die by SIGKILL at the n-th passage of a phase. Only for the crash tests."""
+    phase, _, count = wish.partition(":")
+    left = [int(count or 1)]
+
+    def probe(passed: str) -> None:
+        if passed == phase:
+            left[0] -= 1
+            if left[0] <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return probe
+
+
+async def _signals(gateway: Gateway) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for _ in received:
+            gateway.stop()
+
+
+async def _announce(gateway: Gateway) -> None:
+    """Say where everything listens; make the demo account at the first start."""
+    config = gateway.config
+    lines = [f"Signalbox is running; data in {config.gateway.data_dir}"]
+    url = f"http://{config.http.listen[0]}" if config.http.listen else ""
+    lines += [f"  HTTP      http://{address}" for address in config.http.listen]
+    lines += [f"  simulator {one.name} on {one.listen}" for one in config.simulators]
+    for carrier in gateway.carriers:
+        where = ", ".join(str(address) for address in carrier.settings.targets)
+        lines.append(f"  carrier   {carrier.name} at {where}: {len(carrier.links)} links, window {carrier.settings.window}")
+    lines.append(f"  a crash can send at most {config.possible_duplicates} segments twice")
+    if config.gateway.demo:
+        key = await _demo_key(gateway)
+        lines += [
+            "",
+            f"Send a message as the account {DEMO_ACCOUNT!r}:",
+            "",
+            f"  curl {url}/v1/messages -H 'Authorization: Bearer {key}' \\",
+            "    -H 'Content-Type: application/json' \\",
+            '    -d \'{"to": "+447700900123", "from": "Signalbox", "text": "Hello"}\'',
+            "",
+        ]
+    print("\n".join(lines), flush=True)
+
+
+async def _demo_key(gateway: Gateway) -> str:
+    """The demo account's key, kept in the data directory so that every start can print it."""
+    path = gateway.config.gateway.data_dir / "demo.key"
+    accounts = gateway.accounts
+    if DEMO_ACCOUNT in accounts.by_name and path.exists():
+        return path.read_text().strip()
+    if DEMO_ACCOUNT in accounts.by_name:
+        _, key = await accounts.rotate(DEMO_ACCOUNT)
+    else:
+        _, key = await accounts.create(
+            DEMO_ACCOUNT, gateway.world.wall_ms(), private_callbacks=True, numbers=("12345",)
+        )
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(key + "\n")
+    return key
+
+
+__all__ = ["Gateway", "main"]

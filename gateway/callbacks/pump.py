@@ -1,0 +1,563 @@
+"""The pump: rows of the outbox become POSTs, at least once, each account's in commit order as they start.
+
+One task looks at all endpoints after a commit and starts workers where rows are ready; a worker owns one
+connection to one endpoint and takes rows until none are left. What a POST ended as goes to the committer
+(COMMIT D) and into plain counters.
+
+- 2xx: done. Anything else: the rows' attempts and last_error are written and they come back after the next
+  delay of the schedule, or what Retry-After said. After the last delay a row is given up: counted, logged
+  and kept in the outbox with a due time years ahead and a last_error that starts with "given up".
+- 410 disables the endpoint for a day; its other rows stay where they are. Retry-After on 429 and 5xx pauses
+  it. A run of failures opens its circuit (endpoint.py). None of that touches another endpoint.
+- The number of connections, of rows in memory and of rows waiting for their commit are all limited.
+
+Deliberately not here: who gets which event (the store writes rows), the operator's listing of dead rows.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+import trio
+
+from gateway.callbacks.client import (
+    Connection,
+    Dialer,
+    NotDelivered,
+    Reply,
+    Stale,
+    open_connection,
+    retry_after_s,
+    tls_context,
+)
+from gateway.callbacks.endpoint import EndpointState, Health
+from gateway.callbacks.guard import Guard, Refused, Target, parse_url
+from gateway.callbacks.render import MAX_BATCH, batch_id, event_id, render_batch, render_one
+from gateway.callbacks.settings import CallbackSettings
+from gateway.callbacks.signature import BadSecret, decode_secret, sign
+from router.nouns import Account
+from store.interface import Endpoint, OutboxRow
+
+_Origin = tuple[str, str, int, bool]  # scheme, host, port, may be private
+
+log = structlog.get_logger("callbacks")
+
+_SWEEP_SHARE = 20  # a sweep may take at most 1/20 of the time
+_SWEEP_GAP_S = 0.001
+_REWIND_S = 1.0
+_IDLE_LOOK_S = 5.0
+_NO_URL_S = 3600.0
+_MIN_RETRY_AFTER_S = 1.0
+
+
+class OutboxReads(Protocol):
+    """The part of `store.interface.Store` that is read here."""
+
+    def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]: ...
+    def outbox_endpoints(self) -> dict[int, Endpoint]: ...
+    def accounts(self) -> dict[int, Account]: ...
+
+
+class Outbox(Protocol):
+    """The part of `gateway.committer.Committer` that is used here."""
+
+    on_commit: list[Callable[[], None]]
+
+    @property
+    def store(self) -> OutboxReads: ...
+    def add_outbox_done(self, rows: Sequence[OutboxRow]) -> None: ...
+    def add_outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None: ...
+
+
+class Outside(Dialer, Protocol):
+    """The part of `gateway.world.World` that is used here."""
+
+    rng: random.Random
+
+    def wall_ms(self) -> int: ...
+
+
+class CallbackPump:
+    """Call `run` in a nursery; `stop` ends it politely.
+
+    `attempts` counts POSTs by outcome (OUTCOMES), `observe(seconds)` is called with each POST's duration.
+    """
+
+    OUTCOMES = ("delivered", "failed", "refused", "timeout", "gone", "unreachable")
+
+    def __init__(
+        self, committer: Outbox, world: Outside, settings: CallbackSettings, guard: Guard | None = None
+    ) -> None:
+        self.guard = guard or Guard(settings.allow_private)
+        self.attempts: Counter[str] = Counter()
+        self.events_delivered = 0
+        self.events_given_up = 0
+        self.observe: Callable[[float], object] | None = None
+        self._committer = committer
+        self._store = committer.store
+        self._world = world
+        self._settings = settings
+        self._states: dict[int, EndpointState] = {}
+        self._connections = 0
+        self._waiting = False  # somebody wanted a worker and there was no room
+        self._doubtful = 0  # workers of endpoints not known to answer
+        self._turn = 0
+        self._accounts: dict[int, Account] = {}
+        self._commits = 0
+        self._settling: deque[tuple[int, EndpointState, Sequence[OutboxRow]]] = deque()
+        self._unsettled = 0
+        self._wake = trio.Event()
+        self._stopping = False
+        self._running = False
+        self._ended = trio.Event()
+        self._scope = trio.CancelScope()
+        self._context: ssl.SSLContext | None = None
+        self._keys: dict[tuple[str, ...], tuple[bytes, ...]] = {}
+
+    # what others see
+
+    def endpoints(self) -> list[EndpointState]:
+        """Every endpoint seen, for an operator's list. Read only."""
+        return list(self._states.values())
+
+    def health(self) -> Mapping[str, int]:
+        """Endpoints by health, for a gauge."""
+        count = Counter(state.health.value for state in self._states.values())
+        return {health.value: count[health.value] for health in Health}
+
+    @property
+    def connections(self) -> int:
+        return self._connections
+
+    def enable(self, endpoint: int) -> bool:
+        """Try a disabled, paused or open endpoint now. False when it is not known."""
+        state = self._states.get(endpoint)
+        if state is None:
+            return False
+        state.reopen()
+        self._wake.set()
+        return True
+
+    # lifetime
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Deliver until `stop`. What is cancelled in the middle stays in the outbox and is sent again."""
+        self._context = tls_context(self._settings.ca_file)
+        self._committer.on_commit.append(self._on_commit)
+        self._running = True
+        task_status.started()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    await self._look_after(nursery)
+        finally:
+            self._committer.on_commit.remove(self._on_commit)
+            self._ended.set()
+
+    async def stop(self, within_s: float) -> None:
+        """Start nothing new, let POSTs under way end for `within_s`, then cut. Returns once `run` ended."""
+        self._stopping = True
+        self._scope.deadline = trio.current_time() + within_s
+        for state in self._states.values():
+            state.parked = 0
+            state.parking.unpark_all()
+        self._wake.set()
+        if self._running:
+            await self._ended.wait()
+
+    def _on_commit(self) -> None:
+        self._commits += 1
+        self._wake.set()
+
+    async def _look_after(self, nursery: trio.Nursery) -> None:
+        while not self._stopping:
+            self._wake = trio.Event()
+            started = trio.current_time()
+            look_at = self._sweep(nursery, started)
+            now = trio.current_time()
+            # However many endpoints there are, looking at them takes a small share of the loop.
+            await trio.sleep(max(_SWEEP_GAP_S, (now - started) * _SWEEP_SHARE))
+            with trio.move_on_at(look_at):
+                await self._wake.wait()
+
+    # deciding: everything from here to `_work` is synchronous
+
+    def _sweep(self, nursery: trio.Nursery, now: float) -> float:
+        """Start or wake workers where rows are ready; when to look again without a commit."""
+        self._forget_settled()
+        endpoints = self._store.outbox_endpoints()
+        self._accounts = self._store.accounts()
+        for id, endpoint in endpoints.items():
+            if id not in self._states:
+                self._states[id] = EndpointState(endpoint)
+        self._doubtful = sum(state.workers for state in self._states.values() if not state.proven)
+        look_at = now + _IDLE_LOOK_S
+        for state in self._in_turn():
+            if state.id not in endpoints and not state.workers and not state.taken:
+                del self._states[state.id]
+            elif state.resume_at > now:
+                look_at = min(look_at, state.resume_at)
+            else:
+                self._staff(nursery, state, now)
+        return look_at
+
+    def _in_turn(self) -> list[EndpointState]:
+        """All endpoints, each time from another one; fewest workers first when room is short."""
+        states = list(self._states.values())
+        self._turn = (self._turn + 1) % len(states) if states else 0
+        states = states[self._turn :] + states[: self._turn]
+        if self._waiting:
+            states.sort(key=lambda state: state.workers)
+        self._waiting = False
+        return states
+
+    def _staff(self, nursery: trio.Nursery, state: EndpointState, now: float) -> None:
+        if state.closed(now) or self._unsettled > self._settings.max_unsettled:
+            return
+        account = self._accounts.get(state.account)
+        if not state.endpoint.origin and not (account and account.callback_url):
+            return  # nowhere to send: the rows wait for a session or a URL
+        batch = _batch_of(account)
+        if len(state.ready) < batch:
+            self._refill(state, batch, now)
+        for _ in range(min(state.wanted(batch), state.allowed - state.workers + state.parked)):
+            if state.parked:
+                state.parked -= 1
+                state.parking.unpark()
+            elif self._has_room(state):
+                state.workers += 1
+                self._connections += 1
+                self._doubtful += not state.proven
+                nursery.start_soon(self._work, state)
+            else:
+                self._waiting = True
+                self._evict(state)
+                return
+
+    def _has_room(self, state: EndpointState) -> bool:
+        """Half of the connections are kept for endpoints that are known to answer."""
+        if self._connections >= self._settings.connections:
+            return False
+        return state.proven or self._doubtful < max(1, self._settings.connections // 2)
+
+    def _evict(self, wanting: EndpointState) -> None:
+        """Ask one idle worker of another endpoint to leave."""
+        for state in self._states.values():
+            if state is not wanting and state.parked:
+                state.parked -= 1
+                state.leaving += 1
+                state.parking.unpark()
+                return
+
+    def _refill(self, state: EndpointState, batch: int, now: float) -> None:
+        """Read on from the cursor; often enough from the start, for rows that came back behind it."""
+        if not state.taken or now >= state.rewind_at:
+            state.cursor = 0
+            state.rewind_at = now + _REWIND_S
+        limit = max(self._settings.page, batch) if state.health is Health.GOOD else batch
+        taken = state.taken
+        while True:
+            page = self._store.outbox_page(state.id, state.cursor, limit)
+            if page:
+                state.cursor = page[-1].seq
+            fresh = [row for row in page if row.seq not in taken]
+            taken.update(row.seq for row in fresh)
+            state.ready.extend(fresh)
+            if fresh or len(page) < limit:
+                return
+
+    def _take(self, state: EndpointState) -> tuple[list[OutboxRow], Account | None]:
+        """The rows of the next POST: of one URL, in order; [] when there is nothing to do now."""
+        now = trio.current_time()
+        if self._stopping or state.closed(now) or self._unsettled > self._settings.max_unsettled:
+            return [], None
+        account = self._accounts.get(state.account)
+        batch = _batch_of(account)
+        ready = state.ready
+        if len(ready) < batch:
+            self._refill(state, batch, now)
+        if not ready:
+            return [], None
+        state.trying()
+        rows = [ready.popleft()]
+        if batch > 1 and not _goes_alone(rows[0]):
+            url = rows[0].event.url
+            while ready and len(rows) < batch and ready[0].event.url == url and not _goes_alone(ready[0]):
+                rows.append(ready.popleft())
+        return rows, account
+
+    # delivering
+
+    async def _work(self, state: EndpointState) -> None:
+        """One worker: one connection to one endpoint, kept while there are rows."""
+        line: _Line = _Line()
+        started = trio.current_time()
+        try:
+            while True:
+                rows, account = self._take(state)
+                if rows:
+                    await self._deliver(state, rows, account, line)
+                elif not await self._rest(state):
+                    return
+                if self._waiting and trio.current_time() - started > self._settings.turn_s:
+                    return
+        finally:
+            state.workers -= 1
+            self._connections -= 1
+            self._wake.set()
+            with trio.CancelScope(shield=True):
+                await line.aclose()
+
+    async def _rest(self, state: EndpointState) -> bool:
+        """Wait for rows; False when the worker should end."""
+        if self._stopping:
+            return False
+        state.parked += 1
+        with trio.move_on_after(self._settings.idle_s):
+            await state.parking.park()
+            if state.leaving:
+                state.leaving -= 1
+                return False
+            return not self._stopping
+        state.parked -= 1
+        return False
+
+    async def _deliver(
+        self, state: EndpointState, rows: list[OutboxRow], account: Account | None, line: _Line
+    ) -> None:
+        url = rows[0].event.url or (account.callback_url if account else "")
+        if account is None or not url:
+            self._retry_unchanged(state, rows, "no callback URL")
+            return
+        started = trio.current_time()
+        reply: Reply | None = None
+        try:
+            target = parse_url(url)
+            request = self._request(target, rows, account)
+            reply = await self._post(line, target, request, account.private_callbacks)
+            outcome = "delivered" if 200 <= reply.status < 300 else "failed"
+            error = f"HTTP {reply.status}"
+        except Refused as exc:
+            outcome, error = "refused", f"refused: {exc}"
+        except trio.TooSlowError:
+            outcome, error = "timeout", f"no answer within {self._settings.timeout_s:g} s"
+        except NotDelivered as exc:
+            outcome, error = "unreachable", str(exc)
+        except trio.Cancelled:
+            # Not known to have arrived, so it stays in the outbox and is sent again.
+            state.taken.difference_update(row.seq for row in rows)
+            raise
+        except Exception:
+            # One event that cannot be sent must not end all callbacks: it is retried and then given up.
+            log.exception("callback broke", endpoint=state.id, message_id=rows[0].event.message_id)
+            outcome, error = "failed", "internal error"
+        if self.observe is not None:
+            self.observe(trio.current_time() - started)
+        if outcome == "delivered":
+            self._delivered(state, rows)
+        else:
+            await line.aclose()
+            self._failed(state, rows, outcome, error, reply)
+
+    async def _post(self, line: _Line, target: Target, request: bytes, allow_private: bool) -> Reply:
+        """One POST, on the line's connection if it works. Errors: Refused, NotDelivered, TooSlowError."""
+        settings = self._settings
+        origin = (target.scheme, target.host, target.port, allow_private)
+        connection = line.connection
+        if connection is not None and connection.alive and line.fits(origin):
+            try:
+                with trio.fail_after(settings.timeout_s):
+                    return await connection.post(request)
+            except Stale:
+                pass
+        await line.aclose()
+        try:
+            with trio.fail_after(settings.connect_timeout_s):
+                connection = await open_connection(
+                    self._world, self.guard, target, allow_private, self._context, settings.max_answer_bytes
+                )
+        except trio.TooSlowError:
+            raise NotDelivered(f"cannot connect within {settings.connect_timeout_s:g} s") from None
+        line.hold(connection, origin, trio.current_time() + settings.connection_age_s)
+        with trio.fail_after(settings.timeout_s):
+            return await connection.post(request)
+
+    def _request(self, target: Target, rows: list[OutboxRow], account: Account) -> bytes:
+        if account.callback_batch > 1:
+            events = [row.event for row in rows]
+            body = render_batch(events)
+            webhook_id = batch_id(events).encode()
+        else:
+            body = render_one(rows[0].event)
+            webhook_id = event_id(rows[0].event).encode()
+        timestamp = b"%d" % (self._world.wall_ms() // 1000)
+        signature = sign(self._keys_of(account.callback_secrets), webhook_id, timestamp, body)
+        signed = b"webhook-signature: %b\r\n" % signature if signature else b""
+        return (
+            b"POST %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: %b\r\nContent-Type: application/json\r\n"
+            b"webhook-id: %b\r\nwebhook-timestamp: %b\r\n%bContent-Length: %d\r\n\r\n%b"
+            % (
+                target.path,
+                target.host_header,
+                self._settings.user_agent.encode(),
+                webhook_id,
+                timestamp,
+                signed,
+                len(body),
+                body,
+            )
+        )
+
+    def _keys_of(self, secrets: tuple[str, ...]) -> tuple[bytes, ...]:
+        keys = self._keys.get(secrets)
+        if keys is None:
+            if len(self._keys) > 10_000:
+                self._keys.clear()
+            try:
+                keys = tuple(decode_secret(secret) for secret in secrets)
+            except BadSecret as exc:
+                raise Refused(f"the account's callback secret is unusable: {exc}") from None
+            self._keys[secrets] = keys
+        return keys
+
+    # what a POST ended as
+
+    def _delivered(self, state: EndpointState, rows: list[OutboxRow]) -> None:
+        self.attempts["delivered"] += 1
+        self.events_delivered += len(rows)
+        if state.failures or not state.proven or state.allowed < self._settings.concurrency_per_endpoint:
+            if state.failures:
+                log.info("endpoint answers again", endpoint=state.id, origin=state.endpoint.origin)
+            state.succeeded(self._settings.concurrency_per_endpoint)
+            self._wake.set()
+        self._settle(state, rows)
+        self._committer.add_outbox_done(rows)
+
+    def _failed(
+        self, state: EndpointState, rows: list[OutboxRow], outcome: str, error: str, reply: Reply | None
+    ) -> None:
+        settings = self._settings
+        now, now_ms = trio.current_time(), self._world.wall_ms()
+        pause_s = 0.0
+        if reply is not None and reply.status == 410:
+            outcome, error, pause_s = "gone", "HTTP 410: endpoint disabled", settings.gone_s
+        elif reply is not None and reply.retry_after:
+            asked_s = retry_after_s(reply.retry_after, now_ms / 1000)
+            pause_s = min(settings.retry_after_cap_s, max(_MIN_RETRY_AFTER_S, asked_s))
+        self.attempts[outcome] += 1
+        state.failed(error, now, settings.breaker_failures, settings.probe_max_s, self._world.rng.random())
+        if pause_s:
+            state.shut(Health.DISABLED if outcome == "gone" else Health.PAUSED, now + pause_s)
+        self._tell(state, error, len(rows))
+        self._wake.set()
+        self._schedule(state, rows, error, now_ms, pause_s)
+
+    def _tell(self, state: EndpointState, error: str, events: int) -> None:
+        """A line for the first failure in a row and for each time the endpoint is shut, not for each POST."""
+        if state.failures == 1 or state.resume_at:
+            log.warning(
+                "callback failed",
+                endpoint=state.id,
+                origin=state.endpoint.origin,
+                error=error,
+                events=events,
+                health=state.health.value,
+                in_a_row=state.failures,
+            )
+
+    def _schedule(
+        self, state: EndpointState, rows: list[OutboxRow], error: str, now_ms: int, pause_s: float
+    ) -> None:
+        """Write the rows' next attempt; those of the same attempt share a due time."""
+        by_due: dict[int, list[OutboxRow]] = {}
+        delays: dict[int, int] = {}
+        for row in rows:
+            attempts = row.event.attempts = row.event.attempts + 1
+            due_ms = delays.get(attempts)
+            if due_ms is None:
+                due_ms = delays[attempts] = now_ms + int(self._delay_s(attempts, pause_s) * 1000)
+            if attempts > len(self._settings.retry_s):
+                row.event.last_error = f"given up after {attempts} attempts: {error}"
+                self._given_up(row, state)
+            else:
+                row.event.last_error = error
+            by_due.setdefault(due_ms, []).append(row)
+        self._settle(state, rows)
+        for due_ms, group in by_due.items():
+            self._committer.add_outbox_retry(group, due_ms)
+
+    def _delay_s(self, attempts: int, pause_s: float) -> float:
+        settings = self._settings
+        if attempts > len(settings.retry_s):
+            return settings.dead_s
+        spread = 1 + settings.jitter * (2 * self._world.rng.random() - 1)
+        return max(pause_s, settings.retry_s[attempts - 1] * spread)
+
+    def _given_up(self, row: OutboxRow, state: EndpointState) -> None:
+        self.events_given_up += 1
+        log.error(
+            "callback given up",
+            endpoint=state.id,
+            origin=state.endpoint.origin,
+            message_id=row.event.message_id,
+            error=row.event.last_error,
+        )
+
+    def _retry_unchanged(self, state: EndpointState, rows: list[OutboxRow], why: str) -> None:
+        """Nobody to tell yet: later, without counting an attempt."""
+        for row in rows:
+            row.event.last_error = why
+        state.probing = False
+        self._settle(state, rows)
+        self._committer.add_outbox_retry(rows, self._world.wall_ms() + int(_NO_URL_S * 1000))
+
+    # rows between their answer and their commit
+
+    def _settle(self, state: EndpointState, rows: Sequence[OutboxRow]) -> None:
+        self._settling.append((self._commits, state, rows))
+        self._unsettled += len(rows)
+
+    def _forget_settled(self) -> None:
+        """Two commits later the rows are gone from the outbox: the first may have been under way already."""
+        settling, sure = self._settling, self._commits - 2
+        while settling and settling[0][0] <= sure:
+            _, state, rows = settling.popleft()
+            state.taken.difference_update(row.seq for row in rows)
+            self._unsettled -= len(rows)
+
+
+class _Line:
+    """A worker's connection, what it was made for and how long it is good."""
+
+    __slots__ = ("connection", "good_until", "origin")
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.origin: _Origin | None = None
+        self.good_until = 0.0
+
+    def hold(self, connection: Connection, origin: _Origin, good_until: float) -> None:
+        self.connection, self.origin, self.good_until = connection, origin, good_until
+
+    def fits(self, origin: _Origin) -> bool:
+        """Was it made for this origin, under the same rights, and not so long ago that DNS may have moved?"""
+        return self.origin == origin and trio.current_time() < self.good_until
+
+    async def aclose(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.aclose()
+
+
+def _batch_of(account: Account | None) -> int:
+    return max(1, min(MAX_BATCH, account.callback_batch)) if account else 1
+
+
+def _goes_alone(row: OutboxRow) -> bool:
+    """A receiver that refused the content of a batch refuses perhaps one event of it: find out which."""
+    return row.event.last_error.startswith("HTTP 4")

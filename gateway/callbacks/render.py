@@ -1,0 +1,123 @@
+"""Events as the JSON that leaves: `message.receipt` and `message.received`.
+
+One event is `{"id", "type", "timestamp", "data"}`; a batch is `{"events": [...]}`. Ids of messages are
+strings: they have 63 bits and JavaScript keeps 53. An event's own id is made of what it says, so that it
+is the same in every attempt, after a restart too: a receiver drops repeats by it.
+
+Deliberately not here: the carrier (the customer's view names none), signatures, headers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from router.nouns import Encoding, Event, EventKind, MessageState, Reason
+
+MAX_BATCH = 100
+
+_STATES = {int(state): state.name for state in MessageState}
+_REASONS = {int(reason): reason.name for reason in Reason}
+_ENCODINGS = {int(encoding): encoding.name.lower() for encoding in Encoding}
+_ENCODINGS[Encoding.BINARY] = "binary"
+
+
+class _Receipt(msgspec.Struct, gc=False):
+    message_id: str
+    state: str
+    final: bool
+    reason: str
+    error: str
+    sender: str = msgspec.field(name="from")
+    to: str = ""
+    segments: int = 1
+    client_ref: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class _Received(msgspec.Struct, gc=False):
+    message_id: str
+    sender: str = msgspec.field(name="from")
+    to: str
+    encoding: str
+    text: str | None
+    data: str | None
+    segments: int
+    in_reply_to: str | None
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    id: str
+    type: str
+    timestamp: datetime
+    data: _Receipt | _Received
+
+
+class _Batch(msgspec.Struct, gc=False):
+    events: list[_Envelope]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def event_id(event: Event) -> str:
+    """Stable over attempts and restarts: `rcpt_<message>_<state>_<time>` or `mo_<message>`."""
+    if event.kind == EventKind.MO:
+        return f"mo_{event.message_id}"
+    return f"rcpt_{event.message_id}_{event.state}_{event.at_ms}"
+
+
+def _envelope(event: Event) -> _Envelope:
+    at = datetime.fromtimestamp(event.at_ms / 1000, UTC)
+    if event.kind == EventKind.MO:
+        return _Envelope(event_id(event), "message.received", at, _received(event))
+    state = _STATES.get(event.state, "UNKNOWN")
+    reason = _REASONS.get(event.reason, "NONE")
+    receipt = _Receipt(
+        str(event.message_id),
+        state,
+        event.final,
+        reason,
+        event.error,
+        event.source,
+        event.destination,
+        event.segments,
+        event.client_ref,
+        event.tags,
+    )
+    return _Envelope(event_id(event), "message.receipt", at, receipt)
+
+
+def _received(event: Event) -> _Received:
+    binary = event.encoding == Encoding.BINARY
+    return _Received(
+        str(event.message_id),
+        event.source,
+        event.destination,
+        _ENCODINGS.get(event.encoding, "binary"),
+        None if binary else event.text,
+        event.data.hex() if binary else None,
+        event.segments,
+        str(event.in_reply_to) if event.in_reply_to else None,
+    )
+
+
+def render_one(event: Event) -> bytes:
+    """The body of a single callback."""
+    return _encode(_envelope(event))
+
+
+def render_batch(events: Sequence[Event]) -> bytes:
+    """The body of a batch, at most MAX_BATCH events, oldest first."""
+    return _encode(_Batch([_envelope(event) for event in events]))
+
+
+def batch_id(events: Sequence[Event]) -> str:
+    """The webhook-id of a batch: the same events make the same id."""
+    digest = hashlib.sha256()
+    for event in events:
+        digest.update(event_id(event).encode() + b"\n")
+    return "batch_" + digest.hexdigest()[:32]

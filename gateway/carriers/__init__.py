@@ -1,0 +1,1 @@
+"""The carrier side: links bound to upstream SMSCs, dispatch from lanes, receipts and MOs coming back."""

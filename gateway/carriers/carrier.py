@@ -1,0 +1,401 @@
+"""One carrier: its links, its throttle and the dispatcher that pulls from lanes.
+
+Late binding: a message is claimed only when a window slot and a token are in sight, and leaves as soon as
+its lease is durable. What is leased ahead of the throttle is bounded by `_AHEAD_S` of its rate. Every
+answer, or its absence, becomes one Outcome for COMMIT B through `judge`.
+
+Deliberately not here: bytes and timers (link), what comes in (inbound), what an answer means (router.judge).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from config.model import CarrierConfig
+from gateway.carriers.inbound import Inbound
+from gateway.carriers.lanes import LaneBoard
+from gateway.carriers.link import BackOff, Link
+from gateway.carriers.render import Renderer
+from gateway.committer import Committer
+from gateway.metrics import Counts
+from gateway.world import World
+from router.judge import Happening, Verdict, judge
+from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, ReceiptWish, Settle
+from router.throttle import Throttle
+from smpp import events
+from smpp.constants import CommandId
+from smpp.status import Status
+from store.interface import Claim, ClaimResult
+
+log = structlog.get_logger("carrier")
+
+_AHEAD_S = 0.05
+_UNLIMITED_AHEAD = 1.0  # windows' worth
+_STALL_S = 1.0
+_SUBMIT_SM = int(CommandId.SUBMIT_SM)
+
+
+class Job:
+    """A leased message on its way out: one link, its parts in order."""
+
+    __slots__ = ("attempts", "bodies", "duplicate", "first", "lease", "message")
+
+    def __init__(self, leased: Leased) -> None:
+        self.message = leased.message
+        self.lease = leased.lease
+        self.attempts = leased.attempts
+        self.duplicate = leased.possible_duplicate
+        self.first = leased.first_part
+        self.bodies: list[bytes] = []
+
+
+class Flight:
+    """One segment: waiting for its slot, then in a window until answered."""
+
+    __slots__ = ("job", "part", "sent_ms")
+
+    def __init__(self, job: Job, part: int) -> None:
+        self.job = job
+        self.part = part
+        self.sent_ms = 0
+
+
+class Carrier:
+    """Implements gateway.committer.Claimer and gateway.carriers.link.LinkOwner."""
+
+    def __init__(
+        self,
+        settings: CarrierConfig,
+        identity: int,
+        group: int,
+        world: World,
+        committer: Committer,
+        board: LaneBoard,
+        inbound: Inbound,
+        counts: Counts,
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.id = identity
+        self.group = group
+        self.links: list[Link] = []
+        self.throttle = Throttle(settings.tps, settings.burst)
+        self.renderer = Renderer(settings)
+        self.default_encoding = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
+        self.suspended = False
+        self.paused_until = 0.0
+        self.buffer: deque[Job] = deque()
+        self.in_flight = 0
+        self.unknown = 0
+        self._buffered_segments = 0
+        self._world = world
+        self._committer = committer
+        self._board = board
+        self._inbound = inbound
+        self._counts = counts.carrier(settings.name)
+        self._outcomes: list[Outcome] = []
+        self._pace = trio.Event()
+        self._turn = 0
+        self._full_since = math.inf
+        self._draining = False
+
+    # state, as the lanes ask for it
+
+    def able(self) -> bool:
+        """May take work: bound for submitting, not suspended, not stuck with a full window."""
+        if self.suspended or self._draining:
+            return False
+        return any(link.can_submit for link in self.links)
+
+    def stalled(self, now: float) -> bool:
+        return now - self._full_since > _STALL_S
+
+    # Claimer
+
+    def want(self, now_ms: int) -> Claim | None:
+        """How much it could send within the next moments, or None."""
+        if not self.able():
+            return None
+        now = trio.current_time()
+        if now < self.paused_until:
+            return None
+        budget = sum(link.room for link in self.links if link.paused_until <= now)
+        if self.settings.tps and budget > 0:
+            ahead = max(1, math.ceil(self.settings.tps * _AHEAD_S))
+            budget = min(budget, ahead)
+        budget -= self._buffered_segments
+        if budget <= 0:
+            return None
+        lanes = self._board.eligible(self, budget, now, now_ms)
+        if not lanes:
+            return None
+        return Claim(carrier=self.id, lanes=lanes, segments=budget, now_ms=now_ms)
+
+    def leased(self, result: ClaimResult) -> None:
+        """COMMIT L is durable: send."""
+        now = trio.current_time()
+        for leased in result.leased:
+            self.buffer.append(Job(leased))
+            self._buffered_segments += leased.message.segments - leased.first_part
+            self._board.took(self.id, leased.message, now)
+        self.pump()
+
+    # sending
+
+    def pump(self) -> None:
+        """Write what window, throttle and pauses allow; pace the rest."""
+        now = trio.current_time()
+        if now < self.paused_until:
+            self._pace.set()
+            return
+        now_ms = self._world.wall_ms()
+        touched: set[Link] = set()
+        for link in self.links:
+            if link.streaming:
+                self._stream(link, now, now_ms, touched)
+        while self.buffer:
+            link = self._next_link(now)
+            if link is None:
+                break
+            job = self.buffer.popleft()
+            self._start(job, link, now, now_ms, touched)
+        for link in touched:
+            link.flush()
+        if self.buffer or any(link.streaming for link in self.links):
+            self._pace.set()
+        self._note_fullness(now)
+
+    def _next_link(self, now: float) -> Link | None:
+        """A bound link with a free slot, a token and nothing half-sent; in turns."""
+        links = self.links
+        for step in range(len(links)):
+            link = links[(self._turn + step) % len(links)]
+            if (
+                link.room > 0
+                and not link.streaming
+                and link.paused_until <= now
+                and link.throttle.available(now) > 0
+            ):
+                self._turn = (self._turn + step + 1) % len(links)
+                return link
+        return None
+
+    def _start(self, job: Job, link: Link, now: float, now_ms: int, touched: set[Link]) -> None:
+        message = job.message
+        bodies = self.renderer.bodies(message, job.duplicate, now_ms)
+        self._buffered_segments -= len(bodies) - job.first
+        if len(bodies) == 1:
+            flight = Flight(job, 0)
+            flight.sent_ms = now_ms
+            self._submit(link, flight, bodies[0], now, touched)
+            return
+        job.bodies = bodies
+        link.streaming.extend(Flight(job, part) for part in range(job.first, len(bodies)))
+        self._buffered_segments += len(link.streaming)
+        self._stream(link, now, now_ms, touched)
+
+    def _stream(self, link: Link, now: float, now_ms: int, touched: set[Link]) -> None:
+        """Parts of one long message leave on one link, in order, as slots and tokens come."""
+        while link.streaming and link.room > 0 and link.throttle.available(now) > 0:
+            flight = link.streaming.popleft()
+            assert isinstance(flight, Flight)
+            flight.sent_ms = now_ms
+            self._buffered_segments -= 1
+            self._submit(link, flight, flight.job.bodies[flight.part], now, touched)
+
+    def _submit(self, link: Link, flight: Flight, body: bytes, now: float, touched: set[Link]) -> None:
+        session = link.session
+        assert session is not None
+        session.submit_raw(body, _SUBMIT_SM, now, flight)
+        link.throttle.take(1, now)
+        self.in_flight += 1
+        self._counts.segments += 1
+        touched.add(link)
+
+    def _note_fullness(self, now: float) -> None:
+        if any(link.room for link in self.links):
+            self._full_since = math.inf
+        elif self._full_since == math.inf:
+            self._full_since = now
+
+    async def pace(self) -> None:
+        """Wake the pump when the next token, or the end of a pause, is due."""
+        while True:
+            await self._pace.wait()
+            self._pace = trio.Event()
+            now = trio.current_time()
+            due = [max(link.throttle.next_at(1, now), link.paused_until) for link in self.links if link.room]
+            at = max(min(due, default=now + _STALL_S), self.paused_until)
+            await trio.sleep_until(max(at, now + 0.001))
+            self.pump()
+            self._committer.wake()
+
+    # LinkOwner
+
+    def link_bound(self, link: Link) -> None:
+        self._committer.wake()
+        self.pump()
+
+    def link_events(self, link: Link, happened: Sequence[events.Event]) -> None:
+        """The funnel: answers become outcomes, requests go inbound, one hand-over for each read."""
+        requests: list[events.Request] = []
+        for event in happened:
+            kind = type(event)
+            if kind is events.Response:
+                self._answered(link, event)  # type: ignore[arg-type]
+            elif kind is events.Request:
+                requests.append(event)  # type: ignore[arg-type]
+            elif kind is events.TimedOut:
+                self._lost(event.context, Happening.TIMEOUT, "no response in time")  # type: ignore[attr-defined]
+            elif kind is events.Nacked:
+                self._nacked(event)  # type: ignore[arg-type]
+        if requests:
+            self._inbound.take(self, link, requests)
+        self._hand_over()
+
+    def link_lost(
+        self, link: Link, reason: str, unanswered: Sequence[object], unsent: Sequence[object]
+    ) -> None:
+        """Unanswered: outcome unknown. Unsent parts go on over another link, or back to the lane."""
+        for context in unanswered:
+            self._lost(context, Happening.LINK_LOST, reason)
+        self._move(unsent, reason)
+        if not self.able():
+            self._give_back(reason)
+        self._hand_over()
+        self.pump()
+
+    def _move(self, unsent: Sequence[object], reason: str) -> None:
+        other = next((link for link in self.links if link.can_submit), None)
+        for flight in unsent:
+            assert isinstance(flight, Flight)
+            if other is not None:
+                other.streaming.append(flight)
+            else:
+                self._buffered_segments -= 1
+                self._outcomes.append(self._outcome(flight, Settle.RETURNED, reason))
+
+    def _give_back(self, reason: str) -> None:
+        """No link is left: what was leased ahead returns unsent."""
+        while self.buffer:
+            job = self.buffer.popleft()
+            self._buffered_segments -= job.message.segments - job.first
+            for part in range(job.first, job.message.segments):
+                self._outcomes.append(self._outcome(Flight(job, part), Settle.RETURNED, reason))
+
+    def give_back_all(self, reason: str) -> None:
+        """Drain: nothing new will be sent."""
+        self._draining = True
+        self._give_back(reason)
+        self._hand_over()
+
+    # answers
+
+    def _answered(self, link: Link, event: events.Response) -> None:
+        flight = event.context
+        if not isinstance(flight, Flight):
+            return
+        if event.late:
+            self._late(flight, event)
+            return
+        self.in_flight -= 1
+        self._counts.response_seconds.observe(event.latency_s)
+        pdu = event.pdu
+        status = pdu.command_status
+        self._counts.count_status(status)
+        if status == 0:
+            message_id = pdu.message_id.decode("latin-1")
+            outcome = self._outcome(flight, Settle.SENT, "")
+            outcome.carrier_message_id = message_id
+            outcome.receipt_expected = flight.job.message.receipt != ReceiptWish.NONE
+            self._outcomes.append(outcome)
+            return
+        self._judged(link, flight, Happening.STATUS, status)
+
+    def _late(self, flight: Flight, event: events.Response) -> None:
+        """An answer after its timeout: the message is already settled as unknown; the store may claim it."""
+        pdu = event.pdu
+        if pdu.command_status == 0:
+            outcome = self._outcome(flight, Settle.SENT, "late response")
+            outcome.carrier_message_id = pdu.message_id.decode("latin-1")
+            outcome.receipt_expected = flight.job.message.receipt != ReceiptWish.NONE
+            self._outcomes.append(outcome)
+
+    def _nacked(self, event: events.Nacked) -> None:
+        if isinstance(event.context, Flight):
+            self.in_flight -= 1
+            self._judged(None, event.context, Happening.STATUS, event.status)
+
+    def _lost(self, context: object, happening: Happening, detail: str) -> None:
+        if not isinstance(context, Flight):
+            return
+        self.in_flight -= 1
+        self.unknown += 1
+        verdict = self._verdict(context, happening, 0)
+        self._settle(context, verdict, detail)
+
+    def _judged(self, link: Link | None, flight: Flight, happening: Happening, status: int) -> None:
+        verdict = self._verdict(flight, happening, status)
+        if verdict.suspend_s:
+            self._pause(link, verdict.suspend_s, status)
+        self._settle(flight, verdict, Status.name_of(status))
+
+    def _verdict(self, flight: Flight, happening: Happening, status: int) -> Verdict:
+        job = flight.job
+        return judge(
+            happening,
+            status,
+            MessageClass(job.message.message_class),
+            job.attempts,
+            self._world.rng.random(),
+            self.settings.judging,
+        )
+
+    def _settle(self, flight: Flight, verdict: Verdict, detail: str) -> None:
+        outcome = self._outcome(flight, verdict.settle, detail)
+        outcome.reason = verdict.reason
+        outcome.state = verdict.state
+        outcome.count_attempt = verdict.count_attempt
+        outcome.mark_tried = verdict.mark_tried
+        outcome.until_ms = self._world.wall_ms() + int(verdict.delay_s * 1000)
+        self._outcomes.append(outcome)
+
+    def _pause(self, link: Link | None, pause_s: float, status: int) -> None:
+        until = trio.current_time() + pause_s
+        if self.settings.throttle_scope == "bind" and link is not None:
+            link.paused_until = max(link.paused_until, until)
+        else:
+            self.paused_until = max(self.paused_until, until)
+        self._counts.throttled += 1
+        self._pace.set()
+
+    def _outcome(self, flight: Flight, settle: Settle, detail: str) -> Outcome:
+        job = flight.job
+        message: Message = job.message
+        return Outcome(
+            account=message.account,
+            id=message.id,
+            lease=job.lease,
+            carrier=self.id,
+            group=self.group,
+            part=flight.part,
+            total=len(job.bodies) or message.segments,
+            settle=settle,
+            detail=detail,
+            sent_ms=flight.sent_ms,
+        )
+
+    def _hand_over(self) -> None:
+        if self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            self._committer.add_outcomes(outcomes)
+
+
+def make_back_off(settings: CarrierConfig) -> BackOff:
+    """A link's own back-off, from the carrier's settings."""
+    return BackOff(settings.reconnect_min_s, settings.reconnect_max_s)

@@ -1,0 +1,252 @@
+"""What carriers send us: receipts matched, MOs stored, reassembled, matched back and forwarded.
+
+A deliver_sm or data_sm is answered only after its COMMIT C. Receipts of one read go into one batch. An MO
+part is answered at its own commit and never waits for its siblings (a serial peer would deadlock).
+
+Deliberately not here: matching rules (router.correlate, store), callbacks (the outbox is drained elsewhere).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from gateway.carriers.link import Link
+from gateway.committer import Committer
+from gateway.metrics import Counts
+from gateway.world import World
+from router.correlate import FormLearner
+from router.nouns import InboundMessage, ReceiptFate, ReceiptIn
+from smpp import events, receipt, segment
+from smpp.constants import CommandId, Tlv
+from smpp.pdu import AlertNotification, DataSm, DeliverSm
+from smpp.session import Session
+from store.interface import MoPart, ReceiptResult, Transaction
+
+log = structlog.get_logger("inbound")
+
+_DELIVER_SM_RESP = int(CommandId.DELIVER_SM_RESP)
+_DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
+_EMPTY_ID = b"\0"
+_INVALID_COMMAND = 0x00000003  # ESME_RINVCMDID, SMPP 3.4 section 5.1.3
+
+Delivery = DeliverSm | DataSm
+
+
+class Upstream(Protocol):
+    """The carrier a PDU came from."""
+
+    name: str
+    id: int
+    group: int
+    default_encoding: int  # what data_coding 0 means to it
+
+
+class Numbers(Protocol):
+    """Who owns an inbound number."""
+
+    def owner_of(self, number: str) -> int: ...
+
+
+class Inbound:
+    def __init__(
+        self,
+        committer: Committer,
+        world: World,
+        owners: Numbers,
+        counts: Counts,
+        mo_match_days: float,
+        next_id: Callable[[int], int],
+    ) -> None:
+        self._committer = committer
+        self._world = world
+        self._owners = owners
+        self._counts = counts
+        self._match_ms = int(mo_match_days * 86_400_000)
+        self._next_id = next_id
+        self.learners: dict[int, FormLearner] = {}
+
+    def take(self, carrier: Upstream, link: Link, requests: Sequence[events.Request]) -> None:
+        """All requests of one read, in order."""
+        session = link.session
+        assert session is not None
+        learner = self.learners.setdefault(carrier.id, FormLearner())
+        now_ms = self._world.wall_ms()
+        receipts: list[ReceiptIn] = []
+        answers: list[tuple[int, int]] = []
+        for request in requests:
+            pdu = request.pdu
+            if not isinstance(pdu, DeliverSm | DataSm):
+                self._other(carrier, session, pdu)
+                continue
+            body = _body(pdu)
+            parsed = receipt.parse(body, pdu.data_coding, pdu.tlvs, pdu.esm_class)
+            command = _DELIVER_SM_RESP if isinstance(pdu, DeliverSm) else _DATA_SM_RESP
+            if parsed is None:
+                self._mo(carrier, link, session, command, pdu, body, now_ms)
+                continue
+            receipts.append(
+                ReceiptIn(
+                    group=carrier.group,
+                    carrier=carrier.id,
+                    ids=_ids(learner, parsed.ids),
+                    variants=(),
+                    recipient=_digits(pdu.source_addr),
+                    sender=_digits(pdu.destination_addr),
+                    state=parsed.state,
+                    error=parsed.error,
+                    at_ms=now_ms,
+                    done_ms=0,
+                    raw=body,
+                    text=parsed.text,
+                )
+            )
+            answers.append((command, pdu.sequence_number))
+        if receipts:
+            self._committer.add_receipts(
+                receipts, partial(self._matched, carrier, link, session, learner, receipts, answers)
+            )
+
+    def _matched(
+        self,
+        carrier: Upstream,
+        link: Link,
+        session: Session,
+        learner: FormLearner,
+        receipts: Sequence[ReceiptIn],
+        answers: Sequence[tuple[int, int]],
+        results: Sequence[ReceiptResult],
+    ) -> None:
+        """COMMIT C is durable: answer the carrier."""
+        counts = self._counts.carrier(carrier.name)
+        for incoming, result, (command, sequence) in zip(receipts, results, answers, strict=True):
+            session.respond_raw(command, 0, sequence, _EMPTY_ID)
+            counts.count_receipt(incoming.state, int(result.fate))
+            if result.matched_id and incoming.ids:
+                learner.observe(incoming.ids[0], result.matched_id)
+        if link.session is session:
+            link.flush()
+
+    def _other(self, carrier: Upstream, session: Session, pdu: object) -> None:
+        if isinstance(pdu, AlertNotification):  # has no response
+            log.info("alert_notification", carrier=carrier.name)
+            return
+        sequence = getattr(pdu, "sequence_number", 0)
+        command = getattr(pdu, "command_id", 0)
+        session.respond_raw(command | 0x80000000, _INVALID_COMMAND, sequence, b"")
+
+    # MOs
+
+    def _mo(
+        self,
+        carrier: Upstream,
+        link: Link,
+        session: Session,
+        command: int,
+        pdu: Delivery,
+        body: bytes,
+        now_ms: int,
+    ) -> None:
+        self._counts.carrier(carrier.name).mo += 1
+        concat, encoding, content, udh = segment.parse_user_data(
+            body, pdu.esm_class, pdu.data_coding, pdu.tlvs, carrier.default_encoding
+        )
+        source, destination = _digits(pdu.source_addr), _digits(pdu.destination_addr)
+        reference = _user_message_reference(pdu)
+
+        def store(txn: Transaction) -> None:
+            if concat is None or concat.total < 2:
+                whole = MoPart(carrier.id, source, destination, 0, 1, 1, encoding, content, now_ms)
+                self.keep(txn, [whole], now_ms, reference=reference, udh=udh)
+                return
+            part = MoPart(
+                carrier=carrier.id,
+                source=source,
+                destination=destination,
+                reference=concat.reference,
+                total=concat.total,
+                index=concat.index,
+                encoding=encoding,
+                data=content,
+                received_ms=now_ms,
+            )
+            for parts in txn.inbound_parts([part], now_ms):
+                if parts is not None:
+                    self.keep_parts(txn, parts, now_ms)
+
+        def done(call: object) -> None:
+            error = getattr(call, "error", None)
+            if error is not None:
+                log.error("MO not stored", carrier=carrier.name, error=str(error))
+                session.respond_raw(command, 0x00000008, pdu.sequence_number, _EMPTY_ID)  # ESME_RSYSERR
+            else:
+                session.respond_raw(command, 0, pdu.sequence_number, _EMPTY_ID)
+            if link.session is session:
+                link.flush()
+
+        self._committer.call_soon(store, done)
+
+    def keep_parts(self, txn: Transaction, parts: Sequence[MoPart], now_ms: int) -> None:
+        """Parts of one message: all of them, or what came before the timer."""
+        self.keep(txn, parts, now_ms)
+
+    def keep(
+        self, txn: Transaction, parts: Sequence[MoPart], now_ms: int, *, reference: int = -1, udh: bytes = b""
+    ) -> None:
+        """Store one MO with the message it answers and the account it belongs to."""
+        first = parts[0]
+        joined = segment.join(parts, first.total)
+        since_ms = now_ms - self._match_ms
+        latest = self._committer.store.latest_to(first.source, first.destination, since_ms, reference)
+        owner = self._owners.owner_of(first.destination) or (latest[0] if latest else 0)
+        message = InboundMessage(
+            id=self._next_id(now_ms),
+            account=owner,
+            carrier=first.carrier,
+            received_ms=now_ms,
+            source=first.source,
+            destination=first.destination,
+            encoding=joined.encoding,
+            text=joined.text,
+            data=joined.data,
+            in_reply_to=latest[1] if latest and latest[0] == owner else 0,
+            parts=len(parts),
+            complete=not joined.missing,
+            udh=udh,
+        )
+        txn.inbound([message], now_ms)
+
+
+def _ids(learner: FormLearner, ids: Sequence[str]) -> tuple[str, ...]:
+    """Every id a receipt may be looked up under, best first."""
+    if len(ids) == 1:
+        return learner.apply(ids[0])
+    return tuple(dict.fromkeys(form for id in ids for form in learner.apply(id)))
+
+
+def _body(pdu: Delivery) -> bytes:
+    """short_message, or message_payload where the text is there."""
+    if isinstance(pdu, DeliverSm) and pdu.short_message:
+        return pdu.short_message
+    payload = pdu.tlv(Tlv.MESSAGE_PAYLOAD)
+    return payload if payload is not None else b""
+
+
+def _digits(address: bytes) -> str:
+    text = address.decode("latin-1")
+    if text[:1] == "+":
+        return text[1:]
+    return text[2:] if text[:2] == "00" else text
+
+
+def _user_message_reference(pdu: Delivery) -> int:
+    value = pdu.tlv(Tlv.USER_MESSAGE_REFERENCE)
+    return int.from_bytes(value, "big") if value else -1
+
+
+def fate_name(fate: int) -> str:
+    """For metrics and logs."""
+    return ReceiptFate(fate).name.lower()

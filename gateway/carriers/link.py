@@ -1,0 +1,297 @@
+"""One link: connect, bind, carry, lose, back off, again. A carrier has `sessions` of them.
+
+The protocol is smpp.session's; a link moves its bytes, keeps its timers and hands every event to its
+owner's funnel. Invariant: whatever was sent and not answered when a link ends is handed to the owner
+exactly once (`Closed.unanswered`).
+
+Deliberately not here: what an answer means (router.judge), what to send (dispatch), receipts (inbound).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+import trio
+
+from gateway.outlet import Outlet, PeerNotReading
+from gateway.world import Tls, World
+from router.throttle import Throttle
+from smpp import events
+from smpp.constants import CommandId
+from smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter
+from smpp.session import Role, Session, SessionSettings, SessionState
+
+log = structlog.get_logger("carrier")
+
+_READ_BYTES = 262_144
+_TICK_S = 1.0
+_BIND_PDUS = {
+    "transmitter": BindTransmitter,
+    "receiver": BindReceiver,
+    "transceiver": BindTransceiver,
+}
+
+
+class BackOff:
+    """Exponential with full-range jitter and a cap; a success resets it."""
+
+    def __init__(self, first_s: float, cap_s: float) -> None:
+        self._first_s = first_s
+        self._cap_s = cap_s
+        self._failures = 0
+
+    def next_s(self, chance: float) -> float:
+        """Seconds to wait; `chance` in [0, 1)."""
+        ceiling = min(self._cap_s, self._first_s * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        return ceiling * (0.5 + chance / 2)
+
+    def reset(self) -> None:
+        self._failures = 0
+
+
+class LinkOwner(Protocol):
+    """The carrier, as a link sees it."""
+
+    def link_bound(self, link: Link) -> None: ...
+    def link_events(self, link: Link, happened: Sequence[events.Event]) -> None: ...
+    def link_lost(self, link: Link, reason: str, unanswered: Sequence[object], unsent: Sequence[object]) -> None: ...
+
+
+class Target:
+    """Where a link connects and as what: hosts in order of preference."""
+
+    __slots__ = ("bind", "bind_pdu", "connect_timeout_s", "hosts", "local_address", "tls", "user_timeout_s")
+
+    def __init__(
+        self,
+        hosts: Sequence[tuple[str, int]],
+        bind: str,
+        bind_fields: dict[str, bytes | int],
+        *,
+        local_address: str = "",
+        tls: Tls | None = None,
+        connect_timeout_s: float = 10,
+        user_timeout_s: float = 0,
+    ) -> None:
+        self.hosts = tuple(hosts)
+        self.bind = bind
+        self.bind_pdu = bind_fields
+        self.local_address = local_address
+        self.tls = tls
+        self.connect_timeout_s = connect_timeout_s
+        self.user_timeout_s = user_timeout_s
+
+
+class Link:
+    """One bind to one carrier. `run` ends only by cancellation or after `drain`."""
+
+    def __init__(
+        self,
+        name: str,
+        owner: LinkOwner,
+        world: World,
+        target: Target,
+        settings: SessionSettings,
+        throttle: Throttle,
+        back_off: BackOff,
+        unbind_pause_s: float,
+    ) -> None:
+        self.name = name
+        self.bind = target.bind
+        self.throttle = throttle
+        self.session: Session | None = None
+        self.outlet: Outlet | None = None
+        self.bound = False
+        self.bound_since = 0.0
+        self.last_error = ""
+        self.host = ""
+        self.streaming: deque[object] = deque()  # segments of long messages that must leave on this link
+        self.paused_until = 0.0
+        self._owner = owner
+        self._world = world
+        self._target = target
+        self._settings = settings
+        self._back_off = back_off
+        self._unbind_pause_s = unbind_pause_s
+        self._draining = False
+        self._attempt = 0
+        self._peer_unbound = False
+
+    @property
+    def can_submit(self) -> bool:
+        return self.bound and self.bind != "receiver"
+
+    @property
+    def room(self) -> int:
+        """Free window slots, 0 while it cannot submit."""
+        if not self.can_submit or self._draining or self.session is None:
+            return 0
+        return self.session.window_free
+
+    def flush(self) -> None:
+        """Send what the session has written."""
+        if self.session is not None and self.outlet is not None:
+            data = self.session.data_to_send()
+            if data:
+                self.outlet.write(data)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while not self._draining:
+            pause_s = await self._once()
+            if self._draining:
+                return
+            await trio.sleep(pause_s)
+
+    async def _once(self) -> float:
+        """One connection, from connect to loss. Returns the seconds to wait before the next."""
+        host, port = self._target.hosts[self._attempt % len(self._target.hosts)]
+        self.host = f"{host}:{port}"
+        self._peer_unbound = False
+        try:
+            with trio.fail_after(self._target.connect_timeout_s):
+                stream = await self._world.connect(
+                    host,
+                    port,
+                    local_address=self._target.local_address,
+                    tls=self._target.tls,
+                    user_timeout_s=self._target.user_timeout_s,
+                )
+        except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            self._failed(f"cannot connect to {self.host}: {error or type(error).__name__}")
+            return self._pause_s()
+        await self.carry(stream)
+        return self._unbind_pause_s if self._peer_unbound else self._pause_s()
+
+    async def carry(self, stream: trio.abc.Stream, *, outbound: bool = False) -> None:
+        """Bind on a connected stream and carry it to its end. `outbound`: wait for the SMSC's outbind first."""
+        now = trio.current_time()
+        session = Session(Role.ESME, self._settings, now)
+        outlet = Outlet(stream)
+        self.session, self.outlet = session, outlet
+        if not outbound:
+            self._send_bind(session, now)
+        reason = "cancelled"
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write, outlet, nursery.cancel_scope)
+                nursery.start_soon(self._time, session, nursery.cancel_scope)
+                self.flush()
+                reason = await self._read(stream, session)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._ended(session, outlet, reason)
+            await trio.aclose_forcefully(stream)
+
+    def _send_bind(self, session: Session, now: float) -> None:
+        pdu = _BIND_PDUS[self._target.bind](**self._target.bind_pdu)  # type: ignore[arg-type]
+        session.bind(pdu, now)
+
+    async def _read(self, stream: trio.abc.Stream, session: Session) -> str:
+        while session.state is not SessionState.CLOSED:
+            try:
+                data = await stream.receive_some(_READ_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as error:
+                return f"connection broken: {error.__cause__ or error or 'reset'}"
+            if not data:
+                return "peer unbound" if self._peer_unbound else "peer closed the connection"
+            self._handle(session.receive(bytes(data), trio.current_time()))
+        return self.last_error or "session closed"
+
+    async def _write(self, outlet: Outlet, scope: trio.CancelScope) -> None:
+        try:
+            await outlet.run()
+        except (PeerNotReading, trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as error:
+            self.last_error = f"write failed: {type(error).__name__}"
+            scope.cancel()
+
+    async def _time(self, session: Session, scope: trio.CancelScope) -> None:
+        while True:
+            now = trio.current_time()
+            deadline = session.next_deadline()
+            wait_s = _TICK_S if deadline is None else min(_TICK_S, max(0.0, deadline - now))
+            await trio.sleep(wait_s)
+            happened = session.tick(trio.current_time())
+            if happened:
+                self._handle(happened)
+            self.flush()
+            if session.state is SessionState.CLOSED:
+                scope.cancel()
+                return
+
+    def _handle(self, happened: Sequence[events.Event]) -> None:
+        """The funnel's first half: what concerns the link itself."""
+        for event in happened:
+            if isinstance(event, events.Bound):
+                self._became_bound()
+            elif isinstance(event, events.BindRefused):
+                self._failed(f"bind refused: {event.status_name}")
+            elif isinstance(event, events.PeerUnbound):
+                self._peer_unbound = True
+                self.bound = False
+            elif isinstance(event, events.OutbindReceived) and self.session is not None:
+                self._send_bind(self.session, trio.current_time())
+        self._owner.link_events(self, happened)
+        self.flush()
+
+    def _became_bound(self) -> None:
+        self.bound = True
+        self.bound_since = trio.current_time()
+        self.last_error = ""
+        self._back_off.reset()
+        log.info("bound", link=self.name, host=self.host, bind=self.bind)
+        self._owner.link_bound(self)
+
+    def _ended(self, session: Session, outlet: Outlet, reason: str) -> None:
+        """Everything outstanding goes back to the owner, exactly once."""
+        was_bound, self.bound = self.bound, False
+        if was_bound:
+            log.warning("link lost", link=self.name, host=self.host, reason=reason)
+        if not self._peer_unbound:
+            self._attempt += 1
+        unanswered: list[object] = []
+        for event in session.eof(trio.current_time()):
+            if isinstance(event, events.Closed):
+                unanswered.extend(event.unanswered)
+        outlet.close()
+        unsent = list(self.streaming)
+        self.streaming.clear()
+        self.session = self.outlet = None
+        self._owner.link_lost(self, reason, unanswered, unsent)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take nothing new, wait for the window, unbind politely."""
+        self._draining = True
+        session = self.session
+        if session is None:
+            return
+        with trio.move_on_after(deadline_s):
+            while session.outstanding and self.bound:
+                await trio.sleep(0.02)
+            if self.bound:
+                session.unbind(trio.current_time())
+                self.flush()
+                while session.state not in (SessionState.CLOSED, SessionState.UNBOUND):
+                    await trio.sleep(0.02)
+
+    def rebind(self, why: str) -> None:
+        """Close now; `run` connects again after its back-off."""
+        if self.session is not None:
+            self.last_error = why
+            self._handle(self.session.close(why))
+
+    def _failed(self, what: str) -> None:
+        if what != self.last_error:
+            log.warning("bind failed", link=self.name, error=what)
+        self.last_error = what
+
+    def _pause_s(self) -> float:
+        return self._back_off.next_s(self._world.rng.random())
+
+
+__all__ = ["BackOff", "CommandId", "Link", "LinkOwner", "Target"]

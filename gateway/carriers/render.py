@@ -1,0 +1,84 @@
+"""Turns a stored message into the submit_sm bodies one carrier wants.
+
+The carrier's own alphabet, number format, TON/NPI and way of long messages; the canonical encoding was
+decided at accept. One instance a carrier, everything constant resolved once.
+
+Deliberately not here: splitting rules (smpp.segment), headers and sequence numbers (smpp.session).
+"""
+
+from __future__ import annotations
+
+from config.model import CarrierConfig
+from router.nouns import Encoding, Message, ReceiptWish
+from smpp.pdu import submit_sm_body
+from smpp.segment import render
+from smpp.smpptime import format_relative
+
+_HOUR_MS = 3_600_000
+
+
+class Renderer:
+    def __init__(self, settings: CarrierConfig) -> None:
+        self._alphabet = settings.alphabet
+        self._method = settings.long_messages
+        self._service_type = settings.service_type.encode()
+        self._source_ton = settings.source_ton
+        self._source_npi = settings.source_npi
+        self._ton = settings.dest_ton
+        self._npi = settings.dest_npi
+        self._prefix = {"digits": b"", "+": b"+", "00": b"00", "national": b""}[settings.number_format]
+        self._national = settings.national_prefix if settings.number_format == "national" else ""
+        self._data_coding = settings.data_coding
+        self._send_validity = settings.send_validity
+
+    def bodies(self, message: Message, possible_duplicate: bool, now_ms: int) -> list[bytes]:
+        """One submit_sm body (without header) for each segment."""
+        segments = render(
+            message.data if message.encoding == Encoding.BINARY else message.text,
+            message.encoding,
+            message.segments,
+            self._alphabet,
+            self._method,
+            reference(message.id),
+            udh=message.udh,
+        )
+        validity = b""
+        if self._send_validity:
+            validity = format_relative(max(1, (message.expires_ms - now_ms) // 1000))
+        registered = 0 if message.receipt == ReceiptWish.NONE else 1
+        source = message.source.encode("latin-1", "replace")
+        destination = self.number(message.destination)
+        return [
+            submit_sm_body(
+                self._service_type,
+                message.source_ton if self._source_ton is None else self._source_ton,
+                message.source_npi if self._source_npi is None else self._source_npi,
+                source,
+                self._ton,
+                self._npi,
+                destination,
+                segment.esm_class,
+                0,
+                message.priority,
+                b"",
+                validity,
+                registered,
+                0,
+                self._data_coding if self._data_coding is not None and not segment.data_coding else segment.data_coding,
+                0,
+                segment.short_message,
+                segment.tlvs,
+            )
+            for segment in segments
+        ]
+
+    def number(self, digits: str) -> bytes:
+        """The destination as this carrier writes numbers."""
+        if self._national and digits.startswith(self._national):
+            digits = "0" + digits[len(self._national) :]
+        return self._prefix + digits.encode()
+
+
+def reference(message_id: int) -> int:
+    """A 16-bit concatenation reference that stays the same when a message is sent again."""
+    return (message_id ^ (message_id >> 20) ^ (message_id >> 36)) & 0xFFFF

@@ -1,0 +1,284 @@
+"""Group commit: whatever arrives while one commit is under way goes into the next.
+
+One transaction a tick, applied in the order D, B, C, calls, A, L (architecture §2): L sees A's messages,
+so they are accepted and leased by one fsync and sent after it. Callers hand in batches with a `done` that
+runs on the loop right after the commit; nothing outward may happen before it. A refused transaction
+(map full, disk full) refuses the new messages in it and keeps every state change for the next attempt.
+
+Deliberately not here: decisions, records, sockets. `done` callbacks must be short and must not raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+import trio
+
+from gateway.world import World
+from gateway.writer import Writer
+from router.nouns import Message, Outcome, ReceiptIn
+from store.interface import (
+    Claim,
+    ClaimResult,
+    OutboxRow,
+    ReceiptResult,
+    Store,
+    StoreError,
+    Transaction,
+)
+
+T = TypeVar("T")
+
+_RETRY_S = 0.2
+
+AcceptDone = Callable[[StoreError | None], None]
+ReceiptsDone = Callable[[Sequence[ReceiptResult]], None]
+
+log = structlog.get_logger("committer")
+
+
+class Claimer(Protocol):
+    """A carrier's dispatcher: asked for its wish inside each transaction, told the result after it."""
+
+    def want(self, now_ms: int) -> Claim | None: ...
+    def leased(self, result: ClaimResult) -> None: ...
+
+
+class _Call(Generic[T]):
+    """A verb of somebody's own, run in the next transaction."""
+
+    __slots__ = ("done", "error", "function", "result")
+
+    def __init__(self, function: Callable[[Transaction], T], done: Callable[[_Call[T]], None]) -> None:
+        self.function = function
+        self.done = done
+        self.result: T | None = None
+        self.error: Exception | None = None
+
+
+class _CallFailed(Exception):
+    def __init__(self, call: _Call[Any], error: Exception) -> None:
+        super().__init__(str(error))
+        self.call = call
+        self.error = error
+
+
+class _Batch:
+    """Everything one transaction will carry."""
+
+    __slots__ = ("accepts", "calls", "outbox_done", "outbox_retry", "outcomes", "receipts", "receipts_done")
+
+    def __init__(self) -> None:
+        self.outbox_done: list[OutboxRow] = []
+        self.outbox_retry: list[tuple[Sequence[OutboxRow], int]] = []
+        self.outcomes: list[Outcome] = []
+        self.receipts: list[ReceiptIn] = []
+        self.receipts_done: list[tuple[int, ReceiptsDone]] = []
+        self.calls: list[_Call[Any]] = []
+        self.accepts: list[tuple[list[Message], AcceptDone]] = []
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.accepts
+            or self.outcomes
+            or self.receipts
+            or self.outbox_done
+            or self.calls
+            or self.outbox_retry
+        )
+
+    def size(self) -> int:
+        accepted = sum(len(messages) for messages, _ in self.accepts)
+        return accepted + len(self.outcomes) + len(self.receipts) + len(self.outbox_done) + len(self.calls)
+
+
+class Committer:
+    """The only writer of a store.
+
+    `observe(duration_s, size)` is called once a commit; `probe(phase)` lets the crash tests die at a named
+    moment and is None otherwise.
+    """
+
+    def __init__(self, store: Store, writer: Writer, world: World) -> None:
+        self.store = store
+        self.on_commit: list[Callable[[], None]] = []
+        self.claimers: list[Claimer] = []
+        self.probe: Callable[[str], None] | None = None
+        self.observe: Callable[[float, int], None] | None = None
+        self.failures = 0
+        self._writer = writer
+        self._world = world
+        self._next = _Batch()
+        self._awake = trio.Event()
+        self._idle = trio.Event()
+        self._stopping = False
+
+    # what the rest of the gateway hands in
+
+    def submit_accept(self, messages: list[Message], done: AcceptDone) -> None:
+        """COMMIT A for messages of one caller, all or none; `done(None)` after the fsync."""
+        self._next.accepts.append((messages, done))
+        self._awake.set()
+
+    def add_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """COMMIT B; kept until it is durable."""
+        self._next.outcomes.extend(outcomes)
+        self._awake.set()
+
+    def add_receipts(self, receipts: Sequence[ReceiptIn], done: ReceiptsDone) -> None:
+        """COMMIT C; `done` gets a result for each and may then answer the carrier."""
+        self._next.receipts.extend(receipts)
+        self._next.receipts_done.append((len(receipts), done))
+        self._awake.set()
+
+    def add_outbox_done(self, rows: Sequence[OutboxRow]) -> None:
+        """COMMIT D: delivered."""
+        self._next.outbox_done.extend(rows)
+        self._awake.set()
+
+    def add_outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None:
+        """COMMIT D: again at `due_ms`, with the rows' events as they are now."""
+        self._next.outbox_retry.append((rows, due_ms))
+        self._awake.set()
+
+    def call_soon(self, function: Callable[[Transaction], T], done: Callable[[_Call[T]], None]) -> None:
+        """Run `function` in the next transaction; `done` gets the call with `.result` or `.error`."""
+        self._next.calls.append(_Call(function, done))
+        self._awake.set()
+
+    async def execute(self, function: Callable[[Transaction], T]) -> T:
+        """Run `function` in the next transaction and return after its fsync. Errors: what it raised."""
+        finished = trio.Event()
+        box: list[_Call[T]] = []
+
+        def done(call: _Call[T]) -> None:
+            box.append(call)
+            finished.set()
+
+        self.call_soon(function, done)
+        await finished.wait()
+        if box[0].error is not None:
+            raise box[0].error
+        return box[0].result  # type: ignore[return-value]
+
+    def wake(self) -> None:
+        """A dispatcher has room and there may be work for it."""
+        self._awake.set()
+
+    # the loop
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Commit until `stop`; ends only when nothing is left to write."""
+        task_status.started()
+        try:
+            while True:
+                if not self._next and self._stopping:
+                    return
+                await self._awake.wait()
+                self._awake = trio.Event()
+                if self._stopping:
+                    self._awake.set()
+                await self._tick()
+        finally:
+            self._writer.close()
+
+    def stop(self) -> None:
+        """Write what is pending, then let `run` return."""
+        self._stopping = True
+        self._awake.set()
+
+    async def _tick(self) -> None:
+        with_claims = not self._stopping
+        batch: _Batch | None = None
+        while True:
+            txn = await self._writer.begin()
+            started = trio.current_time()
+            if batch is None:
+                batch, self._next = self._next, _Batch()
+            try:
+                results, leases = self._apply(txn, batch, with_claims)
+                if not batch and not leases:
+                    await self._writer.abort(txn)
+                    return
+                if self.probe is not None:
+                    self.probe("before-commit")
+                await self._writer.commit(txn)
+                break
+            except _CallFailed as failed:
+                await self._writer.abort(txn)
+                batch.calls.remove(failed.call)
+                failed.call.error = failed.error
+                failed.call.done(failed.call)
+            except StoreError as error:
+                await self._writer.abort(txn)
+                self.failures += 1
+                log.error("commit refused", error=str(error), hint=error.hint)
+                if not batch.accepts and not with_claims:
+                    await trio.sleep(_RETRY_S)
+                self._refuse(batch, error)
+                with_claims = False
+        if self.observe is not None:
+            self.observe(trio.current_time() - started, batch.size())
+        if self.probe is not None:
+            self.probe("after-commit")
+        self._finish(batch, results, leases)
+
+    def _apply(
+        self, txn: Transaction, batch: _Batch, with_claims: bool
+    ) -> tuple[list[ReceiptResult], list[tuple[Claimer, ClaimResult]]]:
+        now_ms = self._world.wall_ms()
+        if batch.outbox_done:
+            txn.outbox_done(batch.outbox_done)
+        for rows, due_ms in batch.outbox_retry:
+            txn.outbox_retry(rows, due_ms)
+        if batch.outcomes:
+            txn.settle(batch.outcomes, now_ms)
+        results = txn.receipts(batch.receipts, now_ms) if batch.receipts else []
+        for call in batch.calls:
+            try:
+                call.result = call.function(txn)
+            except StoreError:
+                raise
+            except Exception as exc:
+                raise _CallFailed(call, exc) from exc
+        if batch.accepts:
+            txn.accept([message for messages, _ in batch.accepts for message in messages])
+        return results, self._claim(txn, now_ms) if with_claims else []
+
+    def _claim(self, txn: Transaction, now_ms: int) -> list[tuple[Claimer, ClaimResult]]:
+        asking: list[Claimer] = []
+        claims: list[Claim] = []
+        for claimer in self.claimers:
+            claim = claimer.want(now_ms)
+            if claim is not None:
+                asking.append(claimer)
+                claims.append(claim)
+        if not claims:
+            return []
+        answers = zip(asking, txn.claim(claims), strict=True)
+        return [(claimer, result) for claimer, result in answers if result.leased or result.expired]
+
+    def _refuse(self, batch: _Batch, error: StoreError) -> None:
+        accepts, batch.accepts = batch.accepts, []
+        for _, done in accepts:
+            done(error)
+
+    def _finish(
+        self, batch: _Batch, results: list[ReceiptResult], leases: list[tuple[Claimer, ClaimResult]]
+    ) -> None:
+        for _, accepted in batch.accepts:
+            accepted(None)
+        if self.probe is not None:
+            self.probe("after-reply")
+        for claimer, result in leases:
+            claimer.leased(result)
+        at = 0
+        for count, answered in batch.receipts_done:
+            answered(results[at : at + count])
+            at += count
+        for call in batch.calls:
+            call.done(call)
+        for hook in self.on_commit:
+            hook()

@@ -1,0 +1,1 @@
+"""A load generator over HTTP and SMPP: bounded in count, stops by itself, prints one JSON line."""

@@ -1,0 +1,218 @@
+"""Counts in plain ints on the hot path; Prometheus families only when somebody scrapes.
+
+Names follow prometheus.io (base units, `_total`, `_seconds`); label values come from the configuration and
+from enums, account labels are capped. Deliberately not here: which gauges exist (gateway.measures).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from router.nouns import MessageState, ReceiptFate
+from smpp.status import Status
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SIZES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+_MOST_ACCOUNTS = 500
+_MOST_STATUSES = 64
+_OTHER = "other"
+
+Rows = Iterable[tuple[tuple[str, ...], float]]
+
+
+class Histogram:
+    """Fixed buckets, ints and one sum. `observe` costs a bisection."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative, as Prometheus wants them."""
+        found: list[tuple[str, float]] = []
+        running = 0
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            running += count
+            found.append((bound, running))
+        return found
+
+
+class CarrierCounts:
+    """What one carrier's traffic adds up to."""
+
+    __slots__ = ("mo", "receipts", "response_seconds", "segments", "statuses", "throttled")
+
+    def __init__(self) -> None:
+        self.segments = 0
+        self.throttled = 0
+        self.mo = 0
+        self.response_seconds = Histogram(SECONDS)
+        self.statuses: dict[int, int] = {}
+        self.receipts: dict[tuple[int, int], int] = {}  # (state, fate)
+
+    def count_status(self, status: int) -> None:
+        """One submit_sm_resp. A carrier that invents statuses gets a bounded number of them."""
+        if status not in self.statuses and len(self.statuses) >= _MOST_STATUSES:
+            status = -1
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def count_receipt(self, state: int, fate: int) -> None:
+        key = (state, fate)
+        self.receipts[key] = self.receipts.get(key, 0) + 1
+
+
+class Counts:
+    """Everything that is counted as it happens."""
+
+    def __init__(self) -> None:
+        self.carriers: dict[str, CarrierCounts] = {}
+        self.accepted_messages: dict[str, int] = {}
+        self.accepted_segments: dict[str, int] = {}
+        self.refusals: dict[tuple[str, str], int] = {}
+        self.commit_seconds = Histogram(SECONDS)
+        self.commit_sizes = Histogram(SIZES)
+
+    def carrier(self, name: str) -> CarrierCounts:
+        counts = self.carriers.get(name)
+        if counts is None:
+            counts = self.carriers[name] = CarrierCounts()
+        return counts
+
+    def accepted(self, account: str, messages: int, segments: int) -> None:
+        if account not in self.accepted_messages and len(self.accepted_messages) >= _MOST_ACCOUNTS:
+            account = _OTHER
+        self.accepted_messages[account] = self.accepted_messages.get(account, 0) + messages
+        self.accepted_segments[account] = self.accepted_segments.get(account, 0) + segments
+
+    def refused(self, account: str, code: str) -> None:
+        key = (account, code)
+        if key not in self.refusals and len(self.refusals) >= _MOST_ACCOUNTS:
+            key = (_OTHER, code)
+        self.refusals[key] = self.refusals.get(key, 0) + 1
+
+    def observe_commit(self, duration_s: float, size: int) -> None:
+        self.commit_seconds.observe(duration_s)
+        self.commit_sizes.observe(size)
+
+
+class Metrics(Collector):
+    """One registry: the counts, and what others registered to be read at scrape time."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._read: list[tuple[type[Metric], str, str, tuple[str, ...], Callable[[], Rows]]] = []
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def gauge(self, name: str, help: str, labels: Sequence[str], read: Callable[[], Rows]) -> None:
+        """`read` gives (label values, value) rows at each scrape."""
+        self._read.append((GaugeMetricFamily, name, help, tuple(labels), read))
+
+    def counter(self, name: str, help: str, labels: Sequence[str], read: Callable[[], Rows]) -> None:
+        """As gauge, for what only grows; `name` without `_total`."""
+        self._read.append((CounterMetricFamily, name, help, tuple(labels), read))
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def render(self) -> bytes:
+        """The text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._counts
+        yield _counter(
+            "signalbox_messages_accepted",
+            "Messages accepted and fsynced.",
+            ("account",),
+            (((account,), count) for account, count in counts.accepted_messages.items()),
+        )
+        yield _counter(
+            "signalbox_messages_refused",
+            "Messages refused at the door.",
+            ("account", "code"),
+            counts.refusals.items(),
+        )
+        yield from self._carriers()
+        yield _histogram(
+            "signalbox_store_commit_duration_seconds", "One group commit.", (), [((), counts.commit_seconds)]
+        )
+        yield _histogram(
+            "signalbox_store_commit_batch_size", "Verbs in one commit.", (), [((), counts.commit_sizes)]
+        )
+        for family, name, help, labels, read in self._read:
+            metric = family(name, help, labels=labels)  # type: ignore[call-arg, arg-type]
+            for values, value in read():
+                metric.add_metric(values, value)  # type: ignore[attr-defined]
+            yield metric
+
+    def _carriers(self) -> Iterator[Metric]:
+        carriers = self._counts.carriers.items()
+        one = ("carrier",)
+        yield _counter(
+            "signalbox_message_segments", "submit_sm sent.", one, (((n,), c.segments) for n, c in carriers)
+        )
+        yield _counter(
+            "signalbox_carrier_throttled", "0x58 and 0x14.", one, (((n,), c.throttled) for n, c in carriers)
+        )
+        yield _counter("signalbox_mo", "Inbound messages.", one, (((n,), c.mo) for n, c in carriers))
+        yield _counter(
+            "signalbox_smpp_pdus",
+            "Answered PDUs.",
+            ("side", "peer", "command", "status"),
+            (
+                (("carrier", name, "submit_sm", _OTHER if status < 0 else Status.name_of(status)), count)
+                for name, c in carriers
+                for status, count in c.statuses.items()
+            ),
+        )
+        yield _counter(
+            "signalbox_receipts",
+            "Receipts by state and what became of them.",
+            ("carrier", "state", "fate"),
+            (
+                ((name, _state(state), ReceiptFate(fate).name.lower()), count)
+                for name, c in carriers
+                for (state, fate), count in c.receipts.items()
+            ),
+        )
+        yield _histogram(
+            "signalbox_smpp_response_duration_seconds",
+            "From submit_sm to its response.",
+            one,
+            [((name,), c.response_seconds) for name, c in carriers],
+        )
+
+
+def _state(state: int) -> str:
+    return MessageState(state).name if state in MessageState._value2member_map_ else _OTHER
+
+
+def _counter(name: str, help: str, labels: Sequence[str], rows: Rows) -> Metric:
+    family = CounterMetricFamily(name, help, labels=labels)
+    for values, value in rows:
+        family.add_metric(values, value)
+    return family
+
+
+def _histogram(
+    name: str, help: str, labels: Sequence[str], rows: Iterable[tuple[tuple[str, ...], Histogram]]
+) -> Metric:
+    family = HistogramMetricFamily(name, help, labels=labels)
+    for values, histogram in rows:
+        family.add_metric(values, histogram.buckets(), histogram.total)
+    return family

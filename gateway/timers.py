@@ -1,0 +1,158 @@
+"""The gateway's clockwork: due messages, expiry, stale MO parts, archive, usage, retention.
+
+Each job is bounded to some hundreds of rows a transaction and has the lowest claim on the writer: a job
+that finds a full portion yields to traffic before it goes on.
+
+Deliberately not here: what the jobs do to records (the store's verbs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import structlog
+import trio
+
+from gateway.carriers.inbound import Inbound
+from gateway.committer import Committer
+from gateway.world import World
+from store.interface import StoreError, Transaction
+from store.archive import Finished
+from store.lmdb_store import LmdbStore
+
+log = structlog.get_logger("timers")
+
+_PORTION = 300
+_DUE_POLL_S = 0.25
+_EXPIRE_S = 1.0
+_PARTS_S = 5.0
+_USAGE_S = 1.0
+_MERGE_S = 2.0
+_ARCHIVE_S = 5.0
+_RETENTION_S = 3600.0
+_BREATH_S = 0.002
+
+
+class Clockwork:
+    def __init__(
+        self,
+        store: LmdbStore,
+        committer: Committer,
+        world: World,
+        inbound: Inbound,
+        *,
+        grace_s: int,
+        parts_wait_s: int,
+        retention_days: int,
+        portion: int = _PORTION,
+        in_thread: Callable[[Callable[[], None]], Awaitable[None]] = trio.to_thread.run_sync,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._world = world
+        self._inbound = inbound
+        self._grace_ms = grace_s * 1000
+        self._parts_wait_ms = parts_wait_s * 1000
+        self._retention_days = retention_days
+        self._portion = portion
+        self._in_thread = in_thread
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._due)
+            nursery.start_soon(self._every, _EXPIRE_S, self._expire)
+            nursery.start_soon(self._every, _PARTS_S, self._stale_parts)
+            nursery.start_soon(self._every, _MERGE_S, self._housekeep)
+            nursery.start_soon(self._archive)
+            nursery.start_soon(self._usage)
+            nursery.start_soon(self._retention)
+            task_status.started()
+
+    async def _due(self) -> None:
+        """Scheduled, deferred and outbox rows whose time has come, to the second or better."""
+        while True:
+            due_ms = self._store.next_due_ms()
+            now_ms = self._world.wall_ms()
+            if due_ms is None or due_ms > now_ms:
+                wait_s = _DUE_POLL_S if due_ms is None else min(_DUE_POLL_S, (due_ms - now_ms) / 1000)
+                await trio.sleep(max(wait_s, 0.001))
+                continue
+            await self._portions(partial(_move_due, now_ms, self._portion))
+
+    async def _every(self, period_s: float, job: Callable[[], Callable[[Transaction], int]]) -> None:
+        while True:
+            await trio.sleep(period_s)
+            await self._portions(job())
+
+    async def _portions(self, verb: Callable[[Transaction], int]) -> None:
+        while True:
+            try:
+                moved = await self._committer.execute(verb)
+            except StoreError as error:
+                log.error("job postponed", error=str(error), hint=error.hint)
+                await trio.sleep(1)
+                return
+            if moved < self._portion:
+                return
+            await trio.sleep(_BREATH_S)
+
+    def _expire(self) -> Callable[[Transaction], int]:
+        return partial(_expire, self._world.wall_ms(), self._portion, self._grace_ms)
+
+    def _stale_parts(self) -> Callable[[Transaction], int]:
+        now_ms = self._world.wall_ms()
+
+        def verb(txn: Transaction) -> int:
+            groups = txn.take_stale_parts(now_ms - self._parts_wait_ms, self._portion)
+            for parts in groups:
+                self._inbound.keep_parts(txn, parts, now_ms)
+            return len(groups)
+
+        return verb
+
+    def _housekeep(self) -> Callable[[Transaction], int]:
+        now_ms = self._world.wall_ms()
+
+        def verb(txn: Transaction) -> int:
+            return txn.housekeep(now_ms, self._portion)
+
+        return verb
+
+    async def _archive(self) -> None:
+        """Read, write to the day's environment in a thread, then forget: in that order, portion by portion."""
+        while True:
+            rows = self._store.pick_finished(self._world.wall_ms(), self._portion)
+            if not rows:
+                await trio.sleep(_ARCHIVE_S)
+                continue
+            await self._in_thread(partial(self._store.archive.write, rows))
+            try:
+                await self._committer.execute(partial(_forget, rows))
+            except StoreError as error:
+                log.error("archiving postponed", error=str(error), hint=error.hint)
+                await trio.sleep(1)
+
+    async def _usage(self) -> None:
+        while True:
+            self._store.refresh_usage()
+            await trio.sleep(_USAGE_S)
+
+    async def _retention(self) -> None:
+        while True:
+            dropped = self._store.drop_old(self._world.wall_ms(), self._retention_days)
+            if dropped:
+                log.info("archives dropped", days=dropped, retention_days=self._retention_days)
+            await trio.sleep(_RETENTION_S)
+
+
+def _forget(rows: Sequence[Finished], txn: Transaction) -> int:
+    return txn.forget(rows)
+
+
+def _move_due(now_ms: int, portion: int, txn: Transaction) -> int:
+    return txn.move_due(now_ms, portion)
+
+
+def _expire(now_ms: int, portion: int, grace_ms: int, txn: Transaction) -> int:
+    return txn.expire(now_ms, portion, grace_ms)
