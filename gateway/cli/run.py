@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.failure import STORE, UNREACHABLE, Failure
+from gateway.admin_client import AdminError
+from gateway.cli.failure import FAILED, STORE, UNREACHABLE, Failure
 from gateway.cli.place import Place, place_options
 
 
@@ -13,18 +14,39 @@ from gateway.cli.place import Place, place_options
 def run(place: Place) -> int:
     """Start the gateway and stay in the foreground; SIGTERM or Ctrl-C drains and stops it."""
     place.config  # noqa: B018 -- a wrong configuration is told before anything else is loaded
-    from gateway.admin import AdminError
     from gateway.app import main
-    from store.interface import StoreBusy, StoreError
 
     try:
-        code = main(place.config_path, place.given_data_dir)
-    except StoreBusy as error:
-        raise Failure(
-            str(error), error.hint or "another gateway uses this data directory", UNREACHABLE
-        ) from None
-    except StoreError as error:
-        raise Failure(str(error), error.hint, STORE) from None
-    except AdminError as error:
-        raise Failure(error.message, error.hint, UNREACHABLE) from None
-    return code or 0
+        return main(place.config_path, place.given_data_dir) or 0
+    except (Exception, BaseExceptionGroup) as error:
+        known = failure_of(only_leaf(error))
+        if known is None:
+            raise
+        raise known from None
+
+
+def only_leaf(error: BaseException) -> BaseException:
+    """What nurseries wrapped in groups, when it was one thing; else the group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """An expected reason why a gateway cannot start, in words; None for a bug."""
+    from store.interface import StoreBusy, StoreError
+
+    if isinstance(error, StoreBusy):
+        return Failure(str(error), error.hint or "another gateway uses this data directory", UNREACHABLE)
+    if isinstance(error, StoreError):
+        return Failure(str(error), error.hint, STORE)
+    if isinstance(error, AdminError):
+        return Failure(error.message, error.hint, UNREACHABLE)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return Failure(
+            f"cannot start: {error.strerror or error}{where}",
+            "is another program on that port, or may this user not use it?",
+            FAILED,
+        )
+    return None

@@ -14,6 +14,7 @@ from gateway.admin_client import AdminAbsent, AdminBroken, AdminClient, AdminErr
 from gateway.cli import VERSION, offline, place, root, send, tools
 from gateway.cli.account import password_hash
 from gateway.cli.failure import CONFIG, FAILED, OK, STORE, UNREACHABLE, USAGE, Failure
+from gateway.cli.run import failure_of, only_leaf
 from store.interface import StoreBusy, StoreDamaged
 
 ACCOUNT: dict[str, Any] = {
@@ -332,3 +333,29 @@ def test_the_small_verbs_start_without_the_gateways_machinery() -> None:
     root_directory = place.SHIPPED.parent.parent
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root_directory)
     assert done.stdout.strip() == ""
+
+
+# run
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StoreBusy("in use"), UNREACHABLE),
+        (StoreDamaged("broken", "salvage it"), STORE),
+        (AdminError("in_use", "another gateway answers"), UNREACHABLE),
+        (OSError(98, "Address already in use"), FAILED),
+    ],
+)
+def test_why_a_gateway_cannot_start_is_told_in_words_even_from_inside_nurseries(
+    error: Exception, code: int
+) -> None:
+    wrapped = ExceptionGroup("nursery", [ExceptionGroup("nursery", [error])])
+    failure = failure_of(only_leaf(wrapped))
+    assert failure is not None
+    assert failure.exit_code == code
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    assert failure_of(only_leaf(ExceptionGroup("two", [OSError(), OSError()]))) is None
+    assert failure_of(RuntimeError()) is None
