@@ -4,27 +4,27 @@ All complete requests of one read are handed to their handlers before anything i
 that are ready leave in one send. A handler answers at once or later (after a commit); an answer that
 comes later wakes the server's flusher, so that a commit's callbacks do no I/O themselves.
 
-Invariants: `_queue` holds the unanswered and unwritten in request order; at most max_pipelined of them,
-at most max_unsent_bytes written but not taken, else reading pauses. Only one of the direct write and the
-`_drain` task writes. After a refusal, `Connection: close` or end of input no further request is read.
+Invariants: at most max_pipelined requests are unanswered and at most max_unsent_bytes of answers untaken,
+else reading pauses. After a refusal, `Connection: close` or end of input no further request is read.
 
-Deliberately not here: which handler (routes.py), accepting (server.py), TLS (the stream is).
+Deliberately not here: which handler (routes.py), writing (answers.py), accepting (server.py), TLS (the
+stream does it).
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
 import trio
 
-from gateway.http.answer import CONTINUE, Renderer
+from gateway.http.answer import Renderer
+from gateway.http.answers import Answers, Interim
 from gateway.http.chunked import Chunked
 from gateway.http.head import Head, HeadReader, bad_request, head_too_large, target_too_long
 from gateway.http.problems import BadRequest, Headers
+from gateway.http.request import Request, fail
 from gateway.http.routes import AsyncHandler
 from gateway.http.settings import HttpSettings
 
@@ -45,51 +45,6 @@ class Owner(Protocol):
     def answered(self, endpoint: str, status: int, duration_s: float) -> None: ...
 
 
-class Request:
-    """One request. `headers` has lower-case names and must not be changed; `peer` is the address."""
-
-    __slots__ = ("_connection", "_head", "_since", "body", "headers", "method", "out", "path")
-
-    def __init__(self, connection: Connection, head: Head, body: bytes, since: float) -> None:
-        self.method = head.method
-        self.path = head.path
-        self.headers: Mapping[bytes, bytes] = head.headers
-        self.body = body
-        self.out: bytes | None = None
-        self._head = head
-        self._connection = connection
-        self._since = since
-
-    @property
-    def query(self) -> str:
-        return self._head.query
-
-    @property
-    def params(self) -> Mapping[str, str]:
-        """The path's parameters, by the names in the route's pattern."""
-        return self._head.found.params if self._head.found is not None else {}
-
-    @property
-    def peer(self) -> str:
-        return self._connection.peer
-
-    def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer, now or later, once. For a peer that has gone it does nothing."""
-        if self.out is not None:
-            log.error("answered twice", path=self.path, status=status)
-            return
-        self._connection.answer(self, self._head, status, headers, body, self._since)
-
-
-class _Interim:
-    """100 Continue in the queue, so that it stays behind the answers before it."""
-
-    __slots__ = ("out",)
-
-    def __init__(self) -> None:
-        self.out: bytes | None = CONTINUE
-
-
 class Connection:
     """Serve one stream until it ends: `await run()`, once."""
 
@@ -102,7 +57,8 @@ class Connection:
         self._stream = stream
         # A socket is read and written directly: no extra checkpoint, no failed first attempt.
         self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else -1
-        self._queue: deque[Request | _Interim] = deque()
+        self._answers = Answers(stream, self._fd, owner.settings, self._peer_gone)
+        self._queue = self._answers.queue
         self._rest = b""  # the beginning of a head, or requests held back
         self._held = False  # the latter
         self._partial = True  # the head's deadline runs (from the connect for the first one)
@@ -110,18 +66,14 @@ class Connection:
         self._head: Head | None = None  # whose body is arriving
         self._body = bytearray()
         self._chunked: Chunked | None = None
-        self._unsent = bytearray()
-        self._draining = False
         self._feeding = False
         self._stopped_reading = False  # nothing more will be read as a request
-        self._dead = False  # nothing can be written any more
         self._eof = False
         self._lingers = False
         self._now = trio.current_time()
         self._deadline = self._now + self._settings.head_timeout_s
         self._scope: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
-        self._changed = trio.Event()
 
     # life
 
@@ -129,20 +81,20 @@ class Connection:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                self._answers.open(nursery)
                 await self._read_requests()
                 await self._answer_rest()
                 nursery.cancel_scope.cancel()
         finally:
-            self._dead = True
+            self._answers.close()
             self._fd = -1
-            self._queue.clear()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await trio.aclose_forcefully(self._stream)
 
     def stop(self) -> None:
         """Read no further request; what was taken is still answered, then the connection closes."""
         self._stopped_reading = True
-        self._lingers = bool(self._queue or self._unsent)
+        self._lingers = not self._answers.done
         if self._scope is not None:
             self._scope.cancel()
 
@@ -150,9 +102,8 @@ class Connection:
         while not self._stopped_reading:
             with trio.CancelScope(deadline=self._deadline) as self._scope:
                 while not self._stopped_reading:
-                    if not self._has_room():
-                        self._changed = trio.Event()
-                        await self._changed.wait()
+                    if not self._answers.room:
+                        await self._answers.changed()
                         continue
                     if self._held:
                         self._held = False
@@ -188,10 +139,6 @@ class Connection:
             self._refuse(bad_request("the connection ended in the middle of the request"))
             self.flush()
 
-    def _has_room(self) -> bool:
-        settings = self._settings
-        return len(self._queue) < settings.max_pipelined and len(self._unsent) <= settings.max_unsent_bytes
-
     def _check_deadline(self) -> None:
         """The read scope's deadline passed; the true one may have moved on since (it is set lazily)."""
         self._now = trio.current_time()
@@ -204,7 +151,7 @@ class Connection:
                 BadRequest(408, "timeout", f"the {what} of a request must arrive in {allowed_s:g} s")
             )
             self.flush()
-        elif self._queue or self._unsent:
+        elif not self._answers.done:
             self._deadline = self._now + self._settings.idle_timeout_s  # it is us the peer is waiting for
         else:
             self._stopped_reading = True
@@ -216,10 +163,9 @@ class Connection:
             self._scope.deadline = self._deadline
 
     async def _answer_rest(self) -> None:
-        while (self._queue or self._unsent) and not self._dead:
-            self._changed = trio.Event()
-            await self._changed.wait()
-        if self._eof or self._dead or not self._lingers:
+        while not self._answers.done:
+            await self._answers.changed()
+        if self._eof or self._answers.dead or not self._lingers:
             return
         with trio.move_on_after(self._settings.linger_s):
             await self._linger()
@@ -318,7 +264,7 @@ class Connection:
         self._partial = False
         self._hurry(self._settings.body_timeout_s)
         if head.expect_continue:
-            self._queue.append(_Interim())
+            self._queue.append(Interim())
 
     def _feed_body(self, data: bytes, position: int) -> int:
         """Take body bytes; the position after the body, or -1 for more. Errors: BadRequest."""
@@ -358,7 +304,7 @@ class Connection:
             found.handler(request, request.respond)
         except Exception:
             log.exception("handler failed", endpoint=found.endpoint)
-            _fail(request)
+            fail(request)
 
     async def _run_slow(self, handler: AsyncHandler, request: Request) -> None:
         try:
@@ -366,7 +312,7 @@ class Connection:
         except Exception:
             log.exception("handler failed", path=request.path)
         if request.out is None:
-            _fail(request)
+            fail(request)
 
     def _refuse(self, refusal: BadRequest) -> None:
         """Answer what cannot be read any further, after all that was read before it, and end."""
@@ -386,16 +332,20 @@ class Connection:
         self, request: Request, head: Head, status: int, headers: Headers, body: bytes, since: float
     ) -> None:
         """One answer is ready. Outside of a read it leaves with the server's next flush."""
-        if self._dead:
+        if self._answers.dead:
             return
         connection = ""
         if not head.keep_alive or (self._stopped_reading and self._queue[-1] is request):
             connection = "close"
         elif head.http10:
             connection = "keep-alive"
-        request.out = self._owner.renderer.render(
-            status, headers, body, connection=connection, body_too=head.method != "HEAD"
-        )
+        render = self._owner.renderer.render
+        try:
+            request.out = render(status, headers, body, connection=connection, body_too=head.method != "HEAD")
+        except ValueError:  # a handler's bug must not reach the commit that called it back
+            log.exception("answer cannot be rendered", path=request.path)
+            status = 500
+            request.out = render(status, (), b"", connection=connection)
         found = head.found
         now = self._now if self._feeding else trio.current_time()
         self._owner.answered(found.endpoint if found is not None else "none", status, now - since)
@@ -404,66 +354,10 @@ class Connection:
 
     def flush(self) -> None:
         """Write every answer that is ready and whose predecessors are."""
-        queue = self._queue
-        if not queue or queue[0].out is None or self._dead:
-            return
-        ready: list[bytes] = []
-        while queue:
-            out = queue[0].out
-            if out is None:
-                break
-            ready.append(out)
-            queue.popleft()
-        self._write(ready[0] if len(ready) == 1 else b"".join(ready))
-        if not self._draining:
-            self._changed.set()
+        self._answers.flush()
 
-    def _write(self, data: bytes) -> None:
-        if self._draining:
-            self._unsent += data
-            return
-        sent = 0
-        if self._fd >= 0:
-            try:
-                sent = os.write(self._fd, data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._broken()
-                return
-            if sent == len(data):
-                return
-        self._unsent += memoryview(data)[sent:]
-        self._draining = True
-        assert self._nursery is not None
-        self._nursery.start_soon(self._drain)
-
-    async def _drain(self) -> None:
-        """The one writer while a peer takes its answers slowly, and always for streams without a socket."""
-        while self._unsent:
-            chunk = bytes(self._unsent[:_READ_BYTES])
-            try:
-                with trio.fail_after(self._settings.write_timeout_s):
-                    await self._stream.send_all(chunk)
-            except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
-                self._broken()
-                return
-            del self._unsent[: len(chunk)]
-            self._changed.set()
-        self._draining = False
-        self._changed.set()
-
-    def _broken(self) -> None:
-        """The peer has gone: nobody to answer."""
-        self._dead = True
+    def _peer_gone(self) -> None:
+        """Nobody to answer any more."""
         self._stopped_reading = True
-        self._queue.clear()
-        self._changed.set()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
-
-
-def _fail(request: Request) -> None:
-    if request.out is None:
-        detail = "the gateway failed to answer this request; its log says why; it may have taken effect"
-        request.respond(*BadRequest(500, "internal", detail).answer(request.path))

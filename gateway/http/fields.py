@@ -103,16 +103,16 @@ def read_one(body: bytes) -> Submission:
         raise invalid(error.errors) from None
 
 
-def read_many(body: bytes) -> list[Submission | BadRequest]:
+def read_many(body: bytes, max_batch: int = BATCH_MAX) -> list[Submission | BadRequest]:
     """The messages in a batch, each on its own: [...] or {"messages": [...]}. Errors: BadRequest."""
     array = _array(body)
     try:
         decoded: Sequence[MessageIn | msgspec.Raw] = _many.decode(array)
     except _MALFORMED:
         decoded = _raw_items(array)
-    if not 1 <= len(decoded) <= BATCH_MAX:
+    if not 1 <= len(decoded) <= max_batch:
         raise invalid(
-            [FieldError("messages", f"1 to {BATCH_MAX} messages in one request; these are {len(decoded)}")]
+            [FieldError("messages", f"1 to {max_batch} messages in one request; these are {len(decoded)}")]
         )
     return [_item(item) for item in decoded]
 

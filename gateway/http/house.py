@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from gateway.http.connection import Request
 from gateway.http.problems import BadRequest, Headers
+from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
 
 Ready = Callable[[], Sequence[str]]  # why not; empty = ready

@@ -16,10 +16,10 @@ import msgspec
 
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import Keys
-from gateway.http.connection import Request
-from gateway.http.fields import read_many, read_one
+from gateway.http.fields import BATCH_MAX, read_many, read_one
 from gateway.http.ports import DoorPort, FinderPort
 from gateway.http.problems import PROBLEM_HEADERS, BadRequest, FieldError, Headers, Problem, problem
+from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
 from gateway.http.timeline import encoding_name, message_json, rfc3339, state_name
 from router.nouns import Account
@@ -57,10 +57,11 @@ _encode = msgspec.json.Encoder().encode
 class MessageApi:
     """Handlers over a door, a finder and the keys; `add_to` puts them into a table."""
 
-    def __init__(self, door: DoorPort, finder: FinderPort, keys: Keys) -> None:
+    def __init__(self, door: DoorPort, finder: FinderPort, keys: Keys, *, max_batch: int = BATCH_MAX) -> None:
         self._door = door
         self._finder = finder
         self._keys = keys
+        self._max_batch = max_batch
 
     def add_to(self, routes: Routes) -> None:
         routes.add("POST", "/v1/messages", self.submit)
@@ -92,7 +93,7 @@ class MessageApi:
         try:
             account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
             _check_json(request)
-            items = read_many(request.body)
+            items = read_many(request.body, self._max_batch)
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
             return

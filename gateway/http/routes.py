@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.http.problems import BadRequest
 
 if TYPE_CHECKING:
-    from gateway.http.connection import Request
+    from gateway.http.request import Request
 
 from gateway.http.problems import Headers
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from config.model import HttpConfig
+
 
 class HttpSettings(msgspec.Struct, frozen=True):
     """Sizes in bytes, times in seconds. At worst max_connections x (head + body + unsent) of memory."""
@@ -13,7 +15,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     max_head_bytes: int = 16_384
     max_target_bytes: int = 8_192
     max_headers: int = 100
-    max_body_bytes: int = 2_097_152
+    max_body_bytes: int = 1_048_576
     max_unsent_bytes: int = 1_048_576  # answers a peer has not taken; reading pauses there
     head_timeout_s: float = 10.0  # from the first byte of a request (or the connect) to the end of its head
     body_timeout_s: float = 30.0  # from there to the end of its body
@@ -21,3 +23,9 @@ class HttpSettings(msgspec.Struct, frozen=True):
     write_timeout_s: float = 30.0  # for a peer to take 64 KiB of answers
     stop_timeout_s: float = 10.0  # for answers under way at shutdown
     linger_s: float = 2.0  # reading on after the last answer, so that a reset does not destroy it
+
+
+def settings_of(config: HttpConfig) -> HttpSettings:
+    """The limits of the `[http]` table; what it does not set keeps its default here."""
+    names = set(HttpSettings.__struct_fields__)
+    return HttpSettings(**{name: value for name, value in vars(config).items() if name in names})

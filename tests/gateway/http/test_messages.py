@@ -409,6 +409,19 @@ async def test_a_batch_of_a_thousand_is_taken() -> None:
 
 
 @trio_test
+async def test_a_smaller_batch_limit_is_kept_and_told() -> None:
+    routes = Routes()
+    MessageApi(FakeDoor(), FakeFinder(), Keys([ACME], trio.current_time), max_batch=3).add_to(routes)
+    async with serving(routes) as running:
+        client = running.client()
+        answer = await client.ask(post(msgspec.json.encode([GOOD] * 4), "/v1/messages/batch"))
+        assert answer.status == 422
+        assert b"1 to 3 messages in one request; these are 4" in answer.body
+        answer = await client.ask(post(msgspec.json.encode([GOOD] * 3), "/v1/messages/batch"))
+        assert answer.status == 200
+
+
+@trio_test
 async def test_a_batch_with_nothing_good_in_it_never_reaches_the_door() -> None:
     async with house() as here:
         answer = await here.post([1, {}, None], "/v1/messages/batch")

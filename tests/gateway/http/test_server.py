@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.http.connection import Request
+from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings

@@ -1,0 +1,69 @@
+"""A request as a handler gets it, and the way back for its answer.
+
+Deliberately not here: the order of answers (answers.py), reading (connection.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from gateway.http.head import Head
+from gateway.http.problems import BadRequest, Headers
+
+log = structlog.get_logger("http")
+
+
+class Asker(Protocol):
+    """The connection, as its requests see it."""
+
+    peer: str
+
+    def answer(
+        self, request: Request, head: Head, status: int, headers: Headers, body: bytes, since: float
+    ) -> None: ...
+
+
+class Request:
+    """One request. `headers` has lower-case names and must not be changed; `peer` is the address."""
+
+    __slots__ = ("_asker", "_head", "_since", "body", "headers", "method", "out", "path")
+
+    def __init__(self, asker: Asker, head: Head, body: bytes, since: float) -> None:
+        self.method = head.method
+        self.path = head.path
+        self.headers: Mapping[bytes, bytes] = head.headers
+        self.body = body
+        self.out: bytes | None = None
+        self._head = head
+        self._asker = asker
+        self._since = since
+
+    @property
+    def query(self) -> str:
+        return self._head.query
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """The path's parameters, by the names in the route's pattern."""
+        return self._head.found.params if self._head.found is not None else {}
+
+    @property
+    def peer(self) -> str:
+        return self._asker.peer
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer, now or later, once. For a peer that has gone it does nothing."""
+        if self.out is not None:
+            log.error("answered twice", path=self.path, status=status)
+            return
+        self._asker.answer(self, self._head, status, headers, body, self._since)
+
+
+def fail(request: Request) -> None:
+    """500, for a handler that broke before it answered."""
+    if request.out is None:
+        detail = "the gateway failed to answer this request; its log says why; it may have taken effect"
+        request.respond(*BadRequest(500, "internal", detail).answer(request.path))
