@@ -24,7 +24,7 @@ from config.rules import check, fates_of
 
 __all__ = ["ConfigErrors", "Problem", "load", "parse", "place_of"]
 
-_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def load(path: Path | str, env: Mapping[str, str] | None = None) -> Config:
@@ -83,8 +83,11 @@ def _with_common_unknown(carrier: CarrierConfig, common: UnknownConfig, raw: obj
 def _complete(carrier: CarrierConfig, index: int, notes: Notes) -> CarrierConfig:
     """Fill in what stands elsewhere: the password in its file, the statuses as numbers."""
     password = carrier.password
-    if carrier.password_file:
-        password = password or _password_in(carrier.password_file, index, notes)
+    if carrier.password and carrier.password_file:
+        where = ("carriers", index, "password_file")
+        notes.wrong(where, "password is given too", "keep one of the two")
+    elif carrier.password_file:
+        password = _password_in(carrier.password_file, index, notes)
     return dataclasses.replace(carrier, password=password, status_fates=fates_of(carrier.statuses))
 
 
@@ -105,11 +108,11 @@ def _password_in(name: str, index: int, notes: Notes) -> str:
 def _syntax_problem(file: str, source: str, error: tomllib.TOMLDecodeError) -> Problem:
     text = str(error)
     place = _PLACE.search(text)
-    if place is None:
-        return Problem(file, source.count("\n") + 1, "", f"not valid TOML: {text}")
-    line = int(place[1])
-    written = source.split("\n")[line - 1].strip() if line <= source.count("\n") + 1 else ""
-    message = f"not valid TOML: {text[: place.start()]}, column {place[2]}"
+    lines = source.rstrip("\n").split("\n")
+    line = int(place[1]) if place is not None and place[1] else len(lines)
+    written = lines[line - 1].strip() if line <= len(lines) else ""
+    column = f", column {place[2]}" if place is not None and place[2] else ""
+    message = f"not valid TOML: {_PLACE.sub('', text)}{column}"
     return Problem(file, line, "", message, _syntax_hint(written, text))
 
 

@@ -245,8 +245,10 @@ _RESEND = ("resend", "hold")
 @dataclass(frozen=True, kw_only=True)
 class UnknownConfig:
     """`[unknown]` for all carriers, `carriers.unknown` for one: what to do when the outcome of a submit is
-    unknown, because the link was lost or no response came. `resend` may deliver twice; `hold` waits for a
-    receipt until the validity ends, and may not deliver at all."""
+    unknown, because the link was lost or no response came. A carrier's own table goes before the common
+    one. `resend` may deliver twice; `hold` waits for a receipt until the validity ends, and may not deliver
+    at all.
+    """
 
     otp: str = key("resend", "For class otp: at once.", choices=_RESEND)
     transactional: str = key("resend", "For class transactional.", choices=_RESEND)

@@ -37,7 +37,9 @@ class Reader:
         """A table as `kind`, a dataclass of config.model."""
         if not isinstance(raw, dict):
             self._notes.wrong(path, f"must be a table, not {_described(raw)}", _table_hint(path))
-            raw = {}
+            return kind(
+                **{name: _stand_in(hint) for name, (hint, _, required) in fields_of(kind).items() if required}
+            )
         fields = fields_of(kind)
         for name in raw:
             if name not in fields:
@@ -51,9 +53,10 @@ class Reader:
                     continue
             elif required:
                 self._notes.wrong((*path, name), f"{name} is missing", words.doc)
-            elif words.path and hint is FilePath:
+            elif dataclasses.is_dataclass(hint) and hint is not Address:
+                given[name] = self._entry(hint, {}, (*path, name))
+            elif hint is FilePath:
                 given[name] = self._base / default_of(kind, name)
-                continue
             if required:
                 given[name] = _stand_in(hint)
         return kind(**given)
@@ -72,8 +75,12 @@ class Reader:
         return self._scalar(hint, words, raw, path)
 
     def _entry(self, kind: Any, raw: object, path: Path) -> Any:
-        if kind is LaneEntry and isinstance(raw, str):
-            raw = {"carrier": raw}
+        if kind is LaneEntry:
+            if isinstance(raw, str):
+                raw = {"carrier": raw}
+            elif not isinstance(raw, dict):
+                self._notes.wrong(path, f"must be a carrier's name or a table, not {_described(raw)}")
+                return _MISSING
         return self.table(kind, raw, path)
 
     def _list(self, inner: Any, words: Words, raw: object, path: Path) -> Any:

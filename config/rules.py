@@ -193,8 +193,6 @@ def _formats(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
             f'"{carrier.long_messages}" needs TLVs, which SMPP 3.3 has not',
             "use udh8",
         )
-    if carrier.password and carrier.password_file:
-        notes.wrong((*path, "password_file"), "password is given too", "keep one of the two")
 
 
 def _tls(carrier: CarrierConfig, path: Path, notes: Notes) -> None:

@@ -1,0 +1,163 @@
+"""config.rules: what does not fit together is refused, with words that help."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from config.rules import status_of, zone_of
+from router.lanes import MAX_CARRIERS
+from tests.config.reading import CARRIER, GOOD, ROUTE, only, problems, read
+
+
+@pytest.mark.parametrize(
+    ("addition", "key", "word"),
+    [
+        ("tps = 1e9", "carriers[0].tps", "0 to 1,000,000"),
+        ("tps = nan", "carriers[0].tps", "finite"),
+        ("sessions = 0", "carriers[0].sessions", "1 to 100"),
+        ("window = 1.5", "carriers[0].window", "whole number"),
+        ("tls = 1", "carriers[0].tls", "true or false"),
+        ("tls = 'yes'", "carriers[0].tls", "true or false"),
+        ("port = true", "carriers[0].port", "whole number"),
+        ("hosts = ['a:b']", "carriers[0].hosts[0]", "not an address"),
+        ("tx_host = 'a'", "carriers[0].tx_host", "does not go with"),
+        ("receipt_zone = 'Europe/Berln'", "carriers[0].receipt_zone", "not a time zone"),
+        ("number_format = 'national'", "carriers[0].number_format", "national_prefix"),
+        ("interface_version = '3.3'", "carriers[0].bind", "bind_transceiver"),
+        ("tls_server_name = 'x'", "carriers[0].tls_server_name", "no effect without tls"),
+        ("tls = true\ntls_ca_file = 'none.pem'", "carriers[0].tls_ca_file", "there is no file"),
+        ("reconnect_max_s = 0.5", "carriers[0].reconnect_max_s", "less than"),
+        ("retry = { max_s = 1 }", "carriers[0].retry.max_s", "less than"),
+        ("password = 'a'\npassword_file = '/dev/null'", "carriers[0].password_file", "password is given too"),
+        ("statuses = { ESME_RSYSER = 'retry' }", "carriers[0].statuses.ESME_RSYSER", "not a status"),
+        ("statuses = { '0x42e' = 'sent' }", "carriers[0].statuses.0x42e", "choices"),
+        ("system_type = 'far too long a word'", "carriers[0].system_type", "does not fit"),
+    ],
+)
+def test_a_carriers_mistakes_are_told(addition: str, key: str, word: str) -> None:
+    problem = only(CARRIER + addition + "\n" + ROUTE)
+    assert problem.key == key
+    assert word in problem.message
+    assert problem.line >= 2
+
+
+def test_a_carrier_needs_a_host() -> None:
+    assert only(CARRIER.replace('host = "192.0.2.10"\n', "") + ROUTE).message == "has no host"
+
+
+def test_separate_addresses_are_enough_for_pairs() -> None:
+    source = CARRIER.replace(
+        'host = "192.0.2.10"\n', 'tx_host = "a"\nrx_host = "b:99"\nbind = "transmitter+receiver"\n'
+    )
+    carrier = read(source + ROUTE).carriers[0]
+    assert [str(each) for each in carrier.tx_targets + carrier.rx_targets] == ["a:2775", "b:99"]
+
+
+@pytest.mark.parametrize(
+    ("lane", "word"),
+    [
+        ("[]", "is empty"),
+        ('["north", "north"]', "named twice"),
+        ('["nrth"]', "there is no carrier"),
+        ('[{ carrier = "north", weight = 0 }]', "must be"),
+        ("[{ weight = 3 }]", "carrier is missing"),
+        ('["north", { carrier = "south", weight = 3 }]', "some have none"),
+        ('["ears"]', "cannot send"),
+        ('"north"', "must be a list"),
+        ("[5]", "carrier's name or a table"),
+    ],
+)
+def test_a_lanes_mistakes_are_told(lane: str, word: str) -> None:
+    others = CARRIER.replace("north", "south") + CARRIER.replace("north", "ears") + 'bind = "receiver"\n'
+    problem = only(CARRIER + others + ROUTE.replace('["north"]', lane))
+    assert problem.key.startswith("routes[0].lane")
+    assert word in problem.message
+
+
+def test_a_lane_has_at_most_sixteen_carriers() -> None:
+    names = [f"c{n}" for n in range(MAX_CARRIERS + 1)]
+    source = "".join(CARRIER.replace("north", name) for name in names)
+    assert "at most 16" in only(source + ROUTE.replace('["north"]', str(names))).message
+
+
+def test_names_are_given_once() -> None:
+    assert only(CARRIER + GOOD).message == '"north" is taken by the one in line 2'
+    assert [each.key for each in problems(GOOD + ROUTE)] == ["routes[1]", "routes[1].name"]
+
+
+def routes(*rules: tuple[str, str]) -> str:
+    return CARRIER + "".join(
+        f'[[routes]]\nname = "{name}"\nlane = ["north"]\n'
+        + (f"match = {{ prefix = {prefix} }}\n" if prefix else "")
+        for name, prefix in rules
+    )
+
+
+def test_a_rule_behind_a_catch_all_is_never_reached() -> None:
+    problem = only(routes(("all", ""), ("uk", '["44"]')))
+    assert problem.key == "routes[1].match.prefix"
+    assert 'route "all"' in problem.message
+    assert "above" in problem.hint
+
+
+def test_a_longer_prefix_behind_a_shorter_one_is_never_reached() -> None:
+    assert '"447" is taken' in only(routes(("uk", '["44"]'), ("mobile", '["49", "447"]'))).message
+    assert problems(routes(("mobile", '["+447"]'), ("uk", '["44"]'), ("all", ""))) == []
+
+
+def test_two_catch_alls_are_one_too_many() -> None:
+    assert "every number is taken" in only(routes(("a", ""), ("b", ""))).message
+
+
+@pytest.mark.parametrize("prefix", ['["44a"]', '["0x"]', '[""]', "[44]", '"44"', "[]"])
+def test_what_is_no_prefix_is_told(prefix: str) -> None:
+    assert only(routes(("uk", prefix))).key.startswith("routes[0].match")
+
+
+def test_the_same_address_is_not_listened_on_twice() -> None:
+    source = '[http]\nlisten = ["127.0.0.1:1", "127.0.0.1:1"]\n' + GOOD
+    assert only(source).message == "127.0.0.1:1 is listened on already, see line 2"
+
+
+def test_the_api_needs_an_address() -> None:
+    assert only("[http]\nlisten = []\n" + GOOD).key == "http.listen"
+
+
+def test_the_usual_validity_fits_into_the_longest() -> None:
+    assert only("[messages]\nmax_validity_s = 60\n" + GOOD).key == "messages.validity_default_s"
+
+
+def test_a_region_is_one_of_the_world() -> None:
+    assert only('[gateway]\ndefault_region = "XX"\n' + GOOD).message == '"XX" is no region'
+    assert only('[gateway]\ndefault_region = "gb"\n' + GOOD).key == "gateway.default_region"
+
+
+def test_what_runs_but_is_probably_not_meant_is_warned_of() -> None:
+    source = (
+        '[smpp]\nlisten = ["127.0.0.1:2775"]\n'
+        + CARRIER
+        + "tps = 5000\nwindow = 1\ntls = true\ntls_verify = false\n"
+    )
+    keys = [warning.key for warning in read(source).warnings]
+    assert keys == ["smpp.listen", "carriers[0].tls_verify", "carriers[0].window", "routes", "carriers[0]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("ESME_RSYSERR", 8), ("0x42E", 0x42E), ("255", 255), ("0", None), ("0x1FFFFFFFFF", None), ("x", None)],
+)
+def test_a_status_is_a_name_or_a_number(text: str, number: int | None) -> None:
+    assert status_of(text) == number
+
+
+def test_a_zone_is_utc_a_name_or_an_offset() -> None:
+    at = datetime.datetime(2026, 7, 1, tzinfo=datetime.UTC)
+    for text, hours in (("UTC", 0.0), ("+02:00", 2.0), ("-03:30", -3.5), ("Europe/Berlin", 2.0)):
+        zone = zone_of(text)
+        assert zone is not None
+        assert at.astimezone(zone).utcoffset() == datetime.timedelta(hours=hours)
+    assert all(
+        zone_of(text) is None for text in ("", "Mars", "+2", "../etc/passwd", "/etc/localtime", "+02:61")
+    )
