@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.lines import lines_of
-from config.model import CarrierConfig, Config, UnknownConfig
+from config.model import CarrierConfig, Config, RouteConfig, UnknownConfig
 from config.problems import ConfigErrors, Notes, Problem
 from config.reader import Reader
 from config.rules import check, fates_of
@@ -57,7 +57,8 @@ def parse(source: str, path: Path | str, env: Mapping[str, str] | None = None) -
         )
         for index, carrier in enumerate(config.carriers)
     )
-    config = dataclasses.replace(config, carriers=carriers, path=path, source=source)
+    routes = tuple(_plain_prefixes(route) for route in config.routes)
+    config = dataclasses.replace(config, carriers=carriers, routes=routes, path=path, source=source)
     check(config, notes)
     if notes.problems:
         raise ConfigErrors(notes.problems)
@@ -89,6 +90,12 @@ def _complete(carrier: CarrierConfig, index: int, notes: Notes) -> CarrierConfig
     elif carrier.password_file:
         password = _password_in(carrier.password_file, index, notes)
     return dataclasses.replace(carrier, password=password, status_fates=fates_of(carrier.statuses))
+
+
+def _plain_prefixes(route: RouteConfig) -> RouteConfig:
+    """Prefixes as digits, whether written with + or without."""
+    prefixes = tuple(prefix.removeprefix("+") for prefix in route.match.prefix)
+    return dataclasses.replace(route, match=dataclasses.replace(route.match, prefix=prefixes))
 
 
 def _password_in(name: str, index: int, notes: Notes) -> str:

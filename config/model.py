@@ -448,7 +448,7 @@ class MatchConfig:
 
     prefix: tuple[str, ...] = key(
         (),
-        "Beginnings of numbers with country code, without +; the longest wins inside a rule.",
+        "Beginnings of numbers with country code; the longest wins inside a rule.",
         pattern=r"\+?[0-9]{1,15}",
     )
 
@@ -485,7 +485,7 @@ class RouteConfig:
     @property
     def prefixes(self) -> tuple[str, ...]:
         """`match.prefix` as digits; () = every number."""
-        return tuple(prefix.lstrip("+") for prefix in self.match.prefix)
+        return self.match.prefix
 
     @property
     def reject_when_down(self) -> bool:

@@ -32,6 +32,7 @@ def check(config: Config, notes: Notes) -> None:
     for index, carrier in enumerate(config.carriers):
         _carrier(carrier, ("carriers", index), notes)
     _groups(config, notes)
+    _delays(config, notes)
     for index, route in enumerate(config.routes):
         _lane(config, route, ("routes", index), notes)
     _reach(config.routes, notes)
@@ -227,6 +228,18 @@ def _groups(config: Config, notes: Notes) -> None:
                     ("carriers", index, "receipt_group"),
                     f"is the name of a carrier that is in the group {other.group_name}",
                     "give all of them the same receipt_group",
+                )
+
+
+def _delays(config: Config, notes: Notes) -> None:
+    for index, simulator in enumerate(config.simulators):
+        for name in ("response_delay_s", "receipt_delay_s"):
+            delays: tuple[float, ...] = getattr(simulator, name)
+            if len(delays) != 2 or delays[0] > delays[1]:
+                notes.wrong(
+                    ("simulators", index, name),
+                    "must be the least and the most delay",
+                    f"{name} = [0.1, 0.5]",
                 )
 
 

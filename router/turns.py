@@ -73,7 +73,11 @@ class Turns:
         return priority, account, min(left, most // FLOOR) if most else left
 
     def took(self, priority: int, account: int, segments: int) -> None:
-        """So many segments of this pair were claimed; 0 passes the turn on. Before or after `discard`."""
+        """So many segments of this pair were claimed, before or after `discard`.
+
+        0 = its next message did not fit into what was left of a claim: it keeps its turn, so that the next
+        claim begins with it and long messages are not passed over for ever.
+        """
         self._owe(priority, segments)
         level = self._levels[priority]
         left = level.get(account)
@@ -81,7 +85,7 @@ class Turns:
             return
         left -= segments
         level[account] = left
-        if left <= 0 or not segments:
+        if left <= 0:
             level.move_to_end(account)
 
     def _owe(self, served: int, segments: int) -> None:

@@ -125,6 +125,16 @@ def test_the_api_needs_an_address() -> None:
     assert only("[http]\nlisten = []\n" + GOOD).key == "http.listen"
 
 
+@pytest.mark.parametrize("delays", ["[]", "[1]", "[2, 1]", "[1, 2, 3]"])
+def test_a_simulators_delay_is_a_least_and_a_most(delays: str) -> None:
+    source = f'[[simulators]]\nname = "s"\nlisten = "127.0.0.1:1"\nreceipt_delay_s = {delays}\n'
+    assert only(GOOD + source).key == "simulators[0].receipt_delay_s"
+
+
+def test_a_prefix_may_be_written_with_a_plus() -> None:
+    assert read(routes(("uk", '["+44"]'))).routes[0].prefixes == ("44",)
+
+
 def test_the_usual_validity_fits_into_the_longest() -> None:
     assert only("[messages]\nmax_validity_s = 60\n" + GOOD).key == "messages.validity_default_s"
 

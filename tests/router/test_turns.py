@@ -170,14 +170,26 @@ def test_asking_twice_gives_the_same_answer() -> None:
     assert turns.next() == turns.next()
 
 
-def test_a_turn_that_takes_nothing_is_passed_on() -> None:
+def test_a_long_message_that_did_not_fit_begins_the_next_claim() -> None:
+    """Small claims, one account with single messages and one with ten parts each: both get their share."""
     turns = Turns({})
     turns.add(1, 1)
     turns.add(1, 2)
-    turns.took(1, 1, 0)
-    turn = turns.next()
-    assert turn is not None
-    assert turn[1] == 2
+    served: Counter[int] = Counter()
+    for _ in range(4_000):
+        left, taken = 5, False
+        while left > 0:
+            turn = turns.next()
+            assert turn is not None
+            size = 10 if turn[1] == 2 else 1
+            if size > left and taken:
+                turns.took(1, turn[1], 0)
+                break
+            turns.took(1, turn[1], size)
+            served[turn[1]] += size
+            left -= size
+            taken = True
+    assert abs(served[1] - served[2]) <= 30
 
 
 def test_settling_after_the_pair_went_is_harmless() -> None:
