@@ -239,3 +239,13 @@ def test_no_value_of_any_key_escapes_as_anything_but_problems(data: st.DataObjec
     notes = Notes("x")
     Reader(notes, {}, Path("/")).table(Config, {section: raw}, ())
     assert all(problem.key.startswith(section) for problem in notes.problems)
+
+
+def test_fm36_a_bad_file_leaves_the_configuration_in_force_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text(GOOD)
+    before = load(path, {})
+    path.write_text(GOOD + "oops = 1\n")
+    with pytest.raises(ConfigErrors):
+        load(path, {})
+    assert before == parse(GOOD, path, {})

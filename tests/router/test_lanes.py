@@ -67,7 +67,7 @@ def test_long_messages_that_overdraw_keep_the_shares(weights: tuple[int, ...]) -
     assert worst_share_error(taken, weights) <= 0.02
 
 
-def test_a_carrier_that_is_not_able_gets_nothing_and_the_others_share_the_rest() -> None:
+def test_fm37_a_carrier_that_is_not_able_gets_nothing_and_the_others_share_the_rest() -> None:
     shares = lane(50, 30, 20)
     taken = claims(shares, 3_000, 1, 1, 0b101)
     assert 1 not in taken

@@ -143,14 +143,14 @@ def test_asking_for_more_than_can_ever_be_available_still_ends() -> None:
     assert START < at <= START + 2
 
 
-def test_a_clock_that_steps_back_changes_nothing() -> None:
+def test_fm33_a_clock_that_steps_back_changes_nothing() -> None:
     throttle = Throttle(10)
     throttle.take(2, START)
     throttle.take(1, START - 50)
     assert throttle.available(START - 100) == throttle.available(START)
 
 
-def test_a_lower_limit_counts_what_was_sent_before_it() -> None:
+def test_fm36_a_lower_limit_counts_what_was_sent_before_it() -> None:
     throttle = Throttle(100)
     takes = sent(throttle, [START + step * 0.01 for step in range(100)])
     throttle.change(10)
