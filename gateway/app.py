@@ -9,6 +9,7 @@ Deliberately not here: any decision about a message.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import ssl
@@ -20,9 +21,9 @@ from pathlib import Path
 import structlog
 import trio
 
+import gateway.logs as logs
 from config.load import load
 from config.model import Address, CarrierConfig, Config, SimulatorConfig
-from gateway import logs
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
 from gateway.admin_verbs import AdminVerbs
@@ -37,7 +38,8 @@ from gateway.committer import Committer
 from gateway.door import Door, Limits
 from gateway.http.auth import Keys
 from gateway.http.messages import MessageApi
-from gateway.http.routes import Routes
+from gateway.http.request import Request
+from gateway.http.routes import Respond, Routes
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.measures import add_measures
@@ -76,7 +78,7 @@ class ClientTls:
 def store_options(config: Config, clock: Callable[[], int] | None = None) -> StoreOptions:
     """What the configuration says of the store."""
     chosen = config.store
-    options = {
+    options: dict[str, object] = {
         "map_size": int(chosen.map_size_gb * (1 << 30)),
         "accept_watermark": chosen.accept_watermark,
         "min_free_disk": chosen.min_free_disk_mb << 20,
@@ -208,9 +210,6 @@ class Gateway:
         return RouteTable(routes)
 
     def _http_routes(self) -> Routes:
-        from gateway.http.connection import Request
-        from gateway.http.routes import Respond
-
         routes = Routes()
         MessageApi(self.door, self.store, self.keys).add_to(routes)
         plain = (("Content-Type", "text/plain; charset=utf-8"),)
@@ -483,8 +482,6 @@ def main(config_path: Path | str, data_dir: Path | str | None = None) -> int:
     """Run in the foreground until SIGTERM or SIGINT. Errors: ConfigErrors, StoreError, AdminError, OSError."""
     config = load(config_path)
     if data_dir is not None:
-        import dataclasses
-
         config = dataclasses.replace(
             config, gateway=dataclasses.replace(config.gateway, data_dir=Path(data_dir))
         )
@@ -551,7 +548,9 @@ async def _announce(gateway: Gateway) -> None:
     lines += [f"  simulator {one.name} on {one.listen}" for one in config.simulators]
     for carrier in gateway.carriers:
         where = ", ".join(str(address) for address in carrier.settings.targets)
-        lines.append(f"  carrier   {carrier.name} at {where}: {len(carrier.links)} links, window {carrier.settings.window}")
+        lines.append(
+            f"  carrier   {carrier.name} at {where}: {len(carrier.links)} links, window {carrier.settings.window}"
+        )
     lines.append(f"  a crash can send at most {config.possible_duplicates} segments twice")
     if config.gateway.demo:
         key = await _demo_key(gateway)

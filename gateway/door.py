@@ -279,7 +279,9 @@ class Door:
         if text is not None and wanted == Encoding.BINARY:
             return Refusal(422, "bad-encoding", "encoding", "encoding binary takes data (hex), not text")
         try:
-            encoding, segments = plan(text if text is not None else data or b"", wanted, self._limits.max_parts)
+            encoding, segments = plan(
+                text if text is not None else data or b"", wanted, self._limits.max_parts
+            )
         except Unencodable as problem:
             return Refusal(422, "unencodable", field, str(problem))
         except TooManyParts as problem:

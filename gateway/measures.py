@@ -56,13 +56,20 @@ def add_measures(gateway: Gateway) -> None:
             yield (carrier.name,), float(getattr(carrier, value))
 
     gauge = metrics.gauge
-    gauge("signalbox_messages_by_state", "The conservation terms, in messages.", ("state",), messages_by_state)
-    gauge("signalbox_segments_by_state", "The conservation terms, in segments.", ("state",), segments_by_state)
+    gauge(
+        "signalbox_messages_by_state", "The conservation terms, in messages.", ("state",), messages_by_state
+    )
+    gauge(
+        "signalbox_segments_by_state", "The conservation terms, in segments.", ("state",), segments_by_state
+    )
     gauge("signalbox_queue_messages", "Messages waiting, by queue state.", ("state",), queue_messages)
     gauge("signalbox_queue_oldest_message_age_seconds", "Age of the oldest ready message.", ("lane",), oldest)
     gauge("signalbox_smpp_sessions", "Binds by state.", ("side", "peer", "mode", "state"), sessions)
     gauge(
-        "signalbox_smpp_window_inflight", "Unanswered submits.", ("carrier",), lambda: per_carrier("in_flight")
+        "signalbox_smpp_window_inflight",
+        "Unanswered submits.",
+        ("carrier",),
+        lambda: per_carrier("in_flight"),
     )
     gauge(
         "signalbox_smpp_window_size",
@@ -95,7 +102,9 @@ def add_measures(gateway: Gateway) -> None:
             (),
             lambda name=name: (((), float(usage()[name])),),  # type: ignore[misc]
         )
-    gauge("signalbox_callback_backlog", "Events not delivered yet.", (), lambda: (((), store.outbox_backlog()),))
+    gauge(
+        "signalbox_callback_backlog", "Events not delivered yet.", (), lambda: (((), store.outbox_backlog()),)
+    )
 
 
 def lane_name(gateway: Gateway, lane: int) -> str:

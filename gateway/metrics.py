@@ -155,7 +155,7 @@ class Metrics(Collector):
             "signalbox_store_commit_batch_size", "Verbs in one commit.", (), [((), counts.commit_sizes)]
         )
         for family, name, help, labels, read in self._read:
-            metric = family(name, help, labels=labels)  # type: ignore[call-arg, arg-type]
+            metric = family(name, help, labels=labels)  # type: ignore[call-arg]
             for values, value in read():
                 metric.add_metric(values, value)  # type: ignore[attr-defined]
             yield metric

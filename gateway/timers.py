@@ -17,8 +17,8 @@ import trio
 from gateway.carriers.inbound import Inbound
 from gateway.committer import Committer
 from gateway.world import World
-from store.interface import StoreError, Transaction
 from store.archive import Finished
+from store.interface import StoreError, Transaction
 from store.lmdb_store import LmdbStore
 
 log = structlog.get_logger("timers")

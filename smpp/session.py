@@ -31,7 +31,14 @@ from smpp.events import (
     TimedOut,
 )
 from smpp.framer import Frame, Framer
-from smpp.pdu import PDUS, Outbind, Pdu
+from smpp.pdu import (
+    PDUS,
+    BindReceiverResp,
+    BindTransceiverResp,
+    BindTransmitterResp,
+    Outbind,
+    Pdu,
+)
 from smpp.states import BINDS, BOUND, WITHOUT_RESPONSE, Role, SessionState, WrongState, allowed, carried
 from smpp.status import Status
 from smpp.window import Window, WindowFull
@@ -41,6 +48,11 @@ __all__ = ["Role", "Session", "SessionSettings", "SessionState", "WindowFull", "
 _ENQUIRE_LINK = int(CommandId.ENQUIRE_LINK)
 _UNBIND = int(CommandId.UNBIND)
 _GENERIC_NACK = int(CommandId.GENERIC_NACK)
+_BIND_RESPS: dict[int, type[BindReceiverResp | BindTransmitterResp | BindTransceiverResp]] = {
+    CommandId.BIND_RECEIVER: BindReceiverResp,
+    CommandId.BIND_TRANSMITTER: BindTransmitterResp,
+    CommandId.BIND_TRANSCEIVER: BindTransceiverResp,
+}
 _KNOWN = frozenset(int(command) for command in PDUS)
 
 
@@ -69,9 +81,7 @@ class Session:
         self.peer_version = settings.version
         self.nacks_unmatched = 0
         self._framer = Framer(settings.max_pdu_before_bind)
-        self._window = Window(
-            settings.window, settings.response_timeout_s, settings.late_response_grace_s
-        )
+        self._window = Window(settings.window, settings.response_timeout_s, settings.late_response_grace_s)
         self._out: list[bytes] = []
         self._opened = now
         self._heard = now  # anything at all
@@ -92,6 +102,10 @@ class Session:
         return self._window.outstanding
 
     @property
+    def closed(self) -> bool:
+        return self.state is SessionState.CLOSED
+
+    @property
     def window_free(self) -> int:
         """Free slots; 0 unless bound."""
         return self._window.free if self.state in BOUND and self._unbinding is None else 0
@@ -107,9 +121,7 @@ class Session:
 
     # requests of ours
 
-    def request(
-        self, pdu: Pdu, now: float, context: object = None, timeout_s: float | None = None
-    ) -> int:
+    def request(self, pdu: Pdu, now: float, context: object = None, timeout_s: float | None = None) -> int:
         """Send a request and register it. Returns its sequence_number. Raises WindowFull, WrongState."""
         self._check(pdu.command_id)
         window = self._window
@@ -190,7 +202,7 @@ class Session:
             tlvs = ((int(Tlv.SC_INTERFACE_VERSION), bytes((self.settings.version,))),)
         version = getattr(pdu, "interface_version", 0x34)
         self.peer_version = min(version or 0x33, self.settings.version)
-        response = PDUS[pdu.command_id | RESPONSE_BIT](
+        response = _BIND_RESPS[pdu.command_id](
             system_id=system_id[:15], tlvs=tlvs, sequence_number=pdu.sequence_number
         )
         self._out.append(encode(response, self.peer_version))
@@ -241,7 +253,7 @@ class Session:
                     self._request(frame, now, happened)
             except ProtocolError as error:
                 self._broken(frame, error, now, happened)
-            if self.state is SessionState.CLOSED:
+            if self.closed:
                 return happened
         if happened:
             self._active = now
@@ -396,9 +408,7 @@ class Session:
         if self.state is SessionState.CLOSED:
             return []
         settings = self.settings
-        happened: list[Event] = [
-            TimedOut(context, number) for number, context in self._window.expire(now)
-        ]
+        happened: list[Event] = [TimedOut(context, number) for number, context in self._window.expire(now)]
         if self._unbinding is not None and now >= self._unbind_sent + settings.response_timeout_s:
             return happened + self._close("no unbind_resp in time")
         if self.state not in BOUND:

@@ -45,7 +45,9 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
         if message.send_at_ms > message.accepted_ms:
             phase = Phase.SCHEDULED
             key = DUE_KEY.pack(message.send_at_ms, id)
-            batch.put(tables.due, key, PLACE.pack(account, message.lane, 0, message.priority, phase) + payload)
+            batch.put(
+                tables.due, key, PLACE.pack(account, message.lane, 0, message.priority, phase) + payload
+            )
         else:
             phase = Phase.READY
             key = READY_KEY.pack(message.lane, 0, 3 - message.priority, account, message.accepted_ms, id)

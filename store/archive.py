@@ -116,9 +116,15 @@ class Archive:
                     row_key = RECIPIENT.pack(number_of(message.destination), message.account, message.id)
                     tx.put(row_key, b"", db=recipients)
 
+    def copy(self, day: str, directory: Path) -> None:
+        """A compact copy of one day."""
+        self._environment(day)[0].copy(str(directory), compact=True)
+
     def drop_before(self, now_ms: int, retention_days: int) -> list[str]:
         """Unlink days older than the retention. Returns their names."""
-        oldest = (datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=retention_days)).strftime("%Y-%m-%d")
+        oldest = (datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=retention_days)).strftime(
+            "%Y-%m-%d"
+        )
         dropped = [day for day in self.days() if day < oldest]
         for day in dropped:
             if day in self._open:

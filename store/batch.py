@@ -50,7 +50,13 @@ class Core:
     __slots__ = ("archive", "ids", "memory", "names", "options", "tables", "taps")
 
     def __init__(
-        self, tables: Tables, memory: Memory, names: Names, ids: IdSource, options: StoreOptions, archive: Archive
+        self,
+        tables: Tables,
+        memory: Memory,
+        names: Names,
+        ids: IdSource,
+        options: StoreOptions,
+        archive: Archive,
     ) -> None:
         self.tables = tables
         self.memory = memory
@@ -63,6 +69,11 @@ class Core:
     def tap(self, table: int, key: bytes, value: bytes | None) -> None:
         for tap in self.taps:
             tap(table, key, value)
+
+    def told(self, committed: bool) -> None:
+        """The transaction the taps have been listening to has ended."""
+        for tap in self.taps:
+            tap.ended(committed)
 
 
 class Batch:
@@ -225,6 +236,7 @@ class Batch:
 
     def drop(self) -> None:
         """The transaction will not be committed."""
+        self.core.told(False)
         self._writer.close()
         self._getters.clear()
         self.core.names.pending[:0] = self.names_taken
@@ -232,6 +244,7 @@ class Batch:
 
     def apply(self) -> None:
         """The commit succeeded: make memory agree with it."""
+        self.core.told(True)
         memory = self.memory
         memory.load_state(self._state)
         memory.commits += 1

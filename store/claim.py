@@ -65,7 +65,7 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
 
 def _from_lane(batch: Batch, taking: _Taking, lane: int, bit: int, most: int) -> None:
     queues = batch.memory.active.queues
-    for tried in sorted(queues.get(lane, ())):
+    for tried in sorted(queues.get(lane, ()), reverse=True):  # what was tried elsewhere has waited longest
         if tried & bit:
             continue
         while most > 0 and taking.left > 0:
@@ -80,7 +80,13 @@ def _from_lane(batch: Batch, taking: _Taking, lane: int, bit: int, most: int) ->
 
 
 def _take_turn(
-    batch: Batch, taking: _Taking, turns: Turns, lane: int, tried: int, turn: tuple[int, int, int], budget: int
+    batch: Batch,
+    taking: _Taking,
+    turns: Turns,
+    lane: int,
+    tried: int,
+    turn: tuple[int, int, int],
+    budget: int,
 ) -> int:
     """Take up to the turn's quantum from one group. Returns segments taken, 0 when nothing fits any more."""
     priority, account, quantum = turn
@@ -117,9 +123,7 @@ def _take_turn(
             if message is None:  # its record is in quarantine
                 batch.move(account, segments, Phase.READY, Phase.FINAL)
                 continue
-            taking.taken.append(
-                Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part)
-            )
+            taking.taken.append(Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part))
             taking.rows.append(LeaseEntry(message, tried, attempts, flags, first_part))
             batch.move(account, segments, Phase.READY, Phase.LEASED)
             took += wire
@@ -144,7 +148,13 @@ def _expire(batch: Batch, account: int, id: int, segments: int, taking: _Taking)
         return
     progress = batch.progress(MESSAGE_KEY.pack(account, id)) or Progress(Phase.READY, MessageState.ENROUTE)
     finalize(
-        batch, message, progress, Phase.READY, MessageState.EXPIRED, Reason.EXPIRED_IN_QUEUE, taking.claim.now_ms
+        batch,
+        message,
+        progress,
+        Phase.READY,
+        MessageState.EXPIRED,
+        Reason.EXPIRED_IN_QUEUE,
+        taking.claim.now_ms,
     )
 
 
@@ -159,7 +169,13 @@ def _write_leases(batch: Batch, taking: _Taking) -> None:
             message = row.message
             left[message.id] = row
             payload += LEASE_ROW.pack(
-                message.account, message.id, message.segments, row.tried, row.attempts, row.flags, row.first_part
+                message.account,
+                message.id,
+                message.segments,
+                row.tried,
+                row.attempts,
+                row.flags,
+                row.first_part,
             )
         for leased in taking.taken[start : start + CHUNK]:
             leased.lease = lease

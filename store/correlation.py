@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from store.records import BUCKET_MS, CORRELATION, CORRELATION_KEY, GROUP_KEY, MESSAGE_KEY, decode_unknown, id_bytes
+from store.records import (
+    BUCKET_MS,
+    CORRELATION,
+    CORRELATION_KEY,
+    GROUP_KEY,
+    MESSAGE_KEY,
+    decode_unknown,
+    id_bytes,
+)
 from store.values import seal
 
 if TYPE_CHECKING:
@@ -34,7 +42,9 @@ def put(batch: Batch, outcome: Outcome, message: Message) -> None:
     cid = outcome.carrier_message_id
     key = CORRELATION_KEY.pack(outcome.group, outcome.sent_ms // BUCKET_MS) + id_bytes(cid)
     recipient = message.destination.encode()
-    payload = CORRELATION.pack(message.account, message.id, outcome.part, outcome.total, len(recipient)) + recipient
+    payload = (
+        CORRELATION.pack(message.account, message.id, outcome.part, outcome.total, len(recipient)) + recipient
+    )
     table = batch.tables.correlation
     older = batch.getter(table)(key)
     if older is not None:
@@ -88,7 +98,8 @@ def forget(batch: Batch, group: int, bucket: int, cid: str, id: int) -> None:
         batch.delete(batch.tables.correlation, key)
         return
     packed = b"".join(
-        CORRELATION.pack(hit.account, hit.id, hit.part, hit.total, len(hit.recipient)) + hit.recipient for hit in left
+        CORRELATION.pack(hit.account, hit.id, hit.part, hit.total, len(hit.recipient)) + hit.recipient
+        for hit in left
     )
     batch.put(batch.tables.correlation, key, packed)
 

@@ -52,11 +52,13 @@ def finalize(
 
 
 def fold(parts: list[Part]) -> tuple[int, bool]:
-    """(state, final) of a message from its parts: delivered when all are, else the first failure once all ended."""
+    """(state, final) from the parts: delivered when all are, else the first failure once all ended."""
     if len(parts) == 1:
         state = parts[0].state
         return state, state not in WAITING
     states = [part.state for part in parts]
     if any(state in WAITING for state in states):
         return MessageState.ENROUTE, False
-    return next((state for state in states if state != MessageState.DELIVERED), int(MessageState.DELIVERED)), True
+    return next(
+        (state for state in states if state != MessageState.DELIVERED), int(MessageState.DELIVERED)
+    ), True

@@ -48,7 +48,9 @@ TABLES: Final = (
     "name",
     "quarantine",
 )
-NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
+NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
+)
 SALVAGE_HINT = "stop, keep a copy of the directory, then run: signalbox store salvage {path} NEW_DIRECTORY"
 
 
@@ -109,7 +111,8 @@ class Lock:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise StoreBusy(
-                f"{directory} is open in another process", "use the running gateway's commands, or stop it first"
+                f"{directory} is open in another process",
+                "use the running gateway's commands, or stop it first",
             ) from None
         os.ftruncate(self._fd, 0)
         os.write(self._fd, b"%d\n" % os.getpid())
@@ -149,14 +152,19 @@ def open_environment(
 def translated(error: lmdb.Error, directory: Path | str) -> StoreError:
     """lmdb's exception as ours, with what an operator can do about it."""
     if isinstance(error, lmdb.MapFullError):
-        return StoreFull("the store's map is full", "raise [store] map_size and restart, or wait for the archiver")
+        return StoreFull(
+            "the store's map is full", "raise [store] map_size and restart, or wait for the archiver"
+        )
     if isinstance(error, lmdb.DiskError) or getattr(error, "code", 0) in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull("the disk is full", "free space on the data directory's disk")
     if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.PanicError | lmdb.InvalidError):
-        return StoreDamaged(f"the store in {directory} is damaged: {error}", SALVAGE_HINT.format(path=directory))
+        return StoreDamaged(
+            f"the store in {directory} is damaged: {error}", SALVAGE_HINT.format(path=directory)
+        )
     if isinstance(error, lmdb.VersionMismatchError):
         return StoreFormat(
-            f"{directory} was written by another LMDB engine", "open it with the release that wrote it and back it up"
+            f"{directory} was written by another LMDB engine",
+            "open it with the release that wrote it and back it up",
         )
     if "No space left" in str(error):
         return StoreFull("the disk is full", "free space on the data directory's disk")

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import lmdb
 
@@ -25,6 +27,7 @@ from router.nouns import (
     Phase,
     Progress,
     ReceiptIn,
+    Settle,
 )
 from store import accept as accepting
 from store import archive as archiving
@@ -49,7 +52,15 @@ from store.interface import (
     StoreFull,
     Totals,
 )
-from store.layout import SALVAGE_HINT, Lock, Tables, free_disk, open_environment, prepare_directory, translated
+from store.layout import (
+    SALVAGE_HINT,
+    Lock,
+    Tables,
+    free_disk,
+    open_environment,
+    prepare_directory,
+    translated,
+)
 from store.memory import Lease, LeaseEntry, Memory
 from store.names import Names
 from store.options import StoreOptions
@@ -75,6 +86,8 @@ from store.records import (
 )
 from store.values import Damaged, seal, unseal
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 FORMAT = 1
 _FORMAT_NAME = b"format"
 _EPOCH_NAME = b"epoch"
@@ -83,68 +96,100 @@ _RECOVER_PORTION = 200
 _MIDDLE = READY_KEY.size
 
 
+def _verb(function: F) -> F:
+    """A verb whose lmdb errors are the store's: map full, disk full, damaged."""
+
+    @wraps(function)
+    def verb(self: LmdbTransaction, *args: object) -> object:
+        try:
+            return function(self, *args)
+        except lmdb.Error as error:
+            raise translated(error, self.path) from error
+
+    return cast("F", verb)
+
+
 class LmdbTransaction:
     """store.interface.Transaction over one LMDB write transaction."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, path: Path) -> None:
         self.batch = batch
+        self.path = path
 
+    @_verb
     def outbox_done(self, rows: Sequence[OutboxRow]) -> None:
         outgoing.outbox_done(self.batch, rows)
 
+    @_verb
     def outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None:
         outgoing.outbox_retry(self.batch, rows, due_ms)
 
+    @_verb
     def settle(self, outcomes: Sequence[Outcome], now_ms: int) -> None:
         settling.settle(self.batch, outcomes, now_ms)
 
+    @_verb
     def receipts(self, receipts: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
         return receiving.receipts(self.batch, receipts, now_ms)
 
+    @_verb
     def inbound(self, messages: Sequence[InboundMessage], now_ms: int) -> None:
         inbounding.inbound(self.batch, messages)
 
+    @_verb
     def inbound_parts(self, parts: Sequence[MoPart], now_ms: int) -> list[list[MoPart] | None]:
         return inbounding.inbound_parts(self.batch, parts)
 
+    @_verb
     def accept(self, messages: Sequence[Message]) -> None:
         accepting.accept(self.batch, messages)
 
+    @_verb
     def claim(self, claims: Sequence[Claim]) -> list[ClaimResult]:
         return claiming.claim(self.batch, claims)
 
+    @_verb
     def move_due(self, now_ms: int, limit: int) -> int:
         return timed.move_due(self.batch, now_ms, limit)
 
+    @_verb
     def expire(self, now_ms: int, limit: int, grace_ms: int) -> int:
         return timed.expire(self.batch, now_ms, limit, grace_ms)
 
+    @_verb
     def release_held(self, reason: int, limit: int) -> int:
         return timed.release_held(self.batch, reason, limit)
 
+    @_verb
     def cancel(self, account: int, id: int, now_ms: int) -> str:
         return timed.cancel(self.batch, account, id, now_ms)
 
+    @_verb
     def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]:
         return inbounding.take_stale_parts(self.batch, before_ms, limit)
 
+    @_verb
     def housekeep(self, now_ms: int, limit: int) -> int:
         """Receipts that nobody claimed go to the unmatched list; recipient records are merged."""
         moved = parked.give_up(self.batch, now_ms, limit)
         recipients.merge(self.batch)
         return moved
 
+    @_verb
     def forget(self, rows: Sequence[archiving.Finished]) -> int:
         """The third step of an archive batch."""
         return archiving.forget(self.batch, rows)
 
+    @_verb
     def put_account(self, account: Account) -> None:
         self.batch.put(self.batch.tables.account, ACCOUNT_KEY.pack(account.id), encode(account))
         self.batch.accounts_put[account.id] = account
 
+    @_verb
     def put_meta(self, name: str, value: bytes) -> None:
         self.batch.put(self.batch.tables.meta, b"m:" + name.encode(), value)
 
+    @_verb
     def drop_unmatched(self, before_ms: int, limit: int) -> int:
         return parked.drop_unmatched(self.batch, before_ms, limit)
 
@@ -228,7 +273,7 @@ class LmdbStore:
 
     def begin(self) -> LmdbTransaction:
         with self._lmdb_errors():
-            return LmdbTransaction(Batch(self.core, self._env.begin(write=True)))
+            return LmdbTransaction(Batch(self.core, self._env.begin(write=True)), self.path)
 
     def commit(self, txn: LmdbTransaction) -> None:
         """Durable when it returns. Errors: StoreFull, StoreDamaged, StoreError; call `abort` then."""
@@ -331,7 +376,7 @@ class LmdbStore:
             one = Outcome(**{name: getattr(outcome, name) for name in outcome.__struct_fields__})
             one.part = part
             if part < len(known) and known[part].carrier_message_id:
-                one.settle = settling.Settle.SENT
+                one.settle = Settle.SENT
                 one.carrier_message_id = known[part].carrier_message_id
                 one.detail = ""
                 batch.part_outcomes.setdefault((lease_id, message.id), []).append(one)
@@ -383,9 +428,7 @@ class LmdbStore:
                 f"the store is {share:.0%} full", "wait for the queue to drain, or raise [store] map_size_gb"
             )
         elif free_disk(self.path) < self.options.min_free_disk:
-            self._full = StoreFull(
-                "the data disk is nearly full", f"free space on the disk of {self.path}"
-            )
+            self._full = StoreFull("the data disk is nearly full", f"free space on the disk of {self.path}")
         elif queued >= self.options.max_queued:
             self._full = StoreFull(f"{queued} messages are queued, the limit", "wait for the queue to drain")
         else:
@@ -408,6 +451,21 @@ class LmdbStore:
         """A short read transaction; never keep it across an await."""
         with self._lmdb_errors(), self._env.begin() as tx:
             yield tx
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """No transaction is under way inside the block: it holds LMDB's writer lock. From another thread."""
+        with self._lmdb_errors():
+            tx = self._env.begin(write=True)
+            try:
+                yield
+            finally:
+                tx.abort()
+
+    def copy_compact(self, directory: Path) -> None:
+        """A copy of the hot file without its free pages."""
+        with self._lmdb_errors():
+            self._env.copy(str(directory), compact=True)
 
     def find(self, account: int, id: int) -> tuple[Message, Progress] | None:
         """A message and how far it came, wherever it is."""
@@ -530,7 +588,8 @@ class LmdbStore:
         """Events not delivered yet, retries included."""
         with self.reading() as tx:
             return int(
-                tx.stat(self.tables.outbox.handle)["entries"] + tx.stat(self.tables.outbox_due.handle)["entries"]
+                tx.stat(self.tables.outbox.handle)["entries"]
+                + tx.stat(self.tables.outbox_due.handle)["entries"]
             )
 
     def meta(self, name: str) -> bytes | None:

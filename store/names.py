@@ -79,7 +79,9 @@ class Names:
         id = self._lanes.get(spec)
         if id is None:
             if len(spec.carriers) > 16:
-                raise StoreError(f"a lane of {len(spec.carriers)} carriers", "a lane holds at most 16 carriers")
+                raise StoreError(
+                    f"a lane of {len(spec.carriers)} carriers", "a lane holds at most 16 carriers"
+                )
             id = self._next(self._lane_specs, "lanes")
             self._know_lane(id, spec)
             self._remember(LANE, id, spec)
@@ -112,7 +114,7 @@ class Names:
         return id
 
     def endpoint_at_event(self, account: int, url: str) -> int:
-        """As endpoint_for, but an event is never refused: past the cap it shares the account's first endpoint."""
+        """As endpoint_for, but an event is never refused: past the cap it takes the account's first one."""
         try:
             return self.endpoint_for(account, url)
         except StoreError:
@@ -143,7 +145,9 @@ class Names:
         self._per_account[endpoint.account] = self._per_account.get(endpoint.account, 0) + 1
 
     @staticmethod
-    def _next(known: dict[int, str] | dict[int, LaneSpec] | dict[int, Endpoint], what: str, limit: int = MAX_U16) -> int:
+    def _next(
+        known: dict[int, str] | dict[int, LaneSpec] | dict[int, Endpoint], what: str, limit: int = MAX_U16
+    ) -> int:
         id = max(known, default=0) + 1
         if id > limit:
             raise StoreError(f"no numbers left for {what}", "restore into a new store")

@@ -71,7 +71,13 @@ def put_event(batch: Batch, endpoint: int, payload: bytes) -> None:
 
 
 def receipt_event(
-    message: Message, progress: Progress, state: int, at_ms: int, error: str = "", final: bool = True, part: int = 0
+    message: Message,
+    progress: Progress,
+    state: int,
+    at_ms: int,
+    error: str = "",
+    final: bool = True,
+    part: int = 0,
 ) -> Event:
     """What an account hears of a message's state."""
     parts = progress.parts

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 MAX_PARKED = 50  # receipts under one id
 
 
-
-
 def waiting(batch: Batch, group: int) -> bool:
     """Whether any receipt of this group is parked: dictionary look-ups only."""
     memory = batch.memory.parked
@@ -65,7 +63,9 @@ def take(batch: Batch, group: int, cid: str, variants: tuple[str, ...], recipien
     for variant in variants:
         key = carrier_key(group, variant)
         payload = batch.get(batch.tables.parked, key)
-        if payload is not None and any(same_number(row.recipient, recipient) for row in decode_parked_list(payload)):
+        if payload is not None and any(
+            same_number(row.recipient, recipient) for row in decode_parked_list(payload)
+        ):
             found.append(key)
     if len(found) != 1:
         return []

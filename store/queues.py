@@ -100,7 +100,9 @@ def first_due_ms(message: Message) -> int:
     return max(message.accepted_ms, message.send_at_ms)
 
 
-def locate(has: Has, tables: Tables, message: Message, progress: Progress | None) -> tuple[int, Table | None, bytes]:
+def locate(
+    has: Has, tables: Tables, message: Message, progress: Progress | None
+) -> tuple[int, Table | None, bytes]:
     """(phase, table and key of the row it waits in, if any).
 
     A progress is written when a message settles, not when it is claimed or falls due: so whether a waiting
@@ -129,7 +131,7 @@ def locate(has: Has, tables: Tables, message: Message, progress: Progress | None
 
 
 def expiry_key(message: Message, progress: Progress | None) -> bytes:
-    """Its row in the expiry table. One that waits for a receipt past its validity has been moved to until_ms."""
+    """Its row in the expiry table; moved to until_ms while it waits for a receipt past its validity."""
     if progress is not None and progress.phase == Phase.AWAITING_RECEIPT and progress.until_ms:
         return TIMED_KEY.pack(progress.until_ms // MINUTE_MS, message.account, message.id)
     return TIMED_KEY.pack(expiry_minute(message.expires_ms), message.account, message.id)

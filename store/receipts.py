@@ -120,7 +120,11 @@ def apply_to(
     batch: Batch, key: bytes, message: Message, progress: Progress, cid: str, receipt: ReceiptIn, now_ms: int
 ) -> ReceiptResult:
     state, final = receipt.state, receipt.state not in WAITING
-    detail = f"{STATE_NAMES.get(state, state)} err={receipt.error}" if receipt.error else STATE_NAMES.get(state, "?")
+    detail = (
+        f"{STATE_NAMES.get(state, state)} err={receipt.error}"
+        if receipt.error
+        else STATE_NAMES.get(state, "?")
+    )
     result = ReceiptResult(ReceiptFate.MATCHED, message.account, message.id, cid, False, state)
     parts = [part for part in progress.parts if part.carrier_message_id in (cid, "")]
     if progress.phase == Phase.FINAL or (parts and all(part.state not in WAITING for part in parts)):
@@ -185,6 +189,3 @@ def tell_part(
         batch,
         receipt_event(message, progress, receipt.state, now_ms, receipt.error, final=False, part=number),
     )
-
-
-

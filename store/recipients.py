@@ -23,7 +23,12 @@ WIDTH = RECIPIENT.size
 
 
 def latest_to(
-    tx: lmdb.Transaction[bytes], tables: Tables, recipient: str, sender: str, since_ms: int, reference: int = -1
+    tx: lmdb.Transaction[bytes],
+    tables: Tables,
+    recipient: str,
+    sender: str,
+    since_ms: int,
+    reference: int = -1,
 ) -> tuple[int, int] | None:
     """(account, id) of the newest message from `sender` to `recipient`, or with the reference given."""
     number = number_of(recipient)
@@ -38,11 +43,11 @@ def latest_to(
     for account, id in sorted(set(found), key=lambda pair: -pair[1]):
         if id >> 20 < since_ms:
             return None
-        value = tx.get(MESSAGE_KEY.pack(account, id), None, tables.message.handle)
-        if value is None:
+        stored = tx.get(MESSAGE_KEY.pack(account, id), None, tables.message.handle)
+        if stored is None:
             continue
         try:
-            message = decode_message(unseal(MESSAGE_KEY.pack(account, id), value))
+            message = decode_message(unseal(MESSAGE_KEY.pack(account, id), stored))
         except Damaged:
             continue
         if message.destination != recipient:

@@ -69,7 +69,12 @@ def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:
     message = entry.message
     if progress is None:
         progress = Progress(Phase.LEASED, MessageState.ENROUTE, attempts=entry.attempts, tried=entry.tried)
-    if outcome.total == 1 and outcome.settle == Settle.SENT and outcome.receipt_expected and not progress.parts:
+    if (
+        outcome.total == 1
+        and outcome.settle == Settle.SENT
+        and outcome.receipt_expected
+        and not progress.parts
+    ):
         sent_whole(batch, key, message, progress, outcome)
         return
     settle_part(batch, key, progress, lease, entry, outcome, now_ms)
@@ -97,7 +102,13 @@ def sent_whole(batch: Batch, key: bytes, message: Message, progress: Progress, o
 
 
 def settle_part(
-    batch: Batch, key: bytes, progress: Progress, lease: Lease, entry: LeaseEntry, outcome: Outcome, now_ms: int
+    batch: Batch,
+    key: bytes,
+    progress: Progress,
+    lease: Lease,
+    entry: LeaseEntry,
+    outcome: Outcome,
+    now_ms: int,
 ) -> None:
     message = entry.message
     answered = lease.outcomes.get(outcome.id, []) + batch.part_outcomes.get((outcome.lease, outcome.id), [])
@@ -194,7 +205,14 @@ def hold_unknown(
     """Held until validity ends; a receipt or a late answer can still claim it."""
     if message.expires_ms <= now_ms:
         finalize(
-            batch, message, progress, Phase.LEASED, MessageState.UNKNOWN, Reason.OUTCOME_UNKNOWN, now_ms, outcome.detail
+            batch,
+            message,
+            progress,
+            Phase.LEASED,
+            MessageState.UNKNOWN,
+            Reason.OUTCOME_UNKNOWN,
+            now_ms,
+            outcome.detail,
         )
         return
     progress.phase = Phase.UNKNOWN
@@ -211,14 +229,23 @@ def hold_unknown(
     batch.put_progress(key, progress)
 
 
-def again(batch: Batch, key: bytes, message: Message, progress: Progress, outcome: Outcome, now_ms: int) -> None:
+def again(
+    batch: Batch, key: bytes, message: Message, progress: Progress, outcome: Outcome, now_ms: int
+) -> None:
     """Back to a queue: retried later, resent though it may have gone out, or returned unsent."""
     if progress.cancel_wished:
         finalize(batch, message, progress, Phase.LEASED, MessageState.DELETED, Reason.CANCELLED, now_ms)
         return
     if message.expires_ms <= now_ms:
         finalize(
-            batch, message, progress, Phase.LEASED, MessageState.EXPIRED, Reason.EXPIRED_IN_QUEUE, now_ms, outcome.detail
+            batch,
+            message,
+            progress,
+            Phase.LEASED,
+            MessageState.EXPIRED,
+            Reason.EXPIRED_IN_QUEUE,
+            now_ms,
+            outcome.detail,
         )
         return
     spec = batch.core.names.lane(progress.lane or message.lane)
@@ -229,7 +256,13 @@ def again(batch: Batch, key: bytes, message: Message, progress: Progress, outcom
     first_part = accepted_parts(progress.parts)
     others = all_but(spec, outcome.carrier)
     if first_part and outcome.mark_tried and len(spec.carriers) > 1:
-        note(progress, now_ms, Step.RESENT, outcome.carrier, f"whole again elsewhere, {first_part} parts were accepted")
+        note(
+            progress,
+            now_ms,
+            Step.RESENT,
+            outcome.carrier,
+            f"whole again elsewhere, {first_part} parts were accepted",
+        )
         first_part = 0
     progress.queue_mask = others if first_part else progress.tried
     if outcome.settle == Settle.RETURNED:
@@ -291,7 +324,11 @@ def late(batch: Batch, key: bytes, progress: Progress | None, outcome: Outcome, 
     note(progress, outcome.sent_ms, Step.SENT, outcome.carrier, outcome.carrier_message_id)
     note(progress, now_ms, Step.CLAIMED, outcome.carrier, "by a late answer")
     phase, table, row = locate(batch.has, batch.tables, message, progress)
-    if table is not None and outcome.total == 1 and Step.OUTCOME_UNKNOWN in [event[1] for event in progress.events]:
+    if (
+        table is not None
+        and outcome.total == 1
+        and Step.OUTCOME_UNKNOWN in [event[1] for event in progress.events]
+    ):
         batch.delete(table, row)
         if phase == Phase.UNKNOWN:
             correlation.drop_unknown(batch, progress.group, message)

@@ -37,7 +37,7 @@ def move_due(batch: Batch, now_ms: int, limit: int) -> int:
 
 
 def expire(batch: Batch, now_ms: int, limit: int, grace_ms: int) -> int:
-    """End what outlived its validity; what waits for a receipt gets `grace_ms` more, then a synthetic final."""
+    """End what outlived its validity; what waits for a receipt gets `grace_ms` more, then a made-up final."""
     handled = 0
     for key, _ in batch.scan(batch.tables.expiry, b"\0", limit):
         minute, account, id = TIMED_KEY.unpack(key)
@@ -77,9 +77,7 @@ def _expire_one(
         correlation.drop_unknown(batch, progress.group, message)
     state = MessageState.UNKNOWN if phase == Phase.UNKNOWN else MessageState.EXPIRED
     reason = Reason.OUTCOME_UNKNOWN if phase == Phase.UNKNOWN else Reason.EXPIRED_IN_QUEUE
-    finalize(
-        batch, message, progress or Progress(phase, MessageState.ENROUTE), phase, state, reason, now_ms
-    )
+    finalize(batch, message, progress or Progress(phase, MessageState.ENROUTE), phase, state, reason, now_ms)
     batch.delete(batch.tables.expiry, key)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import lmdb
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 Put = Callable[[bytes, bytes], bool]
 Delete = Callable[[bytes], bool]
-Tap = Callable[[int, bytes, bytes | None], None]
+
+
+class Tap(Protocol):
+    """Listens to every change, and to how its transaction ended."""
+
+    def __call__(self, table: int, key: bytes, value: bytes | None) -> None: ...
+    def ended(self, committed: bool) -> None: ...
+
+
+OnChange = Callable[[int, bytes, bytes | None], None]
 
 
 class Writer:
@@ -25,7 +34,7 @@ class Writer:
 
     __slots__ = ("_cursors", "_deletes", "_puts", "_tap", "_tx")
 
-    def __init__(self, tx: lmdb.Transaction[bytes], tap: Tap | None) -> None:
+    def __init__(self, tx: lmdb.Transaction[bytes], tap: OnChange | None) -> None:
         self._tx = tx
         self._tap = tap
         self._cursors: list[lmdb.Cursor[bytes]] = []

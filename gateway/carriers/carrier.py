@@ -29,6 +29,7 @@ from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Recei
 from router.throttle import Throttle
 from smpp import events
 from smpp.constants import CommandId
+from smpp.pdu import Pdu, SubmitSmResp
 from smpp.status import Status
 from store.interface import Claim, ClaimResult
 
@@ -86,7 +87,7 @@ class Carrier:
         self.links: list[Link] = []
         self.throttle = Throttle(settings.tps, settings.burst)
         self.renderer = Renderer(settings)
-        self.default_encoding = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
+        self.default_encoding: int = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
         self.suspended = False
         self.paused_until = 0.0
         self.buffer: deque[Job] = deque()
@@ -159,11 +160,10 @@ class Carrier:
             if link.streaming:
                 self._stream(link, now, now_ms, touched)
         while self.buffer:
-            link = self._next_link(now)
-            if link is None:
+            chosen = self._next_link(now)
+            if chosen is None:
                 break
-            job = self.buffer.popleft()
-            self._start(job, link, now, now_ms, touched)
+            self._start(self.buffer.popleft(), chosen, now, now_ms, touched)
         for link in touched:
             link.flush()
         if self.buffer or any(link.streaming for link in self.links):
@@ -245,15 +245,14 @@ class Carrier:
         """The funnel: answers become outcomes, requests go inbound, one hand-over for each read."""
         requests: list[events.Request] = []
         for event in happened:
-            kind = type(event)
-            if kind is events.Response:
-                self._answered(link, event)  # type: ignore[arg-type]
-            elif kind is events.Request:
-                requests.append(event)  # type: ignore[arg-type]
-            elif kind is events.TimedOut:
-                self._lost(event.context, Happening.TIMEOUT, "no response in time")  # type: ignore[attr-defined]
-            elif kind is events.Nacked:
-                self._nacked(event)  # type: ignore[arg-type]
+            if isinstance(event, events.Response):
+                self._answered(link, event)
+            elif isinstance(event, events.Request):
+                requests.append(event)
+            elif isinstance(event, events.TimedOut):
+                self._lost(event.context, Happening.TIMEOUT, "no response in time")
+            elif isinstance(event, events.Nacked):
+                self._nacked(event)
         if requests:
             self._inbound.take(self, link, requests)
         self._hand_over()
@@ -309,7 +308,7 @@ class Carrier:
         status = pdu.command_status
         self._counts.count_status(status)
         if status == 0:
-            message_id = pdu.message_id.decode("latin-1")
+            message_id = _message_id(pdu)
             outcome = self._outcome(flight, Settle.SENT, "")
             outcome.carrier_message_id = message_id
             outcome.receipt_expected = flight.job.message.receipt != ReceiptWish.NONE
@@ -322,7 +321,7 @@ class Carrier:
         pdu = event.pdu
         if pdu.command_status == 0:
             outcome = self._outcome(flight, Settle.SENT, "late response")
-            outcome.carrier_message_id = pdu.message_id.decode("latin-1")
+            outcome.carrier_message_id = _message_id(pdu)
             outcome.receipt_expected = flight.job.message.receipt != ReceiptWish.NONE
             self._outcomes.append(outcome)
 
@@ -394,6 +393,11 @@ class Carrier:
         if self._outcomes:
             outcomes, self._outcomes = self._outcomes, []
             self._committer.add_outcomes(outcomes)
+
+
+def _message_id(pdu: Pdu) -> str:
+    """The carrier's id in an accepting response; "" where it gave none."""
+    return pdu.message_id.decode("latin-1") if isinstance(pdu, SubmitSmResp) else ""
 
 
 def make_back_off(settings: CarrierConfig) -> BackOff:

@@ -64,7 +64,9 @@ class Renderer:
                 validity,
                 registered,
                 0,
-                self._data_coding if self._data_coding is not None and not segment.data_coding else segment.data_coding,
+                self._data_coding
+                if self._data_coding is not None and not segment.data_coding
+                else segment.data_coding,
                 0,
                 segment.short_message,
                 segment.tlvs,

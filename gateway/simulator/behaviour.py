@@ -18,7 +18,9 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tps: float = 0  # more submits than this in a second are answered ESME_RTHROTTLED; 0 = never
     response_delay_s: tuple[float, float] = (0.0, 0.0)
     receipt_delay_s: tuple[float, float] = (0.2, 1.0)
-    states: dict[str, float] = msgspec.field(default_factory=lambda: {"DELIVRD": 1.0})  # receipt stat → weight
+    states: dict[str, float] = msgspec.field(
+        default_factory=lambda: {"DELIVRD": 1.0}
+    )  # receipt stat → weight
     submit_errors: dict[int, float] = {}  # command_status → ratio of submits refused with it
     no_response: float = 0.0
     no_receipt: float = 0.0

@@ -70,7 +70,9 @@ def tally_json(smsc: SimulatedSmsc) -> str:
 @click.option("--response-delay", default="0", metavar="S[-S]", help="Seconds before a submit_sm_resp.")
 @click.option("--receipt-delay", default="0.2-1", metavar="S[-S]", help="Seconds before a receipt.")
 @click.option("--state", "states", multiple=True, metavar="STAT=WEIGHT", help="Receipts' states, weighted.")
-@click.option("--error", "errors", multiple=True, metavar="STATUS=RATIO", help="e.g. 0x08=0.01: refused submits.")
+@click.option(
+    "--error", "errors", multiple=True, metavar="STATUS=RATIO", help="e.g. 0x08=0.01: refused submits."
+)
 @click.option("--no-response", default=0.0, help="Ratio of submits never answered.")
 @click.option("--no-receipt", default=0.0, help="Ratio of messages without a receipt.")
 @click.option("--early-receipts", default=0.0, help="Ratio of receipts sent before the response.")

@@ -32,7 +32,16 @@ log = structlog.get_logger("simulator")
 _READ_BYTES = 262_144
 _SUBMIT_SM_RESP = int(CommandId.SUBMIT_SM_RESP)
 _DELIVER_SM = int(CommandId.DELIVER_SM)
-_STATES = {"ENROUTE": 1, "DELIVRD": 2, "EXPIRED": 3, "DELETED": 4, "UNDELIV": 5, "ACCEPTD": 6, "UNKNOWN": 7, "REJECTD": 8}
+_STATES = {
+    "ENROUTE": 1,
+    "DELIVRD": 2,
+    "EXPIRED": 3,
+    "DELETED": 4,
+    "UNDELIV": 5,
+    "ACCEPTD": 6,
+    "UNKNOWN": 7,
+    "REJECTD": 8,
+}
 
 
 class Tally(msgspec.Struct):
@@ -191,7 +200,9 @@ class SimulatedSmsc:
             if isinstance(event.pdu, SubmitSm):
                 self._submit(peer, event.pdu)
             elif isinstance(event.pdu, DataSm):
-                peer.session.respond_raw(int(CommandId.DATA_SM_RESP), 0, event.pdu.sequence_number, self._id() + b"\0")
+                peer.session.respond_raw(
+                    int(CommandId.DATA_SM_RESP), 0, event.pdu.sequence_number, self._id() + b"\0"
+                )
             else:
                 answer = event.pdu.command_id | 0x80000000
                 peer.session.respond_raw(answer, int(Status.ESME_RINVCMDID), event.pdu.sequence_number, b"")
@@ -311,7 +322,12 @@ class SimulatedSmsc:
         tlvs: tuple[tuple[int, bytes], ...] = ()
         if behaviour.receipt_as != "tlv":
             text = receipt.format(
-                shown, state=state, submit_ms=now_ms, done_ms=now_ms, err="000" if state == 2 else "001", text="sim"
+                shown,
+                state=state,
+                submit_ms=now_ms,
+                done_ms=now_ms,
+                err="000" if state == 2 else "001",
+                text="sim",
             )
         if behaviour.receipt_as != "text":
             tlvs = (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from router.nouns import Account, LaneSpec, Message, Outcome, ReceiptIn, ReceiptWish, Settle
+from router.nouns import Account, LaneSpec, Leased, Message, Outcome, ReceiptIn, ReceiptWish, Settle
 from store.interface import Claim
 from store.lmdb_store import LmdbStore, LmdbTransaction
 from store.options import StoreOptions
@@ -28,11 +30,11 @@ def open_store(path: Path, clock: Clock | None = None, **options: object) -> Lmd
     return LmdbStore(path / "store", StoreOptions(clock=clock or Clock(), **settings))  # type: ignore[arg-type]
 
 
-def commit(store: LmdbStore, *verbs: object) -> list[object]:
+def commit(store: LmdbStore, *verbs: Callable[[LmdbTransaction], Any]) -> list[Any]:
     """Run verbs, each a function of the transaction, in one commit; their results in order."""
     txn = store.begin()
     try:
-        results = [verb(txn) for verb in verbs]  # type: ignore[operator]
+        results = [verb(txn) for verb in verbs]
     except BaseException:
         store.abort(txn)
         raise
@@ -52,13 +54,14 @@ def lane_of(store: LmdbStore, *carriers: str, weights: tuple[int, ...] = ()) -> 
     return store.lane_id(LaneSpec(tuple(store.carrier_id(name) for name in carriers), weights))
 
 
-def message(store: LmdbStore, lane: int, account: int = 1, **fields: object) -> Message:
+def message(store: LmdbStore, lane: int, account: int = 1, **fields: Any) -> Message:
     id = store.next_ids(1)
     now_ms = store.options.clock()
     made = Message(
         id=id, account=account, accepted_ms=now_ms, source="TEST", source_ton=5, source_npi=0,
         destination=f"4477009{id % 100_000:05d}", encoding=0, text="hello", data=b"", segments=1, lane=lane,
-        priority=2, message_class=1, send_at_ms=0, expires_ms=now_ms + DAY_MS, receipt=ReceiptWish.FINAL, route="r",
+        priority=2, message_class=1, send_at_ms=0, expires_ms=now_ms + DAY_MS, receipt=ReceiptWish.FINAL,
+        route="r",
     )  # fmt: skip
     for name, value in fields.items():
         setattr(made, name, value)
@@ -69,15 +72,15 @@ def claim(store: LmdbStore, lane: int, carrier: str, segments: int = 100, index:
     return Claim(store.carrier_id(carrier), ((lane, index, segments),), segments, store.options.clock())
 
 
-def sent(store: LmdbStore, leased: object, carrier: str, cid: str, part: int = 0, total: int = 1) -> Outcome:
+def sent(store: LmdbStore, leased: Leased, carrier: str, cid: str, part: int = 0, total: int = 1) -> Outcome:
     return outcome(store, leased, carrier, Settle.SENT, carrier_message_id=cid, part=part, total=total)
 
 
-def outcome(store: LmdbStore, leased: object, carrier: str, settle: Settle, **fields: object) -> Outcome:
+def outcome(store: LmdbStore, leased: Leased, carrier: str, settle: Settle, **fields: object) -> Outcome:
     made = Outcome(
-        account=leased.message.account,  # type: ignore[attr-defined]
-        id=leased.message.id,  # type: ignore[attr-defined]
-        lease=leased.lease,  # type: ignore[attr-defined]
+        account=leased.message.account,
+        id=leased.message.id,
+        lease=leased.lease,
         carrier=store.carrier_id(carrier),
         group=store.group_id(carrier),
         part=0,
@@ -90,7 +93,9 @@ def outcome(store: LmdbStore, leased: object, carrier: str, settle: Settle, **fi
     return made
 
 
-def receipt(store: LmdbStore, carrier: str, cid: str, recipient: str, state: int = 2, **fields: object) -> ReceiptIn:
+def receipt(
+    store: LmdbStore, carrier: str, cid: str, recipient: str, state: int = 2, **fields: object
+) -> ReceiptIn:
     made = ReceiptIn(
         group=store.group_id(carrier), carrier=store.carrier_id(carrier), ids=(cid,), variants=(),
         recipient=recipient, sender="TEST", state=state, error="000", at_ms=store.options.clock(), done_ms=0,

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from router.nouns import MessageState, Outcome, Phase, Reason, ReceiptFate, Settle
-from store.interface import StoreBusy
+from router.nouns import (
+    Leased,
+    Message,
+    MessageState,
+    Outcome,
+    Phase,
+    Progress,
+    Reason,
+    ReceiptFate,
+    ReceiptIn,
+    Settle,
+)
+from store.interface import ReceiptResult, StoreBusy
+from store.lmdb_store import LmdbStore
 from tests.store.records_for_tests import (
     DAY_MS,
     NOW_MS,
@@ -24,12 +37,23 @@ from tests.store.records_for_tests import (
 )
 
 
-def conserved(store) -> bool:
+def conserved(store: LmdbStore) -> bool:
     totals = store.totals()
     return totals.accepted == sum(totals.messages) and totals.accepted_segments == sum(totals.segments)
 
 
-def submitted(store, lane, carrier="a", count=1, **fields):
+def receive(store: LmdbStore, arrived: list[ReceiptIn]) -> list[ReceiptResult]:
+    results: list[ReceiptResult] = commit(store, lambda txn: txn.receipts(arrived, NOW_MS))[0]
+    return results
+
+
+def settle(store: LmdbStore, one: Outcome) -> None:
+    commit(store, lambda txn: txn.settle([one], NOW_MS))
+
+
+def submitted(
+    store: LmdbStore, lane: int, carrier: str = "a", count: int = 1, **fields: Any
+) -> tuple[list[Message], list[Leased]]:
     made = [message(store, lane, **fields) for _ in range(count)]
     commit(store, lambda txn: txn.accept(made))
     return made, commit(store, lambda txn: txn.claim([claim(store, lane, carrier)]))[0][0].leased
@@ -44,7 +68,9 @@ def test_a_message_is_accepted_leased_sent_receipted_and_told_once(tmp_path: Pat
     assert store.totals().messages[Phase.LEASED] == 1
     commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
     assert store.totals().messages[Phase.AWAITING_RECEIPT] == 1
-    results = commit(store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], NOW_MS))[0]
+    results = commit(
+        store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], NOW_MS)
+    )[0]
     assert results[0].fate == ReceiptFate.MATCHED
     assert results[0].final
     found = store.find(1, made[0].id)
@@ -66,7 +92,9 @@ def test_fm13_a_repeated_or_contradicting_receipt_is_recorded_and_not_told(tmp_p
     commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
     to = made[0].destination
     fates = [
-        commit(store, lambda txn, state=state: txn.receipts([receipt(store, "a", "c1", to, state)], NOW_MS))[0][0].fate
+        commit(store, lambda txn, state=state: txn.receipts([receipt(store, "a", "c1", to, state)], NOW_MS))[
+            0
+        ][0].fate
         for state in (1, 2, 2, 5, 1)
     ]
     assert fates == [
@@ -86,7 +114,9 @@ def test_fm10_a_receipt_before_the_response_waits_and_is_claimed(tmp_path: Path)
     store = open_store(tmp_path)
     with_account(store)
     made, leased = submitted(store, lane_of(store, "a"))
-    early = commit(store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], NOW_MS))[0][0]
+    early = commit(store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], NOW_MS))[
+        0
+    ][0]
     assert early.fate == ReceiptFate.PARKED
     commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
     found = store.find(1, made[0].id)
@@ -150,14 +180,12 @@ def test_parts_of_a_long_message_are_answered_one_by_one_and_end_together(tmp_pa
     for part in range(3):
         assert store.totals().messages[Phase.LEASED] == 1
         answer = sent(store, leased[0], "a", f"c{part}", part, 3)
-        commit(store, lambda txn, answer=answer: txn.settle([answer], NOW_MS))
+        settle(store, answer)
     assert store.totals().segments[Phase.AWAITING_RECEIPT] == 3
-    finals = [
-        commit(
-            store, lambda txn, part=part: txn.receipts([receipt(store, "a", f"c{part}", made[0].destination)], NOW_MS)
-        )[0][0].final
-        for part in (2, 0, 1)
-    ]
+    finals = []
+    for part in (2, 0, 1):
+        arrived = [receipt(store, "a", f"c{part}", made[0].destination)]
+        finals.append(receive(store, arrived)[0].final)
     assert finals == [False, False, True]
     assert conserved(store)
     store.close()
@@ -183,7 +211,7 @@ def test_fm30_what_was_leased_when_the_process_died_has_an_unknown_outcome(tmp_p
     store = open_store(tmp_path, clock)
     assert store.leased_at_start() == 3
 
-    def decide(one, progress, carrier) -> Outcome:
+    def decide(one: Message, progress: Progress | None, carrier: int) -> Outcome:
         return Outcome(1, one.id, 0, carrier, 1, 0, 1, Settle.UNKNOWN_RESEND, until_ms=clock.now_ms + 60_000)
 
     assert store.recover(decide, clock.now_ms) == 2
@@ -287,9 +315,7 @@ def test_finished_messages_move_to_their_day_and_are_still_found(tmp_path: Path)
     with_account(store)
     made, leased = submitted(store, lane_of(store, "a"))
     commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
-    commit(
-        store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], clock.now_ms)
-    )
+    commit(store, lambda txn: txn.receipts([receipt(store, "a", "c1", made[0].destination)], clock.now_ms))
     clock.now_ms += 7_200_000
     rows = store.pick_finished(clock.now_ms, 10)
     store.archive.write(rows)
@@ -313,7 +339,7 @@ def test_an_mo_finds_the_latest_message_it_can_answer(tmp_path: Path) -> None:
     lane = lane_of(store, "a")
     for number in range(80):
         _, leased = submitted(store, lane, destination="447700900001")
-        commit(store, lambda txn, leased=leased: txn.settle([sent(store, leased[0], "a", f"c{number}")], NOW_MS))
+        settle(store, sent(store, leased[0], "a", f"c{number}"))
     last = leased[0].message.id
     assert store.latest_to("447700900001", "TEST", 0) == (1, last)
     commit(store, lambda txn: txn.housekeep(0, 10))

@@ -1,0 +1,99 @@
+"""`store salvage`: read what can be read of a damaged store into a new one.
+
+Every table is walked from its first row forward and, where the tree breaks, from its last row backward; rows
+that do not carry their checksum stay behind. Counters are rebuilt from the messages that were saved, and
+everything that waited is HELD, because what is lost cannot be known.
+
+Deliberately not here: guessing at damaged values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from store.interface import StoreError
+from store.layout import TABLES, Tables, open_environment, translated
+from store.values import Damaged, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from store.layout import Table
+
+_PAGE = 2_000
+_DERIVED = frozenset({"quarantine"})
+
+
+def salvage(source: Path, target: Path) -> dict[str, int]:
+    """Rows saved by table, and `damaged`. Errors: StoreError when nothing at all can be read."""
+    if target.exists() and any(target.iterdir()):
+        raise StoreError(f"{target} is not empty", "give a directory that does not exist yet")
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        old = open_environment(source, map_size=1 << 40, readonly=True, lock=False)
+        tables = Tables(old, create=False)
+    except lmdb.Error as error:
+        raise translated(error, source) from error
+    new = open_environment(target, map_size=1 << 40)
+    try:
+        saved = Tables(new)
+        report: dict[str, int] = {"damaged": 0}
+        for name, table, other in zip(TABLES, tables.all, saved.all, strict=True):
+            if name not in _DERIVED:
+                report[name] = _save(old, table, new, other, report)
+        return report
+    finally:
+        new.close()
+        old.close()
+
+
+def _save(
+    old: lmdb.Environment, table: Table, new: lmdb.Environment, other: Table, report: dict[str, int]
+) -> int:
+    count = 0
+    page: list[tuple[bytes, bytes]] = []
+    for key, value in _rows(old, table):
+        try:
+            unseal(key, value)
+        except Damaged:
+            report["damaged"] += 1
+            continue
+        page.append((key, value))
+        if len(page) >= _PAGE:
+            count += _write(new, other, page)
+    return count + _write(new, other, page)
+
+
+def _write(new: lmdb.Environment, other: Table, page: list[tuple[bytes, bytes]]) -> int:
+    with new.begin(write=True) as tx:
+        for key, value in page:
+            tx.put(key, value, db=other.handle)
+    count = len(page)
+    page.clear()
+    return count
+
+
+def _rows(env: lmdb.Environment, table: Table) -> Iterator[tuple[bytes, bytes]]:
+    """Forward to the break, then backward to it."""
+    last = b""
+    broken = False
+    with env.begin() as tx, tx.cursor(table.handle) as cursor:
+        try:
+            for key, value in cursor.iternext():
+                last = bytes(key)
+                yield key, value
+        except lmdb.Error:
+            broken = True
+    if not broken:
+        return
+    with env.begin() as tx, tx.cursor(table.handle) as cursor:
+        try:
+            for key, value in cursor.iterprev():
+                if bytes(key) <= last:
+                    return
+                yield key, value
+        except lmdb.Error:
+            return
