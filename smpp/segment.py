@@ -8,7 +8,8 @@ Two steps, both cheap for the usual short text:
     plan()    at accept: the canonical encoding and number of segments; nothing is built;
     render()  when sending: the segments as one carrier wants them (its alphabet, its concatenation method).
 
-Reading: parse_concat() takes one received short_message apart, join() puts a group together in any order.
+Reading: parse_concat() takes one received short_message apart, reassemble() puts a group together
+in any order.
 
 Deliberately not here: where parts wait for each other (store), references (the caller numbers them), PDUs.
 """
@@ -96,7 +97,7 @@ class UserData(NamedTuple):
 
 
 class PartLike(Protocol):
-    """What join() needs of a stored part (store.interface.MoPart is one)."""
+    """What reassemble() needs of a stored part (store.interface.MoPart is one)."""
 
     @property
     def index(self) -> int: ...
@@ -434,10 +435,15 @@ def parse_user_data(
     return UserData(parse_udh(udh) or parse_sar(tlvs), encoding, body, udh)
 
 
-def join(parts: Iterable[PartLike], total: int = 0) -> Joined:
+def join(pieces: Iterable[bytes], encoding: int) -> str:
+    """The text of bodies in order, all under `encoding` (not BINARY), decoded as one: so that a pair which a
+    peer cut in two is whole again. Never raises."""
+    return alphabet.decode(b"".join(pieces), encoding)
+
+
+def reassemble(parts: Iterable[PartLike], total: int = 0) -> Joined:
     """The parts that came, in order of their index; a repeated index counts once, the first that came.
 
-    Neighbours under one encoding are decoded together, so that a pair which a peer cut in two is whole again.
     Any binary part makes the whole binary. Parts under several text encodings come out as UCS2.
     """
     by_index: dict[int, PartLike] = {}
@@ -450,9 +456,7 @@ def join(parts: Iterable[PartLike], total: int = 0) -> Joined:
         return Joined(BINARY, "", b"".join(part.data for part in ordered), missing)
     if len(encodings) == 1:
         encoding = encodings.pop()
-        return Joined(
-            encoding, alphabet.decode(b"".join(part.data for part in ordered), encoding), b"", missing
-        )
+        return Joined(encoding, join([part.data for part in ordered], encoding), b"", missing)
     text = "".join(alphabet.decode(part.data, part.encoding) for part in ordered)
     return Joined(UCS2 if encodings else GSM7, text, b"", missing)
 
@@ -480,6 +484,7 @@ __all__ = [
     "parse_udh",
     "parse_user_data",
     "plan",
+    "reassemble",
     "render",
     "sar_tlvs",
     "split",
