@@ -249,11 +249,18 @@ DATA_CODING: Final = {GSM7: 0, LATIN1: 3, UCS2: 8, BINARY: 4}
 
 
 def pack(septets: bytes, *, fill_bits: int = 0) -> bytes:
-    """Septets packed to octets (23.038 section 6.1.2.1), after `fill_bits` zero bits."""
+    """Septets packed to octets (23.038 section 6.1.2.1), after `fill_bits` zero bits.
+
+    Seven spare bits at the end are filled with a CR, which a receiver drops, and not with zeros, which it
+    would show as "@" (section 6.1.2.3.1): SMPP carries no count of septets.
+    """
+    length = 7 * len(septets) + fill_bits
+    if length % 8 == 1 and septets:
+        septets, length = septets + b"\r", length + 7
     bits = 0
     for position, septet in enumerate(septets):
         bits |= (septet & 0x7F) << (7 * position)
-    return (bits << fill_bits).to_bytes((7 * len(septets) + fill_bits + 7) // 8, "little")
+    return (bits << fill_bits).to_bytes((length + 7) // 8, "little")
 
 
 def unpack(octets: bytes, count: int | None = None, *, fill_bits: int = 0) -> bytes:

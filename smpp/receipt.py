@@ -221,25 +221,33 @@ def _parse_tolerant(text: str, flagged: bool, prefer_last_id: bool) -> Receipt |
 
 
 def _fields(text: str, prefer_last_id: bool) -> dict[str, str]:
-    """Key → value as written. `text` runs to the end; keys after it count only if it begins with one."""
+    """Key → value as written. `text` runs to the end: what follows in it is the customer's, not the carrier's.
+
+    Only where an empty `text` stands before other keys ("text: stat:…") do those that are still missing
+    count, the id never: a message that begins "id:…" must not name another one's receipt.
+    """
     found: dict[str, str] = {}
     lower: set[str] = set()
-    at = 0
+    at, end = 0, len(text)
     while True:
         key = _KEY.search(text, at)
         if key is None:
             return found
         name = (key[1] or key[2]).lower()
         at = key.end()
+        if "text" in found:
+            if name not in found and name != "id":
+                found[name] = _value(text, at, name)
+            continue
         if name == "text":
-            rest = text[at:]
-            found.setdefault(name, rest.strip(_STRIP))
-            if _KEY.match(text, len(text) - len(rest.lstrip(_STRIP))) is None:
+            rest = text[at:].lstrip(_STRIP)
+            found[name] = rest.rstrip(_STRIP)
+            if len(rest) == end - at or _KEY.match(text, end - len(rest)) is None:
                 return found
             continue
-        value = _value(text, at, name)
         as_written = key[0][0].islower()
         better = name not in found or (as_written and name not in lower)
+        value = _value(text, at, name)
         if better or (name == "id" and prefer_last_id and value):
             found[name] = value
         if as_written:
