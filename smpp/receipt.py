@@ -221,7 +221,7 @@ def _parse_tolerant(text: str, flagged: bool, prefer_last_id: bool) -> Receipt |
 
 
 def _fields(text: str, prefer_last_id: bool) -> dict[str, str]:
-    """Key → value as written. `text` runs to the end: what follows in it is the customer's, not the carrier's.
+    """Key → value as written. `text` runs to the end: what follows in it is the customer's own.
 
     Only where an empty `text` stands before other keys ("text: stat:…") do those that are still missing
     count, the id never: a message that begins "id:…" must not name another one's receipt.
