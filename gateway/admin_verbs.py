@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -63,6 +63,9 @@ class Submitter(Protocol):
     ) -> None: ...
 
 
+Batch = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
 class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     callback_url: str = ""
@@ -71,6 +74,7 @@ class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
     numbers: list[str] = []
     weight: int = 1
     private_callbacks: bool = False
+    callback_batch: Batch = 1
 
 
 class AccountChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,6 +85,7 @@ class AccountChange(msgspec.Struct, forbid_unknown_fields=True):
     numbers: list[str] | None = None
     weight: int | None = None
     private_callbacks: bool | None = None
+    callback_batch: Batch | None = None
     suspended: bool | None = None
 
 
@@ -173,6 +178,7 @@ class AdminVerbs:
                     numbers=check_numbers(wish.numbers),
                     weight=wish.weight,
                     private_callbacks=wish.private_callbacks,
+                    callback_batch=wish.callback_batch,
                     system_ids=(wish.system_id,) if wish.system_id else (),
                     password_hashes=(wish.password_hash,) if wish.password_hash else (),
                 )
@@ -188,7 +194,7 @@ class AdminVerbs:
     async def account_set(self, wish: AccountChange) -> object:
         settings: dict[str, object] = {
             field: value
-            for field in ("callback_url", "weight", "private_callbacks", "suspended")
+            for field in ("callback_url", "weight", "private_callbacks", "callback_batch", "suspended")
             if (value := getattr(wish, field)) is not None
         }
         if wish.numbers is not None:
@@ -225,6 +231,7 @@ class AdminVerbs:
             "key_prefixes": list(account.key_prefixes),
             "callback_url": account.callback_url,
             "private_callbacks": account.private_callbacks,
+            "callback_batch": account.callback_batch,
             "numbers": list(account.numbers),
             "system_ids": list(account.system_ids),
             "weight": account.weight,

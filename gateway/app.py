@@ -479,7 +479,7 @@ def callback_settings(config: Config) -> CallbackSettings:
 
 
 def main(config_path: Path | str, data_dir: Path | str | None = None) -> int:
-    """Run in the foreground until SIGTERM or SIGINT. Errors: ConfigErrors, StoreError, AdminError, OSError."""
+    """Run until SIGTERM or SIGINT. Errors: ConfigErrors, StoreError, AdminError, OSError."""
     config = load(config_path)
     if data_dir is not None:
         config = dataclasses.replace(
@@ -549,7 +549,8 @@ async def _announce(gateway: Gateway) -> None:
     for carrier in gateway.carriers:
         where = ", ".join(str(address) for address in carrier.settings.targets)
         lines.append(
-            f"  carrier   {carrier.name} at {where}: {len(carrier.links)} links, window {carrier.settings.window}"
+            f"  carrier   {carrier.name} at {where}: {len(carrier.links)} links, "
+            f"window {carrier.settings.window}"
         )
     lines.append(f"  a crash can send at most {config.possible_duplicates} segments twice")
     if config.gateway.demo:

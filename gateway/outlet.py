@@ -57,7 +57,7 @@ class Outlet:
         return data[sent:] if sent < len(data) else b""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write what could not be sent at once, until cancelled. Errors: PeerNotReading, BrokenResourceError."""
+        """Write what could not be sent at once. Errors: PeerNotReading, BrokenResourceError."""
         task_status.started()
         while True:
             await self._wake.wait()

@@ -120,7 +120,7 @@ class Clockwork:
         return verb
 
     async def _archive(self) -> None:
-        """Read, write to the day's environment in a thread, then forget: in that order, portion by portion."""
+        """Read, write to the day's environment in a thread, then forget: portion by portion."""
         while True:
             rows = self._store.pick_finished(self._world.wall_ms(), self._portion)
             if not rows:

@@ -182,7 +182,7 @@ class Progress(msgspec.Struct, array_like=True, gc=False):
     parts: list[Part] = []
     events: list[tuple[int, int, int, str]] = []  # (at_ms, Step, carrier id or 0, detail)
     group: int = 0  # receipt_group of the last carrier
-    queue_mask: int = 0  # the tried mask of the queue it stands in: `tried`, or all but the carrier of its first parts
+    queue_mask: int = 0  # the queue it stands in: `tried`, or all but the carrier of its first parts
 
 
 class Settle(IntEnum):

@@ -74,11 +74,11 @@ class Writer:
         return partial(_tapped_delete, delete, self._tap, table.index)
 
 
-def _tapped_put(put: Put, tap: Tap, index: int, key: bytes, value: bytes) -> bool:
+def _tapped_put(put: Put, tap: OnChange, index: int, key: bytes, value: bytes) -> bool:
     tap(index, key, value)
     return put(key, value)
 
 
-def _tapped_delete(delete: Delete, tap: Tap, index: int, key: bytes) -> bool:
+def _tapped_delete(delete: Delete, tap: OnChange, index: int, key: bytes) -> bool:
     tap(index, key, None)
     return delete(key)

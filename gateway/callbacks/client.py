@@ -81,7 +81,7 @@ def tls_context(ca_file: str = "") -> ssl.SSLContext:
 
 
 def retry_after_s(value: str, now_s: float) -> float:
-    """`Retry-After` as seconds from `now_s`: a number or an HTTP date (RFC 9110 section 10.2.3); 0 unreadable."""
+    """`Retry-After` as seconds from `now_s`: a number or an HTTP date (RFC 9110 §10.2.3); 0 unreadable."""
     value = value.strip()
     if not value:
         return 0
@@ -142,7 +142,7 @@ class Connection:
         self.posts = 0
 
     async def post(self, request: bytes) -> Reply:
-        """Send one complete request and read its answer. Errors: NotDelivered, Stale. The caller sets the deadline.
+        """Send one complete request and read its answer. Errors: NotDelivered, Stale. Deadline: the caller's.
 
         Cancelled in the middle, the connection must not be used again: `alive` is False then.
         """

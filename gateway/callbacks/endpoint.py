@@ -136,7 +136,7 @@ class EndpointState:
         self.cursor = 0
 
     def wanted(self, batch: int) -> int:
-        """How many more workers the rows at hand could use: a full batch each, the last one if none is busy."""
+        """How many more workers the rows could use: a full batch each, the last one if none is busy."""
         busy = self.workers - self.parked
         full = len(self.ready) // batch
         return full if full or busy else int(bool(self.ready))

@@ -198,7 +198,7 @@ class Inbound:
     ) -> None:
         """Store one MO with the message it answers and the account it belongs to."""
         first = parts[0]
-        joined = segment.join(parts, first.total)
+        joined = segment.reassemble(parts, first.total)
         since_ms = now_ms - self._match_ms
         latest = self._committer.store.latest_to(first.source, first.destination, since_ms, reference)
         owner = self._owners.owner_of(first.destination) or (latest[0] if latest else 0)

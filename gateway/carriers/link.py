@@ -171,7 +171,7 @@ class Link:
         return self._unbind_pause_s if self._peer_unbound else self._pause_s()
 
     async def carry(self, stream: trio.abc.Stream, *, outbound: bool = False) -> None:
-        """Bind on a connected stream and carry it to its end. `outbound`: wait for the SMSC's outbind first."""
+        """Bind on a connected stream and carry it to its end. `outbound`: the SMSC's outbind comes first."""
         now = trio.current_time()
         session = Session(Role.ESME, self._settings, now)
         outlet = Outlet(stream)

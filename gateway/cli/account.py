@@ -29,6 +29,8 @@ _private = click.option(
     help="Whether callbacks may go to loopback and private addresses.",
 )
 
+_batch = click.option("--callback-batch", type=click.IntRange(1, 100), help="Events in one POST, 1 to 100.")
+
 
 @account.command()
 @click.argument("name")
@@ -38,6 +40,7 @@ _private = click.option(
 @_numbers
 @_weight
 @_private
+@_batch
 @place_options
 @json_option
 def create(
@@ -48,6 +51,7 @@ def create(
     numbers: tuple[str, ...],
     weight: int | None,
     private_callbacks: bool | None,
+    callback_batch: int | None,
     place: Place,
     as_json: bool,
 ) -> None:
@@ -63,6 +67,7 @@ def create(
         numbers=list(numbers),
         weight=1 if weight is None else weight,
         private_callbacks=bool(private_callbacks),
+        callback_batch=callback_batch or 1,
     )
     print_made(made, as_json)
 
@@ -83,6 +88,7 @@ def rotate(name: str, drop_previous: bool, place: Place, as_json: bool) -> None:
 @_numbers
 @_weight
 @_private
+@_batch
 @click.option("--suspend/--resume", "suspended", default=None, help="Refuse its submits, or take them again.")
 @place_options
 @json_option
@@ -92,6 +98,7 @@ def change(
     numbers: tuple[str, ...],
     weight: int | None,
     private_callbacks: bool | None,
+    callback_batch: int | None,
     suspended: bool | None,
     place: Place,
     as_json: bool,
@@ -102,6 +109,7 @@ def change(
         "numbers": list(numbers) or None,
         "weight": weight,
         "private_callbacks": private_callbacks,
+        "callback_batch": callback_batch,
         "suspended": suspended,
     }
     given = {key: value for key, value in wish.items() if value is not None}

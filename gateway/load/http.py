@@ -14,7 +14,7 @@ import trio
 
 
 class HttpLoad(msgspec.Struct, frozen=True):
-    """`batch` messages in each POST; `rate_per_s` of POSTs over all connections, 0 = as fast as answers come."""
+    """`batch` messages a POST; `rate_per_s` POSTs over all connections, 0 = as fast as answers come."""
 
     host: str
     port: int
@@ -104,7 +104,7 @@ async def _client(load: HttpLoad, numbers: object, outcome: Outcome, started: fl
 
 def _body(load: HttpLoad, first: int) -> bytes:
     one = [
-        f'{{"to":"+{load.prefix}{(first + offset) % 90_000 + 10_000}","from":"LOAD","text":"{load.text} {first + offset}"}}'
-        for offset in range(load.batch)
+        f'{{"to":"+{load.prefix}{number % 90_000 + 10_000}","from":"LOAD","text":"{load.text} {number}"}}'
+        for number in range(first, first + load.batch)
     ]
     return (one[0] if load.batch == 1 else "[" + ",".join(one) + "]").encode()

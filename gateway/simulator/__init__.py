@@ -1,1 +1,1 @@
-"""A carrier on a port: an SMSC that accepts binds, answers submits and sends receipts and MOs, well or badly."""
+"""A carrier on a port: an SMSC that answers submits and sends receipts and MOs, well or badly."""

@@ -91,12 +91,7 @@ def test_fm13_a_repeated_or_contradicting_receipt_is_recorded_and_not_told(tmp_p
     made, leased = submitted(store, lane_of(store, "a"))
     commit(store, lambda txn: txn.settle([sent(store, leased[0], "a", "c1")], NOW_MS))
     to = made[0].destination
-    fates = [
-        commit(store, lambda txn, state=state: txn.receipts([receipt(store, "a", "c1", to, state)], NOW_MS))[
-            0
-        ][0].fate
-        for state in (1, 2, 2, 5, 1)
-    ]
+    fates = [receive(store, [receipt(store, "a", "c1", to, state)])[0].fate for state in (1, 2, 2, 5, 1)]
     assert fates == [
         ReceiptFate.MATCHED,
         ReceiptFate.MATCHED,

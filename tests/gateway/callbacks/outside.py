@@ -161,7 +161,8 @@ class _Reader:
         self.requests: list[Request] = []
 
     def on_message_begin(self) -> None:
-        self.url, self.headers, self.body = b"", {}, b""
+        self.url, self.body = b"", b""
+        self.headers: dict[str, str] = {}
 
     def on_url(self, url: bytes) -> None:
         self.url += url

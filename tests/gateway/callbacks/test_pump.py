@@ -57,7 +57,8 @@ async def test_a_receipt_reaches_the_accounts_url_signed_and_is_then_done() -> N
         assert request.json["data"]["message_id"] == "77"
         assert request.json["data"]["state"] == "DELIVERED"
         assert world.dialled == [("93.184.216.34", 80)]
-        assert outbox.left(here) == 0 and len(outbox.done) == 1
+        assert outbox.left(here) == 0
+        assert len(outbox.done) == 1
 
 
 @trio_test(mock_clock=True)
@@ -108,7 +109,9 @@ async def test_a_batching_account_gets_up_to_its_number_in_one_post() -> None:
         outbox.put(here, *(event(n) for n in range(1050)))
         await trio.sleep(5)
         sizes = [len(request.json["events"]) for request in sink.requests]
-        assert max(sizes) == 100 and sum(sizes) == 1050 and len(sizes) <= 12
+        assert max(sizes) == 100
+        assert sum(sizes) == 1050
+        assert len(sizes) <= 12
         assert len(set(sink.ids)) == 1050
         assert outbox.left(here) == 0
 
@@ -144,7 +147,8 @@ async def test_failures_follow_the_schedule_and_then_the_row_is_given_up_and_kep
         due_ms, row = outbox.retries[-1]
         assert due_ms > EPOCH_MS + 9 * 365 * 86_400_000
         assert row.event.last_error == "given up after 11 attempts: HTTP 500"
-        assert pump.events_given_up == 1 and pump.attempts["failed"] == 11
+        assert pump.events_given_up == 1
+        assert pump.attempts["failed"] == 11
 
 
 @trio_test(mock_clock=True)
@@ -156,8 +160,10 @@ async def test_jitter_spreads_the_retries() -> None:
         outbox.put(here, *(event(n) for n in range(50)))
         await trio.sleep(3)
         delays = {round((due - EPOCH_MS) / 1000, 2) for due, _ in outbox.retries}
-        assert len(outbox.retries) == 50 and len(delays) > 20
-        assert 4.4 < min(delays) and max(delays) < 5.7
+        assert len(outbox.retries) == 50
+        assert len(delays) > 20
+        assert min(delays) > 4.4
+        assert max(delays) < 5.7
 
 
 @trio_test(mock_clock=True)
@@ -210,7 +216,8 @@ async def test_a_410_disables_the_endpoint_and_keeps_its_rows() -> None:
         sink.answer = None
         assert pump.enable(here)
         await trio.sleep(1)
-        assert outbox.left(here) == 0 and pump.health()["good"] == 1
+        assert outbox.left(here) == 0
+        assert pump.health()["good"] == 1
 
 
 @trio_test(mock_clock=True)
@@ -274,7 +281,8 @@ async def test_a_busy_endpoint_makes_room_for_others_when_connections_are_short(
         outbox.put(ends[2], *map(event, range(20)))
         await trio.sleep(5)
         assert pump.connections <= 4
-        assert len(sinks[1].requests) == 20 and len(sinks[2].requests) == 20
+        assert len(sinks[1].requests) == 20
+        assert len(sinks[2].requests) == 20
 
 
 @trio_test(mock_clock=True)
@@ -341,7 +349,8 @@ async def test_a_redirect_is_not_followed() -> None:
         await nursery.start(CallbackPump(outbox, world, EXACT).run)
         outbox.put(here, event(1))
         await trio.sleep(2)
-        assert len(sink.requests) == 1 and len(world.dialled) == 1
+        assert len(sink.requests) == 1
+        assert len(world.dialled) == 1
         assert outbox.retries[0][1].event.last_error == "HTTP 302"
 
 
@@ -352,7 +361,7 @@ async def test_a_connection_closed_while_idle_costs_no_attempt() -> None:
 
     async with running(account()) as (outbox, world, nursery):
         sink = world.add("sink1.example", "93.184.216.34", 80, Sink())
-        sink.serve = _closing(sink)  # type: ignore[method-assign]
+        sink.serve = _closing(sink)
         here = outbox.endpoint(1, "http://sink1.example:80")
         pump = CallbackPump(outbox, world, CallbackSettings(concurrency_per_endpoint=1))
         await nursery.start(pump.run)
@@ -360,7 +369,8 @@ async def test_a_connection_closed_while_idle_costs_no_attempt() -> None:
             outbox.put(here, event(n))
             await trio.sleep(0.5)
         assert sink.ids == ["0", "1", "2"]
-        assert outbox.retries == [] and pump.attempts == {"delivered": 3}
+        assert outbox.retries == []
+        assert pump.attempts == {"delivered": 3}
 
 
 def _closing(sink: Sink) -> Any:
@@ -388,7 +398,8 @@ async def test_an_account_without_a_url_keeps_its_rows_until_it_has_one() -> Non
         await nursery.start(CallbackPump(outbox, world, EXACT).run)
         outbox.put(here, event(1))
         await trio.sleep(10)
-        assert outbox.left(here) == 1 and outbox.retries == []
+        assert outbox.left(here) == 1
+        assert outbox.retries == []
         outbox.set_account(account())
         await trio.sleep(1)
         assert sink.ids == ["1"]
@@ -427,7 +438,9 @@ async def test_stop_lets_posts_under_way_end_and_then_cuts() -> None:
         await pump.stop(10)
         assert trio.current_time() == pytest.approx(3, abs=0.2)
         await trio.sleep(1)
-        assert outbox.left(here) == 4 and outbox.retries == [] and pump.connections == 0
+        assert outbox.left(here) == 4
+        assert outbox.retries == []
+        assert pump.connections == 0
 
         pace = 100.0
         again = CallbackPump(outbox, world, EXACT)
@@ -436,7 +449,8 @@ async def test_stop_lets_posts_under_way_end_and_then_cuts() -> None:
         before = trio.current_time()
         await again.stop(2)
         assert trio.current_time() - before == pytest.approx(2, abs=0.1)
-        assert outbox.left(here) == 4 and outbox.on_commit == []
+        assert outbox.left(here) == 4
+        assert outbox.on_commit == []
 
 
 @trio_test(mock_clock=True)
@@ -452,6 +466,7 @@ async def test_idle_workers_leave_and_memory_of_finished_rows_goes() -> None:
         await trio.sleep(0.1)
         outbox.put(here, event(301))
         await trio.sleep(60)
-        assert pump.connections == 0 and sink.open == 0
+        assert pump.connections == 0
+        assert sink.open == 0
         assert len(pump.endpoints()[0].taken) <= 1
         assert len(sink.requests) == 302

@@ -1,0 +1,174 @@
+"""What is measured: each scenario starts its own processes, runs once and returns figures.
+
+Deliberately not here: rounds, medians and ratios (main.py), processes (rig.py).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import kannel
+from bench.rig import (
+    FLOOR,
+    ROOT,
+    SINK,
+    SMSC,
+    gateway,
+    last_json,
+    post_load,
+    running,
+    scratch,
+    smppload,
+    wait_for_port,
+)
+
+Figures = dict[str, Any]
+
+
+def floor(tool: Path, count: int, window: int = 500) -> Figures:
+    """The bare loop with `window` requests in flight: messages a second over the full cycle."""
+    with scratch() as path, running(tool, "smsc", "--port", SMSC):
+        wait_for_port(SMSC)
+        python = ROOT / ".venv" / "bin" / "python"
+        with running(python, "-P", "-m", "bench.floor", path, FLOOR, SMSC, core="0"):
+            wait_for_port(FLOOR)
+            with running(
+                tool, "esme", "--host", "127.0.0.1", "--port", FLOOR, "--system-id", "u", "--password", "p",
+                "--n", count, "--window", window, "--dlr", 1, "--wait", 5,
+            ) as esme:  # fmt: skip
+                output, _ = esme.communicate(timeout=200)
+    found = json.loads(output.strip().splitlines()[-1])
+    return {"per_s": found["e2e_per_s"], "p99_ms": found["latency"]["p99_ms"]}
+
+
+def http_submit(tool: Path, count: int) -> Figures:
+    """Single submits over 32 connections, accepted and fsynced; the carrier is down, so nothing else runs."""
+    with scratch() as path, gateway(path) as signalbox:
+        found = post_load(tool, signalbox.key, count)
+        return {"per_s": found["req_per_s"], "p99_ms": found["latency"]["p99_ms"]}
+
+
+def http_batch(tool: Path, count: int) -> Figures:
+    """Batches of 100 over 8 connections, in messages a second."""
+    with scratch() as path, gateway(path) as signalbox:
+        found = post_load(tool, signalbox.key, count // 100, connections=8, batch=100)
+        return {"per_s": found["req_per_s"] * 100, "p99_ms": found["latency"]["p99_ms"]}
+
+
+def full_cycle(tool: Path, count: int, *, batch: int) -> Figures:
+    """HTTP submit → carrier → receipt → callback, `batch` events in one POST: messages a second."""
+    with (
+        scratch() as path,
+        running(tool, "smsc", "--port", SMSC),
+        running(tool, "sink", "--port", SINK) as sink,
+    ):
+        wait_for_port(SMSC)
+        wait_for_port(SINK)
+        with gateway(path, batch=batch) as signalbox:
+            before = signalbox.cpu_s()
+            started = time.monotonic()
+            submitted = post_load(tool, signalbox.key, count)
+            signalbox.wait_final(count)
+            elapsed = time.monotonic() - started
+            cpu_us = (signalbox.cpu_s() - before) / count * 1e6
+            told = last_json(sink)
+        return {
+            "per_s": count / elapsed,
+            "submit_per_s": submitted["req_per_s"],
+            "callback_posts": told["requests"],
+            "cpu_us": cpu_us,
+        }
+
+
+def full_cycle_without_callbacks(tool: Path, count: int) -> Figures:
+    """HTTP submit → carrier → receipt, everything durable, nobody to call back."""
+    with scratch() as path, running(tool, "smsc", "--port", SMSC):
+        wait_for_port(SMSC)
+        with gateway(path) as signalbox:
+            started = time.monotonic()
+            found = post_load(tool, signalbox.key, count)
+            signalbox.wait_final(count)
+            return {"per_s": count / (time.monotonic() - started), "p99_ms": found["latency"]["p99_ms"]}
+
+
+def half_rate(tool: Path, count: int) -> Figures:
+    """p99 of a submit with half the connections' load, beside the p99 of a commit in the same run."""
+    with scratch() as path, gateway(path) as signalbox:
+        found = post_load(tool, signalbox.key, count, connections=8)
+        commit_p99 = quantile(signalbox.metrics(), "signalbox_store_commit_duration_seconds", 0.99)
+        return {
+            "per_s": found["req_per_s"],
+            "p99_ms": found["latency"]["p99_ms"],
+            "commit_p99_ms_at_most": commit_p99 * 1e3,
+        }
+
+
+def backlog(tool: Path, count: int) -> Figures:
+    """Start with `count` queued messages: first send, memory while it drains, rate."""
+    with scratch() as path:
+        with gateway(path) as signalbox:
+            post_load(tool, signalbox.key, count // 100, connections=8, batch=100)
+        with running(tool, "smsc", "--port", SMSC, log=path / "smsc.log"):
+            wait_for_port(SMSC)
+            started = time.monotonic()
+            with gateway(path) as signalbox:
+                final = 'signalbox_messages_by_state{state="final"}'
+                first_s = 0.0
+                memory: list[int] = []
+                while (done := signalbox.metrics()[final]) < count:
+                    if done and not first_s:
+                        first_s = time.monotonic() - started
+                    memory.append(signalbox.anonymous_memory_kib())
+                    time.sleep(0.1)
+                elapsed = time.monotonic() - started
+        return {
+            "first_final_s": first_s,
+            "per_s": count / elapsed,
+            "rss_anon_mib_least": min(memory) / 1024,
+            "rss_anon_mib_most": max(memory) / 1024,
+        }
+
+
+def throttle(tps: int, seconds: int) -> Figures:
+    """A backlog behind a limit: the highest count in any sliding second as the carrier saw it."""
+    tool = smppload()
+    simulate = [ROOT / ".venv" / "bin" / "python", "-P", "-m", "gateway.cli", "simulate"]
+    with scratch() as path:
+        with gateway(path) as signalbox:
+            post_load(tool, signalbox.key, max(1, tps * (seconds + 5) // 100), connections=4, batch=100)
+        listen = ("--listen", f"127.0.0.1:{SMSC}", "--receipt-delay", "0", "--seconds", seconds + 3)
+        with running(*simulate, *listen) as carrier:
+            wait_for_port(SMSC)
+            with gateway(path, tps=tps):
+                time.sleep(seconds)
+            output, _ = carrier.communicate(timeout=30)
+    seen = json.loads(output.strip().splitlines()[-1])
+    return {
+        "limit": tps,
+        "most_in_a_second": seen["most_in_a_second"],
+        "submits": seen["submits"],
+        "seconds": seconds,
+    }
+
+
+def kannel_submit(tool: Path, count: int) -> Figures:
+    """Kannel's HTTP submit with its spool store (no fsync), the carrier up."""
+    return kannel.run(tool, count, callbacks=False)
+
+
+def kannel_full(tool: Path, count: int) -> Figures:
+    """Kannel with receipts and one dlr-url callback each, on both cores."""
+    return kannel.run(tool, count, callbacks=True)
+
+
+def quantile(metrics: dict[str, float], name: str, share: float) -> float:
+    """The upper bound of the bucket in which this share of a histogram lies."""
+    total = metrics[f"{name}_count"]
+    for key, value in metrics.items():
+        if key.startswith(f"{name}_bucket") and value >= total * share:
+            bound = key.split('le="')[1].split('"')[0]
+            return float(bound)
+    return float("inf")

@@ -1,0 +1,119 @@
+"""What a session tells its owner: a small frozen vocabulary, one class per happening.
+
+Invariants: the context given with a request comes back exactly once, in a Response that is not late, a
+Nacked, a TimedOut or in Closed.unanswered; only after a TimedOut may one Response(late=True) bring it a
+second time. Closed is a session's last event.
+
+Built for a hot loop: msgspec structs cost a fifth of a frozen dataclass, and are left out of cyclic garbage
+collection, so don't store an event in something that it refers to. Deliberately not here: what to do next.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from smpp.errors import ProtocolError
+from smpp.pdu import Pdu
+from smpp.status import Status
+
+
+class Bound(msgspec.Struct, frozen=True, gc=False):
+    """ESME: the SMSC accepted our bind. `pdu` is its bind_*_resp."""
+
+    pdu: Pdu
+
+
+class BindRefused(msgspec.Struct, frozen=True, gc=False):
+    """ESME: the SMSC refused our bind; Closed follows."""
+
+    status: int
+
+    @property
+    def status_name(self) -> str:
+        return Status.name_of(self.status)
+
+
+class BindRequest(msgspec.Struct, frozen=True, gc=False):
+    """SMSC: a peer wants to bind. The owner calls `accept_bind` or `refuse_bind`, at once or later."""
+
+    pdu: Pdu
+
+
+class OutbindReceived(msgspec.Struct, frozen=True, gc=False):
+    """ESME: the SMSC asks us to bind to it (3.4 section 2.2.1). The owner checks it and calls `bind`."""
+
+    pdu: Pdu
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """The peer asks for something and the state allows it: the owner answers it, once.
+
+    An alert_notification comes this way too and has no answer.
+    """
+
+    pdu: Pdu
+
+
+class Response(msgspec.Struct, frozen=True, gc=False):
+    """The peer answered a request of ours, whatever its command_status says.
+
+    latency_s  since the request was registered
+    late       its TimedOut was told before; the context comes a second time. A late generic_nack is told
+               like this too, `pdu` being the GenericNack
+    """
+
+    pdu: Pdu
+    context: object
+    latency_s: float
+    late: bool = False
+
+
+class TimedOut(msgspec.Struct, frozen=True, gc=False):
+    """No response in time: the outcome is unknown (failure modes 2 and 3)."""
+
+    context: object
+    sequence_number: int
+
+
+class Nacked(msgspec.Struct, frozen=True, gc=False):
+    """The peer answered a request of ours with generic_nack."""
+
+    context: object
+    status: int
+    sequence_number: int = 0
+
+
+class PeerUnbound(msgspec.Struct, frozen=True, gc=False):
+    """The peer sent unbind and has its answer; Closed follows when the connection ends."""
+
+
+class ProtocolViolation(msgspec.Struct, frozen=True, gc=False):
+    """The peer broke the protocol. Already answered where an answer is due; for the log and the counters."""
+
+    error: ProtocolError
+
+
+class Closed(msgspec.Struct, frozen=True, gc=False):
+    """The end, told once, by whichever call meets it: receive, tick, close, eof or refuse_bind.
+
+    The owner sends what `data_to_send` still holds, if it can, and closes the connection. `unanswered`: the
+    contexts of all requests without an outcome, oldest first.
+    """
+
+    reason: str
+    unanswered: list[object]
+
+
+Event = (
+    Bound
+    | BindRefused
+    | BindRequest
+    | OutbindReceived
+    | Request
+    | Response
+    | TimedOut
+    | Nacked
+    | PeerUnbound
+    | ProtocolViolation
+    | Closed
+)
