@@ -8,7 +8,7 @@ Deliberately not here: checking a key (gateway.http.auth), limits (gateway.door)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -23,7 +23,9 @@ class AccountProblem(Exception):
 
 
 class Accounts:
-    def __init__(self, committer: Committer) -> None:
+    def __init__(self, committer: Committer, defaults: Mapping[str, object] | None = None) -> None:
+        """`defaults`: fields of a new account that nobody gave."""
+        self._defaults = dict(defaults or {})
         self._committer = committer
         self.changed: list[Callable[[], None]] = []
         self.by_id: dict[int, Account] = {}
@@ -57,7 +59,7 @@ class Accounts:
             key_prefixes=(prefix,),
             created_ms=now_ms,
         )
-        for field, value in settings.items():
+        for field, value in {**self._defaults, **settings}.items():
             if value is not None:
                 setattr(account, field, value)
         await self._put(account)

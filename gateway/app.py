@@ -51,7 +51,7 @@ from gateway.timers import Clockwork
 from gateway.world import RealWorld, World
 from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.correlate import FormLearner
-from router.nouns import Account, LaneSpec
+from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
 from router.routes import Route, RouteTable
 from router.throttle import Throttle
 from smpp.session import SessionSettings
@@ -105,7 +105,7 @@ class Gateway:
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)
-        self.accounts = Accounts(self.committer)
+        self.accounts = Accounts(self.committer, account_defaults(config))
         self.inbound = Inbound(
             self.committer,
             world,
@@ -452,6 +452,17 @@ def client_tls(settings: CarrierConfig, host: str) -> ClientTls:
     if settings.tls_cert_file:
         context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file or None)
     return ClientTls(context, settings.tls_server_name or host)
+
+
+def account_defaults(config: Config) -> dict[str, object]:
+    """`[accounts]`, as fields of an Account."""
+    chosen = config.accounts
+    return {
+        "weight": chosen.weight,
+        "max_queued": chosen.max_queued,
+        "receipt_default": ReceiptWish[chosen.receipt_default.upper()],
+        "no_receipt_state": MessageState[chosen.no_receipt_state.upper()],
+    }
 
 
 def http_settings(config: Config) -> HttpSettings:

@@ -234,6 +234,7 @@ class ReceiptIn(msgspec.Struct, gc=False):
     raw: bytes = b""  # short_message as received, kept when unmatched
     text: str = ""  # the receipt's text: prefix
     user_message_reference: int = -1
+    flagged: bool = True  # False: known as a receipt by its text alone, which a handset could have written
 
 
 class ReceiptFate(IntEnum):

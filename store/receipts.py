@@ -45,7 +45,9 @@ def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult
     group = receipt.group
     for id in receipt.ids:
         hit = correlation.find(batch, group, id, now_ms, receipt.recipient)
-        if hit is not None:
+        if hit is not None and (
+            receipt.flagged or correlation.same_number(hit.recipient.decode(), receipt.recipient)
+        ):
             result = apply(batch, hit.account, hit.id, id, hit.part, receipt, now_ms)
             if result is not None:
                 return result
@@ -57,8 +59,10 @@ def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult
 
 
 def by_variant(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult | None:
+    """Other forms of the id, worked out only now that the exact one missed."""
     found = {}
-    for id in receipt.variants:
+    forms = receipt.variants or [form for id in receipt.ids[:2] for form in other_forms(id)]
+    for id in forms:
         hit = correlation.find(batch, receipt.group, id, now_ms, receipt.recipient)
         if hit is not None and correlation.same_number(hit.recipient.decode(), receipt.recipient):
             found[(hit.account, hit.id)] = (id, hit.part)

@@ -19,7 +19,7 @@ from gateway.committer import Committer
 from gateway.metrics import Counts
 from gateway.world import World
 from router.correlate import FormLearner
-from router.nouns import InboundMessage, ReceiptFate, ReceiptIn
+from router.nouns import InboundMessage, MessageState, ReceiptFate, ReceiptIn
 from smpp import events, receipt, segment
 from smpp.constants import CommandId, Tlv
 from smpp.pdu import AlertNotification, DataSm, DeliverSm
@@ -96,12 +96,14 @@ class Inbound:
                     variants=(),
                     recipient=_digits(pdu.source_addr),
                     sender=_digits(pdu.destination_addr),
-                    state=parsed.state,
+                    state=parsed.state or MessageState.ENROUTE,
                     error=parsed.error,
                     at_ms=now_ms,
                     done_ms=0,
                     raw=body,
                     text=parsed.text,
+                    user_message_reference=parsed.user_message_reference,
+                    flagged=parsed.flagged,
                 )
             )
             answers.append((command, pdu.sequence_number))

@@ -105,6 +105,44 @@ def test_fm13_a_repeated_or_contradicting_receipt_is_recorded_and_not_told(tmp_p
     store.close()
 
 
+def test_fm14_another_form_of_the_id_matches_only_with_the_same_recipient(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    lane = lane_of(store, "a")
+    made, leased = submitted(store, lane, count=2)
+    settle(store, sent(store, leased[0], "a", "20000001"))
+    settle(store, sent(store, leased[1], "a", "1312D01"))  # what 20000001 is in hexadecimal
+    stranger = receive(store, [receipt(store, "a", "01312d02", made[0].destination)])[0]
+    assert stranger.fate == ReceiptFate.PARKED
+    wrong = receive(store, [receipt(store, "a", "0x1312D01", "447700999999")])[0]
+    assert wrong.fate == ReceiptFate.PARKED
+    right = receive(store, [receipt(store, "a", "001312d01", made[1].destination)])[0]
+    assert (right.fate, right.message_id) == (ReceiptFate.MATCHED, made[1].id)
+    store.close()
+
+
+def test_fm14_a_receipt_in_hex_finds_a_decimal_id(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"))
+    settle(store, sent(store, leased[0], "a", "305419896"))
+    result = receive(store, [receipt(store, "a", "12345678", made[0].destination)])[0]
+    assert (result.fate, result.matched_id) == (ReceiptFate.MATCHED, "305419896")
+    store.close()
+
+
+def test_a_receipt_known_by_its_text_alone_needs_the_recipient(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"))
+    settle(store, sent(store, leased[0], "a", "c1"))
+    forged = receive(store, [receipt(store, "a", "c1", "447700999999", flagged=False)])[0]
+    assert forged.fate == ReceiptFate.PARKED
+    honest = receive(store, [receipt(store, "a", "c1", made[0].destination, flagged=False)])[0]
+    assert honest.fate == ReceiptFate.MATCHED
+    store.close()
+
+
 def test_fm10_a_receipt_before_the_response_waits_and_is_claimed(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with_account(store)
