@@ -94,7 +94,10 @@ def command(count: int, messages: int, backlog: int, throttle: bool) -> int:
         ("full cycle, no callbacks", "floor"),
     )
     ratios = {f"{one} / {other}": ratio(found, one, other) for one, other in pairs}
-    extra: Figures = {"half rate": scenarios.half_rate(tool, messages)}
+    cycle = "full cycle, no callbacks"
+    closed = statistics.median(figures["per_s"] for figures in found[cycle])
+    extra: Figures = {"overload": scenarios.overload(tool, messages * 2, closed)}
+    extra |= {"half rate": scenarios.half_rate(tool, messages)}
     if backlog:
         extra["backlog"] = scenarios.backlog(tool, backlog)
     if throttle:

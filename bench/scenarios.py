@@ -13,6 +13,7 @@ from typing import Any
 from bench import kannel
 from bench.rig import (
     FLOOR,
+    HTTP,
     ROOT,
     SINK,
     SMSC,
@@ -150,7 +151,30 @@ def throttle(tps: int, seconds: int) -> Figures:
         "limit": tps,
         "most_in_a_second": seen["most_in_a_second"],
         "submits": seen["submits"],
+        "share_of_limit": (seen["submits"] - 1) / seen["span_s"] / tps,
         "seconds": seconds,
+    }
+
+
+def overload(tool: Path, count: int, closed_per_s: float) -> Figures:
+    """Open loop at 120 % of what a closed loop reached: does the writer keep up while the loop is busy?"""
+    rate = closed_per_s * 1.2
+    python = ROOT / ".venv" / "bin" / "python"
+    with scratch() as path, running(tool, "smsc", "--port", SMSC):
+        wait_for_port(SMSC)
+        with gateway(path) as signalbox:
+            with running(
+                python, "-P", "-m", "gateway.cli", "load", "http", "--port", HTTP, "--key", signalbox.key,
+                "--count", count, "--connections", 200, "--rate", rate,
+            ) as load:  # fmt: skip
+                output, _ = load.communicate(timeout=300)
+            sent = json.loads(output.strip().splitlines()[-1])
+            signalbox.wait_final(count)
+    return {
+        "closed_per_s": closed_per_s,
+        "offered_per_s": rate,
+        "accepted_per_s": sent["per_second"],
+        "share_of_closed": sent["per_second"] / closed_per_s,
     }
 
 

@@ -57,6 +57,7 @@ class Tally(msgspec.Struct):
     mos: int = 0
     cuts: int = 0
     most_in_a_second: int = 0
+    span_s: float = 0.0  # from the first submit to the last
 
 
 class Peer:
@@ -116,6 +117,7 @@ class SimulatedSmsc:
         self._order = count()
         self._wake = trio.Event()
         self._arrivals: deque[float] = deque()
+        self._first_at = 0.0
         self._seen: set[bytes] = set()
         self._turn = 0
 
@@ -238,6 +240,9 @@ class SimulatedSmsc:
             peer.mute = True
             return
         self._arrivals.append(now)
+        if tally.submits == 1:
+            self._first_at = now
+        tally.span_s = now - self._first_at
         while self._arrivals[0] <= now - 1.0:
             self._arrivals.popleft()
         tally.most_in_a_second = max(tally.most_in_a_second, len(self._arrivals))
