@@ -1,0 +1,350 @@
+"""The session machine: both roles, wired back to back, over time that only the test moves."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smpp import events
+from smpp.codec import Framer, decode, decode_frame, encode, with_header
+from smpp.constants import CommandId
+from smpp.pdu import (
+    BindReceiver,
+    BindTransceiver,
+    BindTransmitter,
+    DeliverSm,
+    EnquireLink,
+    GenericNack,
+    Outbind,
+    Pdu,
+    SubmitSm,
+    SubmitSmResp,
+    Unbind,
+    UnbindResp,
+)
+from smpp.session import Role, Session, SessionSettings, SessionState, WindowFull, WrongState
+from smpp.status import Status
+
+SUBMIT = SubmitSm(source_addr=b"A", destination_addr=b"447700900123", short_message=b"hi")
+BODY = encode(SUBMIT)[16:]
+SUBMIT_ID, DELIVER_ID = int(CommandId.SUBMIT_SM), int(CommandId.DELIVER_SM)
+
+
+def pair(**changes: object) -> tuple[Session, Session]:
+    """An ESME and an SMSC, bound as transceiver at time 0."""
+    options = SessionSettings(**changes)  # type: ignore[arg-type]
+    esme, smsc = Session(Role.ESME, options, 0.0), Session(Role.SMSC, options, 0.0)
+    esme.bind(BindTransceiver(system_id=b"u", password=b"p", interface_version=0x34), 0.0)
+    assert [type(event) for event in smsc.receive(esme.data_to_send(), 0.0)] == [events.BindRequest]
+    smsc.accept_bind(b"smsc")
+    assert [type(event) for event in esme.receive(smsc.data_to_send(), 0.0)] == [events.Bound]
+    return esme, smsc
+
+
+def pdus(data: bytes) -> list[Pdu]:
+    return [decode_frame(frame) for frame in Framer().feed(data)]
+
+
+@pytest.mark.parametrize(
+    ("bind", "state"),
+    [
+        (BindTransmitter, SessionState.BOUND_TX),
+        (BindReceiver, SessionState.BOUND_RX),
+        (BindTransceiver, SessionState.BOUND_TRX),
+    ],
+)
+def test_each_bind_leads_both_sides_to_its_state(
+    bind: type[BindTransmitter | BindReceiver | BindTransceiver], state: SessionState
+) -> None:
+    esme, smsc = (Session(role, SessionSettings(), 0.0) for role in (Role.ESME, Role.SMSC))
+    esme.bind(bind(system_id=b"u", interface_version=0x34), 0.0)
+    smsc.receive(esme.data_to_send(), 0.0)
+    smsc.accept_bind()
+    esme.receive(smsc.data_to_send(), 0.0)
+    assert (esme.state, smsc.state) == (state, state)
+
+
+def test_fm07_a_refused_bind_is_told_with_its_status_and_ends_the_session() -> None:
+    esme, smsc = (Session(role, SessionSettings(), 0.0) for role in (Role.ESME, Role.SMSC))
+    esme.bind(BindTransceiver(system_id=b"u"), 0.0)
+    smsc.receive(esme.data_to_send(), 0.0)
+    assert isinstance(smsc.refuse_bind(Status.ESME_RINVPASWD)[0], events.Closed)
+    refused, closed = esme.receive(smsc.data_to_send(), 0.0)
+    assert isinstance(refused, events.BindRefused)
+    assert refused.status_name == "ESME_RINVPASWD"
+    assert isinstance(closed, events.Closed)
+
+
+def test_a_peer_of_version_3_3_is_sent_no_tlvs() -> None:
+    smsc = Session(Role.SMSC, SessionSettings(), 0.0)
+    smsc.receive(encode(BindTransceiver(system_id=b"u", interface_version=0x33, sequence_number=1)), 0.0)
+    smsc.accept_bind(b"smsc")
+    assert pdus(smsc.data_to_send())[0].tlvs == ()
+    smsc.request(DeliverSm(short_message=b"x", tlvs=[(0x1400, b"v")]), 0.0)
+    assert pdus(smsc.data_to_send())[0].tlvs == ()
+
+
+def test_an_answer_brings_back_its_context_with_its_latency() -> None:
+    esme, smsc = pair()
+    esme.request(SUBMIT, 1.0, context="mine")
+    (request,) = smsc.receive(esme.data_to_send(), 1.1)
+    assert isinstance(request, events.Request)
+    smsc.respond(SubmitSmResp(message_id=b"7", sequence_number=request.pdu.sequence_number))
+    (response,) = esme.receive(smsc.data_to_send(), 1.5)
+    assert isinstance(response, events.Response)
+    assert (response.context, round(response.latency_s, 3), response.late) == ("mine", 0.5, False)
+    assert esme.outstanding == 0
+
+
+def test_a_full_window_refuses_and_an_answer_frees_its_slot() -> None:
+    esme, smsc = pair(window=2)
+    for number in range(2):
+        esme.submit_raw(BODY, SUBMIT_ID, 0.0, number)
+    assert esme.window_free == 0
+    with pytest.raises(WindowFull):
+        esme.submit_raw(BODY, SUBMIT_ID, 0.0, 3)
+    for event in smsc.receive(esme.data_to_send(), 0.0):
+        assert isinstance(event, events.Request)
+        smsc.respond_raw(SUBMIT_ID | 0x80000000, 0, event.pdu.sequence_number, b"1\0")
+    esme.receive(smsc.data_to_send(), 0.0)
+    assert esme.window_free == 2
+
+
+def test_fm02_a_response_after_its_timeout_still_counts_for_the_grace_time() -> None:
+    esme, _ = pair(response_timeout_s=10, late_response_grace_s=60, enquire_link_s=0)
+    number = esme.submit_raw(BODY, SUBMIT_ID, 0.0, "slow")
+    (timed_out,) = esme.tick(10.0)
+    assert isinstance(timed_out, events.TimedOut)
+    assert (timed_out.context, esme.outstanding) == ("slow", 0)
+    (late,) = esme.receive(with_header(SUBMIT_ID | 0x80000000, 0, number, b"9\0"), 50.0)
+    assert isinstance(late, events.Response)
+    assert (late.context, late.late) == ("slow", True)
+    (nothing,) = esme.receive(with_header(SUBMIT_ID | 0x80000000, 0, number, b"9\0"), 50.0)
+    assert isinstance(nothing, events.ProtocolViolation)
+
+
+def test_fm03_each_request_without_a_response_times_out_at_its_own_deadline() -> None:
+    esme, _ = pair(response_timeout_s=10, enquire_link_s=0)
+    for number in range(3):
+        esme.submit_raw(BODY, SUBMIT_ID, float(number), number)
+    assert esme.next_deadline() == 10.0
+    assert [len(esme.tick(at)) for at in (9.9, 10.0, 11.5, 12.0)] == [0, 1, 1, 1]
+
+
+def test_fm08_a_silent_peer_is_asked_twice_and_then_given_up() -> None:
+    esme, _ = pair(enquire_link_s=30, response_timeout_s=30)
+    esme.submit_raw(BODY, SUBMIT_ID, 1.0, "unanswered")
+    happened: list[events.Event] = []
+    asked = 0
+    while not any(isinstance(event, events.Closed) for event in happened):
+        deadline = esme.next_deadline()
+        assert deadline is not None
+        happened += esme.tick(deadline)
+        asked += sum(isinstance(pdu, EnquireLink) for pdu in pdus(esme.data_to_send()))
+    assert asked == 2
+    assert [event.context for event in happened if isinstance(event, events.TimedOut)] == ["unanswered"]
+
+
+def test_fm09_enquire_link_is_answered_and_anything_heard_postpones_ours() -> None:
+    esme, smsc = pair(enquire_link_s=30)
+    smsc.receive(with_header(int(CommandId.ENQUIRE_LINK), 0, 77, b""), 20.0)
+    (answer,) = pdus(smsc.data_to_send())
+    assert (answer.command, answer.sequence_number) == ("enquire_link_resp", 77)
+    assert smsc.next_deadline() == 50.0
+    assert esme.next_deadline() == 30.0
+
+
+def test_fm17_numbers_wrap_to_one_and_skip_those_in_flight() -> None:
+    esme, _ = pair(window=10)
+    first = esme.submit_raw(BODY, SUBMIT_ID, 0.0, "first")
+    esme._window._last = 0x7FFFFFFE
+    numbers = [esme.submit_raw(BODY, SUBMIT_ID, 0.0, n) for n in range(4)]
+    assert numbers[0] == 0x7FFFFFFF
+    assert first not in numbers
+    assert all(1 <= number <= 0x7FFFFFFF for number in numbers)
+    assert len(set(numbers)) == 4
+
+
+@pytest.mark.parametrize("number", [0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_fm17_any_32_bit_number_of_a_peer_is_echoed(number: int) -> None:
+    _, smsc = pair()
+    smsc.receive(with_header(int(CommandId.ENQUIRE_LINK), 0, number, b""), 0.0)
+    assert pdus(smsc.data_to_send())[0].sequence_number == number
+
+
+def test_fm19_what_is_not_smpp_closes_the_session_at_once() -> None:
+    for first in (
+        b"GET / HTTP/1.1\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\x0f",
+    ):
+        smsc = Session(Role.SMSC, SessionSettings(), 0.0)
+        violation, closed = smsc.receive(first, 0.0)
+        assert isinstance(violation, events.ProtocolViolation)
+        assert isinstance(closed, events.Closed)
+        assert smsc.receive(b"more", 0.0) == []
+
+
+def test_fm19_before_its_bind_a_peer_gets_four_kib_and_ten_seconds() -> None:
+    smsc = Session(Role.SMSC, SessionSettings(), 0.0)
+    assert smsc.next_deadline() == 10.0
+    assert any(isinstance(event, events.Closed) for event in smsc.tick(10.0))
+    smsc = Session(Role.SMSC, SessionSettings(), 0.0)
+    assert any(isinstance(e, events.Closed) for e in smsc.receive(b"\0\0\x10\x01", 0.0))
+
+
+def test_fm20_a_pdu_with_a_bad_body_is_refused_and_the_session_lives() -> None:
+    _, smsc = pair()
+    whole = with_header(SUBMIT_ID, 0, 9, BODY[:-4])
+    (violation,) = smsc.receive(whole, 0.0)
+    assert isinstance(violation, events.ProtocolViolation)
+    (answer,) = pdus(smsc.data_to_send())
+    assert (answer.command, answer.command_status) == ("submit_sm_resp", Status.ESME_RINVMSGLEN)
+    assert smsc.state is SessionState.BOUND_TRX
+
+
+def test_an_unknown_command_gets_a_generic_nack() -> None:
+    _, smsc = pair()
+    smsc.receive(with_header(0x00000110, 0, 5, b""), 0.0)
+    (answer,) = pdus(smsc.data_to_send())
+    assert isinstance(answer, GenericNack)
+    assert (answer.sequence_number, answer.command_status) == (5, Status.ESME_RINVCMDID)
+
+
+@pytest.mark.parametrize("pdu", [SUBMIT, Unbind()])
+def test_fm39_a_request_before_the_bind_has_no_effect(pdu: Pdu) -> None:
+    smsc = Session(Role.SMSC, SessionSettings(), 0.0)
+    assert smsc.receive(encode(pdu), 0.0) == []
+    assert pdus(smsc.data_to_send())[0].command_status == Status.ESME_RINVBNDSTS
+
+
+def test_fm39_after_an_unbind_nothing_is_taken_any_more() -> None:
+    esme, smsc = pair()
+    esme.unbind(1.0)
+    assert esme.window_free == 0
+    with pytest.raises(WrongState):
+        esme.submit_raw(BODY, SUBMIT_ID, 1.0, None)
+    assert [type(event) for event in smsc.receive(esme.data_to_send(), 1.0)] == [events.PeerUnbound]
+    (answer,) = pdus(smsc.data_to_send())
+    assert isinstance(answer, UnbindResp)
+    smsc.receive(encode(SUBMIT), 1.0)
+    assert pdus(smsc.data_to_send())[0].command_status == Status.ESME_RINVBNDSTS
+
+
+def test_fm39_a_second_bind_is_already_bound() -> None:
+    _, smsc = pair()
+    assert smsc.receive(encode(BindReceiver(system_id=b"u", sequence_number=3)), 0.0) == []
+    assert pdus(smsc.data_to_send())[0].command_status == Status.ESME_RALYBND
+
+
+def test_fm40_a_generic_nack_with_number_zero_matches_nothing_and_is_counted() -> None:
+    esme, _ = pair()
+    esme.submit_raw(BODY, SUBMIT_ID, 0.0, "mine")
+    esme.receive(encode(GenericNack(command_status=Status.ESME_RINVCMDID)), 0.0)
+    assert (esme.outstanding, esme.nacks_unmatched) == (1, 1)
+
+
+def test_a_generic_nack_answers_its_request() -> None:
+    esme, _ = pair()
+    number = esme.submit_raw(BODY, SUBMIT_ID, 0.0, "mine")
+    (nacked,) = esme.receive(encode(GenericNack(command_status=3, sequence_number=number)), 0.0)
+    assert isinstance(nacked, events.Nacked)
+    assert (nacked.context, nacked.status) == ("mine", 3)
+
+
+def test_an_outbind_leads_to_a_bind() -> None:
+    esme, smsc = (Session(role, SessionSettings(), 0.0) for role in (Role.ESME, Role.SMSC))
+    smsc.outbind(Outbind(system_id=b"smsc", password=b"p"), 0.0)
+    (asked,) = esme.receive(smsc.data_to_send(), 0.0)
+    assert isinstance(asked, events.OutbindReceived)
+    esme.bind(BindReceiver(system_id=b"u"), 0.0)
+    smsc.receive(esme.data_to_send(), 0.0)
+    smsc.accept_bind()
+    esme.receive(smsc.data_to_send(), 0.0)
+    assert esme.state is SessionState.BOUND_RX
+
+
+def test_an_unanswered_unbind_ends_at_the_response_timer() -> None:
+    esme, _ = pair(response_timeout_s=5)
+    esme.unbind(1.0)
+    assert esme.next_deadline() == 6.0
+    assert any(isinstance(event, events.Closed) for event in esme.tick(6.0))
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(1, 5)),
+        st.tuples(st.just("carry"), st.integers(1, 60)),
+        st.tuples(st.just("answer"), st.integers(0, 3)),
+        st.tuples(st.just("wait"), st.integers(1, 20)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ACTIONS)
+def test_fm42_every_context_comes_back_once_whatever_happens(actions: list[tuple[str, int]]) -> None:
+    esme, smsc = pair(window=8, response_timeout_s=15, enquire_link_s=0, late_response_grace_s=30)
+    now, sent, wire = 0.0, 0, b""
+    asked: list[int] = []
+    settled: list[object] = []
+    late: list[object] = []
+
+    def collect(happened: list[events.Event]) -> None:
+        for event in happened:
+            if isinstance(event, events.Response):
+                (late if event.late else settled).append(event.context)
+            elif isinstance(event, events.TimedOut | events.Nacked):
+                settled.append(event.context)
+            elif isinstance(event, events.Closed):
+                settled.extend(event.unanswered)
+
+    for action, amount in actions:
+        if action == "submit":
+            for _ in range(min(amount, esme.window_free)):
+                esme.submit_raw(BODY, SUBMIT_ID, now, sent)
+                sent += 1
+            wire += esme.data_to_send()
+        elif action == "carry":
+            piece, wire = wire[:amount], wire[amount:]
+            asked += [
+                e.pdu.sequence_number for e in smsc.receive(piece, now) if isinstance(e, events.Request)
+            ]
+        elif action == "answer" and asked:
+            number = asked.pop(amount % len(asked))
+            smsc.respond_raw(SUBMIT_ID | 0x80000000, 0, number, b"1\0")
+            collect(esme.receive(smsc.data_to_send(), now))
+        else:
+            now += amount
+            collect(esme.tick(now))
+        assert esme.outstanding == sent - len(settled)
+    collect(esme.eof(now))
+    assert sorted(settled) == list(range(sent))  # type: ignore[type-var]
+    assert len(late) == len(set(late))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=200), st.integers(1, 20))
+def test_any_octets_in_any_pieces_leave_a_session_that_is_bound_or_closed(data: bytes, step: int) -> None:
+    _, smsc = pair()
+    for at in range(0, len(data), step):
+        smsc.receive(data[at : at + step], 1.0)
+    assert smsc.state in (SessionState.BOUND_TRX, SessionState.UNBOUND, SessionState.CLOSED)
+
+
+def test_the_raw_and_the_declared_request_are_the_same_octets() -> None:
+    esme, _ = pair()
+    number = esme.submit_raw(BODY, SUBMIT_ID, 0.0, None)
+    raw = esme.data_to_send()
+    assert decode(raw) == SubmitSm(
+        source_addr=b"A", destination_addr=b"447700900123", short_message=b"hi", sequence_number=number
+    )
+
+
+def test_the_states_can_be_printed() -> None:
+    from smpp.states import as_markdown
+
+    assert "| submit_sm |" in as_markdown()
