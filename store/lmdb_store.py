@@ -344,7 +344,9 @@ class LmdbStore:
         for at in range(LEASE_HEAD.size, len(payload), LEASE_ROW.size):
             account, id, _, tried, attempts, flags, first_part = LEASE_ROW.unpack_from(payload, at)
             progress = batch.progress(MESSAGE_KEY.pack(account, id))
-            if progress is not None and progress.lease == lease_id:
+            if (
+                progress is not None and progress.lease >= lease_id
+            ):  # leases only grow: settled, maybe leased again
                 continue
             message = batch.message(account, id)
             if message is None:

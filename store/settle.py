@@ -62,7 +62,7 @@ def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:
     progress = batch.progress(key)
     lease = batch.lease_of(outcome.lease)
     entry = lease.left.get(outcome.id) if lease is not None else None
-    settled = progress is not None and progress.lease == outcome.lease
+    settled = progress is not None and progress.lease >= outcome.lease
     if lease is None or entry is None or settled or outcome.id in batch.settled.get(outcome.lease, ()):
         late(batch, key, progress, outcome, now_ms)
         return

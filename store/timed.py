@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from router.nouns import Message
     from store.batch import Batch
 
+_MOST_LEASED = 10_000
+
 
 def move_due(batch: Batch, now_ms: int, limit: int) -> int:
     """Scheduled and deferred messages, and retried events, whose time has come."""
@@ -39,38 +41,36 @@ def move_due(batch: Batch, now_ms: int, limit: int) -> int:
 def expire(batch: Batch, now_ms: int, limit: int, grace_ms: int) -> int:
     """End what outlived its validity; what waits for a receipt gets `grace_ms` more, then a made-up final."""
     handled = 0
-    for key, _ in batch.scan(batch.tables.expiry, b"\0", limit):
+    leased = min(batch.memory.totals.messages[Phase.LEASED], _MOST_LEASED)
+    for key, _ in batch.scan(batch.tables.expiry, b"\0", limit + leased):
         minute, account, id = TIMED_KEY.unpack(key)
-        if minute * MINUTE_MS > now_ms:
+        if minute * MINUTE_MS > now_ms or handled >= limit:
             break
-        handled += 1
         message = batch.message(account, id)
         progress = batch.progress(MESSAGE_KEY.pack(account, id))
         if message is None or (progress is not None and progress.phase == Phase.FINAL):
             batch.delete(batch.tables.expiry, key)
+            handled += 1
             continue
-        _expire_one(batch, key, message, progress, now_ms, grace_ms)
+        handled += _expire_one(batch, key, message, progress, now_ms, grace_ms)
     return handled
 
 
 def _expire_one(
     batch: Batch, key: bytes, message: Message, progress: Progress | None, now_ms: int, grace_ms: int
-) -> None:
+) -> bool:
+    """False: it is in a carrier's hands, whose answer decides; its row stays where it is."""
     phase, table, row = locate(batch.has, batch.tables, message, progress)
     if phase == Phase.AWAITING_RECEIPT and progress is not None:
         if not progress.until_ms:
             _grant_grace(batch, key, message, progress, now_ms + grace_ms)
-            return
+            return True
         account = batch.memory.accounts.get(message.account)
         state = account.no_receipt_state if account is not None else MessageState.EXPIRED
         finalize(batch, message, progress, phase, state, Reason.NO_RECEIPT, now_ms)
-        return
+        return True
     if phase == Phase.LEASED:
-        # In a carrier's hands: its answer decides. Looked at again a minute later.
-        batch.delete(batch.tables.expiry, key)
-        later = TIMED_KEY.pack(now_ms // MINUTE_MS + 1, message.account, message.id)
-        batch.put(batch.tables.expiry, later, b"")
-        return
+        return False
     if table is not None:
         batch.delete(table, row)
     if phase == Phase.UNKNOWN and progress is not None:
@@ -79,6 +79,7 @@ def _expire_one(
     reason = Reason.OUTCOME_UNKNOWN if phase == Phase.UNKNOWN else Reason.EXPIRED_IN_QUEUE
     finalize(batch, message, progress or Progress(phase, MessageState.ENROUTE), phase, state, reason, now_ms)
     batch.delete(batch.tables.expiry, key)
+    return True
 
 
 def _grant_grace(batch: Batch, key: bytes, message: Message, progress: Progress, until_ms: int) -> None:

@@ -19,6 +19,7 @@ from router.nouns import (
     ReceiptIn,
     Settle,
 )
+from store.check import check
 from store.interface import ReceiptResult, StoreBusy
 from store.lmdb_store import LmdbStore
 from tests.store.records_for_tests import (
@@ -386,4 +387,84 @@ def test_a_second_process_is_told_that_the_store_is_open(tmp_path: Path) -> None
     store = open_store(tmp_path)
     with pytest.raises(StoreBusy, match="open in another process"):
         open_store(tmp_path)
+    store.close()
+
+
+def test_fm11_a_receipt_may_come_on_any_carrier_of_its_group(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"))
+    shared = store.group_id("together")
+    answer = sent(store, leased[0], "a", "c1")
+    answer.group = shared
+    settle(store, answer)
+    elsewhere = receipt(store, "b", "c1", made[0].destination)
+    elsewhere.group = shared
+    assert receive(store, [elsewhere])[0].fate == ReceiptFate.MATCHED
+    assert receive(store, [receipt(store, "b", "c1", made[0].destination)])[0].fate == ReceiptFate.PARKED
+    store.close()
+
+
+def test_fm15_an_id_used_again_means_the_newest_message(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    lane = lane_of(store, "a")
+    made, leased = submitted(store, lane, destination="447700900001")
+    settle(store, sent(store, leased[0], "a", "7"))
+    clock.now_ms += 8 * 3_600_000
+    again, leased = submitted(store, lane, destination="447700900001")
+    settle(store, sent(store, leased[0], "a", "7"))
+    arrived = [receipt(store, "a", "7", "447700900001")]
+    result = commit(store, lambda txn: txn.receipts(arrived, clock.now_ms))[0][0]
+    assert result.message_id == again[0].id != made[0].id
+    store.close()
+
+
+def test_fm32_opening_a_store_reads_groups_and_not_its_backlog(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    lane = lane_of(store, "a")
+    for _ in range(20):
+        commit(store, lambda txn: txn.accept([message(store, lane) for _ in range(500)]))
+    store.close()
+    store = open_store(tmp_path)
+    assert len(store.memory.active.groups) == 1
+    assert store.memory.leases == {}
+    assert len(commit(store, lambda txn: txn.claim([claim(store, lane, "a", 5)]))[0][0].leased) == 5
+    store.close()
+
+
+def test_fm30_a_message_settled_and_leased_again_is_recovered_once(tmp_path: Path) -> None:
+    """Its first lease record is still there, because a sibling in it never settled."""
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    lane = lane_of(store, "a")
+    _, leased = submitted(store, lane, count=2)
+    settle(store, outcome(store, leased[0], "a", Settle.RETRY, until_ms=NOW_MS))
+    again = commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))[0][0].leased
+    settle(store, sent(store, again[0], "a", "c1"))
+    store.close()
+    store = open_store(tmp_path, clock)
+
+    def decide(one: Message, progress: Progress | None, carrier: int) -> Outcome:
+        return Outcome(1, one.id, 0, carrier, 1, 0, 1, Settle.UNKNOWN_RESEND, until_ms=clock.now_ms + 60_000)
+
+    assert store.recover(decide, clock.now_ms) == 1
+    totals = store.totals()
+    assert (totals.messages[Phase.AWAITING_RECEIPT], totals.messages[Phase.DEFERRED]) == (1, 1)
+    assert conserved(store)
+    store.close()
+
+
+def test_a_leased_message_past_its_validity_keeps_its_expiry_row(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    _, leased = submitted(store, lane_of(store, "a"), expires_ms=NOW_MS + 60_000)
+    clock.now_ms += 300_000
+    commit(store, lambda txn: txn.expire(clock.now_ms, 100, 60_000))
+    settle(store, sent(store, leased[0], "a", "c1"))
+    assert check(store) == []
     store.close()

@@ -1,0 +1,191 @@
+"""The store against a plain model, under any order of verbs and crashes (Hypothesis state machine).
+
+The model knows one thing of each message: whether it has ended, and how often that was told. After every step
+the counters must add up; at the end `store check` must find nothing and every ended message was told once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from router.nouns import Leased, Message, Outcome, Phase, Progress, Reason, ReceiptWish, Settle
+from store.check import check
+from tests.store.records_for_tests import (
+    Clock,
+    claim,
+    commit,
+    lane_of,
+    message,
+    open_store,
+    outcome,
+    receipt,
+    with_account,
+)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        base = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        self.path = Path(tempfile.mkdtemp(dir=base))
+        self.clock = Clock()
+        self.store = open_store(self.path, self.clock)
+        with_account(self.store, 1)
+        with_account(self.store, 2)
+        self.lanes = [lane_of(self.store, "a", "b"), lane_of(self.store, "b")]
+        self.accepted: dict[int, Message] = {}
+        self.leased: list[tuple[str, Leased]] = []
+        self.sent: list[tuple[str, str, str]] = []  # carrier, carrier id, recipient
+        self.finals: dict[int, int] = {}
+        self.number = 0
+
+    def teardown(self) -> None:
+        findings = check(self.store)
+        self.store.close()
+        shutil.rmtree(self.path)
+        assert findings == []
+        assert all(count == 1 for count in self.finals.values())
+
+    @rule(
+        count=st.integers(1, 4),
+        account=st.sampled_from([1, 2]),
+        lane=st.integers(0, 1),
+        segments=st.sampled_from([1, 1, 1, 3]),
+        delay_s=st.sampled_from([0, 0, 0, 30]),
+        validity_s=st.sampled_from([120, 86_400]),
+        priority=st.integers(0, 3),
+    )
+    def accept(
+        self, count: int, account: int, lane: int, segments: int, delay_s: int, validity_s: int, priority: int
+    ) -> None:
+        now_ms = self.clock.now_ms
+        send_at_ms = now_ms + delay_s * 1000 if delay_s else 0
+        made = [
+            message(
+                self.store,
+                self.lanes[lane],
+                account,
+                segments=segments,
+                priority=priority,
+                send_at_ms=send_at_ms,
+                expires_ms=(send_at_ms or now_ms) + validity_s * 1000,
+                receipt=ReceiptWish.FINAL,
+            )
+            for _ in range(count)
+        ]
+        commit(self.store, lambda txn: txn.accept(made))
+        self.accepted.update((one.id, one) for one in made)
+
+    @rule(carrier=st.sampled_from(["a", "b"]), budget=st.integers(1, 6))
+    def claim(self, carrier: str, budget: int) -> None:
+        lane, index = (self.lanes[0], 0) if carrier == "a" else (self.lanes[budget % 2], 1 - budget % 2)
+        asked = claim(self.store, lane, carrier, budget, index)
+        result = commit(self.store, lambda txn: txn.claim([asked]))[0][0]
+        self.leased.extend((carrier, one) for one in result.leased)
+
+    @precondition(lambda self: self.leased)
+    @rule(
+        which=st.integers(0, 100),
+        settle=st.sampled_from(
+            [
+                Settle.SENT,
+                Settle.SENT,
+                Settle.SENT,
+                Settle.RETRY,
+                Settle.FINAL,
+                Settle.UNKNOWN_HOLD,
+                Settle.UNKNOWN_RESEND,
+                Settle.RETURNED,
+            ]
+        ),
+        mark=st.booleans(),
+    )
+    def settle(self, which: int, settle: Settle, mark: bool) -> None:
+        carrier, leased = self.leased.pop(which % len(self.leased))
+        total = leased.message.segments
+        outcomes = []
+        for part in range(leased.first_part, total):
+            self.number += 1
+            kind = settle if part == total - 1 else Settle.SENT
+            one = outcome(self.store, leased, carrier, kind, part=part, total=total)
+            if kind == Settle.SENT:
+                one.carrier_message_id = f"c{self.number}"
+                self.sent.append((carrier, one.carrier_message_id, leased.message.destination))
+            elif kind == Settle.FINAL:
+                one.state, one.reason = 5, Reason.REFUSED_BY_CARRIER
+            else:
+                one.until_ms = self.clock.now_ms + 5_000
+                one.mark_tried = mark and kind == Settle.RETRY
+            outcomes.append(one)
+        for one in outcomes:
+            commit(self.store, lambda txn, one=one: txn.settle([one], self.clock.now_ms))  # type: ignore[misc]
+
+    @precondition(lambda self: self.sent)
+    @rule(which=st.integers(0, 100), state=st.sampled_from([1, 2, 2, 2, 5, 8]), repeat=st.booleans())
+    def receive(self, which: int, state: int, repeat: bool) -> None:
+        carrier, cid, recipient = self.sent[which % len(self.sent)]
+        arrived = [receipt(self.store, carrier, cid, recipient, state)] * (2 if repeat else 1)
+        commit(self.store, lambda txn: txn.receipts(arrived, self.clock.now_ms))
+
+    @rule(seconds=st.sampled_from([1, 6, 40, 200]))
+    def wait(self, seconds: int) -> None:
+        self.clock.now_ms += seconds * 1000
+        now_ms = self.clock.now_ms
+        commit(self.store, lambda txn: txn.move_due(now_ms, 50), lambda txn: txn.expire(now_ms, 50, 60_000))
+
+    @rule(which=st.integers(0, 100))
+    def cancel(self, which: int) -> None:
+        if self.accepted:
+            one = list(self.accepted.values())[which % len(self.accepted)]
+            commit(self.store, lambda txn: txn.cancel(one.account, one.id, self.clock.now_ms))
+
+    @rule()
+    def deliver_events(self) -> None:
+        for endpoint in list(self.store.outbox_endpoints()):
+            rows = self.store.outbox_page(endpoint, 0, 1000)
+            for row in rows:
+                assert row.event.final
+                self.finals[row.event.message_id] = self.finals.get(row.event.message_id, 0) + 1
+            commit(self.store, lambda txn, rows=rows: txn.outbox_done(rows))  # type: ignore[misc]
+
+    @rule(hold=st.booleans())
+    def crash(self, hold: bool) -> None:
+        txn = self.store.begin()
+        txn.accept([message(self.store, self.lanes[0])])
+        self.store.abort(txn)
+        self.store.close()
+        self.store = open_store(self.path, self.clock)
+        self.leased.clear()
+        group = self.store.group_id("a")
+
+        def decide(one: Message, progress: Progress | None, carrier: int) -> Outcome:
+            settle = Settle.UNKNOWN_HOLD if hold else Settle.UNKNOWN_RESEND
+            return Outcome(
+                one.account, one.id, 0, carrier, group, 0, one.segments, settle,
+                until_ms=self.clock.now_ms + 5_000, detail="crash",
+            )  # fmt: skip
+
+        self.store.recover(decide, self.clock.now_ms)
+        assert self.store.totals().messages[Phase.LEASED] == 0
+
+    @invariant()
+    def conserved(self) -> None:
+        totals = self.store.totals()
+        assert totals.accepted == len(self.accepted) == sum(totals.messages)
+        assert totals.accepted_segments == sum(totals.segments)
+        assert min(totals.messages) >= 0
+        assert min(totals.segments) >= 0
+
+    @rule()
+    def sound(self) -> None:
+        assert check(self.store) == []
+
+
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestStoreAgainstAModel = StoreMachine.TestCase
