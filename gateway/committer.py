@@ -272,8 +272,12 @@ class Committer:
             accepted(None)
         if self.probe is not None:
             self.probe("after-reply")
+            if leases:
+                self.probe("after-lease")
         for claimer, result in leases:
             claimer.leased(result)
+        if self.probe is not None and leases:
+            self.probe("after-submit")
         at = 0
         for count, answered in batch.receipts_done:
             answered(results[at : at + count])

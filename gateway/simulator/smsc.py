@@ -12,7 +12,8 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 
 import msgspec
@@ -86,11 +87,12 @@ class Peer:
         if self.waiting or not self.session.window_free:
             self.waiting.append(body)
             return
-        self.session.submit_raw(body, _DELIVER_SM, trio.current_time(), None)
+        self.session.submit_raw(body, _DELIVER_SM, trio.current_time(), body)
 
     def refill(self) -> None:
         while self.waiting and self.session.window_free and self.can_receive:
-            self.session.submit_raw(self.waiting.popleft(), _DELIVER_SM, trio.current_time(), None)
+            body = self.waiting.popleft()
+            self.session.submit_raw(body, _DELIVER_SM, trio.current_time(), body)
 
 
 class SimulatedSmsc:
@@ -156,14 +158,17 @@ class SimulatedSmsc:
             peer.outlet.close()
             if peer in self.peers:
                 self.peers.remove(peer)
-            self._move_waiting(peer)
+            for event in peer.session.eof(trio.current_time()):
+                self._handle(peer, event)
+            self._again(peer, peer.waiting)
+            peer.waiting.clear()
             await trio.aclose_forcefully(stream)
 
-    def _move_waiting(self, peer: Peer) -> None:
-        """Receipts that found no slot go to another bind of the account, or wait for one."""
-        for body in peer.waiting:
-            self.at(0.5, lambda body=body: self._deliver(peer.system_id, None, body))  # type: ignore[misc]
-        peer.waiting.clear()
+    def _again(self, peer: Peer, bodies: Iterable[object]) -> None:
+        """Deliveries that found no slot or no answer go out again, on any bind of the account."""
+        for body in bodies:
+            if isinstance(body, bytes):
+                self.at(0.5, partial(self._deliver, peer.system_id, None, body))
 
     async def _read(self, peer: Peer) -> None:
         session = peer.session
@@ -214,6 +219,10 @@ class SimulatedSmsc:
             self._bind(peer, event)
         elif isinstance(event, events.PeerUnbound):
             peer.can_receive = False
+        elif isinstance(event, events.Closed):
+            self._again(peer, event.unanswered)
+        elif isinstance(event, events.TimedOut):
+            self._again(peer, (event.context,))
 
     def _bind(self, peer: Peer, event: events.BindRequest) -> None:
         pdu = event.pdu
