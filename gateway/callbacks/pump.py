@@ -207,12 +207,12 @@ class CallbackPump:
         return look_at
 
     def _in_turn(self) -> list[EndpointState]:
-        """All endpoints, each time from another one; fewest workers first when room is short."""
+        """All endpoints, each time from another one; healthy ones first if room is short."""
         states = list(self._states.values())
         self._turn = (self._turn + 1) % len(states) if states else 0
         states = states[self._turn :] + states[: self._turn]
         if self._waiting:
-            states.sort(key=lambda state: state.workers)
+            states.sort(key=lambda state: (state.failures, state.workers))
         self._waiting = False
         return states
 
@@ -245,6 +245,15 @@ class CallbackPump:
             return False
         return state.proven or self._doubtful < max(1, self._settings.connections // 2)
 
+    def _makes_way(self, state: EndpointState, since: float) -> bool:
+        """Others wait for a connection: one that fails gives its own up at once, a busy one after its turn."""
+        if not self._waiting:
+            return False
+        if state.failures and not state.proven:
+            return True
+        is_full = self._connections >= self._settings.connections
+        return is_full and trio.current_time() - since > self._settings.turn_s
+
     def _evict(self, wanting: EndpointState) -> None:
         """Ask one idle worker of another endpoint to leave."""
         for state in self._states.values():
@@ -259,7 +268,7 @@ class CallbackPump:
         if not state.taken or now >= state.rewind_at:
             state.cursor = 0
             state.rewind_at = now + _REWIND_S
-        limit = max(self._settings.page, batch) if state.health is Health.GOOD else batch
+        limit = max(self._settings.page, batch) if state.proven else batch
         taken = state.taken
         while True:
             page = self._store.outbox_page(state.id, state.cursor, limit)
@@ -304,7 +313,7 @@ class CallbackPump:
                     await self._deliver(state, rows, account, line)
                 elif not await self._rest(state):
                     return
-                if self._waiting and trio.current_time() - started > self._settings.turn_s:
+                if self._makes_way(state, started):
                     return
         finally:
             state.workers -= 1
