@@ -118,6 +118,8 @@ class Gateway:
         self.routes = self._routes()
         for carrier in self.carriers:
             self.board.join(carrier)
+            if store.epoch > 1:
+                carrier.pause_after_start()
         self.committer.claimers.extend(self.carriers)
         messages = config.messages
         self.door = Door(

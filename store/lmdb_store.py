@@ -310,6 +310,11 @@ class LmdbStore:
                 orphans.append((LEASE_KEY.unpack(key)[0], unseal(key, value)))
         return orphans
 
+    @property
+    def epoch(self) -> int:
+        """How often this store has been opened."""
+        return self.memory.epoch
+
     def leased_at_start(self) -> int:
         """How many messages were in carriers' hands when the last process ended (at most)."""
         return sum((len(payload) - LEASE_HEAD.size) // LEASE_ROW.size for _, payload in self._orphans)
@@ -374,10 +379,14 @@ class LmdbStore:
         outcome.lease = lease_id
         known = progress.parts if progress is not None and progress.phase == Phase.LEASED else []
         outcome.total = len(known) or outcome.total
-        for part in range(first, outcome.total):
+        answered = [
+            part < len(known) and bool(known[part].carrier_message_id) for part in range(outcome.total)
+        ]
+        # Answered parts first: the last unknown one concludes the message.
+        for part in sorted(range(first, outcome.total), key=lambda part: not answered[part]):
             one = Outcome(**{name: getattr(outcome, name) for name in outcome.__struct_fields__})
             one.part = part
-            if part < len(known) and known[part].carrier_message_id:
+            if answered[part]:
                 one.settle = Settle.SENT
                 one.carrier_message_id = known[part].carrier_message_id
                 one.detail = ""

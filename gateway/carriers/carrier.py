@@ -38,6 +38,7 @@ log = structlog.get_logger("carrier")
 _AHEAD_S = 0.05
 _UNLIMITED_AHEAD = 1.0  # windows' worth
 _STALL_S = 1.0
+_RESTART_PAUSE_S = 1.02
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 
 
@@ -113,6 +114,12 @@ class Carrier:
             return False
         return any(link.can_submit for link in self.links)
 
+    def pause_after_start(self) -> None:
+        """An earlier process may have used up the TPS of the second that is running."""
+        if self.settings.tps:
+            self.paused_until = trio.current_time() + _RESTART_PAUSE_S
+            self._pace.set()
+
     def stalled(self, now: float) -> bool:
         return now - self._full_since > _STALL_S
 
@@ -155,7 +162,7 @@ class Carrier:
             self._pace.set()
             return
         now_ms = self._world.wall_ms()
-        touched: set[Link] = set()
+        touched: dict[Link, None] = {}
         for link in self.links:
             if link.streaming:
                 self._stream(link, now, now_ms, touched)
@@ -185,7 +192,7 @@ class Carrier:
                 return link
         return None
 
-    def _start(self, job: Job, link: Link, now: float, now_ms: int, touched: set[Link]) -> None:
+    def _start(self, job: Job, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         message = job.message
         bodies = self.renderer.bodies(message, job.duplicate, now_ms)
         self._buffered_segments -= len(bodies) - job.first
@@ -199,7 +206,7 @@ class Carrier:
         self._buffered_segments += len(link.streaming)
         self._stream(link, now, now_ms, touched)
 
-    def _stream(self, link: Link, now: float, now_ms: int, touched: set[Link]) -> None:
+    def _stream(self, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Parts of one long message leave on one link, in order, as slots and tokens come."""
         while link.streaming and link.room > 0 and link.throttle.available(now) > 0:
             flight = link.streaming.popleft()
@@ -208,14 +215,14 @@ class Carrier:
             self._buffered_segments -= 1
             self._submit(link, flight, flight.job.bodies[flight.part], now, touched)
 
-    def _submit(self, link: Link, flight: Flight, body: bytes, now: float, touched: set[Link]) -> None:
+    def _submit(self, link: Link, flight: Flight, body: bytes, now: float, touched: dict[Link, None]) -> None:
         session = link.session
         assert session is not None
         session.submit_raw(body, _SUBMIT_SM, now, flight)
         link.throttle.take(1, now)
         self.in_flight += 1
         self._counts.segments += 1
-        touched.add(link)
+        touched[link] = None
 
     def _note_fullness(self, now: float) -> None:
         if any(link.room for link in self.links):

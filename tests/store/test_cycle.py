@@ -468,3 +468,22 @@ def test_a_leased_message_past_its_validity_keeps_its_expiry_row(tmp_path: Path)
     settle(store, sent(store, leased[0], "a", "c1"))
     assert check(store) == []
     store.close()
+
+
+def test_fm30_a_half_answered_long_message_is_recovered_whole(tmp_path: Path) -> None:
+    """The unanswered part came first, the answered one last: that is what left it leased for ever."""
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    _, leased = submitted(store, lane_of(store, "a"), segments=3)
+    settle(store, sent(store, leased[0], "a", "c2", 2, 3))
+    store.close()
+    store = open_store(tmp_path, clock)
+
+    def decide(one: Message, progress: Progress | None, carrier: int) -> Outcome:
+        return Outcome(1, one.id, 0, carrier, 1, 0, 3, Settle.UNKNOWN_RESEND, until_ms=clock.now_ms + 60_000)
+
+    assert store.recover(decide, clock.now_ms) == 1
+    assert store.totals().messages[Phase.LEASED] == 0
+    assert check(store) == []
+    store.close()
