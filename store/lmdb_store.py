@@ -382,16 +382,18 @@ class LmdbStore:
         answered = [
             part < len(known) and bool(known[part].carrier_message_id) for part in range(outcome.total)
         ]
-        # Answered parts first: the last unknown one concludes the message.
-        for part in sorted(range(first, outcome.total), key=lambda part: not answered[part]):
+        # Answered parts first: the last one, whatever it is, goes the usual way and concludes the message.
+        order = sorted(range(first, outcome.total), key=lambda part: not answered[part])
+        for part in order:
             one = Outcome(**{name: getattr(outcome, name) for name in outcome.__struct_fields__})
             one.part = part
             if answered[part]:
                 one.settle = Settle.SENT
                 one.carrier_message_id = known[part].carrier_message_id
                 one.detail = ""
-                batch.part_outcomes.setdefault((lease_id, message.id), []).append(one)
-                continue
+                if part != order[-1]:
+                    batch.part_outcomes.setdefault((lease_id, message.id), []).append(one)
+                    continue
             settling.settle_one(batch, one, now_ms)
 
     # names and ids

@@ -487,3 +487,28 @@ def test_fm30_a_half_answered_long_message_is_recovered_whole(tmp_path: Path) ->
     assert store.totals().messages[Phase.LEASED] == 0
     assert check(store) == []
     store.close()
+
+
+def test_fm30_parts_answered_in_two_leases_are_not_left_leased(tmp_path: Path) -> None:
+    """Every part has an id, the last from an earlier lease: still one of them concludes the message."""
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    with_account(store)
+    lane = lane_of(store, "a")
+    _, leased = submitted(store, lane, segments=3)
+    settle(store, sent(store, leased[0], "a", "c0", 0, 3))
+    settle(store, outcome(store, leased[0], "a", Settle.UNKNOWN_RESEND, part=1, total=3, until_ms=NOW_MS))
+    settle(store, sent(store, leased[0], "a", "c2", 2, 3))
+    again = commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))[0][0].leased
+    assert [one.first_part for one in again] == [1]
+    settle(store, sent(store, again[0], "a", "c1", 1, 3))
+    store.close()
+    store = open_store(tmp_path, clock)
+
+    def decide(one: Message, progress: Progress | None, carrier: int) -> Outcome:
+        return Outcome(1, one.id, 0, carrier, 1, 0, 3, Settle.UNKNOWN_RESEND, until_ms=clock.now_ms + 60_000)
+
+    store.recover(decide, clock.now_ms)
+    assert store.totals().messages[Phase.LEASED] == 0
+    assert check(store) == []
+    store.close()
