@@ -6,30 +6,44 @@ Deliberately not here: what is logged; where it goes (stderr, for the service ma
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-_NUMBERS = frozenset({"to", "from", "source", "destination", "recipient", "number", "sender"})
-_SECRETS = frozenset({"text", "password", "secret", "key", "authorization", "api_key", "data", "body"})
+HIDDEN = "[hidden]"
+
+_NUMBERS = frozenset(
+    {"to", "from", "source", "destination", "recipient", "number", "sender", "msisdn", "source_addr"}
+    | {"destination_addr"}
+)
+_TEXTS = frozenset({"text", "data", "body", "short_message", "message_payload", "key", "keys"})
+_SECRET_WORDS = ("password", "secret", "token", "authorization", "api_key", "credential", "cookie")
+# Secrets that slipped into another value, say an exception's text: callback secrets, API keys, bearer headers
+_SECRET_VALUE = re.compile(
+    r"whsec_[A-Za-z0-9+/=]+|sbk_[A-Za-z0-9_-]+|(?<=[Bb]earer )\S+|(?<=://)[^/@\s]+(?=@)"
+)
 
 
 def mask_number(number: str) -> str:
-    """447700900123 → 4477*****123: enough to compare, too little to call."""
+    """447700900123 → 4477*****123: enough to compare, too little to call. Short ones show nothing."""
     if len(number) < 7:
         return "*" * len(number)
-    return number[:4] + "*" * (len(number) - 7) + number[-3:]
+    head, tail = min(4, len(number) // 3), min(3, len(number) // 4)
+    return number[:head] + "*" * (len(number) - head - tail) + number[-tail:]
 
 
 def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """structlog processor: numbers by key name are masked, texts and secrets never written."""
     for name, value in list(event.items()):
-        if name in _SECRETS:
-            event[name] = "[hidden]"
+        if name in _TEXTS or any(word in name.lower() for word in _SECRET_WORDS):
+            event[name] = HIDDEN
         elif name in _NUMBERS and isinstance(value, str | int):
             event[name] = mask_number(str(value))
+        elif isinstance(value, str):
+            event[name] = _SECRET_VALUE.sub(HIDDEN, value)
     return event
 
 

@@ -51,6 +51,9 @@ class Histogram:
         return found
 
 
+HistogramRows = Iterable[tuple[tuple[str, ...], Histogram]]
+
+
 class CarrierCounts:
     """What one carrier's traffic adds up to."""
 
@@ -115,6 +118,7 @@ class Metrics(Collector):
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self._read: list[tuple[type[Metric], str, str, tuple[str, ...], Callable[[], Rows]]] = []
+        self._histograms: list[tuple[str, str, tuple[str, ...], Callable[[], HistogramRows]]] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -125,6 +129,12 @@ class Metrics(Collector):
     def counter(self, name: str, help: str, labels: Sequence[str], read: Callable[[], Rows]) -> None:
         """As gauge, for what only grows; `name` without `_total`."""
         self._read.append((CounterMetricFamily, name, help, tuple(labels), read))
+
+    def histogram(
+        self, name: str, help: str, labels: Sequence[str], read: Callable[[], HistogramRows]
+    ) -> None:
+        """As gauge, with (label values, Histogram) rows."""
+        self._histograms.append((name, help, tuple(labels), read))
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -159,6 +169,8 @@ class Metrics(Collector):
             for values, value in read():
                 metric.add_metric(values, value)  # type: ignore[attr-defined]
             yield metric
+        for name, help, labels, observed in self._histograms:
+            yield _histogram(name, help, labels, observed())
 
     def _carriers(self) -> Iterator[Metric]:
         carriers = self._counts.carriers.items()
@@ -209,9 +221,7 @@ def _counter(name: str, help: str, labels: Sequence[str], rows: Rows) -> Metric:
     return family
 
 
-def _histogram(
-    name: str, help: str, labels: Sequence[str], rows: Iterable[tuple[tuple[str, ...], Histogram]]
-) -> Metric:
+def _histogram(name: str, help: str, labels: Sequence[str], rows: HistogramRows) -> Metric:
     family = HistogramMetricFamily(name, help, labels=labels)
     for values, histogram in rows:
         family.add_metric(values, histogram.buckets(), histogram.total)

@@ -246,7 +246,7 @@ class CallbackPump:
         return state.proven or self._doubtful < max(1, self._settings.connections // 2)
 
     def _makes_way(self, state: EndpointState, since: float) -> bool:
-        """Others wait for a connection: one that fails gives its own up at once, a busy one after its turn."""
+        """Others wait: who fails gives its connection up at once, who is busy after its turn."""
         if not self._waiting:
             return False
         if state.failures and not state.proven:

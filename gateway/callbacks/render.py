@@ -36,6 +36,7 @@ class _Receipt(msgspec.Struct, gc=False):
     segments: int = 1
     client_ref: str = ""
     tags: tuple[str, ...] = ()
+    part: int | None = None  # 1-based, with per-part receipts only
 
 
 class _Received(msgspec.Struct, gc=False):
@@ -52,7 +53,7 @@ class _Received(msgspec.Struct, gc=False):
 class _Envelope(msgspec.Struct, gc=False):
     id: str
     type: str
-    timestamp: datetime
+    timestamp: str
     data: _Receipt | _Received
 
 
@@ -64,14 +65,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 def event_id(event: Event) -> str:
-    """Stable over attempts and restarts: `rcpt_<message>_<state>_<time>` or `mo_<message>`."""
+    """Stable over attempts and restarts: `rcpt_<message>_<state>_<time>[_<part>]` or `mo_<message>`."""
     if event.kind == EventKind.MO:
         return f"mo_{event.message_id}"
+    if event.part:
+        return f"rcpt_{event.message_id}_{event.state}_{event.at_ms}_{event.part}"
     return f"rcpt_{event.message_id}_{event.state}_{event.at_ms}"
 
 
 def _envelope(event: Event) -> _Envelope:
-    at = datetime.fromtimestamp(event.at_ms / 1000, UTC)
+    at = _rfc3339(event.at_ms)
     if event.kind == EventKind.MO:
         return _Envelope(event_id(event), "message.received", at, _received(event))
     state = _STATES.get(event.state, "UNKNOWN")
@@ -87,8 +90,14 @@ def _envelope(event: Event) -> _Envelope:
         event.segments,
         event.client_ref,
         event.tags,
+        event.part or None,
     )
     return _Envelope(event_id(event), "message.receipt", at, receipt)
+
+
+def _rfc3339(at_ms: int) -> str:
+    """2025-10-09T08:53:20.123Z, as everywhere in the API."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def _received(event: Event) -> _Received:
