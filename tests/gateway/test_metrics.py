@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.callbacks.measures import add_callback_measures
@@ -109,3 +111,16 @@ async def test_the_pump_shows_every_outcome_and_health_from_the_start() -> None:
     assert value(samples, "callback_endpoints", health="disabled") == 0
     assert value(samples, "callback_duration_seconds_count") == 1
     assert value(samples, "callback_events_total", fate="given_up") == 0
+
+
+@trio_test
+async def test_the_manual_names_what_is_counted() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    async with running() as (outbox, world, _):
+        metrics = Metrics(Counts())
+        add_callback_measures(metrics, CallbackPump(outbox, world, CallbackSettings()))
+        families = list(text_string_to_metric_families(metrics.render().decode()))
+    assert len(families) > 12
+    for family in families:
+        name = family.name.removeprefix("signalbox_") + ("_total" if family.type == "counter" else "")
+        assert f"`{name}`" in manual, name
