@@ -28,6 +28,7 @@ from gateway.accounts import Accounts
 from gateway.admin import AdminServer
 from gateway.admin_verbs import AdminVerbs
 from gateway.callbacks.guard import Refused, parse_url
+from gateway.callbacks.measures import add_callback_measures
 from gateway.callbacks.pump import CallbackPump
 from gateway.callbacks.settings import CallbackSettings
 from gateway.carriers.carrier import Carrier, make_back_off
@@ -140,6 +141,8 @@ class Gateway:
         self.door.accepted = self.counts.accepted
         self.door.refused = self.counts.refused
         self.pump = CallbackPump(self.committer, world, callback_settings(config))
+        own = [*config.http.listen, *(one.listen for one in config.simulators)]
+        self.pump.guard.own_listeners((address.host, address.port) for address in own)
         self.clockwork = Clockwork(
             store,
             self.committer,
@@ -157,6 +160,7 @@ class Gateway:
         self.stopping = trio.Event()
         self.finished = trio.Event()
         add_measures(self)
+        add_callback_measures(self.metrics, self.pump)
 
     # building
 
