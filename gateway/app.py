@@ -26,7 +26,7 @@ from config.load import load
 from config.model import Address, CarrierConfig, Config, SimulatorConfig
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
-from gateway.admin_verbs import AdminVerbs
+from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs
 from gateway.callbacks.guard import Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
 from gateway.callbacks.pump import CallbackPump
@@ -306,7 +306,7 @@ class Gateway:
             door=self.door,
             facts=self.facts,
         )
-        admin = AdminServer(self.config.admin_socket, verbs.table(), timeouts_s={"store.backup": 3600})
+        admin = AdminServer(self.config.admin_socket, verbs.table(), timeouts_s=TIMEOUTS_S)
         await nursery.start(admin.serve)
         nursery.start_soon(self._keep_waking)
 
@@ -560,7 +560,7 @@ async def _announce(gateway: Gateway) -> None:
     """Say where everything listens; make the demo account at the first start."""
     config = gateway.config
     lines = [f"Signalbox is running; data in {config.gateway.data_dir}"]
-    url = f"http://{config.http.listen[0]}" if config.http.listen else ""
+    url = f"http://{dialable(config.http.listen[0])}" if config.http.listen else ""
     lines += [f"  HTTP      http://{address}" for address in config.http.listen]
     lines += [f"  simulator {one.name} on {one.listen}" for one in config.simulators]
     for carrier in gateway.carriers:
@@ -582,6 +582,12 @@ async def _announce(gateway: Gateway) -> None:
             "",
         ]
     print("\n".join(lines), flush=True)
+
+
+def dialable(address: Address) -> Address:
+    """Where a client on this machine reaches what listens on `address`."""
+    loopback = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+    return Address(loopback.get(address.host, address.host), address.port)
 
 
 async def _demo_key(gateway: Gateway) -> str:

@@ -13,6 +13,8 @@ import os
 
 import trio
 
+_LAST_WORDS_S = 1.0
+
 
 class PeerNotReading(Exception):
     """More than `limit` bytes wait for a peer that does not read."""
@@ -21,7 +23,7 @@ class PeerNotReading(Exception):
 class Outlet:
     """`write` is synchronous and never blocks; `run` must be running in the stream's nursery."""
 
-    __slots__ = ("_closed", "_descriptor", "_limit", "_stream", "_waiting", "_wake", "failed")
+    __slots__ = ("_closed", "_descriptor", "_limit", "_out", "_stream", "_waiting", "_wake", "failed")
 
     def __init__(self, stream: trio.abc.SendStream, limit: int = 16 << 20) -> None:
         self._stream = stream
@@ -30,6 +32,7 @@ class Outlet:
         self._wake = trio.Event()
         self._limit = limit
         self._closed = False
+        self._out = trio.Event()
         self.failed = False
 
     def write(self, data: bytes) -> None:
@@ -71,7 +74,14 @@ class Outlet:
                 await self._stream.send_all(data)
                 del self._waiting[0]
             if self._closed:
+                self._out.set()
                 return
+
+    async def last_words(self) -> None:
+        """Close, and give `run` a moment to send what still waits (an unbind_resp, a generic_nack)."""
+        self.close()
+        with trio.move_on_after(_LAST_WORDS_S):
+            await self._out.wait()
 
     @property
     def drained(self) -> bool:

@@ -25,7 +25,7 @@ from gateway.committer import Committer
 from gateway.metrics import Counts
 from gateway.world import World
 from router.judge import Happening, Verdict, judge
-from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, ReceiptWish, Settle
+from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Reason, ReceiptWish, Settle
 from router.throttle import Throttle
 from smpp import events
 from smpp.constants import CommandId
@@ -348,7 +348,9 @@ class Carrier:
     def _judged(self, link: Link | None, flight: Flight, happening: Happening, status: int) -> None:
         verdict = self._verdict(flight, happening, status)
         if verdict.suspend_s:
-            self._pause(link, verdict.suspend_s, status)
+            if verdict.reason in (Reason.THROTTLED, Reason.QUEUE_FULL):
+                self._counts.throttled += 1
+            self._pause(link, verdict.suspend_s)
         self._settle(flight, verdict, Status.name_of(status))
 
     def _verdict(self, flight: Flight, happening: Happening, status: int) -> Verdict:
@@ -360,6 +362,7 @@ class Carrier:
             job.attempts,
             self._world.rng.random(),
             self.settings.judging,
+            max(0, job.message.expires_ms - self._world.wall_ms()) / 1000,
         )
 
     def _settle(self, flight: Flight, verdict: Verdict, detail: str) -> None:
@@ -371,13 +374,12 @@ class Carrier:
         outcome.until_ms = self._world.wall_ms() + int(verdict.delay_s * 1000)
         self._outcomes.append(outcome)
 
-    def _pause(self, link: Link | None, pause_s: float, status: int) -> None:
+    def _pause(self, link: Link | None, pause_s: float) -> None:
         until = trio.current_time() + pause_s
         if self.settings.throttle_scope == "bind" and link is not None:
             link.paused_until = max(link.paused_until, until)
         else:
             self.paused_until = max(self.paused_until, until)
-        self._counts.throttled += 1
         self._pace.set()
 
     def _outcome(self, flight: Flight, settle: Settle, detail: str) -> Outcome:

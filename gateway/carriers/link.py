@@ -185,6 +185,7 @@ class Link:
                 nursery.start_soon(self._time, session, nursery.cancel_scope)
                 self.flush()
                 reason = await self._read(stream, session)
+                await outlet.last_words()
                 nursery.cancel_scope.cancel()
         finally:
             self._ended(session, outlet, reason)
@@ -253,7 +254,10 @@ class Link:
         """Everything outstanding goes back to the owner, exactly once."""
         was_bound, self.bound = self.bound, False
         if was_bound:
-            log.warning("link lost", link=self.name, host=self.host, reason=reason)
+            if self._draining:
+                log.info("unbound", link=self.name, host=self.host)
+            else:
+                log.warning("link lost", link=self.name, host=self.host, reason=reason)
         if not self._peer_unbound:
             self._attempt += 1
         unanswered: list[object] = []

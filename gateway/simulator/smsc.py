@@ -151,6 +151,8 @@ class SimulatedSmsc:
                 nursery.start_soon(self._write, peer, nursery.cancel_scope)
                 nursery.start_soon(self._time, peer, nursery.cancel_scope)
                 await self._read(peer)
+                if not peer.dead:
+                    await peer.outlet.last_words()
                 nursery.cancel_scope.cancel()
         finally:
             peer.dead = True
