@@ -136,7 +136,30 @@ class HttpConfig:
 class SmppConfig:
     """`[smpp]`: our SMSC side, to which customers bind."""
 
-    listen: tuple[Address, ...] = key((), "Addresses to listen on. Not served by this version yet.")
+    listen: tuple[Address, ...] = key((), "Addresses to listen on without TLS, IPv4 or [IPv6].")
+    listen_tls: tuple[Address, ...] = key((), "Addresses to listen on with TLS 1.2 or later.")
+    tls_cert_file: str = key("", "Certificate chain, PEM; read again when the file changes.", path=True)
+    tls_key_file: str = key("", "Its private key, PEM, when not in the same file.", path=True)
+    tls_client_ca_file: str = key("", "Clients must show a certificate that one of these signed.", path=True)
+    proxy_from: tuple[str, ...] = key(
+        (), "Proxies (CIDR) whose PROXY protocol header is required and believed; nobody else's is."
+    )
+    system_id: str = key("Signalbox", "What we call ourselves in bind responses.", pattern="[!-~]{1,15}")
+    version: int = key(0x50, "Highest SMPP version we speak: 0x34 or 0x50.", low=0x34, high=0x50)
+    bind_timeout_s: float = key(10.0, "From connect to a complete bind.", low=0.1)
+    max_connections: int = key(10_000, "Sockets, bound and unbound.", low=1)
+    max_unbound_per_address: int = key(
+        100, "Sockets of one address (IPv6: one /64) that are not bound yet.", low=1
+    )
+    max_pdu_bytes: int = key(65_552, "Longest PDU of a bound peer; 4 KiB before the bind.", low=1024)
+    enquire_link_s: float = key(30.0, "Silence after which we send enquire_link; 0 = never.", low=0)
+    response_timeout_s: float = key(30.0, "For a customer to answer a deliver_sm.", low=0.1)
+    inactivity_timeout_s: float = key(0.0, "Without any message we unbind; 0 = never.", low=0)
+    parts_timeout_s: float = key(10.0, "How long parts of a long message wait for each other.", low=0.1)
+    lock_failures: int = key(10, "Wrong passwords in a row that lock a system_id for one address.", low=1)
+    lock_address_failures: int = key(50, "Wrong passwords in a row that lock an address out.", low=1)
+    lock_s: float = key(60.0, "How long a lock lasts; it ends by itself.", low=0.1)
+    trusted_from: tuple[str, ...] = key((), "Addresses (CIDR) that are never locked out.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,9 +92,40 @@ class MessageClass(IntEnum):
 
 
 class ReceiptWish(IntEnum):
+    """Which receipts a submitter asked for (registered_delivery, SMPP 3.4 section 5.2.17). Stored."""
+
     NONE = 0
     FINAL = 1
-    ALL = 2
+    ALL = 2  # final and intermediate ones
+    FAILURE = 3  # a final one, if it is not DELIVERED
+    SUCCESS = 4  # a final one, if it is DELIVERED (SMPP 5.0 section 4.7.21)
+    FAILURE_ALL = 5
+    SUCCESS_ALL = 6
+    INTERMEDIATE = 7  # only those
+
+
+def wants_final(wish: int, state: int) -> bool:
+    """Whether a submitter wants to be told of this final MessageState."""
+    if wish in (ReceiptWish.FINAL, ReceiptWish.ALL):
+        return True
+    if wish in (ReceiptWish.FAILURE, ReceiptWish.FAILURE_ALL):
+        return state != MessageState.DELIVERED
+    if wish in (ReceiptWish.SUCCESS, ReceiptWish.SUCCESS_ALL):
+        return state == MessageState.DELIVERED
+    return False
+
+
+def wants_intermediate(wish: int) -> bool:
+    return wish in (
+        ReceiptWish.ALL, ReceiptWish.FAILURE_ALL, ReceiptWish.SUCCESS_ALL, ReceiptWish.INTERMEDIATE
+    )  # fmt: skip
+
+
+class Via(IntEnum):
+    """The edge a message came in by. Stored."""
+
+    HTTP = 0
+    SMPP = 1
 
 
 class Encoding(IntEnum):
@@ -125,8 +156,28 @@ class Step(IntEnum):
     RESENT = 13  # possible duplicate
 
 
+class Relay(msgspec.Struct, array_like=True, gc=False):
+    """What a submit_sm said beyond the message itself, handed on to the carrier as it came (3.4 §4.4.1).
+
+    `esm_class` without its UDHI bit, which the renderer sets. `data_coding` -1: the renderer's own.
+    `registered` keeps the SME acknowledgement bits. `total` > 1: one part of the customer's long message
+    `reference`, numbered `index` from 1; `group` is the id that all parts of it share.
+    """
+
+    service_type: str = ""
+    esm_class: int = 0
+    protocol_id: int = 0
+    data_coding: int = -1
+    registered: int = 0
+    tlvs: tuple[tuple[int, bytes], ...] = ()
+    reference: int = 0
+    total: int = 0
+    index: int = 0
+    group: int = 0
+
+
 class Message(msgspec.Struct, array_like=True, gc=False):
-    """What was accepted. Written once at COMMIT A and never changed.
+    """What was accepted. Written once at COMMIT A; only replace_sm changes it, while nothing was sent.
 
     `text` for GSM7/LATIN1/UCS2, `data` for BINARY. `source` is alphanumeric, or digits, `destination`
     digits (E.164 without +). `segments` counts the canonical encoding.
@@ -154,6 +205,10 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     client_ref: str = ""
     tags: tuple[str, ...] = ()
     udh: bytes = b""  # BINARY only: user data header given by the submitter
+    via: int = Via.HTTP
+    destination_type: int = 0x11  # TON << 4 | NPI, as the submitter wrote it: its receipts come from there
+    alias: int = 0  # 32 bits, for an account whose ids have at most 8 hex digits; 0 = none
+    relay: Relay | None = None
 
 
 class Part(msgspec.Struct, array_like=True, gc=False):
@@ -293,6 +348,19 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     attempts: int = 0
     last_error: str = ""
     part: int = 0  # 1-based with an account's per-part receipts, 0 = the whole message
+    accepted_ms: int = 0
+    source_type: int = 0x11  # TON << 4 | NPI
+    destination_type: int = 0x11
+    alias: int = 0
+    via: int = Via.HTTP
+    relay: Relay | None = None  # MO: what the carrier's PDU said beyond it
+
+
+class Login(msgspec.Struct, frozen=True, array_like=True):
+    """A system_id that may bind, and the hashes of its valid passwords, newest first (two while rotating)."""
+
+    system_id: str
+    hashes: tuple[str, ...] = ()
 
 
 class Account(msgspec.Struct):
@@ -317,6 +385,38 @@ class Account(msgspec.Struct):
     correction_events: bool = False
     no_receipt_state: int = MessageState.EXPIRED  # synthetic final after validity + grace
     private_callbacks: bool = False  # may POST to loopback and private ranges (the demo)
+    # binding over SMPP
+    logins: tuple[Login, ...] = ()
+    closed: bool = False  # for good: its name and ids stay taken
+    allowed_addresses: tuple[str, ...] = ()  # CIDR, IPv4 and IPv6; () = from anywhere
+    bind_types: tuple[str, ...] = ("transmitter", "receiver", "transceiver")
+    max_binds: int = 10
+    when_binds_full: str = "refuse"  # or "takeover": the stalest bind makes room
+    window: int = 100  # unanswered submit_sm it may have, and deliver_sm we have to it, on each bind
+    tps: float = 0.0  # submits a second over all its binds; 0 = no limit
+    tps_mode: str = "refuse"  # ESME_RTHROTTLED, or "pace": answered at that rate
+    # what it may submit
+    senders: tuple[str, ...] = ()  # allowed source addresses, exact or ending in *; () = all
+    destinations: tuple[str, ...] = ()  # allowed prefixes; () = all
+    validity_default_s: int = 0  # 0 = the configuration's
+    validity_max_s: int = 0
+    max_priority: int = 3
+    duplicate_guard_s: int = 0  # same source, destination, text and ref within it: the earlier id; 0 = off
+    message_class: int = MessageClass.TRANSACTIONAL  # of what it submits over SMPP
+    alphabet: str = "gsm7"  # its data_coding 0: gsm7 | latin1
+    parts_timeout: str = "send"  # what came of a long message whose parts did not all come: send | fail
+    # what it is told, and how
+    id_form: str = "decimal"  # message_id in responses and receipts: decimal | hex | short (8 hex digits)
+    receipts_via: str = "same"  # as submitted | smpp | http
+    mos_via: str = "auto"  # http where a callback URL is set, else smpp | smpp | http
+    receipt_layout: str = "standard"  # smpp.receipt.LAYOUTS
+    receipt_error_form: str = "dec3"  # smpp.receipt.ERROR_FORMS
+    receipt_tlvs: bool = True
+    deliver_with: str = "deliver_sm"  # or data_sm
+    deliver_rate: float = 0.0  # deliver_sm a second over all its binds; 0 = no limit
+    deliver_expiry_s: int = 604_800  # how long what it was not there for is kept
+    keywords: tuple[str, ...] = ()  # "12345 STOP": MOs to a shared number that begin so are its own
+    error_codes: dict[str, str] = {}  # our reason → the code it expects in err:
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.nouns import MessageState, Part, Phase, ReceiptWish, Step
+from router.nouns import MessageState, Part, Phase, Step, wants_final
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import expiry_key
 from store.records import MESSAGE_KEY, TIMED_KEY
@@ -47,7 +47,7 @@ def finalize(
     note(progress, now_ms, Step.FINAL, 0, STATE_NAMES.get(state, str(state)))
     batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
     batch.put(batch.tables.finished, TIMED_KEY.pack(now_ms // 1000, account, id), b"")
-    if message.receipt != ReceiptWish.NONE:
+    if wants_final(message.receipt, state):
         tell(batch, receipt_event(message, progress, state, now_ms, error))
 
 

@@ -27,6 +27,8 @@ from router.nouns import (
     ReceiptIn,
 )
 
+SMPP_ORIGIN = "smpp:"  # the origin of an account's endpoint that is its own bound sessions
+
 
 class StoreError(Exception):
     """Base of what a store raises; `hint` tells an operator what to do."""

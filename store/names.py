@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from router.nouns import LaneSpec
-from store.interface import Endpoint, StoreError
+from store.interface import SMPP_ORIGIN, Endpoint, StoreError
 from store.records import NAME_KEY, encode
 from store.values import unseal
 
@@ -156,6 +156,8 @@ class Names:
 
 def origin_of(url: str) -> str:
     """scheme://host:port of a URL, lower case, with the default port written out."""
+    if url == SMPP_ORIGIN:
+        return url
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     host = (parts.hostname or "").lower()

@@ -10,14 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from router.nouns import Event, EventKind, MessageState
+from router.nouns import Event, EventKind, MessageState, Via
+from store.interface import SMPP_ORIGIN
 from store.records import OUTBOX_DUE_KEY, OUTBOX_KEY, decode_event, encode
 from store.values import VALUE_VERSION, pack_head
+
+RECEIPT_TEXT = 20  # characters of the message that a receipt quotes (SMPP 3.4 Appendix B)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.nouns import Message, Progress
+    from router.nouns import Account, Message, Progress
     from store.batch import Batch
     from store.interface import OutboxRow
 
@@ -54,14 +57,27 @@ def move_due_events(batch: Batch, now_ms: int, limit: int) -> int:
 
 def tell(batch: Batch, event: Event) -> bool:
     """Queue an event for its account, if there is anywhere to send it."""
-    url = event.url
+    account = batch.memory.accounts.get(event.account)
+    if account is None:
+        return False
+    url = event.url or _address(account, event)
     if not url:
-        account = batch.memory.accounts.get(event.account)
-        if account is None or not account.callback_url:
-            return False
-        url = account.callback_url
+        return False
     put_event(batch, batch.core.names.endpoint_at_event(event.account, url), encode(event))
     return True
+
+
+def _address(account: Account, event: Event) -> str:
+    """A callback URL, SMPP_ORIGIN for the account's own sessions, or "" """
+    if not account.logins:
+        return account.callback_url
+    if event.kind == EventKind.MO:
+        over_smpp = account.mos_via == "smpp" or (account.mos_via == "auto" and not account.callback_url)
+    else:
+        over_smpp = account.receipts_via == "smpp" or (
+            account.receipts_via == "same" and event.via == Via.SMPP
+        )
+    return SMPP_ORIGIN if over_smpp or not account.callback_url else account.callback_url
 
 
 def put_event(batch: Batch, endpoint: int, payload: bytes) -> None:
@@ -98,6 +114,12 @@ def receipt_event(
         carrier=parts[0].carrier if parts else 0,
         final=final,
         part=part,
+        text=message.text[:RECEIPT_TEXT],
+        accepted_ms=message.accepted_ms,
+        source_type=message.source_ton << 4 | message.source_npi,
+        destination_type=message.destination_type,
+        alias=message.alias,
+        via=message.via,
     )
 
 

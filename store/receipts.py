@@ -22,6 +22,7 @@ from router.nouns import (
     ReceiptWish,
     Settle,
     Step,
+    wants_intermediate,
 )
 from store import correlation, parked
 from store.ending import WAITING, finalize, fold, note
@@ -152,7 +153,7 @@ def apply_to(
             result.final = True
             result.state = whole
             return result
-    elif not final and message.receipt == ReceiptWish.ALL:
+    elif not final and wants_intermediate(message.receipt):
         tell(batch, receipt_event(message, progress, state, now_ms, receipt.error, final=False))
     batch.put_progress(key, progress)
     return result

@@ -41,7 +41,7 @@ from gateway.callbacks.render import MAX_BATCH, batch_id, event_id, render_batch
 from gateway.callbacks.settings import CallbackSettings
 from gateway.callbacks.signature import BadSecret, decode_secret, sign
 from router.nouns import Account
-from store.interface import Endpoint, OutboxRow
+from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
 
 _Origin = tuple[str, str, int, bool]  # scheme, host, port, may be private
 
@@ -193,7 +193,7 @@ class CallbackPump:
         endpoints = self._store.outbox_endpoints()
         self._accounts = self._store.accounts()
         for id, endpoint in endpoints.items():
-            if id not in self._states:
+            if id not in self._states and endpoint.origin != SMPP_ORIGIN:
                 self._states[id] = EndpointState(endpoint)
         self._doubtful = sum(state.workers for state in self._states.values() if not state.proven)
         look_at = now + _IDLE_LOOK_S
