@@ -183,9 +183,9 @@ class StoreConfig:
     retention_days: int = key(30, "A day's archive is deleted after so many days.", low=1, high=3_660)
     writer: str = key(
         "split",
-        "How commits run: `split` puts in the loop, begin and fsync in a thread; `thread` all in a thread; "
+        "How commits run: `split` puts in the loop, begin and fsync in a thread; "
         "`inline` all in the loop (tests).",
-        choices=("split", "thread", "inline"),
+        choices=("split", "inline"),
     )
 
 
