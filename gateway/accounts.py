@@ -3,6 +3,10 @@
 Accounts are few, so all of them are kept; every change goes through the committer first and is visible
 only once it is durable. `changed` hooks let others (keys, pumps) rebuild what they derive.
 
+Invariants: one change at a time, from reading what there is to the end of its commit, so that ids, names,
+numbers and system_ids stay unique and no change undoes another; a change once handed to the committer is
+waited for, even when its caller is cancelled, because it may be durable.
+
 Deliberately not here: checking a key (gateway.http.auth), limits (gateway.door).
 """
 
@@ -11,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import msgspec
+import trio
 
 from gateway.committer import Committer
 from gateway.http.auth import new_key
@@ -31,6 +36,7 @@ class Accounts:
         self.by_id: dict[int, Account] = {}
         self.by_name: dict[str, Account] = {}
         self._by_number: dict[str, int] = {}
+        self._one_at_a_time = trio.Lock()
         self.reload()
 
     def reload(self) -> None:
@@ -49,35 +55,38 @@ class Accounts:
 
     async def create(self, name: str, now_ms: int, **settings: object) -> tuple[Account, str]:
         """A new account and its first API key, shown this once. Errors: AccountProblem, StoreError."""
-        if name in self.by_name:
-            raise AccountProblem(f"account {name!r} exists; `signalbox account show {name}` shows it")
         key, prefix, digest = new_key()
-        account = Account(
-            id=max(self.by_id, default=0) + 1,
-            name=name,
-            key_hashes=(digest,),
-            key_prefixes=(prefix,),
-            created_ms=now_ms,
-        )
-        for field, value in {**self._defaults, **settings}.items():
-            if value is not None:
-                setattr(account, field, value)
-        await self._put(account)
+        async with self._one_at_a_time:
+            if name in self.by_name:
+                raise AccountProblem(f"account {name!r} exists; `signalbox account show {name}` shows it")
+            account = Account(
+                id=max(self.by_id, default=0) + 1,
+                name=name,
+                key_hashes=(digest,),
+                key_prefixes=(prefix,),
+                created_ms=now_ms,
+            )
+            for field, value in {**self._defaults, **settings}.items():
+                if value is not None:
+                    setattr(account, field, value)
+            await self._put(account)
         return account, key
 
     async def rotate(self, name: str, keep_previous: bool = True) -> tuple[Account, str]:
         """A second key; the previous one stays valid until the next rotation unless told otherwise."""
-        account = msgspec.structs.replace(self.named(name))
         key, prefix, digest = new_key()
-        account.key_hashes = (digest, *account.key_hashes[: 1 if keep_previous else 0])
-        account.key_prefixes = (prefix, *account.key_prefixes[: 1 if keep_previous else 0])
-        await self._put(account)
+        async with self._one_at_a_time:
+            account = msgspec.structs.replace(self.named(name))
+            account.key_hashes = (digest, *account.key_hashes[: 1 if keep_previous else 0])
+            account.key_prefixes = (prefix, *account.key_prefixes[: 1 if keep_previous else 0])
+            await self._put(account)
         return account, key
 
     async def update(self, name: str, **settings: object) -> Account:
         """Change fields of an account. Errors: AccountProblem, StoreError."""
-        account = msgspec.structs.replace(self.named(name), **settings)
-        await self._put(account)
+        async with self._one_at_a_time:
+            account = msgspec.structs.replace(self.named(name), **settings)
+            await self._put(account)
         return account
 
     def named(self, name: str) -> Account:
@@ -88,12 +97,21 @@ class Accounts:
         return account
 
     async def _put(self, account: Account) -> None:
+        self._check_unique(account)
+        with trio.CancelScope(shield=True):
+            await self._committer.execute(lambda txn: txn.put_account(account))
+        self.reload()
+
+    def _check_unique(self, account: Account) -> None:
+        """What may belong to one account only. Errors: AccountProblem."""
         for number in account.numbers:
             owner = self._by_number.get(number, account.id)
             if owner != account.id:
                 raise AccountProblem(f"number {number} belongs to account {self.by_id[owner].name!r} already")
-        await self._committer.execute(lambda txn: txn.put_account(account))
-        self.reload()
+        for other in self.by_id.values():
+            shared = set(account.system_ids) & set(other.system_ids)
+            if shared and other.id != account.id:
+                raise AccountProblem(f"account {other.name!r} has system_id {min(shared)!r} already")
 
 
 __all__ = ["AccountProblem", "Accounts", "StoreError"]

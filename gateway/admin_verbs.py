@@ -136,7 +136,6 @@ class AdminVerbs:
         self._wall_ms = wall_ms
         self._door = door
         self._facts = facts
-        self._one_change_at_a_time = trio.Lock()
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -167,28 +166,26 @@ class AdminVerbs:
         check_callback_url(wish.callback_url)
         check_weight(wish.weight)
         secret = encode_secret(secrets.token_bytes(32))
-        async with self._one_change_at_a_time:
-            self._check_system_id(wish)
-            with _account_problems():
-                account, key = await self._accounts.create(
-                    wish.name,
-                    self._wall_ms(),
-                    callback_url=wish.callback_url,
-                    callback_secrets=(secret,),
-                    numbers=check_numbers(wish.numbers),
-                    weight=wish.weight,
-                    private_callbacks=wish.private_callbacks,
-                    callback_batch=wish.callback_batch,
-                    system_ids=(wish.system_id,) if wish.system_id else (),
-                    password_hashes=(wish.password_hash,) if wish.password_hash else (),
-                )
+        check_system_id(wish)
+        with _account_problems():
+            account, key = await self._accounts.create(
+                wish.name,
+                self._wall_ms(),
+                callback_url=wish.callback_url,
+                callback_secrets=(secret,),
+                numbers=check_numbers(wish.numbers),
+                weight=wish.weight,
+                private_callbacks=wish.private_callbacks,
+                callback_batch=wish.callback_batch,
+                system_ids=(wish.system_id,) if wish.system_id else (),
+                password_hashes=(wish.password_hash,) if wish.password_hash else (),
+            )
         return {**self._view(account), "api_key": key, "callback_secret": secret}
 
     async def account_rotate(self, wish: Rotation) -> object:
         """A new key; the previous one goes on working until the next rotation unless told otherwise."""
-        async with self._one_change_at_a_time:
-            with _account_problems():
-                account, key = await self._accounts.rotate(wish.name, wish.keep_previous)
+        with _account_problems():
+            account, key = await self._accounts.rotate(wish.name, wish.keep_previous)
         return {**self._view(account), "api_key": key}
 
     async def account_set(self, wish: AccountChange) -> object:
@@ -201,9 +198,8 @@ class AdminVerbs:
             settings["numbers"] = check_numbers(wish.numbers)
         check_callback_url(wish.callback_url or "")
         check_weight(1 if wish.weight is None else wish.weight)
-        async with self._one_change_at_a_time:
-            with _account_problems():
-                return self._view(await self._accounts.update(wish.name, **settings))
+        with _account_problems():
+            return self._view(await self._accounts.update(wish.name, **settings))
 
     async def account_show(self, wish: Named) -> object:
         with _account_problems():
@@ -211,17 +207,6 @@ class AdminVerbs:
 
     async def account_list(self, _: Nothing) -> object:
         return [self._view(account) for _, account in sorted(self._accounts.by_name.items())]
-
-    def _check_system_id(self, wish: NewAccount) -> None:
-        if bool(wish.system_id) != bool(wish.password_hash):
-            raise _bad("system_id", "a system_id and a password belong together", "give both or neither")
-        if not wish.system_id:
-            return
-        if not _SYSTEM_ID.fullmatch(wish.system_id):
-            raise _bad("system_id", "a system_id has 1 to 15 visible ASCII characters", "SMPP 3.4 §5.2.1")
-        for other in self._accounts.by_name.values():
-            if wish.system_id in other.system_ids:
-                raise _bad("system_id", f"account {other.name!r} has system_id {wish.system_id!r} already")
 
     def _view(self, account: Account) -> dict[str, object]:
         """What an operator may see: no hashes, no secrets."""
@@ -411,6 +396,14 @@ def check_callback_url(url: str) -> None:
         good = False
     if not good or len(url) > 2048:
         raise _bad("callback_url", f"{url[:80]!r} is no callback URL", "write https://host/path")
+
+
+def check_system_id(wish: NewAccount) -> None:
+    """A system_id has a password, and is one that SMPP can carry."""
+    if bool(wish.system_id) != bool(wish.password_hash):
+        raise _bad("system_id", "a system_id and a password belong together", "give both or neither")
+    if wish.system_id and not _SYSTEM_ID.fullmatch(wish.system_id):
+        raise _bad("system_id", "a system_id has 1 to 15 visible ASCII characters", "SMPP 3.4 §5.2.1")
 
 
 def check_numbers(numbers: list[str]) -> tuple[str, ...]:
