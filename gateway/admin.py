@@ -36,6 +36,7 @@ __all__ = [
     "AdminError",
     "AdminServer",
     "Verb",
+    "bad_arguments",
     "typed",
 ]
 
@@ -53,6 +54,11 @@ log = structlog.get_logger("admin")
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     verb: str
     args: dict[str, Any] = {}
+
+
+def bad_arguments(field: str, message: str, hint: str = "") -> AdminError:
+    """An argument that cannot be: which one, what is wrong with it, what to write."""
+    return AdminError("bad_arguments", f"{field}: {message}", hint)
 
 
 def typed(arguments: type[Arguments], function: Callable[[Arguments], Awaitable[object]]) -> Verb:

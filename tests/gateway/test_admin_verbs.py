@@ -10,7 +10,9 @@ import pytest
 
 from gateway.accounts import Accounts
 from gateway.admin import AdminError
-from gateway.admin_verbs import AdminVerbs, iso
+from gateway.admin_shapes import iso
+from gateway.admin_verbs import AdminVerbs
+from gateway.callbacks.guard import Refused, parse_url
 from gateway.callbacks.signature import decode_secret
 from gateway.cli.failure import FAILED, USAGE, Failure
 from gateway.cli.offline import Direct, run_verb
@@ -165,6 +167,38 @@ def test_a_wrong_setting_names_itself_and_stores_nothing(
         ask(store, "account.create", **args)
     assert failed.value.exit_code == USAGE
     assert store.kept == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user@shop.example/",
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "https://shop.example:0/",
+        "https://shop.example/a b",
+        "https://shop.example\\@other.example/",
+        "https://-shop.example/",
+        "https://[fe80::1%25eth0]/",
+        "https://shop.example/" + "x" * 2048,
+        "shop.example/sms",
+    ],
+)
+def test_a_callback_url_that_would_never_be_called_is_not_stored(store: FakeStore, url: str) -> None:
+    with pytest.raises(Refused):
+        parse_url(url)
+    ask(store, "account.create", name="shop")
+    for verb, name in (("account.create", "other"), ("account.set", "shop")):
+        with pytest.raises(Failure, match="callback_url") as failed:
+            ask(store, verb, name=name, callback_url=url)
+        assert failed.value.exit_code == USAGE
+    assert [account.callback_url for account in store.kept.values()] == [""]
+
+
+@pytest.mark.parametrize("url", ["https://shop.example", "http://10.0.0.7:8080/x?y=1", "https://[2606::1]/"])
+def test_a_callback_url_that_can_be_called_is_stored(store: FakeStore, url: str) -> None:
+    parse_url(url)
+    assert ask(store, "account.create", name="shop", callback_url=url)["callback_url"] == url
 
 
 def test_names_system_ids_and_numbers_belong_to_one_account(store: FakeStore) -> None:

@@ -1,0 +1,78 @@
+"""How records look in an admin answer: plain JSON values, ids as decimal strings, times as ISO 8601 UTC.
+
+Deliberately not here: reading them, columns for people (gateway.cli).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from router.nouns import (
+    Encoding,
+    Message,
+    MessageClass,
+    MessageState,
+    Phase,
+    Progress,
+    Reason,
+    ReceiptWish,
+    Step,
+)
+
+
+def message_view(
+    message: Message, progress: Progress, account: str, carrier_name: Callable[[int], str]
+) -> dict[str, object]:
+    """A message and everything that happened to it, in words."""
+    return {
+        "id": str(message.id),
+        "account": account,
+        "from": message.source,
+        "to": message.destination,
+        "text": message.text,
+        "data": message.data.hex(),
+        "encoding": Encoding(message.encoding).name.lower(),
+        "segments": message.segments,
+        "class": MessageClass(message.message_class).name.lower(),
+        "priority": message.priority,
+        "receipt": ReceiptWish(message.receipt).name.lower(),
+        "route": message.route,
+        "tags": list(message.tags),
+        "client_ref": message.client_ref,
+        "accepted_at": iso(message.accepted_ms),
+        "send_at": iso(message.send_at_ms),
+        "expires_at": iso(message.expires_ms),
+        "phase": Phase(progress.phase).name,
+        "state": MessageState(progress.state).name,
+        "reason": Reason(progress.reason).name,
+        "until": iso(progress.until_ms),
+        "finished_at": iso(progress.finished_ms),
+        "attempts": progress.attempts,
+        "possible_duplicate": progress.possible_duplicate,
+        "parts": [
+            {
+                "carrier": carrier_name(part.carrier),
+                "carrier_message_id": part.carrier_message_id,
+                "state": MessageState(part.state).name,
+                "error": part.error,
+            }
+            for part in progress.parts
+        ],
+        "timeline": [
+            {
+                "at": iso(at_ms),
+                "step": Step(step).name,
+                "carrier": carrier_name(carrier) if carrier else "",
+                "detail": detail,
+            }
+            for at_ms, step, carrier, detail in progress.events
+        ],
+    }
+
+
+def iso(at_ms: int) -> str:
+    """UTC milliseconds as ISO 8601; "" for 0, which everywhere means "none"."""
+    if not at_ms:
+        return ""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

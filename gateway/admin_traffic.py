@@ -1,0 +1,109 @@
+"""The admin verbs of traffic: one message's story, a test message.
+
+Deliberately not here: text for people (gateway.cli), suspending or rerouting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+import trio
+
+from gateway.accounts import Accounts
+from gateway.admin import AdminError, Verb, bad_arguments, typed
+from gateway.admin_accounts import account_problems
+from gateway.admin_shapes import message_view
+from gateway.door import Accepted, Refusal, Submission
+from router.nouns import Account, Encoding, MessageState
+from store.lmdb_store import LmdbStore
+
+
+class Submitter(Protocol):
+    """gateway.door.Door, or nothing at all on a stopped gateway."""
+
+    def submit(
+        self,
+        account: Account,
+        requests: list[Submission],
+        done: Callable[[list[Accepted | Refusal]], None],
+    ) -> None: ...
+
+
+class ById(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+
+
+class Send(msgspec.Struct, forbid_unknown_fields=True):
+    to: str
+    sender: str
+    text: str
+    account: str = ""
+
+
+class TrafficVerbs:
+    """The verbs as methods. `door` is None when no gateway runs."""
+
+    def __init__(self, accounts: Accounts, store: LmdbStore, door: Submitter | None) -> None:
+        self._accounts = accounts
+        self._store = store
+        self._door = door
+
+    def table(self) -> dict[str, Verb]:
+        return {"message": typed(ById, self.message), "send": typed(Send, self.send)}
+
+    async def message(self, wish: ById) -> object:
+        found = self._store.find_any(int(wish.id)) if _is_id(wish.id) else None
+        if found is None:
+            raise AdminError(
+                "not_found",
+                f"no message {wish.id}",
+                "ids are decimal, as the submit answered them; finished ones go after the retention time",
+            )
+        message, progress = found
+        account = self._accounts.by_id.get(message.account)
+        return message_view(message, progress, account.name if account else "", self._store.carrier_name)
+
+    async def send(self, wish: Send) -> object:
+        """One message through the door, as if the account had submitted it."""
+        if self._door is None:
+            raise AdminError("not_running", "the gateway is not running", "start it: signalbox run")
+        account = self._sender(wish.account)
+        answered = trio.Event()
+        answers: list[Accepted | Refusal] = []
+
+        def done(results: list[Accepted | Refusal]) -> None:
+            answers.extend(results)
+            answered.set()
+
+        request = Submission(to=wish.to, sender=wish.sender, text=wish.text)
+        self._door.submit(account, [request], done)
+        await answered.wait()
+        answer = answers[0]
+        if isinstance(answer, Refusal):
+            raise AdminError(
+                answer.code, f"{answer.field}: {answer.detail}" if answer.field else answer.detail
+            )
+        return {
+            "id": str(answer.id),
+            "account": account.name,
+            "state": MessageState(answer.state).name,
+            "segments": answer.segments,
+            "encoding": Encoding(answer.encoding).name.lower(),
+        }
+
+    def _sender(self, name: str) -> Account:
+        """The account asked for; without a name the only one, or the demo's."""
+        names = sorted(self._accounts.by_name)
+        chosen = name or (names[0] if len(names) == 1 else "demo")
+        if not name and chosen not in names:
+            raise bad_arguments(
+                "account", "say which account sends", f"--account one of: {', '.join(names) or 'none yet'}"
+            )
+        with account_problems():
+            return self._accounts.named(chosen)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 1 << 63
