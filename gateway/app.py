@@ -570,6 +570,7 @@ async def _announce(gateway: Gateway) -> None:
             f"window {carrier.settings.window}"
         )
     lines.append(f"  a crash can send at most {config.possible_duplicates} segments twice")
+    lines += [f"  warning   {warning}" for warning in config.warnings]
     if config.gateway.demo:
         key = await _demo_key(gateway)
         lines += [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from gateway.cli.output import print_json
 from gateway.cli.place import SHIPPED, json_option, load_config
 
 if TYPE_CHECKING:
+    from config.load import Problem
     from config.model import Config
 
 
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 )
 @json_option
 def check(config_path: Path | None, as_json: bool) -> int:
-    """Validate a configuration: every error at once, with file, line and a hint."""
+    """Validate a configuration: every error and warning at once, with file, line and a hint."""
     path = config_path or SHIPPED
     if as_json:
         return check_as_json(path)
     config = load_config(path)
-    click.echo(f"{path}: fine")
+    count = len(config.warnings)
+    click.echo(f"{path}: fine" + (f", with {count} warning{'' if count == 1 else 's'}" if count else ""))
     for line in summary(config):
         click.echo(f"  {line}")
     return 0
@@ -39,20 +41,26 @@ def check(config_path: Path | None, as_json: bool) -> int:
 def check_as_json(path: Path) -> int:
     from config.load import ConfigErrors, load
 
-    problems: list[dict[str, Any]] = []
+    problems: list[dict[str, object]] = []
+    warnings: list[dict[str, object]] = []
     try:
-        load(path)
+        warnings = [as_object(warning) for warning in load(path).warnings]
     except ConfigErrors as errors:
-        fields = ("file", "line", "key", "message", "hint")
-        problems = [{name: plain(getattr(problem, name)) for name in fields} for problem in errors.problems]
+        problems = [as_object(problem) for problem in errors.problems]
     except OSError as error:
         problems = [{"file": str(path), "line": 0, "key": "", "message": str(error.strerror), "hint": ""}]
-    print_json({"file": str(path), "valid": not problems, "problems": problems})
+    print_json({"file": str(path), "valid": not problems, "problems": problems, "warnings": warnings})
     return CONFIG if problems else 0
 
 
-def plain(value: object) -> object:
-    return value if isinstance(value, int | str) else str(value)
+def as_object(problem: Problem) -> dict[str, object]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "key": problem.key,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
 
 
 def summary(config: Config) -> list[str]:

@@ -319,6 +319,24 @@ def test_every_error_of_a_configuration_is_told_with_its_line(
     assert len(json.loads(capsys.readouterr().out)["problems"]) >= 2
 
 
+def test_warnings_of_a_configuration_are_told_with_their_line_and_do_not_fail(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text('[gateway]\ndata_dir = "x"\n\n[callbacks]\nretry_s = []\n')
+    assert root.run(["check", "--config", str(path)]) == OK
+    told = capsys.readouterr().out
+    assert f"{path}: fine, with 2 warnings" in told
+    assert f"warning: {path}:5: callbacks.retry_s: is empty" in told
+    assert root.run(["check", "--config", str(path), "--json"]) == OK
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["valid"], answer["problems"]) == (True, [])
+    assert [(warning["key"], warning["line"]) for warning in answer["warnings"]] == [
+        ("callbacks.retry_s", 5),
+        ("routes", 0),
+    ]
+
+
 def test_the_shipped_configuration_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert root.run(["check"]) == OK
     assert "fine" in capsys.readouterr().out
