@@ -186,7 +186,7 @@ class Gateway:
             bind,
             bind_fields(settings),
             local_address=settings.local_address,
-            tls=client_tls(settings, next(iter(addresses)).host) if settings.tls else None,
+            tls=client_tls(settings) if settings.tls else None,
             connect_timeout_s=settings.connect_timeout_s,
             user_timeout_s=settings.write_timeout_s,
         )
@@ -448,8 +448,11 @@ def session_settings(settings: CarrierConfig) -> SessionSettings:
     )
 
 
-def client_tls(settings: CarrierConfig, host: str) -> ClientTls:
-    """TLS 1.2 or later with certificate and name checks, unless the operator turned them off."""
+def client_tls(settings: CarrierConfig) -> ClientTls:
+    """TLS 1.2 or later with certificate and name checks, unless the operator turned them off.
+
+    Without tls_server_name each of the carrier's hosts is checked by its own name.
+    """
     context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not settings.tls_verify:
@@ -457,7 +460,7 @@ def client_tls(settings: CarrierConfig, host: str) -> ClientTls:
         context.verify_mode = ssl.CERT_NONE
     if settings.tls_cert_file:
         context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file or None)
-    return ClientTls(context, settings.tls_server_name or host)
+    return ClientTls(context, settings.tls_server_name)
 
 
 def account_defaults(config: Config) -> dict[str, object]:

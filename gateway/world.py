@@ -22,7 +22,7 @@ _KEEPALIVE_COUNT = 3
 
 
 class Tls(Protocol):
-    """Client TLS: a ready context and the name to check (sent as SNI)."""
+    """Client TLS: a ready context and the name to check (sent as SNI); "" = the host connected to."""
 
     @property
     def context(self) -> ssl.SSLContext: ...
@@ -48,7 +48,10 @@ class World(Protocol):
         tls: Tls | None = None,
         user_timeout_s: float = 0,
     ) -> trio.abc.Stream:
-        """One TCP (and TLS) connection attempt. Errors: OSError, ssl.SSLError, trio.BrokenResourceError."""
+        """One TCP (and TLS) connection attempt.
+
+        Errors: OSError; trio.BrokenResourceError from a failed handshake, its cause an ssl.SSLError.
+        """
         ...
 
     async def listen(self, host: str, port: int) -> list[trio.abc.Listener[trio.abc.Stream]]: ...
@@ -80,7 +83,7 @@ class RealWorld:
         tune(stream, user_timeout_s)
         if tls is None:
             return stream
-        secured = trio.SSLStream(stream, tls.context, server_hostname=tls.server_name)
+        secured = trio.SSLStream(stream, tls.context, server_hostname=tls.server_name or host)
         try:
             await secured.do_handshake()
         except BaseException:

@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 import trio
 
+from gateway.carriers.tls import tls_problem
 from gateway.outlet import Outlet, PeerNotReading
 from gateway.world import Tls, World
 from router.throttle import Throttle
@@ -164,11 +165,27 @@ class Link:
                     tls=self._target.tls,
                     user_timeout_s=self._target.user_timeout_s,
                 )
-        except (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError) as error:
-            self._failed(f"cannot connect to {self.host}: {error or type(error).__name__}")
+        except trio.TooSlowError:
+            through = "connection with its TLS handshake" if self._target.tls else "connection"
+            self._failed(f"no {through} to {self.host} within {self._target.connect_timeout_s:g} s")
+            self._attempt += 1
+            return self._pause_s()
+        except (OSError, trio.BrokenResourceError) as error:
+            self._failed(f"cannot connect to {self.host}: {self._why(error, host)}")
+            self._attempt += 1
             return self._pause_s()
         await self.carry(stream)
         return self._unbind_pause_s if self._peer_unbound else self._pause_s()
+
+    def _why(self, error: BaseException, host: str) -> str:
+        """What broke a connection, in an operator's words."""
+        cause = error.__cause__
+        if isinstance(cause, BaseExceptionGroup):  # one for each address of the name
+            cause = cause.exceptions[0]
+        tls = self._target.tls
+        if tls is not None and isinstance(cause, OSError):
+            return tls_problem(cause, tls.server_name or host)
+        return str(cause or error) or type(error).__name__
 
     async def carry(self, stream: trio.abc.Stream, *, outbound: bool = False) -> None:
         """Bind on a connected stream and carry it to its end. `outbound`: the SMSC's outbind comes first."""
@@ -200,7 +217,7 @@ class Link:
             try:
                 data = await stream.receive_some(_READ_BYTES)
             except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as error:
-                return f"connection broken: {error.__cause__ or error or 'reset'}"
+                return f"connection broken: {self._why(error, self.host.rpartition(':')[0])}"
             if not data:
                 return "peer unbound" if self._peer_unbound else "peer closed the connection"
             self._handle(session.receive(bytes(data), trio.current_time()))

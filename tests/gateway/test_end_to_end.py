@@ -498,6 +498,16 @@ async def test_fm37_the_next_carrier_of_a_lane_takes_over_when_the_first_is_down
 
 
 @trio_test(mock_clock=True)
+async def test_fm37_a_carriers_second_address_is_tried_when_nobody_answers_at_the_first(
+    tmp_path: Path,
+) -> None:
+    toml = carrier("sim", 2799, hosts=["127.0.0.1:2776"]) + route("sim") + simulator("sim", 2776)
+    async with running(tmp_path, toml) as house:
+        assert (await house.final(await house.submit("447700900123")))["state"] == "DELIVERED"
+        assert house.gateway.carriers[0].links[0].host == "127.0.0.1:2776"
+
+
+@trio_test(mock_clock=True)
 async def test_fm37_with_all_carriers_down_messages_wait_until_one_is_back(tmp_path: Path) -> None:
     world = MemoryWorld()
     async with running(tmp_path, carrier("late", 2790) + route("late"), world) as house:
