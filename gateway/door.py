@@ -15,8 +15,19 @@ import msgspec
 
 from gateway.committer import Committer
 from gateway.world import World
-from router.nouns import Account, Encoding, Message, MessageClass, MessageState, ReceiptWish
+from router.nouns import (
+    ALIAS_WANTED,
+    Account,
+    Encoding,
+    Message,
+    MessageClass,
+    MessageState,
+    ReceiptWish,
+    Relay,
+    Via,
+)
 from router.numbers import NumberProblem, normalise, sender_of
+from router.policy import Policy
 from router.routes import RouteTable
 from smpp.alphabet import Unencodable
 from smpp.segment import AUTO, TooManyParts, plan
@@ -64,6 +75,16 @@ class Submission(msgspec.Struct, gc=False):
     callback_url: str = ""
     client_ref: str = ""
     receipt: str | None = None  # none | final | all; None = the account's default
+    # what only an SMPP edge says; each has the HTTP edge's meaning as its default
+    source: tuple[str, int, int] | None = None  # with TON and NPI, instead of `sender`
+    destination_type: int = 0x11  # TON << 4 | NPI
+    expires_ms: int = 0  # instead of validity_s; more than is allowed is cut to it
+    wish: int = -1  # a ReceiptWish, instead of `receipt`
+    planned: tuple[int, int] | None = None  # (encoding, segments), where the edge knows them already
+    udh: bytes = b""
+    via: int = Via.HTTP
+    flag: int = 0  # priority_flag: lifts a message above its class
+    relay: Relay | None = None
 
 
 class Accepted(msgspec.Struct, gc=False):
@@ -77,6 +98,7 @@ class Accepted(msgspec.Struct, gc=False):
     destination: str
     send_at_ms: int
     expires_ms: int
+    message: Message | None = None  # as stored; its alias is known once `done` is called
 
 
 class Refusal(msgspec.Struct, gc=False):
@@ -130,6 +152,7 @@ class Door:
         self._limits = limits
         self._check_url = check_url
         self._senders: dict[str, tuple[str, int, int]] = {}
+        self._policies: dict[int, Policy] = {}
         self._closed = False
         self.accepted: Callable[[str, int, int], None] = lambda account, messages, segments: None
         self.refused: Callable[[str, str], None] = lambda account, code: None
@@ -148,9 +171,12 @@ class Door:
         results: list[Accepted | Refusal] = []
         messages: list[Message] = []
         segments = 0
+        policy = self._policies.get(account.id)
+        if policy is None or policy.account is not account:
+            policy = self._policies[account.id] = Policy(account)
         first_id = self._admission.next_ids(len(requests), now_ms)
         for offset, request in enumerate(requests):
-            planned = self._plan(account, request, first_id + offset, now_ms)
+            planned = self._plan(policy, request, first_id + offset, now_ms)
             if type(planned) is Message:
                 messages.append(planned)
                 segments += planned.segments
@@ -164,6 +190,7 @@ class Door:
                         planned.destination,
                         planned.send_at_ms,
                         planned.expires_ms,
+                        planned,
                     )
                 )
             else:
@@ -206,13 +233,14 @@ class Door:
 
     # plan: what concerns the message
 
-    def _plan(self, account: Account, request: Submission, message_id: int, now_ms: int) -> Message | Refusal:
+    def _plan(self, policy: Policy, request: Submission, message_id: int, now_ms: int) -> Message | Refusal:
         limits = self._limits
+        account = policy.account
         try:
             destination = normalise(request.to, limits.default_region)
         except NumberProblem as problem:
             return Refusal(422, problem.code, "to", str(problem))
-        sender = self._senders.get(request.sender)
+        sender = request.source or self._senders.get(request.sender)
         if sender is None:
             try:
                 sender = sender_of(request.sender, limits.default_region)
@@ -221,11 +249,22 @@ class Door:
             if len(self._senders) >= _SENDERS_CACHED:
                 self._senders.clear()
             self._senders[request.sender] = sender
+        if not policy.sender_allowed(sender[0]):
+            return Refusal(
+                403, "sender-not-allowed", "from", f"account {account.name!r} may not send as {sender[0]!r}"
+            )
+        if not policy.destination_allowed(destination):
+            return Refusal(
+                403,
+                "destination-not-allowed",
+                "to",
+                f"account {account.name!r} may send to {', '.join(account.destinations[:5])}…, not there",
+            )
         content = self._content(request)
         if isinstance(content, Refusal):
             return content
         encoding, segments, text, data = content
-        timing = self._timing(request, now_ms)
+        timing = self._timing(request, now_ms, policy)
         if isinstance(timing, Refusal):
             return timing
         send_at_ms, expires_ms = timing
@@ -243,7 +282,12 @@ class Door:
                 503, "route-down", "to", f"route {route.name!r} has no carrier up and refuses while down", 10
             )
         message_class = _CLASSES[request.message_class]
-        wish = account.receipt_default if request.receipt is None else _RECEIPTS[request.receipt]
+        wish = request.wish
+        if wish < 0:
+            wish = account.receipt_default if request.receipt is None else _RECEIPTS[request.receipt]
+        priority = request.priority
+        if priority is None:
+            priority = max(_PRIORITY_OF[message_class], request.flag)
         return Message(
             message_id,
             account.id,
@@ -257,7 +301,7 @@ class Door:
             data,
             segments,
             route.lane,
-            _PRIORITY_OF[message_class] if request.priority is None else request.priority,
+            policy.priority(priority),
             message_class,
             send_at_ms,
             expires_ms,
@@ -266,10 +310,20 @@ class Door:
             request.callback_url,
             request.client_ref,
             request.tags,
+            request.udh,
+            request.via,
+            request.destination_type,
+            ALIAS_WANTED if account.id_form == "short" else 0,
+            request.relay,
         )
 
     def _content(self, request: Submission) -> tuple[int, int, str, bytes] | Refusal:
         text, data = request.text, request.data
+        if request.planned is not None:
+            encoding, segments = request.planned
+            if segments > self._limits.max_parts:
+                return Refusal(422, "too-long", "text", str(TooManyParts(segments, self._limits.max_parts)))
+            return encoding, segments, text or "", data or b""
         wanted = _ENCODINGS[request.encoding]
         field = "text" if data is None else "data"
         if (text is None) == (data is None):
@@ -288,7 +342,7 @@ class Door:
             return Refusal(422, "too-long", field, str(problem))
         return encoding, segments, text or "", data or b""
 
-    def _timing(self, request: Submission, now_ms: int) -> tuple[int, int] | Refusal:
+    def _timing(self, request: Submission, now_ms: int, policy: Policy) -> tuple[int, int] | Refusal:
         limits = self._limits
         send_at_ms = request.send_at_ms
         if send_at_ms <= now_ms:
@@ -296,13 +350,14 @@ class Door:
         elif send_at_ms > now_ms + limits.schedule_max_s * 1000:
             days = limits.schedule_max_s // 86_400
             return Refusal(422, "too-far-ahead", "send_at", f"send_at may lie at most {days} days ahead")
+        default_s, most_s = policy.validity_s(limits.validity_default_s, limits.validity_max_s)
+        if request.expires_ms:
+            return send_at_ms, min(request.expires_ms, (send_at_ms or now_ms) + most_s * 1000)
         validity_s = request.validity_s
         if validity_s is None:
-            validity_s = limits.validity_default_s
-        elif not 1 <= validity_s <= limits.validity_max_s:
-            return Refusal(
-                422, "bad-validity", "validity_s", f"validity_s must be 1 to {limits.validity_max_s} seconds"
-            )
+            validity_s = default_s
+        elif not 1 <= validity_s <= most_s:
+            return Refusal(422, "bad-validity", "validity_s", f"validity_s must be 1 to {most_s} seconds")
         return send_at_ms, (send_at_ms or now_ms) + validity_s * 1000
 
 

@@ -174,6 +174,11 @@ class Relay(msgspec.Struct, array_like=True, gc=False):
     total: int = 0
     index: int = 0
     group: int = 0
+    priority: int = 0  # priority_flag
+    shown: int = 0  # submit_multi: the id its submitter was given, the first destination's
+
+
+ALIAS_WANTED = -1  # Message.alias before COMMIT A, which gives it its own
 
 
 class Message(msgspec.Struct, array_like=True, gc=False):
@@ -354,6 +359,7 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     alias: int = 0
     via: int = Via.HTTP
     relay: Relay | None = None  # MO: what the carrier's PDU said beyond it
+    shown: int = 0  # the id its submitter was given, where that is another (submit_multi)
 
 
 class Login(msgspec.Struct, frozen=True, array_like=True):
@@ -417,6 +423,7 @@ class Account(msgspec.Struct):
     deliver_expiry_s: int = 604_800  # how long what it was not there for is kept
     keywords: tuple[str, ...] = ()  # "12345 STOP": MOs to a shared number that begin so are its own
     error_codes: dict[str, str] = {}  # our reason → the code it expects in err:
+    lists: dict[str, tuple[str, ...]] = {}  # distribution lists for submit_multi
 
 
 class LaneSpec(msgspec.Struct, frozen=True):
@@ -438,3 +445,5 @@ class Leased(msgspec.Struct, gc=False):
     attempts: int
     possible_duplicate: bool
     first_part: int = 0  # parts before it were accepted by this same carrier already
+    lane: int = 0  # the lane it was claimed from
+    tried: int = 0  # the queue: carriers of the lane that have had it and are not to have it now

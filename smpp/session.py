@@ -195,9 +195,17 @@ class Session:
         if self.state is not SessionState.CLOSED:
             self._out.append(with_header(command_id, status, sequence_number, body))
 
-    def accept_bind(self, system_id: bytes = b"", tlvs: tuple[tuple[int, bytes], ...] | None = None) -> None:
-        """SMSC: accept the pending BindRequest. `tlvs`: default sc_interface_version. Raises WrongState."""
+    def accept_bind(
+        self,
+        system_id: bytes = b"",
+        tlvs: tuple[tuple[int, bytes], ...] | None = None,
+        window: int | None = None,
+    ) -> None:
+        """SMSC: accept the pending BindRequest. `tlvs`: default sc_interface_version; `window`: this peer's
+        own, where the settings' is not for it. Raises WrongState."""
         pdu = self._pending_bind()
+        if window is not None:
+            self._window.size = window
         if tlvs is None:
             tlvs = ((int(Tlv.SC_INTERFACE_VERSION), bytes((self.settings.version,))),)
         version = getattr(pdu, "interface_version", 0x34)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from router.nouns import Account, Message, Outcome, Phase, Progress
-from store.interface import Totals
+from store.interface import OutboxRow, Totals
 from store.memory import Lease, Memory, pack_state
 from store.records import (
     ACCOUNT_KEY,
@@ -100,6 +100,7 @@ class Batch:
         self.unknown: dict[int, int] = {}
         self.accounts_put: dict[int, Account] = {}
         self.sent: list[bytes] = []  # RECIPIENT rows of this commit
+        self.events: list[OutboxRow] = []  # for accounts' own sessions, if anybody listens
         self.names_taken: list[tuple[bytes, bytes]] = []
         self.outbox_seq = core.memory.outbox_seq
         self.recipient_seq = core.memory.recipient_seq
@@ -269,6 +270,8 @@ class Batch:
         _add(memory.unknown, self.unknown)
         for known in self.accounts_put.values():
             memory.know_account(known)
+        if self.events and memory.fresh_events is not None:
+            memory.fresh_events.extend(self.events)
 
     def _next_state(self) -> bytes:
         old = self.memory.totals

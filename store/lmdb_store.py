@@ -46,6 +46,7 @@ from store.interface import (
     MoPart,
     OutboxRow,
     ReceiptResult,
+    Released,
     StoreDamaged,
     StoreError,
     StoreFormat,
@@ -59,6 +60,7 @@ from store.layout import (
     free_disk,
     open_environment,
     prepare_directory,
+    sync_names,
     translated,
 )
 from store.memory import Lease, LeaseEntry, Memory
@@ -157,8 +159,10 @@ class LmdbTransaction:
         return timed.expire(self.batch, now_ms, limit, grace_ms)
 
     @_verb
-    def release_held(self, reason: int, limit: int) -> int:
-        return timed.release_held(self.batch, reason, limit)
+    def release_held(
+        self, reason: int, limit: int, after: tuple[int, int] = (0, 0), carrier: int = 0
+    ) -> Released:
+        return timed.release_held(self.batch, reason, limit, after, carrier)
 
     @_verb
     def cancel(self, account: int, id: int, now_ms: int) -> str:
@@ -208,6 +212,7 @@ class LmdbStore:
             self._env = open_environment(
                 self.path, map_size=self.options.map_size, max_readers=self.options.max_readers
             )
+            sync_names(self.path, self.path)
         except BaseException:
             self._lock.release()
             raise
@@ -404,6 +409,10 @@ class LmdbStore:
     def carrier_name(self, id: int) -> str:
         return self.names.carrier_name(id)
 
+    def carriers(self) -> dict[str, int]:
+        """Every carrier this store has ever known, by name."""
+        return self.names.carriers()
+
     def group_id(self, name: str) -> int:
         return self.names.group_id(name)
 
@@ -558,12 +567,18 @@ class LmdbStore:
     def ready_lanes(self) -> set[int]:
         return set(self.memory.active.queues)
 
-    def oldest_ready_ms(self, lane: int) -> int | None:
-        """Due time of the lane's oldest ready message: one seek for each of its queues."""
+    def oldest_ready_ms(self, lane: int, unseen_by: int = 0) -> int | None:
+        """Due time of the lane's oldest ready message: one seek for each of its queues.
+
+        `unseen_by`: only of messages that one of the carriers in this mask has not had yet.
+        """
         oldest: int | None = None
         with self.reading() as tx, tx.cursor(self.tables.ready.handle) as cursor:
             for prefix in self.memory.active.groups:
-                if READY_PREFIX.unpack(prefix)[0] == lane and cursor.set_range(prefix):
+                of_lane, tried, _, _ = READY_PREFIX.unpack(prefix)
+                if of_lane != lane or (unseen_by and tried & unseen_by == unseen_by):
+                    continue
+                if cursor.set_range(prefix):
                     key = cursor.key()
                     if key.startswith(prefix):
                         due_ms = READY_KEY.unpack(key)[4]
@@ -593,6 +608,18 @@ class LmdbStore:
                     except Damaged:
                         continue
         return rows
+
+    def watch_events(self) -> None:
+        """From now on `take_fresh_events` has what is queued for accounts' own sessions."""
+        self.memory.fresh_events = []
+
+    def take_fresh_events(self) -> list[OutboxRow]:
+        """Rows queued by the commits since the last call. A hint: `outbox_page` has them too."""
+        fresh = self.memory.fresh_events
+        if not fresh:
+            return []
+        self.memory.fresh_events = []
+        return fresh
 
     def outbox_endpoints(self) -> dict[int, Endpoint]:
         return self.names.endpoints

@@ -13,7 +13,7 @@ import msgspec
 
 from router.nouns import Account, Message, Outcome
 from store.active import Active
-from store.interface import Totals
+from store.interface import OutboxRow, Totals
 from store.records import ACCOUNT_KEY, COUNTER, GROUP_KEY, STATE, decode_account
 from store.values import unseal
 
@@ -63,6 +63,7 @@ class Memory:
         self.last_id = 0
         self.quarantined = 0
         self.commits = 0
+        self.fresh_events: list[OutboxRow] | None = None  # of the last commits, for `take_fresh_events`
 
     def next_lease(self) -> int:
         self.lease_seq += 1

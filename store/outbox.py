@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from router.nouns import Event, EventKind, MessageState, Via
-from store.interface import SMPP_ORIGIN
+from store.interface import SMPP_ORIGIN, OutboxRow
 from store.records import OUTBOX_DUE_KEY, OUTBOX_KEY, decode_event, encode
 from store.values import VALUE_VERSION, pack_head
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from router.nouns import Account, Message, Progress
     from store.batch import Batch
-    from store.interface import OutboxRow
 
 
 def outbox_done(batch: Batch, rows: Sequence[OutboxRow]) -> None:
@@ -51,6 +50,8 @@ def move_due_events(batch: Batch, now_ms: int, limit: int) -> int:
             break
         batch.delete(batch.tables.outbox_due, key)
         put_event(batch, endpoint, payload)
+        if batch.core.names.endpoints[endpoint].origin == SMPP_ORIGIN:
+            batch.events.append(OutboxRow(endpoint, batch.outbox_seq, decode_event(payload)))
         moved += 1
     return moved
 
@@ -63,7 +64,10 @@ def tell(batch: Batch, event: Event) -> bool:
     url = event.url or _address(account, event)
     if not url:
         return False
-    put_event(batch, batch.core.names.endpoint_at_event(event.account, url), encode(event))
+    endpoint = batch.core.names.endpoint_at_event(event.account, url)
+    put_event(batch, endpoint, encode(event))
+    if url is SMPP_ORIGIN:
+        batch.events.append(OutboxRow(endpoint, batch.outbox_seq, event))
     return True
 
 

@@ -1,0 +1,1 @@
+"""Our SMSC side: customers bind to us."""
