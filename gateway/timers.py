@@ -126,8 +126,8 @@ class Clockwork:
             if not rows:
                 await trio.sleep(_ARCHIVE_S)
                 continue
-            await self._in_thread(partial(self._store.archive.write, rows))
             try:
+                await self._in_thread(partial(self._store.archive.write, rows))
                 await self._committer.execute(partial(_forget, rows))
             except StoreError as error:
                 log.error("archiving postponed", error=str(error), hint=error.hint)

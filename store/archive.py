@@ -2,7 +2,8 @@
 
 A batch moves in three steps, so that nothing blocks the loop and a crash between them only repeats work:
 `pick` (reads the hot store), `write` (fsynced into the day's environment, in a worker thread), `forget` (a
-verb of the next transaction). Day environments are written here and nowhere else, by one thread at a time.
+verb of the next transaction). Day environments are opened, written and dropped here and nowhere else, by one
+thread at a time; reading makes nothing.
 
 Deliberately not here: when to move (gateway.timers).
 """
@@ -10,16 +11,18 @@ Deliberately not here: when to move (gateway.timers).
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lmdb
 import msgspec
 
 from router.nouns import Message, Phase, Progress
 from store import correlation
-from store.layout import open_environment
+from store.layout import DATA, open_environment, sync_names, translated
 from store.records import (
     BUCKET_MS,
     MESSAGE_KEY,
@@ -33,13 +36,9 @@ from store.records import (
 from store.values import Damaged, seal, unseal
 
 if TYPE_CHECKING:
-    import lmdb
-
     from store.batch import Batch
     from store.layout import Tables
     from store.options import StoreOptions
-
-_OPEN_DAYS = 8
 
 
 class Finished(msgspec.Struct, gc=False):
@@ -57,16 +56,16 @@ class Archive:
         self._directory = directory
         self._options = options
         self._open: dict[str, tuple[lmdb.Environment, lmdb._Database, lmdb._Database]] = {}
+        self._lasting: set[str] = set()  # days whose names are certain to last through a power cut
+        self._changing = threading.RLock()
 
     def days(self) -> list[str]:
-        if not self._directory.is_dir():
-            return []
-        return sorted(entry.name for entry in self._directory.iterdir() if entry.is_dir())
+        return [day for day in self._names() if self._has(day)]
 
     def find(self, id: int, account: int | None = None) -> tuple[Message, Progress] | None:
         """By id alone, or only if it is this account's."""
         day = _day_of(id)
-        if not (self._directory / day).is_dir():
+        if not self._has(day):
             return None
         env, messages, _ = self._environment(day)
         with env.begin() as tx:
@@ -102,19 +101,29 @@ class Archive:
         return None
 
     def write(self, rows: Sequence[Finished]) -> None:
-        """Fsync these into their days. Repeating it changes nothing."""
+        """Fsync these into their days, names and all. Repeating it changes nothing. Errors: StoreError."""
         by_day: dict[str, list[tuple[Message, Progress]]] = {}
         for row in rows:
             if row.message is not None and row.progress is not None:
                 by_day.setdefault(_day_of(row.message.id), []).append((row.message, row.progress))
-        for day, pairs in by_day.items():
-            env, messages, recipients = self._environment(day)
-            with env.begin(write=True) as tx:
-                for message, progress in pairs:
-                    key = message.id.to_bytes(8, "big")
-                    tx.put(key, seal(key, encode((message, progress))), db=messages)
-                    row_key = RECIPIENT.pack(number_of(message.destination), message.account, message.id)
-                    tx.put(row_key, b"", db=recipients)
+        with self._changing:
+            for day, pairs in by_day.items():
+                try:
+                    self._write_day(day, pairs)
+                except (lmdb.Error, OSError) as error:
+                    raise translated(error, self._directory / day) from error
+
+    def _write_day(self, day: str, pairs: list[tuple[Message, Progress]]) -> None:
+        env, messages, recipients = self._environment(day)
+        with env.begin(write=True) as tx:
+            for message, progress in pairs:
+                key = message.id.to_bytes(8, "big")
+                tx.put(key, seal(key, encode((message, progress))), db=messages)
+                row_key = RECIPIENT.pack(number_of(message.destination), message.account, message.id)
+                tx.put(row_key, b"", db=recipients)
+        if day not in self._lasting:
+            sync_names(self._directory / day, self._directory.parent)
+            self._lasting.add(day)
 
     def copy(self, day: str, directory: Path) -> None:
         """A compact copy of one day."""
@@ -125,11 +134,13 @@ class Archive:
         oldest = (datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=retention_days)).strftime(
             "%Y-%m-%d"
         )
-        dropped = [day for day in self.days() if day < oldest]
-        for day in dropped:
-            if day in self._open:
-                self._open.pop(day)[0].close()
-            shutil.rmtree(self._directory / day)
+        dropped = [day for day in self._names() if day < oldest]
+        with self._changing:
+            for day in dropped:
+                if day in self._open:
+                    self._open.pop(day)[0].close()
+                self._lasting.discard(day)
+                shutil.rmtree(self._directory / day)
         return dropped
 
     def close(self) -> None:
@@ -138,13 +149,26 @@ class Archive:
 
     def _environment(self, day: str) -> tuple[lmdb.Environment, lmdb._Database, lmdb._Database]:
         known = self._open.get(day)
-        if known is None:
-            path = self._directory / day
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            env = open_environment(path, map_size=self._options.archive_map_size)
-            known = (env, env.open_db(b"message"), env.open_db(b"recipient"))
-            self._open[day] = known
-        return known
+        return self._opened(day) if known is None else known
+
+    def _opened(self, day: str) -> tuple[lmdb.Environment, lmdb._Database, lmdb._Database]:
+        """Two threads may need a day first at once; LMDB forbids opening a file twice in a process."""
+        with self._changing:
+            if day not in self._open:
+                path = self._directory / day
+                path.mkdir(parents=True, exist_ok=True, mode=0o700)
+                env = open_environment(path, map_size=self._options.archive_map_size)
+                self._open[day] = (env, env.open_db(b"message"), env.open_db(b"recipient"))
+            return self._open[day]
+
+    def _names(self) -> list[str]:
+        """Every day's directory, also one that a power cut left without its file."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(entry.name for entry in self._directory.iterdir() if entry.is_dir())
+
+    def _has(self, day: str) -> bool:
+        return (self._directory / day / DATA).is_file()
 
 
 def pick(tx: lmdb.Transaction[bytes], tables: Tables, before_s: int, limit: int) -> list[Finished]:

@@ -19,7 +19,7 @@ import msgspec
 from router.nouns import MessageState, Outcome, Phase, Progress, Reason, Settle, Step
 from store.ending import note
 from store.interface import StoreError
-from store.layout import Tables, open_environment
+from store.layout import Tables, open_environment, sync_names
 from store.queues import put_held, unpack_place
 from store.records import DUE_KEY, ENTRY, MESSAGE_KEY, READY_KEY, Entry
 
@@ -80,6 +80,7 @@ def backup(store: LmdbStore, target: Path) -> None:
             _apply(env, tables, file)
         spool_path.unlink()
         _copy_archives(store, target)
+        sync_names(target.absolute(), target.absolute().parent)
     finally:
         env.close()
 
@@ -124,6 +125,13 @@ def _copy_archives(store: LmdbStore, target: Path) -> None:
         directory = target / _ARCHIVE / day
         directory.mkdir(parents=True, mode=0o700)
         store.archive.copy(day, directory)
+    _sync_archives(target)
+
+
+def _sync_archives(top: Path) -> None:
+    for copied in (top / _ARCHIVE).glob("*/" + _HOT):
+        _fsync(copied)
+        sync_names(copied.parent, top)
 
 
 def restore(source: Path, directory: Path, options: StoreOptions | None = None) -> None:
@@ -136,6 +144,7 @@ def restore(source: Path, directory: Path, options: StoreOptions | None = None) 
     shutil.copyfile(source / _HOT, directory / _HOT)
     if (source / _ARCHIVE).is_dir():
         shutil.copytree(source / _ARCHIVE, directory / _ARCHIVE, dirs_exist_ok=True)
+        _sync_archives(directory)
     store = LmdbStore(directory, options)
     try:
         store.recover(_hold_unknown(store), store.options.clock())

@@ -2,7 +2,8 @@
 
 Invariants: one process at a time (a flock'ed file, which the kernel releases when we die); the 0.9 engine,
 named explicitly because py-lmdb 3 carries two that cannot read each other's files; sync and metasync on,
-WRITEMAP off, so that a commit that returned is on the disk.
+WRITEMAP off, so that a commit that returned is on the disk. LMDB syncs its file and never the names that
+lead to it: `sync_names` does, before anything in the file is promised to anybody.
 
 Not here: what the rows mean (records.py), any verb.
 """
@@ -51,6 +52,7 @@ TABLES: Final = (
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
 )
+DATA = "data.mdb"  # LMDB's name for an environment's file
 SALVAGE_HINT = "stop, keep a copy of the directory, then run: signalbox store salvage {path} NEW_DIRECTORY"
 
 
@@ -124,8 +126,13 @@ class Lock:
 def open_environment(
     directory: Path, *, map_size: int, max_readers: int = 1024, readonly: bool = False, lock: bool = True
 ) -> lmdb.Environment:
-    """An environment under our rules; lmdb's errors become StoreError, StoreDamaged, StoreFull."""
+    """An environment under our rules; lmdb's errors become StoreError, StoreDamaged, StoreFull.
+
+    A new one is made unless `readonly`; it lasts through a power cut once `sync_names` was called.
+    """
     try:
+        if not readonly and not (directory / DATA).exists():
+            _create(directory, map_size)
         env = lmdb.Environment(
             str(directory),
             map_size=map_size,
@@ -144,13 +151,48 @@ def open_environment(
         )
         if lock and not readonly:
             env.reader_check()
-    except lmdb.Error as error:
+    except (lmdb.Error, OSError) as error:
         raise translated(error, directory) from error
     return env
 
 
-def translated(error: lmdb.Error, directory: Path | str) -> StoreError:
-    """lmdb's exception as ours, with what an operator can do about it."""
+def _create(directory: Path, map_size: int) -> None:
+    """An empty file under its name only once it is whole: LMDB takes half a first write for damage."""
+    aside = directory / "creating"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True, mode=0o700)
+    with lmdb.Environment(
+        str(aside), map_size=map_size, max_dbs=len(TABLES) + 8, lock=False, mode=0o600, lib_version=ENGINE
+    ) as env:
+        env.sync(True)
+    (aside / DATA).rename(directory / DATA)
+    shutil.rmtree(aside)
+
+
+def sync_names(directory: Path, top: Path) -> None:
+    """Make the names in `directory` and in each directory above it, up to and with `top`, last."""
+    for path in (directory, *directory.parents):
+        _sync_directory(path)
+        if path == top:
+            return
+
+
+def _sync_directory(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # not ours to read: whoever made it had to see to it
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has nothing to sync there
+            raise
+    finally:
+        os.close(fd)
+
+
+def translated(error: lmdb.Error | OSError, directory: Path | str) -> StoreError:
+    """lmdb's exception, or the system's, as ours, with what an operator can do about it."""
     if isinstance(error, lmdb.MapFullError):
         return StoreFull(
             "the store's map is full", "raise [store] map_size and restart, or wait for the archiver"
@@ -172,8 +214,10 @@ def translated(error: lmdb.Error, directory: Path | str) -> StoreError:
 
 
 def prepare_directory(path: Path, options: StoreOptions) -> None:
-    """Create the directory; refuse what LMDB's locks and maps cannot trust."""
+    """Create the directory, for good; refuse what LMDB's locks and maps cannot trust."""
+    there = next(parent for parent in path.absolute().parents if parent.is_dir())
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sync_names(path.absolute().parent, there)
     if options.check_filesystem:
         kind = filesystem_of(path)
         if kind in NETWORK_FILESYSTEMS:
