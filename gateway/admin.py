@@ -26,7 +26,7 @@ import structlog
 import trio
 
 from gateway.admin_client import SOCKET_NAME, AdminAbsent, AdminBroken, AdminClient, AdminError, short_path
-from store.interface import StoreError
+from store.interface import StoreError, Transaction
 
 __all__ = [
     "SOCKET_NAME",
@@ -35,12 +35,15 @@ __all__ = [
     "AdminClient",
     "AdminError",
     "AdminServer",
+    "Execute",
     "Verb",
     "bad_arguments",
     "typed",
 ]
 
+T = TypeVar("T")
 Verb = Callable[[dict[str, Any]], Awaitable[object]]
+Execute = Callable[[Callable[[Transaction], T]], Awaitable[T]]  # runs in a transaction, returns after it
 Arguments = TypeVar("Arguments", bound=msgspec.Struct)
 
 MAX_REQUEST = 1024 * 1024

@@ -1,4 +1,4 @@
-"""The admin verbs of traffic: one message's story, a test message.
+"""The admin verbs of traffic: one message's story, cancelling it, a test message.
 
 Deliberately not here: text for people (gateway.cli), suspending or rerouting.
 """
@@ -6,17 +6,17 @@ Deliberately not here: text for people (gateway.cli), suspending or rerouting.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import trio
 
 from gateway.accounts import Accounts
-from gateway.admin import AdminError, Verb, bad_arguments, typed
+from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import message_view
 from gateway.door import Accepted, Refusal, Submission
-from router.nouns import Account, Encoding, MessageState
+from router.nouns import Account, Encoding, Message, MessageState, Progress
 from store.lmdb_store import LmdbStore
 
 
@@ -45,25 +45,59 @@ class Send(msgspec.Struct, forbid_unknown_fields=True):
 class TrafficVerbs:
     """The verbs as methods. `door` is None when no gateway runs."""
 
-    def __init__(self, accounts: Accounts, store: LmdbStore, door: Submitter | None) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        store: LmdbStore,
+        execute: Execute[Any],
+        wall_ms: Callable[[], int],
+        door: Submitter | None,
+    ) -> None:
         self._accounts = accounts
         self._store = store
+        self._execute = execute
+        self._wall_ms = wall_ms
         self._door = door
 
     def table(self) -> dict[str, Verb]:
-        return {"message": typed(ById, self.message), "send": typed(Send, self.send)}
+        return {
+            "message": typed(ById, self.message),
+            "message.cancel": typed(ById, self.cancel),
+            "send": typed(Send, self.send),
+        }
 
     async def message(self, wish: ById) -> object:
-        found = self._store.find_any(int(wish.id)) if _is_id(wish.id) else None
+        message, progress = self._found(wish.id)
+        account = self._accounts.by_id.get(message.account)
+        return message_view(message, progress, account.name if account else "", self._store.carrier_name)
+
+    async def cancel(self, wish: ById) -> object:
+        """`cancelled`, or `leased`: a carrier has it, it will not be sent again. Else refused, saying why."""
+        message, _ = self._found(wish.id)
+        outcome = await self._execute(lambda txn: txn.cancel(message.account, message.id, self._wall_ms()))
+        if outcome in ("cancelled", "leased"):
+            return {"id": wish.id, "outcome": outcome}
+        if outcome == "sent":
+            raise AdminError(
+                "sent",
+                f"a carrier has accepted message {wish.id}; it cannot be called back",
+                f"its receipt will tell what became of it: signalbox message {wish.id}",
+            )
+        _, progress = self._found(wish.id)
+        state = MessageState(progress.state).name
+        raise AdminError(
+            "final", f"message {wish.id} has ended already, as {state}", "there is nothing left to cancel"
+        )
+
+    def _found(self, id: str) -> tuple[Message, Progress]:
+        found = self._store.find_any(int(id)) if _is_id(id) else None
         if found is None:
             raise AdminError(
                 "not_found",
-                f"no message {wish.id}",
+                f"no message {id}",
                 "ids are decimal, as the submit answered them; finished ones go after the retention time",
             )
-        message, progress = found
-        account = self._accounts.by_id.get(message.account)
-        return message_view(message, progress, account.name if account else "", self._store.carrier_name)
+        return found
 
     async def send(self, wish: Send) -> object:
         """One message through the door, as if the account had submitted it."""

@@ -10,31 +10,36 @@ Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accou
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import msgspec
 import trio
 
 from gateway.accounts import Accounts
-from gateway.admin import Verb, bad_arguments, typed
+from gateway.admin import Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import AccountVerbs, Nothing
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.cli import VERSION
 from router.nouns import Phase, Reason
-from store.interface import Transaction
+from store.interface import Released, Transaction
 from store.lmdb_store import LmdbStore
 
-T = TypeVar("T")
 TIMEOUTS_S = {"store.backup": 6 * 3600.0, "store.check": 6 * 3600.0, "store.release": 6 * 3600.0}
-Execute = Callable[[Callable[[Transaction], T]], Awaitable[T]]
 
+RELEASABLE = {"restored": Reason.RESTORED, "unknown": Reason.OUTCOME_UNKNOWN}
 _RELEASE_PORTION = 500
 
 
 class Backup(msgspec.Struct, forbid_unknown_fields=True):
     target: str  # an absolute path, as the gateway sees it
+
+
+class Release(msgspec.Struct, forbid_unknown_fields=True):
+    reason: Literal["restored", "unknown"] = "restored"
+    carrier: str = ""  # only what is unknown with this one
 
 
 class AdminVerbs:
@@ -55,14 +60,14 @@ class AdminVerbs:
         self._execute = execute
         self._facts = facts
         self._of_accounts = AccountVerbs(accounts, store, wall_ms)
-        self._of_traffic = TrafficVerbs(accounts, store, door)
+        self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
 
     def table(self) -> dict[str, Verb]:
         return {
             "ping": typed(Nothing, self.ping),
             "store.backup": typed(Backup, self.store_backup),
             "store.check": typed(Nothing, self.store_check),
-            "store.release": typed(Nothing, self.store_release),
+            "store.release": typed(Release, self.store_release),
             "store.stats": typed(Nothing, self.store_stats),
             **self._of_accounts.table(),
             **self._of_traffic.table(),
@@ -103,11 +108,37 @@ class AdminVerbs:
         await trio.to_thread.run_sync(backup, self._store, Path(wish.target))
         return {"target": wish.target}
 
-    async def store_release(self, _: Nothing) -> object:
-        """What a restore held becomes ready, a few hundred a transaction."""
+    async def store_release(self, wish: Release) -> object:
+        """What was held for this reason becomes ready, a few hundred a transaction, each message once."""
+        carrier = self._carrier(wish)
+        reason = RELEASABLE[wish.reason]
         released = 0
-        while True:
-            moved = await self._execute(lambda txn: txn.release_held(Reason.RESTORED, _RELEASE_PORTION))
-            released += moved
-            if moved < _RELEASE_PORTION:
-                return {"released": released}
+        after: tuple[int, int] | None = (0, 0)
+        while after is not None:
+            portion = await self._execute(partial(_release, reason, after, carrier))
+            released += portion.count
+            after = portion.after
+        return {"released": released, "reason": wish.reason, "carrier": wish.carrier}
+
+    def _carrier(self, wish: Release) -> int:
+        """The id of the carrier asked for, 0 = any."""
+        if not wish.carrier:
+            return 0
+        if wish.reason != "unknown":
+            raise bad_arguments(
+                "carrier",
+                "what a restore held was with no carrier",
+                "leave --carrier out, or give --reason unknown",
+            )
+        known = self._store.carriers()
+        if wish.carrier not in known:
+            raise bad_arguments(
+                "carrier",
+                f"no carrier {wish.carrier!r} was ever known here",
+                f"one of: {', '.join(sorted(known)) or 'none yet'}",
+            )
+        return known[wish.carrier]
+
+
+def _release(reason: Reason, after: tuple[int, int], carrier: int, txn: Transaction) -> Released:
+    return txn.release_held(reason, _RELEASE_PORTION, after, carrier)

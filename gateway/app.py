@@ -155,6 +155,14 @@ class Gateway:
         self.keys = Keys(self.accounts.by_id.values(), trio.current_time)
         self.accounts.changed.append(lambda: self.keys.rebuild(self.accounts.by_id.values()))
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
+        self.verbs = AdminVerbs(
+            self.accounts,
+            store,
+            self.committer.execute,
+            world.wall_ms,
+            door=self.door,
+            facts=self.facts,
+        )
         self.simulators: list[SimulatedSmsc] = []
         self.ready = False
         self.stopping = trio.Event()
@@ -298,15 +306,7 @@ class Gateway:
         for address in self.config.http.listen:
             listeners.extend(await self.world.listen(address.host, address.port))
         await nursery.start(self.http.serve, listeners)
-        verbs = AdminVerbs(
-            self.accounts,
-            self.store,
-            self.committer.execute,
-            self.world.wall_ms,
-            door=self.door,
-            facts=self.facts,
-        )
-        admin = AdminServer(self.config.admin_socket, verbs.table(), timeouts_s=TIMEOUTS_S)
+        admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)
         await nursery.start(admin.serve)
         nursery.start_soon(self._keep_waking)
 

@@ -67,6 +67,9 @@ class Names:
     def carrier_name(self, id: int) -> str:
         return self._carrier_names.get(id, f"carrier-{id}")
 
+    def carriers(self) -> dict[str, int]:
+        return dict(self._carriers)
+
     def group_id(self, name: str) -> int:
         id = self._groups.get(name)
         if id is None:

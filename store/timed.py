@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from router.nouns import MessageState, Phase, Progress, Reason, Step
 from store import correlation
 from store.ending import finalize, note
+from store.interface import Released
 from store.outbox import move_due_events
 from store.queues import locate, put_ready, unpack_place
 from store.records import DUE_KEY, HELD_KEY, MESSAGE_KEY, MINUTE_MS, TIMED_KEY
@@ -91,31 +92,52 @@ def _grant_grace(batch: Batch, key: bytes, message: Message, progress: Progress,
     batch.put_progress(MESSAGE_KEY.pack(message.account, message.id), progress)
 
 
-def release_held(batch: Batch, reason: int, limit: int) -> int:
-    """Messages held for one reason become ready. Unknown outcomes go out again as possible duplicates."""
+def release_held(batch: Batch, reason: int, limit: int, after: tuple[int, int], carrier: int) -> Released:
+    """Messages held for one reason become ready. Unknown outcomes go out again as possible duplicates.
+
+    `carrier` other than 0: only those whose outcome is unknown with it. A walk goes over each row once, so a
+    message that is held again behind it is not released a second time.
+    """
     prefix = bytes((reason,))
     released = 0
-    for key, payload in batch.scan(batch.tables.held, prefix, limit, prefix):
+    rows = batch.scan(batch.tables.held, HELD_KEY.pack(reason, *after) + b"\0", limit, prefix)
+    for key, payload in rows:
         _, account, id = HELD_KEY.unpack(key)
-        entry, phase = unpack_place(id, payload)
-        batch.delete(batch.tables.held, key)
-        message_key = MESSAGE_KEY.pack(account, id)
-        message, progress = batch.message(account, id), batch.progress(message_key)
-        if message is None:
-            batch.move(account, entry.segments, phase, Phase.FINAL)
+        progress = batch.progress(MESSAGE_KEY.pack(account, id))
+        if carrier and (progress is None or not _unknown_with(progress, carrier)):
             continue
-        progress = progress or Progress(phase, MessageState.ENROUTE)
-        if phase == Phase.UNKNOWN:
-            correlation.drop_unknown(batch, progress.group, message)
-        due_ms = max(message.accepted_ms, message.send_at_ms)
-        progress.phase, progress.reason, progress.until_ms = Phase.READY, Reason.NONE, due_ms
-        progress.queue_mask = entry.tried
-        note(progress, batch.options.clock(), Step.RELEASED, 0, Reason(reason).name)
-        batch.put_progress(message_key, progress)
-        put_ready(batch, entry, due_ms)
-        batch.move(account, entry.segments, phase, Phase.READY)
-        released += 1
-    return released
+        batch.delete(batch.tables.held, key)
+        released += _release_one(batch, reason, account, id, payload, progress)
+    if len(rows) < limit:
+        return Released(released, None)
+    _, *last = HELD_KEY.unpack(rows[-1][0])
+    return Released(released, (last[0], last[1]))
+
+
+def _unknown_with(progress: Progress, carrier: int) -> bool:
+    return any(part.carrier == carrier and part.state == MessageState.UNKNOWN for part in progress.parts)
+
+
+def _release_one(
+    batch: Batch, reason: int, account: int, id: int, payload: bytes, progress: Progress | None
+) -> bool:
+    """False: its record is damaged, so there is nothing that could be sent."""
+    entry, phase = unpack_place(id, payload)
+    message = batch.message(account, id)
+    if message is None:
+        batch.move(account, entry.segments, phase, Phase.FINAL)
+        return False
+    progress = progress or Progress(phase, MessageState.ENROUTE)
+    if phase == Phase.UNKNOWN:
+        correlation.drop_unknown(batch, progress.group, message)
+    due_ms = max(message.accepted_ms, message.send_at_ms)
+    progress.phase, progress.reason, progress.until_ms = Phase.READY, Reason.NONE, due_ms
+    progress.queue_mask = entry.tried
+    note(progress, batch.options.clock(), Step.RELEASED, 0, Reason(reason).name)
+    batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
+    put_ready(batch, entry, due_ms)
+    batch.move(account, entry.segments, phase, Phase.READY)
+    return True
 
 
 def cancel(batch: Batch, account: int, id: int, now_ms: int) -> str:

@@ -13,7 +13,7 @@ import click
 
 from gateway.cli.failure import FAILED, UNREACHABLE, USAGE, Failure
 from gateway.cli.offline import STORE_DIRECTORY, store_failures
-from gateway.cli.output import print_json, print_table
+from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Place, json_option, place_options
 
 _LONG_S = 6 * 3600
@@ -79,7 +79,8 @@ def backup(target: Path, place: Place, as_json: bool) -> None:
 @store.command()
 @click.argument("source", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @place_options
-def restore(source: Path, place: Place) -> None:
+@json_option
+def restore(source: Path, place: Place, as_json: bool) -> None:
     """Start from the backup in SOURCE. What was ready then is HELD until `store release`."""
     from store.backup import restore as restore_into
 
@@ -89,24 +90,59 @@ def restore(source: Path, place: Place) -> None:
         raise Failure(f"there is a store in {directory}", "move it away, or give another --data-dir", USAGE)
     with store_failures():
         restore_into(source, directory)
-    click.echo(f"Restored into {directory}. Nothing that waited then is sent until: signalbox store release")
+    if as_json:
+        print_json({"source": str(source), "target": str(directory)})
+    else:
+        click.echo(
+            f"Restored into {directory}. Nothing that waited then is sent until: signalbox store release"
+        )
+
+
+@store.command()
+@click.option(
+    "--reason",
+    type=click.Choice(["restored", "unknown"]),
+    default="restored",
+    show_default=True,
+    help="Why they are held: a restore, or an outcome that nobody knows.",
+)
+@click.option("--carrier", default="", help="With --reason unknown: only what this carrier had.")
+@place_options
+@json_option
+def release(reason: str, carrier: str, place: Place, as_json: bool) -> None:
+    """Let held messages be sent.
+
+    `restored` are those that a restore held. `unknown` are those that a carrier had when the link or the
+    process died: whether it took them is not known, so each may arrive twice. A single one is given up with
+    `signalbox message cancel ID`.
+    """
+    result = place.ask("store.release", timeout_s=_LONG_S, reason=reason, carrier=carrier)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(released_text(result["released"], reason, carrier))
+
+
+_HELD = {"restored": "by a restore", "unknown": "with an unknown outcome"}
+
+
+def released_text(count: int, reason: str, carrier: str) -> str:
+    """How many, and what it means for the people who get them."""
+    if not count:
+        return f"No message is held {_HELD[reason]}{f' at {carrier}' if carrier else ''}."
+    told = f"{count:,} message{'' if count == 1 else 's'} released."
+    if reason == "restored":
+        return f"{told} What was sent after the backup was made goes out again."
+    return (
+        f"{told} Each may arrive twice: whether {carrier or 'its carrier'} took it before is not known. "
+        "They are marked possible_duplicate."
+    )
 
 
 @store.command()
 @place_options
 @json_option
-def release(place: Place, as_json: bool) -> None:
-    """Let what a restore held be sent."""
-    result = place.ask("store.release", timeout_s=_LONG_S)
-    if as_json:
-        print_json(result)
-    else:
-        click.echo(f"{result['released']:,} messages released.")
-
-
-@store.command()
-@place_options
-def compact(place: Place) -> None:
+def compact(place: Place, as_json: bool) -> None:
     """Shrink the files of a stopped gateway's store."""
     from store.backup import compact as compact_in_place
 
@@ -115,7 +151,11 @@ def compact(place: Place) -> None:
     before = size_of(directory)
     with store_failures():
         compact_in_place(directory)
-    click.echo(f"{before:,} bytes before, {size_of(directory):,} now.")
+    now = size_of(directory)
+    if as_json:
+        print_json({"bytes_before": before, "bytes_now": now})
+    else:
+        click.echo(f"{before:,} bytes before, {now:,} now.")
 
 
 @store.command()
@@ -131,7 +171,7 @@ def salvage(source: Path, target: Path, as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:
-        click.echo(report)
+        print_pairs(report)
 
 
 def need_stopped(place: Place, verb: str) -> None:

@@ -20,7 +20,7 @@ from gateway.committer import Committer
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import key_hash
 from router.nouns import Account, Message, MessageState, Part, Phase, Progress, Reason, Step
-from store.interface import StoreFull, Totals, Transaction
+from store.interface import Released, StoreFull, Totals, Transaction
 from store.lmdb_store import LmdbStore
 from tests.trio_case import trio_test
 
@@ -62,6 +62,7 @@ class FakeStore:
         self.kept: dict[int, Account] = {}
         self.pending: list[Account] = []
         self.held = 0
+        self.released: list[tuple[int, int, int]] = []
         self.full = False
         self.aborted = 0
 
@@ -81,10 +82,15 @@ class FakeStore:
     def put_account(self, account: Account) -> None:
         self.pending.append(account)
 
-    def release_held(self, reason: int, limit: int) -> int:
-        moved = min(limit, self.held)
-        self.held -= moved
-        return moved
+    def release_held(self, reason: int, limit: int, after: tuple[int, int], carrier: int) -> Released:
+        looked_at = min(limit, self.held - after[1])
+        released = looked_at if carrier in (0, 3) else 0
+        end = after[1] + looked_at
+        self.released.append((reason, carrier, released))
+        return Released(released, (1, end) if looked_at == limit else None)
+
+    def carriers(self) -> dict[str, int]:
+        return {"north": 3, "south": 4}
 
     def accounts(self) -> dict[int, Account]:
         return dict(self.kept)
@@ -245,7 +251,33 @@ def test_figures_are_by_phase_and_say_whether_they_add_up(store: FakeStore) -> N
 @pytest.mark.parametrize("held", [0, 1, 499, 500, 501, 1700])
 def test_release_goes_on_until_nothing_is_held(store: FakeStore, held: int) -> None:
     store.held = held
-    assert ask(store, "store.release") == {"released": held}
+    assert ask(store, "store.release")["released"] == held
+    assert {reason for reason, _, _ in store.released} == {Reason.RESTORED}
+
+
+def test_what_is_unknown_is_released_for_one_carrier_by_its_name(store: FakeStore) -> None:
+    store.held = 700
+    answer = ask(store, "store.release", reason="unknown", carrier="north")
+    assert answer == {"released": 700, "reason": "unknown", "carrier": "north"}
+    assert {(reason, carrier) for reason, carrier, _ in store.released} == {(Reason.OUTCOME_UNKNOWN, 3)}
+    assert ask(store, "store.release", reason="unknown", carrier="south")["released"] == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        ({"reason": "unknown", "carrier": "nroth"}, "one of: north, south"),
+        ({"reason": "restored", "carrier": "north"}, "--reason unknown"),
+        ({"reason": "all"}, ""),
+    ],
+)
+def test_a_release_that_cannot_be_meant_says_what_to_write(
+    store: FakeStore, args: dict[str, object], word: str
+) -> None:
+    with pytest.raises(Failure) as failed:
+        ask(store, "store.release", **args)
+    assert word in failed.value.hint
+    assert store.released == []
 
 
 def test_a_verb_that_fails_leaves_no_transaction_open(store: FakeStore) -> None:

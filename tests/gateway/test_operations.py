@@ -1,16 +1,67 @@
-"""What an operator sees and does, on a running gateway and on a stopped one."""
+"""What an operator sees and does, on a running gateway and on a stopped one.
+
+Verbs of a running gateway are called as its admin socket calls them, on MockClock; one test goes through the
+socket itself. Commands on a stopped gateway are run as they are typed.
+
+Deliberately not here: the socket's own rules (test_admin), what commands print (cli/test_commands).
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
+from gateway.admin import AdminError
 from gateway.app import _announce
-from tests.gateway.house import carrier, route, running, simulator
+from gateway.cli import root
+from gateway.cli.failure import FAILED, OK, USAGE
+from tests.gateway.house import Running, carrier, route, running, simulator
 from tests.trio_case import trio_test
 
 ONE = carrier("sim", 2776) + route("sim")
+SIM = carrier("sim", 2776, retry={"max_attempts": 1}) + simulator("sim", 2776)
+UNSURE = SIM + route("sim")
+SILENT = "447700909907"  # the simulator never answers a submit to it
+
+
+async def ask(house: Running, verb: str, **args: object) -> Any:
+    """A verb as the admin socket would call it; its answer as plain JSON."""
+    return json.loads(json.dumps(await house.gateway.verbs.table()[verb](args)))
+
+
+def lived(directory: Path, toml: str, act: Callable[[Running], Awaitable[object]]) -> None:
+    """A gateway in `directory` that has done something and was stopped."""
+
+    async def life() -> None:
+        async with running(directory, toml) as house:
+            await act(house)
+
+    trio.run(life, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+Typed = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Run a command line on the data directory: its exit code and all that it printed."""
+
+    def run(*line: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = root.run([*line, "--data-dir", str(tmp_path / "var")])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+# the start
 
 
 @trio_test(mock_clock=True)
@@ -26,3 +77,97 @@ async def test_start_up_tells_every_warning_of_the_configuration_with_its_line(
     assert f"warning   {path}:{lines.index('retry_s = []') + 1}: callbacks.retry_s: is empty" in told
     idle = next(number for number, line in enumerate(lines, 1) if line == 'name = "idle"')
     assert f"{path}:{idle - 1}: carriers[1]: no route names the carrier idle" in told
+
+
+# unknown outcomes
+
+
+@trio_test(mock_clock=True)
+async def test_a_released_unknown_outcome_goes_out_again_and_is_marked(tmp_path: Path) -> None:
+    async with running(tmp_path, UNSURE) as house:
+        message_id = await house.submit(SILENT)
+        await house.when(message_id, "unknown")
+        smsc = house.gateway.simulators[0]
+        assert (await ask(house, "store.release"))["released"] == 0
+        before = smsc.tally.submits
+        answer = await ask(house, "store.release", reason="unknown", carrier="sim")
+        assert answer == {"released": 1, "reason": "unknown", "carrier": "sim"}
+        await house.until(lambda: smsc.tally.submits == before + 1)
+        shown = await ask(house, "message", id=message_id)
+        assert shown["possible_duplicate"] is True
+        assert "RELEASED" in [event["step"] for event in shown["timeline"]]
+
+
+def test_on_a_stopped_gateway_unknown_outcomes_are_released_for_the_next_start(
+    tmp_path: Path, typed: Typed
+) -> None:
+    async def leave_one_unknown(house: Running) -> None:
+        await house.when(await house.submit(SILENT), "unknown")
+
+    lived(tmp_path, UNSURE, leave_one_unknown)
+    code, told = typed("store", "release", "--reason", "unknown", "--carrier", "smi")
+    assert (code, "one of: sim" in told) == (USAGE, True)
+    code, told = typed("store", "release", "--reason", "unknown")
+    assert (code, "1 message released. Each may arrive twice" in told) == (OK, True)
+    code, told = typed("store", "release", "--reason", "unknown", "--json")
+    assert json.loads(told) == {"released": 0, "reason": "unknown", "carrier": ""}
+
+    async def sends_it(house: Running) -> None:
+        await house.until(lambda: house.gateway.simulators[0].tally.submits == 1)
+
+    lived(tmp_path, UNSURE, sends_it)
+
+
+# one message
+
+
+@trio_test(mock_clock=True)
+async def test_a_message_is_cancelled_wherever_it_waits_and_its_account_is_told(tmp_path: Path) -> None:
+    german = '[[routes]]\nname = "de"\nmatch = { prefix = ["49"] }\nlane = ["down"]\n'
+    toml = SIM + carrier("down", 2799) + german + route("sim")
+    async with running(tmp_path, toml) as house:
+        ready = await house.submit("4915112345678")
+        scheduled = await house.submit("447700900123", send_at="2026-10-30T00:00:00Z")
+        unknown = await house.submit(SILENT)
+        await house.when(unknown, "unknown")
+        for message_id in (ready, scheduled, unknown):
+            assert await ask(house, "message.cancel", id=message_id) == {
+                "id": message_id,
+                "outcome": "cancelled",
+            }
+        await house.until(lambda: len(house.customer.events) == 3)
+        told = {event["data"]["message_id"]: event["data"] for event in house.customer.events}
+        assert set(told) == {ready, scheduled, unknown}
+        assert {(event["state"], event["reason"]) for event in told.values()} == {("DELETED", "CANCELLED")}
+
+
+@trio_test(mock_clock=True)
+async def test_a_message_that_a_carrier_took_is_not_called_back(tmp_path: Path) -> None:
+    toml = ONE + simulator("sim", 2776, response_delay_s=[5, 5], receipt_delay_s=[60, 60])
+    async with running(tmp_path, toml) as house:
+        message_id = await house.submit("447700900123")
+        await house.until(lambda: house.gateway.carriers[0].in_flight)
+        assert (await ask(house, "message.cancel", id=message_id))["outcome"] == "leased"
+        await house.when(message_id, "awaiting_receipt")
+        with pytest.raises(AdminError, match="cannot be called back"):
+            await ask(house, "message.cancel", id=message_id)
+        assert (await house.final(message_id))["state"] == "DELIVERED"
+        with pytest.raises(AdminError, match="has ended already, as DELIVERED"):
+            await ask(house, "message.cancel", id=message_id)
+
+
+def test_on_a_stopped_gateway_a_waiting_message_is_cancelled(tmp_path: Path, typed: Typed) -> None:
+    ids: list[str] = []
+
+    async def leave_one_waiting(house: Running) -> None:
+        ids.append(await house.submit("447700900123"))
+
+    lived(tmp_path, ONE, leave_one_waiting)
+    code, told = typed("message", "cancel", ids[0])
+    assert (code, told) == (OK, f"{ids[0]} is cancelled: DELETED.\n")
+    code, told = typed("message", "cancel", ids[0])
+    assert (code, "ended already, as DELETED" in told) == (FAILED, True)
+    code, told = typed("message", "cancel", "7")
+    assert (code, "no message 7" in told) == (FAILED, True)
+    code, told = typed("message", ids[0], "--json")
+    assert json.loads(told)["reason"] == "CANCELLED"

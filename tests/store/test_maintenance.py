@@ -9,7 +9,7 @@ import pytest
 from router.nouns import Phase, Reason
 from store.backup import backup, compact, restore
 from store.check import check
-from store.interface import StoreFormat, StoreFull
+from store.interface import Released, StoreFormat, StoreFull
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
 from store.salvage import salvage
@@ -113,7 +113,7 @@ def test_a_restored_store_holds_everything_until_it_is_released(tmp_path: Path) 
     )
     assert store.ready_lanes() == set()
     assert check(store) == []
-    assert commit(store, lambda txn: txn.release_held(Reason.RESTORED, 100)) == [4]
+    assert commit(store, lambda txn: txn.release_held(Reason.RESTORED, 100)) == [Released(4, None)]
     assert store.totals().messages[Phase.READY] == 4
     assert check(store) == []
     store.close()

@@ -139,6 +139,57 @@ def test_a_message_is_shown_with_parts_and_timeline(
     assert json.loads(capsys.readouterr().out) == MESSAGE
 
 
+def test_show_may_be_left_out_before_a_message_id(gateway: FakeGateway) -> None:
+    gateway.answers["message"] = MESSAGE
+    for line in (["message", "show", "7"], ["message", "7"], ["message", "--json", "7"]):
+        assert root.run(line) == OK
+    assert gateway.asked == [("message", {"id": "7"})] * 3
+
+
+@pytest.mark.parametrize(("outcome", "word"), [("cancelled", "DELETED"), ("leased", "not sent again")])
+def test_a_cancel_says_what_it_could_do(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str], outcome: str, word: str
+) -> None:
+    gateway.answers["message.cancel"] = {"id": "7", "outcome": outcome}
+    assert root.run(["message", "cancel", "7"]) == OK
+    assert word in capsys.readouterr().out
+    assert root.run(["message", "cancel", "7", "--json"]) == OK
+    assert json.loads(capsys.readouterr().out) == {"id": "7", "outcome": outcome}
+    assert gateway.asked[0] == ("message.cancel", {"id": "7"})
+
+
+@pytest.mark.parametrize(
+    ("line", "args", "word"),
+    [
+        ([], {"reason": "restored", "carrier": ""}, "2 messages released. What was sent after the backup"),
+        (["--reason", "unknown"], {"reason": "unknown", "carrier": ""}, "Each may arrive twice"),
+        (
+            ["--reason", "unknown", "--carrier", "north"],
+            {"reason": "unknown", "carrier": "north"},
+            "whether north took it before is not known",
+        ),
+    ],
+)
+def test_a_release_says_how_many_and_what_may_come_of_it(
+    gateway: FakeGateway,
+    capsys: pytest.CaptureFixture[str],
+    line: list[str],
+    args: dict[str, str],
+    word: str,
+) -> None:
+    gateway.answers["store.release"] = {"released": 2, **args}
+    assert root.run(["store", "release", *line]) == OK
+    assert word in capsys.readouterr().out
+    assert gateway.asked == [("store.release", args)]
+
+
+def test_a_release_of_nothing_says_so(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["store.release"] = {"released": 0}
+    assert root.run(["store", "release", "--reason", "unknown", "--carrier", "north"]) == OK
+    assert capsys.readouterr().out == "No message is held with an unknown outcome at north.\n"
+    assert root.run(["store", "release", "--reason", "everything"]) == USAGE
+
+
 def test_what_the_gateway_refuses_is_told_with_its_hint(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
