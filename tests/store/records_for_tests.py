@@ -8,8 +8,9 @@ from typing import Any
 
 from router.nouns import Account, LaneSpec, Leased, Message, Outcome, ReceiptIn, ReceiptWish, Settle
 from store.interface import Claim
-from store.lmdb_store import LmdbStore, LmdbTransaction
+from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
+from store.transaction import LmdbTransaction
 
 NOW_MS = 1_790_000_000_000
 DAY_MS = 86_400_000
@@ -103,6 +104,3 @@ def receipt(
     for name, value in fields.items():
         setattr(made, name, value)
     return made
-
-
-__all__ = ["LmdbTransaction"]

@@ -1,0 +1,131 @@
+"""The verbs of one write transaction, each a function over its Batch, with lmdb's errors as ours.
+
+Deliberately not here: what verbs do (accept, claim, settle, receipts, timed, inbound, outbox, archive).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import lmdb
+
+from store import accept as accepting
+from store import archive as archiving
+from store import claim as claiming
+from store import inbound as inbounding
+from store import outbox as outgoing
+from store import parked, recipients, timed
+from store import receipts as receiving
+from store import settle as settling
+from store.layout import translated
+from store.records import ACCOUNT_KEY, encode
+
+if TYPE_CHECKING:
+    from router.nouns import Account, InboundMessage, Message, Outcome, ReceiptIn
+    from store.batch import Batch
+    from store.interface import Claim, ClaimResult, MoPart, OutboxRow, ReceiptResult, Released
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _verb(function: F) -> F:
+    """A verb whose lmdb errors are the store's: map full, disk full, damaged."""
+
+    @wraps(function)
+    def verb(self: LmdbTransaction, *args: object) -> object:
+        try:
+            return function(self, *args)
+        except lmdb.Error as error:
+            raise translated(error, self.path) from error
+
+    return cast("F", verb)
+
+
+class LmdbTransaction:
+    """store.interface.Transaction over one LMDB write transaction."""
+
+    def __init__(self, batch: Batch, path: Path) -> None:
+        self.batch = batch
+        self.path = path
+
+    @_verb
+    def outbox_done(self, rows: Sequence[OutboxRow]) -> None:
+        outgoing.outbox_done(self.batch, rows)
+
+    @_verb
+    def outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None:
+        outgoing.outbox_retry(self.batch, rows, due_ms)
+
+    @_verb
+    def settle(self, outcomes: Sequence[Outcome], now_ms: int) -> None:
+        settling.settle(self.batch, outcomes, now_ms)
+
+    @_verb
+    def receipts(self, receipts: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
+        return receiving.receipts(self.batch, receipts, now_ms)
+
+    @_verb
+    def inbound(self, messages: Sequence[InboundMessage], now_ms: int) -> None:
+        inbounding.inbound(self.batch, messages)
+
+    @_verb
+    def inbound_parts(self, parts: Sequence[MoPart], now_ms: int) -> list[list[MoPart] | None]:
+        return inbounding.inbound_parts(self.batch, parts)
+
+    @_verb
+    def accept(self, messages: Sequence[Message]) -> None:
+        accepting.accept(self.batch, messages)
+
+    @_verb
+    def claim(self, claims: Sequence[Claim]) -> list[ClaimResult]:
+        return claiming.claim(self.batch, claims)
+
+    @_verb
+    def move_due(self, now_ms: int, limit: int) -> int:
+        return timed.move_due(self.batch, now_ms, limit)
+
+    @_verb
+    def expire(self, now_ms: int, limit: int, grace_ms: int) -> int:
+        return timed.expire(self.batch, now_ms, limit, grace_ms)
+
+    @_verb
+    def release_held(
+        self, reason: int, limit: int, after: tuple[int, int] = (0, 0), carrier: int = 0
+    ) -> Released:
+        return timed.release_held(self.batch, reason, limit, after, carrier)
+
+    @_verb
+    def cancel(self, account: int, id: int, now_ms: int) -> str:
+        return timed.cancel(self.batch, account, id, now_ms)
+
+    @_verb
+    def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]:
+        return inbounding.take_stale_parts(self.batch, before_ms, limit)
+
+    @_verb
+    def housekeep(self, now_ms: int, limit: int) -> int:
+        """Receipts that nobody claimed go to the unmatched list; recipient records are merged."""
+        moved = parked.give_up(self.batch, now_ms, limit)
+        recipients.merge(self.batch)
+        return moved
+
+    @_verb
+    def forget(self, rows: Sequence[archiving.Finished]) -> int:
+        """The third step of an archive batch."""
+        return archiving.forget(self.batch, rows)
+
+    @_verb
+    def put_account(self, account: Account) -> None:
+        self.batch.put(self.batch.tables.account, ACCOUNT_KEY.pack(account.id), encode(account))
+        self.batch.accounts_put[account.id] = account
+
+    @_verb
+    def put_meta(self, name: str, value: bytes) -> None:
+        self.batch.put(self.batch.tables.meta, b"m:" + name.encode(), value)
+
+    @_verb
+    def drop_unmatched(self, before_ms: int, limit: int) -> int:
+        return parked.drop_unmatched(self.batch, before_ms, limit)
