@@ -1,21 +1,32 @@
-"""`store check`: every record, index and counter against each other, in one snapshot.
+"""`store check`: every record, index and counter against each other, beside the traffic.
 
-Reads only. On a live store the snapshot is one read transaction, so the file may grow while it lasts.
-Findings are for people; none means that the store agrees with itself.
+Each table is walked in short read transactions, CHUNK_ROWS rows or CHUNK_S seconds of it and then on behind
+the last key, so that a check however long keeps no page from being used again. What is said of a row is
+decided in one snapshot together with every row it is compared with: nothing that changes between two chunks
+can look wrong.
+
+Only the counters span chunks. When no commit came in between (on a stopped gateway none can), they are
+compared with what the walk has counted. Otherwise one last snapshot is asked what its tables tell at once:
+how many messages wait in which table, how many are neither waiting nor final, whether the terms add up. A
+live check cannot decide segments, nor SCHEDULED against DEFERRED, HELD against UNKNOWN, LEASED against
+AWAITING_RECEIPT, nor how much each account has queued; checking the stopped store decides them.
 
 Deliberately not here: repairing (quarantine happens when a row is met, salvage makes a new store).
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from router.nouns import Message, Phase, Progress
+from router.nouns import Phase
+from store.batch import QUEUED, STATE_NAME, scan
 from store.interface import Finding
-from store.queues import expiry_key, locate
+from store.queues import expiry_key, locate, unpack_place
 from store.records import (
     ACCOUNT_KEY,
     COUNTER,
@@ -35,42 +46,36 @@ from store.values import Damaged, unseal
 if TYPE_CHECKING:
     import lmdb
 
+    from router.nouns import Message, Progress
     from store.layout import Table
     from store.lmdb_store import LmdbStore
 
+CHUNK_ROWS = 5_000
+CHUNK_S = 0.05
 _MOST = 200
-_QUEUED = (Phase.SCHEDULED, Phase.READY, Phase.DEFERRED, Phase.HELD, Phase.LEASED, Phase.UNKNOWN)
+_Row = Callable[["_Snapshot", bytes, bytes], None]
+_IN_TABLES = (  # phases whose messages, and only theirs, have a row in the table
+    ("ready", (Phase.READY,)),
+    ("due", (Phase.SCHEDULED, Phase.DEFERRED)),
+    ("held", (Phase.HELD, Phase.UNKNOWN)),
+)
+_NOWHERE = (Phase.LEASED, Phase.AWAITING_RECEIPT)
 
 
 def check(store: LmdbStore) -> list[Finding]:
-    """Everything that is wrong, at most 200 findings."""
-    with store.reading() as tx:
-        return _Check(store, tx).run()
+    """Everything that is wrong, at most 200 findings. May run in a thread of its own. Errors: StoreError."""
+    return _Check(store).run()
 
 
-class _Check:
+class _Snapshot:
+    """Reads of one transaction."""
+
     def __init__(self, store: LmdbStore, tx: lmdb.Transaction[bytes]) -> None:
-        self.tables = store.tables
         self.tx = tx
-        self.findings: list[Finding] = []
-        self.messages: Counter[int] = Counter()
-        self.segments: Counter[int] = Counter()
-        self.queued: Counter[int] = Counter()
+        self._tables = store.tables
 
-    def run(self) -> list[Finding]:
-        for table in self.tables.all:
-            if table is not self.tables.quarantine:
-                self._values(table)
-        self._each_message()
-        self._indexes()
-        self._counters()
-        return self.findings[:_MOST]
-
-    def _say(self, where: str, what: str) -> None:
-        if len(self.findings) < _MOST:
-            self.findings.append(Finding(where, what))
-
-    def _get(self, table: Table, key: bytes) -> bytes | None:
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The payload; a damaged one reads as absent, because walking its own table reports it."""
         value = self.tx.get(key, None, table.handle)
         if value is None:
             return None
@@ -79,112 +84,185 @@ class _Check:
         except Damaged:
             return None
 
-    def _has(self, table: Table, key: bytes) -> bool:
+    def has(self, table: Table, key: bytes) -> bool:
         return self.tx.get(key, None, table.handle) is not None
 
-    def _values(self, table: Table) -> None:
-        with self.tx.cursor(table.handle) as cursor:
-            for key, value in cursor.iternext():
+    def has_message(self, account: int, id: int) -> bool:
+        return self.has(self._tables.message, MESSAGE_KEY.pack(account, id))
+
+    def entries(self, table: Table) -> int:
+        return int(self.tx.stat(table.handle)["entries"])
+
+
+class _Check:
+    def __init__(self, store: LmdbStore) -> None:
+        self.store = store
+        self.tables = store.tables
+        self.findings: list[Finding] = []
+        self.messages: Counter[int] = Counter()
+        self.segments: Counter[int] = Counter()
+        self.queued: Counter[int] = Counter()
+        self.commits: set[int] = set()  # the last commit of each snapshot seen
+
+    def run(self) -> list[Finding]:
+        looks: dict[str, _Row] = {
+            "message": self._message,
+            "ready": self._ready,
+            "due": self._due,
+            "held": self._held,
+            "finished": self._finished,
+        }
+        for table in self.tables.all:
+            if table is not self.tables.quarantine:  # its values are as they were found
+                self._walk(table, looks.get(table.name))
+        with self.store.reading() as tx:
+            self.commits.add(tx.id())
+            self._counters(_Snapshot(self.store, tx))
+        return self.findings
+
+    def _walk(self, table: Table, look: _Row | None) -> None:
+        """As far as the table reaches now: what is added behind its end meanwhile is not chased."""
+        with self.store.reading() as tx, tx.cursor(table.handle) as cursor:
+            self.commits.add(tx.id())
+            end = cursor.key() if cursor.last() else b""
+        after: bytes | None = b""
+        while after is not None:
+            after = self._chunk(table, look, after, end)
+
+    def _chunk(self, table: Table, look: _Row | None, after: bytes, end: bytes) -> bytes | None:
+        """Look at the rows behind `after`, up to `end`. Returns where to go on, None when all were seen."""
+        until = time.monotonic() + CHUNK_S
+        with self.store.reading() as tx, tx.cursor(table.handle) as cursor:
+            self.commits.add(tx.id())
+            snapshot = _Snapshot(self.store, tx)
+            for number, (key, value) in enumerate(scan(cursor, after)):
+                if key > end:
+                    break
+                if key == after:
+                    continue
                 try:
-                    unseal(key, value)
+                    payload = unseal(key, value)
                 except Damaged:
                     self._say(f"{table.name} {key.hex()}", "the value does not carry its checksum")
+                else:
+                    if look is not None:
+                        look(snapshot, key, payload)
+                if number >= CHUNK_ROWS or time.monotonic() > until:
+                    return key
+        return None
 
-    def _read(self, account: int, id: int) -> tuple[Message, Progress | None] | None:
-        key = MESSAGE_KEY.pack(account, id)
+    def _say(self, where: str, what: str) -> None:
+        if len(self.findings) < _MOST:
+            self.findings.append(Finding(where, what))
+
+    # one row
+
+    def _message(self, snapshot: _Snapshot, key: bytes, payload: bytes) -> None:
+        id = MESSAGE_KEY.unpack(key)[1]
         try:
-            payload = self._get(self.tables.message, key)
-            if payload is None:
-                return None
-            stored = self._get(self.tables.progress, key)
-            return decode_message(payload), None if stored is None else decode_progress(stored)
+            message = decode_message(payload)
+            stored = snapshot.get(self.tables.progress, key)
+            progress = None if stored is None else decode_progress(stored)
         except msgspec.DecodeError as error:
             self._say(f"message {id}", f"cannot be read: {error}")
-            return None
-
-    def _each_message(self) -> None:
-        with self.tx.cursor(self.tables.message.handle) as cursor:
-            for key in cursor.iternext(values=False):
-                account, id = MESSAGE_KEY.unpack(key)
-                found = self._read(account, id)
-                if found is not None:
-                    self._one_message(*found)
-
-    def _one_message(self, message: Message, progress: Progress | None) -> None:
-        phase, _, _ = locate(self._has, self.tables, message, progress)
+            return
+        phase, _, _ = locate(snapshot.has, self.tables, message, progress)
         self.messages[phase] += 1
         self.segments[phase] += message.segments
-        if phase in _QUEUED:
+        if phase in QUEUED:
             self.queued[message.account] += 1
+        self._indexed(snapshot, message, progress, phase)
+
+    def _indexed(self, snapshot: _Snapshot, message: Message, progress: Progress | None, phase: int) -> None:
         if phase == Phase.FINAL:
-            finished = TIMED_KEY.pack(
-                (progress.finished_ms if progress else 0) // 1000, message.account, message.id
-            )
-            if not self._has(self.tables.finished, finished):
+            finished_ms = progress.finished_ms if progress is not None else 0
+            row = TIMED_KEY.pack(finished_ms // 1000, message.account, message.id)
+            if not snapshot.has(self.tables.finished, row):
                 self._say(f"message {message.id}", "is final, but the archiver will not find it")
-        elif phase != Phase.LEASED and not self._has(self.tables.expiry, expiry_key(message, progress)):
+        elif phase != Phase.LEASED and not snapshot.has(self.tables.expiry, expiry_key(message, progress)):
             self._say(f"message {message.id}", "has no row in the expiry index")
 
-    def _indexes(self) -> None:
-        rows: tuple[tuple[Table, Any, int, int], ...] = (
-            (self.tables.ready, READY_KEY, 3, 5),
-            (self.tables.held, HELD_KEY, 1, 2),
-            (self.tables.finished, TIMED_KEY, 1, 2),
-        )
-        for table, shape, account_at, id_at in rows:
-            with self.tx.cursor(table.handle) as cursor:
-                for key in cursor.iternext(values=False):
-                    fields = shape.unpack(key)
-                    if not self._has(
-                        self.tables.message, MESSAGE_KEY.pack(fields[account_at], fields[id_at])
-                    ):
-                        self._say(f"{table.name} {fields[id_at]}", "names a message that is not there")
-        with self.tx.cursor(self.tables.due.handle) as cursor:
-            for key, value in cursor.iternext():
-                account = ACCOUNT_KEY.unpack_from(value, 5)[0]
-                id = DUE_KEY.unpack(key)[1]
-                if not self._has(self.tables.message, MESSAGE_KEY.pack(account, id)):
-                    self._say(f"due {id}", "names a message that is not there")
+    def _ready(self, snapshot: _Snapshot, key: bytes, _: bytes) -> None:
+        _, _, _, account, _, id = READY_KEY.unpack(key)
+        self._names(snapshot, "ready", account, id)
 
-    def _counters(self) -> None:
-        payload = self._get(self.tables.meta, b"state")
-        if payload is None:
+    def _due(self, snapshot: _Snapshot, key: bytes, payload: bytes) -> None:
+        entry, _ = unpack_place(DUE_KEY.unpack(key)[1], payload)
+        self._names(snapshot, "due", entry.account, entry.id)
+
+    def _held(self, snapshot: _Snapshot, key: bytes, _: bytes) -> None:
+        _, account, id = HELD_KEY.unpack(key)
+        self._names(snapshot, "held", account, id)
+
+    def _finished(self, snapshot: _Snapshot, key: bytes, _: bytes) -> None:
+        _, account, id = TIMED_KEY.unpack(key)
+        self._names(snapshot, "finished", account, id)
+
+    def _names(self, snapshot: _Snapshot, table: str, account: int, id: int) -> None:
+        if not snapshot.has_message(account, id):
+            self._say(f"{table} {id}", "names a message that is not there")
+
+    # counters
+
+    def _counters(self, snapshot: _Snapshot) -> None:
+        state = snapshot.get(self.tables.meta, STATE_NAME)
+        if state is None:
             self._say("meta state", "is missing")
             return
-        numbers = STATE.unpack(payload)
+        numbers = STATE.unpack(state)
         messages, segments = numbers[2:10], numbers[10:18]
         if numbers[0] != sum(messages) or numbers[1] != sum(segments):
             self._say("conservation", f"accepted {numbers[0]}, but the terms add up to {sum(messages)}")
+        if len(self.commits) == 1:
+            self._exactly(snapshot, messages, segments)
+        else:
+            self._roughly(snapshot, messages)
+        self._leases(snapshot, messages[Phase.LEASED])
+
+    def _exactly(self, snapshot: _Snapshot, messages: tuple[int, ...], segments: tuple[int, ...]) -> None:
+        """The walk and this snapshot have seen the same commit."""
         for phase in Phase:
             if phase == Phase.FINAL:
                 continue  # archived ones are counted and no longer here
-            if messages[phase] != self.messages[phase]:
-                self._say(
-                    f"counter {phase.name}", f"says {messages[phase]}, there are {self.messages[phase]}"
-                )
-            if segments[phase] != self.segments[phase]:
-                self._say(
-                    f"counter {phase.name}",
-                    f"says {segments[phase]} segments, there are {self.segments[phase]}",
-                )
-        self._account_counters()
-        self._leases(messages[Phase.LEASED])
-
-    def _account_counters(self) -> None:
-        with self.tx.cursor(self.tables.counter.handle) as cursor:
+            self._compare(phase.name, messages[phase], self.messages[phase])
+            self._compare(phase.name, segments[phase], self.segments[phase], " segments")
+        with snapshot.tx.cursor(self.tables.counter.handle) as cursor:
             for key, value in cursor.iternext():
                 account = ACCOUNT_KEY.unpack(key)[0]
-                _, queued = COUNTER.unpack(unseal(key, value))
+                try:
+                    queued = COUNTER.unpack(unseal(key, value))[1]
+                except Damaged:
+                    continue  # the walk has said so
                 if queued != self.queued[account]:
                     self._say(
                         f"account {account}",
                         f"counter says {queued} queued, there are {self.queued[account]}",
                     )
 
-    def _leases(self, leased: int) -> None:
+    def _roughly(self, snapshot: _Snapshot, messages: tuple[int, ...]) -> None:
+        """What the tables of one snapshot tell by how many rows they have."""
+        elsewhere = snapshot.entries(self.tables.message) - snapshot.entries(self.tables.finished)
+        for name, phases in _IN_TABLES:
+            there = snapshot.entries(getattr(self.tables, name))
+            self._compare(_either(phases), sum(messages[phase] for phase in phases), there)
+            elsewhere -= there
+        self._compare(_either(_NOWHERE), sum(messages[phase] for phase in _NOWHERE), elsewhere)
+
+    def _compare(self, name: str, says: int, there: int, unit: str = "") -> None:
+        if says != there:
+            self._say(f"counter {name}", f"says {says}{unit}, there are {there}")
+
+    def _leases(self, snapshot: _Snapshot, leased: int) -> None:
         rows = 0
-        with self.tx.cursor(self.tables.lease.handle) as cursor:
-            for _, value in cursor.iternext():
-                rows += (len(value) - 5 - LEASE_HEAD.size) // LEASE_ROW.size
+        with snapshot.tx.cursor(self.tables.lease.handle) as cursor:
+            for key, value in cursor.iternext():
+                try:
+                    rows += (len(unseal(key, value)) - LEASE_HEAD.size) // LEASE_ROW.size
+                except Damaged:
+                    continue
         if rows < leased:
             self._say("leases", f"{leased} messages are leased, the lease records name only {rows}")
+
+
+def _either(phases: tuple[Phase, ...]) -> str:
+    return " + ".join(phase.name for phase in phases)
