@@ -10,6 +10,9 @@ Balances are exact integers, in segments times the sum of the able weights.
 Order: a lower choice may pull only when no higher one is able, or when the oldest ready message has waited
 longer than `overflow_after_s` (architecture §3).
 
+Both concern what a carrier that comes first (`ahead_of`) has not had yet. A message that those have refused
+waits for nobody and belongs to no share.
+
 Deliberately not here: who is able, the queue, and turns among accounts (router.turns).
 """
 
@@ -69,6 +72,10 @@ class LaneShares:
         if self._weights or not able & ((1 << index) - 1):
             return True
         return oldest_ready_age_s > overflow_after_s
+
+    def ahead_of(self, index: int, able: int) -> int:
+        """The able carriers that come before carrier `index`: higher choices; with weights, all others."""
+        return able & ~(1 << index) if self._weights else able & ((1 << index) - 1)
 
     def _room(self, index: int) -> int:
         balance, weights, slack = self._balance, self._weights, SLACK * self._total

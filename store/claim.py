@@ -3,6 +3,9 @@
 Inside one (lane, tried) queue, router.turns says whose turn it is; a turn reads forward through one group of
 ready rows. A message longer than what is left of the budget is taken only as the first of its claim, so that
 a window of 1 works. What has expired on the way ends here. One lease record for each chunk of 200.
+
+What a claim reserves for other carriers of a lane concerns only queues of messages that one of those has not
+had yet: what they all refused is taken without waiting for them.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from store.interface import Claim
 
 CHUNK = 200
+_NOTHING_RESERVED = (0, 0)
 
 
 class _Taking:
@@ -65,18 +69,25 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
 
 def _from_lane(batch: Batch, taking: _Taking, lane: int, bit: int, most: int) -> None:
     queues = batch.memory.active.queues
+    others, unseen = taking.claim.reserved.get(lane, _NOTHING_RESERVED)
     for tried in sorted(queues.get(lane, ()), reverse=True):  # what was tried elsewhere has waited longest
         if tried & bit:
             continue
-        while most > 0 and taking.left > 0:
+        reserved = tried & others != others
+        budget = min(most, unseen) if reserved else most
+        left = budget
+        while left > 0 and taking.left > 0:
             turns = queues.get(lane, {}).get(tried)
             turn = turns.next() if turns is not None else None
             if turns is None or turn is None:
                 break
-            took = _take_turn(batch, taking, turns, lane, tried, turn, min(most, taking.left))
+            took = _take_turn(batch, taking, turns, lane, tried, turn, min(left, taking.left))
             if took == 0:
                 break
-            most -= took
+            left -= took
+        most -= budget - left
+        if reserved:
+            unseen -= budget - left
 
 
 def _take_turn(
@@ -113,7 +124,7 @@ def _take_turn(
                 gone.append(key)
                 _expire(batch, account, READY_KEY.unpack(key)[5], segments, taking)
                 continue
-            wire = segments - first_part
+            wire = max(1, segments - first_part)  # a carrier's own segments may be more than the message's
             if wire > taking.left and taking.taken:
                 exhausted = fits = False
                 break
@@ -123,7 +134,9 @@ def _take_turn(
             if message is None:  # its record is in quarantine
                 batch.move(account, segments, Phase.READY, Phase.FINAL)
                 continue
-            taking.taken.append(Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part))
+            taking.taken.append(
+                Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part, lane, tried)
+            )
             taking.rows.append(LeaseEntry(message, tried, attempts, flags, first_part))
             batch.move(account, segments, Phase.READY, Phase.LEASED)
             took += wire

@@ -43,9 +43,12 @@ _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 
 
 class Job:
-    """A leased message on its way out: one link, its parts in order."""
+    """A leased message on its way out: one link, its parts in order.
 
-    __slots__ = ("attempts", "bodies", "duplicate", "first", "lease", "message")
+    `total`: the message's segments, and from rendering on this carrier's own, which may be more or fewer.
+    """
+
+    __slots__ = ("attempts", "bodies", "counted", "duplicate", "first", "lease", "message", "total")
 
     def __init__(self, leased: Leased) -> None:
         self.message = leased.message
@@ -53,6 +56,8 @@ class Job:
         self.attempts = leased.attempts
         self.duplicate = leased.possible_duplicate
         self.first = leased.first_part
+        self.total = leased.message.segments
+        self.counted = max(1, self.total - self.first)  # of the buffer, as long as it stands there
         self.bodies: list[bytes] = []
 
 
@@ -139,18 +144,16 @@ class Carrier:
         budget -= self._buffered_segments
         if budget <= 0:
             return None
-        lanes = self._board.eligible(self, budget, now, now_ms)
-        if not lanes:
-            return None
-        return Claim(carrier=self.id, lanes=lanes, segments=budget, now_ms=now_ms)
+        return self._board.claim(self, budget, now, now_ms)
 
     def leased(self, result: ClaimResult) -> None:
         """COMMIT L is durable: send."""
         now = trio.current_time()
         for leased in result.leased:
-            self.buffer.append(Job(leased))
-            self._buffered_segments += leased.message.segments - leased.first_part
-            self._board.took(self.id, leased.message, now)
+            job = Job(leased)
+            self.buffer.append(job)
+            self._buffered_segments += job.counted
+            self._board.took(self.id, leased, now)
         self.pump()
 
     # sending
@@ -194,8 +197,9 @@ class Carrier:
 
     def _start(self, job: Job, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         message = job.message
+        self._buffered_segments -= job.counted
         bodies = self.renderer.bodies(message, job.duplicate, now_ms)
-        self._buffered_segments -= len(bodies) - job.first
+        job.total = len(bodies)
         if len(bodies) == 1:
             flight = Flight(job, 0)
             flight.sent_ms = now_ms
@@ -263,6 +267,7 @@ class Carrier:
         if requests:
             self._inbound.take(self, link, requests)
         self._hand_over()
+        self._note_fullness(trio.current_time())
 
     def link_lost(
         self, link: Link, reason: str, unanswered: Sequence[object], unsent: Sequence[object]
@@ -290,7 +295,7 @@ class Carrier:
         """No link is left: what was leased ahead returns unsent."""
         while self.buffer:
             job = self.buffer.popleft()
-            self._buffered_segments -= job.message.segments - job.first
+            self._buffered_segments -= job.counted
             for part in range(job.first, job.message.segments):
                 self._outcomes.append(self._outcome(Flight(job, part), Settle.RETURNED, reason))
 
@@ -392,7 +397,7 @@ class Carrier:
             carrier=self.id,
             group=self.group,
             part=flight.part,
-            total=len(job.bodies) or message.segments,
+            total=job.total,
             settle=settle,
             detail=detail,
             sent_ms=flight.sent_ms,

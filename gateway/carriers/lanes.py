@@ -1,7 +1,8 @@
 """Which lanes a carrier may pull from right now, and how much from each.
 
 Architecture §3: order with overflow, or weights. The queue itself is the store's; this board only knows
-which carriers share a lane and who is able.
+which carriers share a lane and who is able. What a carrier may not take yet, because others come first, is
+reserved for them in its claim; what those others have refused already is not.
 
 Deliberately not here: fairness inside a lane (router.turns, inside the claim), sending.
 """
@@ -11,9 +12,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from router.lanes import LaneShares
-from router.nouns import LaneSpec, Message
+from router.nouns import LaneSpec, Leased
 from router.throttle import Throttle
-from store.interface import Store
+from store.interface import Claim, Store
 
 
 class Member(Protocol):
@@ -72,41 +73,51 @@ class LaneBoard:
         found = self._lanes.get(lane)
         return found is not None and any(member is not None and member.able() for member in found.members)
 
-    def eligible(
-        self, member: Member, budget: int, now: float, now_ms: int
-    ) -> tuple[tuple[int, int, int], ...]:
-        """(lane id, index, at most so many segments) for every lane this carrier may pull from now."""
+    def claim(self, member: Member, budget: int, now: float, now_ms: int) -> Claim | None:
+        """What this carrier, with room for `budget` segments, may ask of its lanes now; None = nothing."""
         ready = self._store.ready_lanes()
         lanes: list[tuple[int, int, int]] = []
+        reserved: dict[int, tuple[int, int]] = {}
         for lane in self._of_carrier.get(member.id, ()):
-            if lane.id in ready:
-                most = self._allowance(lane, member, budget, now, now_ms)
-                if most > 0:
-                    lanes.append((lane.id, lane.index_of[member.id], most))
-        return tuple(lanes)
+            if lane.id not in ready:
+                continue
+            index = lane.index_of[member.id]
+            most = budget if lane.throttle is None else min(budget, lane.throttle.available(now))
+            if most <= 0:
+                continue
+            if len(lane.members) > 1:
+                others, unseen = self._turn(lane, index, most, now, now_ms)
+                if unseen < most:
+                    if not others:
+                        continue
+                    reserved[lane.id] = (others, unseen)
+            lanes.append((lane.id, index, most))
+        if not lanes:
+            return None
+        return Claim(member.id, tuple(lanes), budget, now_ms, reserved)
 
-    def _allowance(self, lane: _Lane, member: Member, budget: int, now: float, now_ms: int) -> int:
-        index = lane.index_of[member.id]
-        most = budget
-        if len(lane.members) > 1:
-            mask = lane.able_mask(now)
-            if lane.spec.weights:
-                most = lane.shares.allowance(index, budget, mask)
-            elif index > 0:
-                oldest_ms = self._store.oldest_ready_ms(lane.id)
-                age_s = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
-                if not lane.shares.eligible(index, mask, age_s, self._overflow_after_s):
-                    return 0
-        if lane.throttle is not None:
-            most = min(most, lane.throttle.available(now))
-        return most
+    def _turn(self, lane: _Lane, index: int, most: int, now: float, now_ms: int) -> tuple[int, int]:
+        """(mask of the carriers that come first, how much of what they have not had it may take)."""
+        able = lane.able_mask(now)
+        others = lane.shares.ahead_of(index, able)
+        if lane.spec.weights:
+            return others, lane.shares.allowance(index, most, able)
+        if not others:
+            return 0, most if able >> index & 1 else 0
+        oldest_ms = self._store.oldest_ready_ms(lane.id, others)
+        age_s = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
+        return others, most if lane.shares.eligible(index, able, age_s, self._overflow_after_s) else 0
 
-    def took(self, carrier: int, message: Message, now: float) -> None:
-        """Account for a claimed message in the lane's shares and the route's TPS."""
-        lane = self._lanes.get(message.lane)
+    def took(self, carrier: int, leased: Leased, now: float) -> None:
+        """Count what of a claimed message is still to be sent: in the lane's shares and the route's TPS."""
+        lane = self._lanes.get(leased.lane)
         if lane is None:
             return
+        segments = max(1, leased.message.segments - leased.first_part)
         if lane.spec.weights:
-            lane.shares.took(lane.index_of[carrier], message.segments)
+            index = lane.index_of[carrier]
+            others = lane.shares.ahead_of(index, lane.able_mask(now)) if leased.tried else 0
+            if not others or leased.tried & others != others:
+                lane.shares.took(index, segments)
         if lane.throttle is not None:
-            lane.throttle.take(message.segments, now)
+            lane.throttle.take(segments, now)

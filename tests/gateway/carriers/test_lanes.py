@@ -1,0 +1,157 @@
+"""The board of lanes over a real store: who may pull, how much, and what another carrier has refused.
+
+Deliberately not here: shares over many segments (tests/router/test_lanes.py), sending.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.carriers.lanes import LaneBoard
+from router.nouns import LaneSpec, Leased, Settle
+from router.throttle import Throttle
+from store.lmdb_store import LmdbStore
+from tests.store.records_for_tests import Clock, commit, message, open_store, outcome, with_account
+
+OVERFLOW_AFTER_S = 5.0
+
+
+class Member:
+    """A carrier that is always able."""
+
+    def __init__(self, store: LmdbStore, name: str) -> None:
+        self.name = name
+        self.id = store.carrier_id(name)
+        self.up = True
+
+    def able(self) -> bool:
+        return self.up
+
+    def stalled(self, now: float) -> bool:
+        return False
+
+
+class Yard:
+    """A store, one lane of it, and its carriers by name."""
+
+    def __init__(
+        self, path: Path, *names: str, weights: tuple[int, ...] = (), throttle: Throttle | None = None
+    ) -> None:
+        self.clock = Clock()
+        self.store = open_store(path, self.clock)
+        with_account(self.store)
+        self.members = {name: Member(self.store, name) for name in names}
+        spec = LaneSpec(tuple(member.id for member in self.members.values()), weights)
+        self.lane = self.store.lane_id(spec)
+        self.board = LaneBoard(self.store, OVERFLOW_AFTER_S)
+        self.board.add(self.lane, spec, throttle)
+        for member in self.members.values():
+            self.board.join(member)
+
+    def accept(self, count: int = 1, segments: int = 1) -> None:
+        made = [message(self.store, self.lane, segments=segments) for _ in range(count)]
+        commit(self.store, lambda txn: txn.accept(made))
+
+    def pull(self, name: str, budget: int = 100, now: float = 0.0) -> list[Leased]:
+        """What this carrier gets now."""
+        claim = self.board.claim(self.members[name], budget, now, self.clock.now_ms)
+        if claim is None:
+            return []
+        leased: list[Leased] = commit(self.store, lambda txn: txn.claim([claim]))[0][0].leased
+        for one in leased:
+            self.board.took(claim.carrier, one, now)
+        return leased
+
+    def refuse(self, name: str, leased: list[Leased]) -> None:
+        """The carrier does not take them; another may, at once."""
+        now_ms = self.clock.now_ms
+        outcomes = [
+            outcome(self.store, one, name, Settle.RETRY, mark_tried=True, detail="no", until_ms=now_ms)
+            for one in leased
+        ]
+        commit(self.store, lambda txn: txn.settle(outcomes, now_ms))
+
+
+def test_a_lower_choice_waits_before_it_takes_what_a_higher_one_has_not_seen(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    yard.accept(3)
+    assert yard.pull("south") == []
+    yard.clock.now_ms += 5_001
+    assert len(yard.pull("south")) == 3
+
+
+def test_what_its_first_carrier_refused_goes_to_the_next_one_at_once(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    yard.accept(2)
+    yard.refuse("north", yard.pull("north", budget=1))
+    (taken,) = yard.pull("south")
+    assert taken.attempts == 1  # the one that north refused; the other one still waits for north
+    assert yard.pull("south") == []
+
+
+def test_a_third_choice_waits_for_the_second_with_what_the_first_refused(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south", "west")
+    yard.accept()
+    yard.refuse("north", yard.pull("north"))
+    assert yard.pull("west") == []
+    yard.members["south"].up = False
+    assert len(yard.pull("west")) == 1
+
+
+def test_a_refused_message_that_waits_long_does_not_let_new_ones_overflow(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    yard.accept()
+    yard.refuse("north", yard.pull("north"))
+    yard.clock.now_ms += 60_000  # south had no room for it
+    yard.accept(2)
+    (taken,) = yard.pull("south")
+    assert taken.attempts == 1
+
+
+def test_with_weights_what_the_other_carrier_refused_is_taken_beyond_the_share(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south", weights=(99, 1))
+    yard.accept(300)
+    refused = yard.pull("north", budget=200)
+    yard.refuse("north", refused)
+    assert len(refused) > 20
+    taken = yard.pull("south", budget=200)
+    assert len([one for one in taken if one.attempts]) == len(refused)
+    assert len([one for one in taken if not one.attempts]) <= 10
+
+
+def test_the_tps_of_a_route_bounds_refused_and_new_messages_together(tmp_path: Path) -> None:
+    throttle = Throttle(20, 20)
+    most = throttle.available(0.0)
+    yard = Yard(tmp_path, "north", "south", weights=(1, 1), throttle=throttle)
+    yard.accept(40)
+    refused = yard.pull("north", budget=6)
+    yard.refuse("north", refused)
+    taken = yard.pull("south")
+    assert len([one for one in taken if one.attempts]) == len(refused)
+    assert len(refused) + len(taken) == most
+
+
+def test_the_tps_of_a_route_counts_only_the_parts_that_are_still_to_be_sent(tmp_path: Path) -> None:
+    throttle = Throttle(10, 10)
+    yard = Yard(tmp_path, "north", throttle=throttle)
+    yard.accept(segments=5)
+    before = throttle.available(0.0)
+    (leased,) = yard.pull("north")
+    assert before - throttle.available(0.0) == 5
+    answers = [
+        outcome(
+            yard.store,
+            leased,
+            "north",
+            Settle.SENT if part < 3 else Settle.RETURNED,
+            part=part,
+            total=5,
+            carrier_message_id=f"id{part}" if part < 3 else "",
+        )
+        for part in range(5)
+    ]
+    commit(yard.store, lambda txn: txn.settle(answers, yard.clock.now_ms))
+    before = throttle.available(10.0)
+    (leased,) = yard.pull("north", now=10.0)
+    assert leased.first_part == 3
+    assert before - throttle.available(10.0) == 2
