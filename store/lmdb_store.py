@@ -296,22 +296,15 @@ class LmdbStore:
             found = recipients.latest_to(tx, self.tables, recipient, sender, since_ms, reference)
         return found or self.archive.latest_to(recipient, sender, since_ms)
 
-    def inbox(
-        self, accounts: Sequence[int], limit: int = 100, before: int = listing.NO_ID
-    ) -> list[InboundMessage]:
-        """MOs of these accounts, 0 = of nobody, newest first; `before` an id goes on behind it."""
+    def inbox(self, account: int, limit: int = 100) -> list[InboundMessage]:
+        """An account's MOs, oldest first; 0 = unowned ones."""
         with self.reading() as tx:
-            return listing.inbox(tx, self.tables, accounts, limit, before)
+            return reads.inbox(tx, self.tables, account, limit)
 
-    def unmatched(self, limit: int = 100) -> list[Parked]:
-        """Receipts that no message claimed, newest first."""
+    def unmatched(self, limit: int = 100) -> list[ReceiptIn]:
+        """Receipts that no message claimed, newest last."""
         with self.reading() as tx:
-            return listing.unmatched(tx, self.tables, limit)
-
-    def parked(self, limit: int = 100) -> list[Parked]:
-        """Receipts that still wait for their message, newest first."""
-        with self.reading() as tx:
-            return listing.parked(tx, self.tables, limit)
+            return reads.unmatched(tx, self.tables, limit)
 
     def accounts(self) -> dict[int, Account]:
         return self.memory.accounts
