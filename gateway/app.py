@@ -220,7 +220,7 @@ class Gateway:
             spec = LaneSpec(carriers, one.weights, one.name if one.tps else "")
             lane = self.store.lane_id(spec)
             self.board.add(lane, spec, Throttle(one.tps, one.burst) if one.tps else None)
-            routes.append(Route(one.name, lane, tuple(one.match.prefix), one.when_down == "reject"))
+            routes.append(Route(one.name, lane, one.prefixes, one.reject_when_down, one.tps, one.burst))
         return RouteTable(routes)
 
     def _http_routes(self) -> Routes:

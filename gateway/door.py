@@ -55,6 +55,7 @@ _ENCODINGS = {
     "ucs2": Encoding.UCS2,
     "binary": Encoding.BINARY,
 }
+_APIS = {int(via): via.name.lower() for via in Via}
 _SENDERS_CACHED = 10_000
 _FULL_RETRY_S = 5.0
 
@@ -154,8 +155,8 @@ class Door:
         self._senders: dict[str, tuple[str, int, int]] = {}
         self._policies: dict[int, Policy] = {}
         self._closed = False
-        self.accepted: Callable[[str, int, int], None] = lambda account, messages, segments: None
-        self.refused: Callable[[str, str], None] = lambda account, code: None
+        self.accepted: Callable[[str, str, int], None] = lambda account, api, messages: None
+        self.refused: Callable[[str, str, str, int], None] = lambda account, api, code, messages: None
 
     def close(self) -> None:
         """Shutting down: refuse from now on."""
@@ -163,14 +164,15 @@ class Door:
 
     def submit(self, account: Account, requests: Sequence[Submission], done: SubmitDone) -> None:
         """Accept or refuse each request on its own; `done` is called once, in order, after the commit."""
+        api = _APIS[requests[0].via] if requests else ""
         refusal = self._policy(account)
         if refusal is not None:
+            self.refused(account.name, api, refusal.code, len(requests))
             done([refusal for _ in requests])
             return
         now_ms = self._world.wall_ms()
         results: list[Accepted | Refusal] = []
         messages: list[Message] = []
-        segments = 0
         policy = self._policies.get(account.id)
         if policy is None or policy.account is not account:
             policy = self._policies[account.id] = Policy(account)
@@ -179,7 +181,6 @@ class Door:
             planned = self._plan(policy, request, first_id + offset, now_ms)
             if type(planned) is Message:
                 messages.append(planned)
-                segments += planned.segments
                 results.append(
                     Accepted(
                         planned.id,
@@ -195,7 +196,7 @@ class Door:
                 )
             else:
                 assert isinstance(planned, Refusal)
-                self.refused(account.name, planned.code)
+                self.refused(account.name, api, planned.code, 1)
                 results.append(planned)
         if not messages:
             done(results)
@@ -203,10 +204,11 @@ class Door:
 
         def committed(error: StoreError | None) -> None:
             if error is None:
-                self.accepted(account.name, len(messages), segments)
+                self.accepted(account.name, api, len(messages))
                 done(results)
             else:
                 full = _store_refusal(error)
+                self.refused(account.name, api, full.code, len(messages))
                 done([full if type(result) is Accepted else result for result in results])
 
         self._committer.submit_accept(messages, committed)

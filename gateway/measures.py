@@ -5,13 +5,18 @@ Label values come from the configuration and from enums. Deliberately not here: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from gateway.cli import VERSION
+from gateway.http.counts import BUCKETS_S
+from gateway.metrics import Histogram
 from router.nouns import Phase
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
+    from gateway.carriers.carrier import Carrier
+    from gateway.carriers.link import Link
 
 Rows = Iterable[tuple[tuple[str, ...], float]]
 _QUEUE_PHASES = (Phase.READY, Phase.LEASED, Phase.DEFERRED, Phase.HELD)
@@ -19,6 +24,12 @@ _QUEUE_PHASES = (Phase.READY, Phase.LEASED, Phase.DEFERRED, Phase.HELD)
 
 def add_measures(gateway: Gateway) -> None:
     """Register everything once."""
+    _add_process(gateway)
+    _add_http(gateway)
+    _add_traffic(gateway)
+
+
+def _add_traffic(gateway: Gateway) -> None:
     metrics, store = gateway.metrics, gateway.store
 
     def messages_by_state() -> Rows:
@@ -46,14 +57,16 @@ def add_measures(gateway: Gateway) -> None:
                 yield (lane_name(gateway, lane),), max(0, now_ms - oldest_ms) / 1000
 
     def sessions() -> Rows:
+        """One row for each mode and state: a carrier's pairs are binds of two modes."""
         for carrier in gateway.carriers:
-            bound = sum(link.bound for link in carrier.links)
-            yield ("carrier", carrier.name, carrier.settings.bind, "bound"), bound
-            yield ("carrier", carrier.name, carrier.settings.bind, "down"), len(carrier.links) - bound
+            for mode in dict.fromkeys(link.bind for link in carrier.links):
+                links = [link for link in carrier.links if link.bind == mode]
+                bound = sum(link.bound for link in links)
+                yield ("carrier", carrier.name, mode, "bound"), bound
+                yield ("carrier", carrier.name, mode, "down"), len(links) - bound
 
-    def per_carrier(value: str) -> Rows:
-        for carrier in gateway.carriers:
-            yield (carrier.name,), float(getattr(carrier, value))
+    def per_carrier(read: Callable[[Carrier], float]) -> Callable[[], Rows]:
+        return lambda: (((carrier.name,), read(carrier)) for carrier in gateway.carriers)
 
     gauge = metrics.gauge
     gauge(
@@ -69,32 +82,37 @@ def add_measures(gateway: Gateway) -> None:
         "signalbox_smpp_window_inflight",
         "Unanswered submits.",
         ("carrier",),
-        lambda: per_carrier("in_flight"),
+        per_carrier(lambda carrier: carrier.in_flight),
     )
     gauge(
         "signalbox_smpp_window_size",
-        "Window over all binds.",
+        "Unanswered submits that all binds together may have.",
         ("carrier",),
-        lambda: (((c.name,), float(c.settings.window * len(c.links))) for c in gateway.carriers),
+        per_carrier(lambda carrier: carrier.settings.window * len(_submitting(carrier))),
     )
     gauge(
         "signalbox_carrier_tps_limit",
-        "Segments a second, 0 = none.",
+        "Segments a second over all binds, 0 = no limit.",
         ("carrier",),
-        lambda: (((c.name,), c.settings.tps) for c in gateway.carriers),
+        per_carrier(_tps_limit),
     )
     gauge(
-        "signalbox_outcome_unknown",
-        "Submits whose outcome was unknown, since start.",
+        "signalbox_route_tps_limit",
+        "Segments a second of the route's own limit, 0 = none.",
+        ("route",),
+        lambda: (((route.name,), route.tps) for route in gateway.routes.routes),
+    )
+    metrics.counter(
+        "signalbox_outcomes_unknown",
+        "Submits whose outcome was unknown: the link was lost, or no response came in time.",
         ("carrier",),
-        lambda: per_carrier("unknown"),
+        per_carrier(lambda carrier: carrier.unknown),
     )
     usage = store.usage
     for name, help_ in (
         ("used_bytes", "Pages in use."),
         ("map_bytes", "Size of the map."),
         ("readers", "Reader slots in use."),
-        ("quarantined", "Damaged values set aside."),
     ):
         gauge(
             f"signalbox_store_{name}",
@@ -102,12 +120,83 @@ def add_measures(gateway: Gateway) -> None:
             (),
             lambda name=name: (((), float(usage()[name])),),  # type: ignore[misc]
         )
+    metrics.counter(
+        "signalbox_store_quarantined",
+        "Damaged values set aside, over restarts.",
+        (),
+        lambda: (((), usage()["quarantined"]),),
+    )
     gauge(
         "signalbox_callback_backlog", "Events not delivered yet.", (), lambda: (((), store.outbox_backlog()),)
     )
 
 
+def _add_process(gateway: Gateway) -> None:
+    metrics = gateway.metrics
+    loaded_s = gateway.world.wall_ms() / 1000
+    metrics.gauge(
+        "signalbox_build_info", "The running version; always 1.", ("version",), lambda: (((VERSION,), 1),)
+    )
+    metrics.gauge(
+        "signalbox_config_last_reload_success_timestamp_seconds",
+        "When the configuration in force was loaded.",
+        (),
+        lambda: (((), loaded_s),),
+    )
+
+
+def _add_http(gateway: Gateway) -> None:
+    metrics, counts = gateway.metrics, gateway.http.counts
+    metrics.counter(
+        "signalbox_http_requests",
+        "Answered requests by endpoint and status.",
+        ("endpoint", "code"),
+        lambda: (
+            ((endpoint, str(code)), count)
+            for endpoint, one in counts.endpoints.items()
+            for code, count in one.by_status.items()
+        ),
+    )
+    metrics.histogram(
+        "signalbox_http_request_duration_seconds",
+        "From a request's last byte to its answer; a submit includes its commit.",
+        ("endpoint",),
+        lambda: (
+            ((endpoint,), Histogram.of(BUCKETS_S, one.buckets, one.seconds))
+            for endpoint, one in counts.endpoints.items()
+        ),
+    )
+    metrics.gauge(
+        "signalbox_http_connections", "Open HTTP connections.", (), lambda: (((), counts.connections),)
+    )
+    metrics.counter(
+        "signalbox_http_connections_refused",
+        "Connections turned away over max_connections.",
+        (),
+        lambda: (((), counts.connections_refused),),
+    )
+
+
+def _submitting(carrier: Carrier) -> list[Link]:
+    return [link for link in carrier.links if link.bind != "receiver"]
+
+
+def _tps_limit(carrier: Carrier) -> float:
+    """As it is now: over binds that each have their own, their sum."""
+    if carrier.settings.throttle_scope == "bind":
+        return sum(link.throttle.rate_per_s for link in _submitting(carrier))
+    return carrier.throttle.rate_per_s
+
+
 def lane_name(gateway: Gateway, lane: int) -> str:
-    """A lane's carriers in order, as `sim-a>sim-b`."""
+    """A lane's carriers in order, as `north>south` or `north:70+south:30`, of one route as `uk/north>south`.
+
+    Unique, as lanes are: two routes with the same carriers and rule share theirs.
+    """
     spec = gateway.store.lane(lane)
-    return ">".join(gateway.store.carrier_name(carrier) for carrier in spec.carriers)
+    names = [gateway.store.carrier_name(carrier) for carrier in spec.carriers]
+    if spec.weights:
+        text = "+".join(f"{name}:{weight}" for name, weight in zip(names, spec.weights, strict=True))
+    else:
+        text = ">".join(names)
+    return f"{spec.route}/{text}" if spec.route else text

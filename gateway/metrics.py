@@ -37,6 +37,14 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
+    @classmethod
+    def of(cls, bounds: Sequence[float], counts: Sequence[int], total: float) -> Histogram:
+        """What somebody else counted: one more count than bounds, not cumulative."""
+        histogram = cls(bounds)
+        histogram.counts = list(counts)
+        histogram.total = total
+        return histogram
+
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
@@ -57,14 +65,25 @@ HistogramRows = Iterable[tuple[tuple[str, ...], Histogram]]
 class CarrierCounts:
     """What one carrier's traffic adds up to."""
 
-    __slots__ = ("mo", "receipts", "response_seconds", "segments", "statuses", "throttled")
+    __slots__ = (
+        "mo",
+        "others",
+        "receipts",
+        "response_seconds",
+        "segments",
+        "statuses",
+        "throttle_wait_s",
+        "throttled",
+    )
 
     def __init__(self) -> None:
         self.segments = 0
         self.throttled = 0
+        self.throttle_wait_s = 0.0
         self.mo = 0
         self.response_seconds = Histogram(SECONDS)
-        self.statuses: dict[int, int] = {}
+        self.statuses: dict[int, int] = {}  # of submit_sm
+        self.others: dict[tuple[str, int], int] = {}  # of every other command
         self.receipts: dict[tuple[int, int], int] = {}  # (state, fate)
 
     def count_status(self, status: int) -> None:
@@ -72,6 +91,13 @@ class CarrierCounts:
         if status not in self.statuses and len(self.statuses) >= _MOST_STATUSES:
             status = -1
         self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def count_pdus(self, command: str, status: int, count: int = 1) -> None:
+        """Answered requests other than submit_sm; a batch of them at once."""
+        key = (command, status)
+        if key not in self.others and len(self.others) >= _MOST_STATUSES:
+            key = (command, -1)
+        self.others[key] = self.others.get(key, 0) + count
 
     def count_receipt(self, state: int, fate: int) -> None:
         key = (state, fate)
@@ -83,9 +109,8 @@ class Counts:
 
     def __init__(self) -> None:
         self.carriers: dict[str, CarrierCounts] = {}
-        self.accepted_messages: dict[str, int] = {}
-        self.accepted_segments: dict[str, int] = {}
-        self.refusals: dict[tuple[str, str], int] = {}
+        self.accepted_messages: dict[tuple[str, str], int] = {}  # (account, api)
+        self.refusals: dict[tuple[str, str, str], int] = {}  # (account, api, code)
         self.commit_seconds = Histogram(SECONDS)
         self.commit_sizes = Histogram(SIZES)
 
@@ -95,17 +120,18 @@ class Counts:
             counts = self.carriers[name] = CarrierCounts()
         return counts
 
-    def accepted(self, account: str, messages: int, segments: int) -> None:
-        if account not in self.accepted_messages and len(self.accepted_messages) >= _MOST_ACCOUNTS:
-            account = _OTHER
-        self.accepted_messages[account] = self.accepted_messages.get(account, 0) + messages
-        self.accepted_segments[account] = self.accepted_segments.get(account, 0) + segments
+    def accepted(self, account: str, api: str, messages: int) -> None:
+        """`api` and `code` are of closed sets; accounts are not, and capped."""
+        key = (account, api)
+        if key not in self.accepted_messages and len(self.accepted_messages) >= _MOST_ACCOUNTS:
+            key = (_OTHER, api)
+        self.accepted_messages[key] = self.accepted_messages.get(key, 0) + messages
 
-    def refused(self, account: str, code: str) -> None:
-        key = (account, code)
+    def refused(self, account: str, api: str, code: str, messages: int) -> None:
+        key = (account, api, code)
         if key not in self.refusals and len(self.refusals) >= _MOST_ACCOUNTS:
-            key = (_OTHER, code)
-        self.refusals[key] = self.refusals.get(key, 0) + 1
+            key = (_OTHER, api, code)
+        self.refusals[key] = self.refusals.get(key, 0) + messages
 
     def observe_commit(self, duration_s: float, size: int) -> None:
         self.commit_seconds.observe(duration_s)
@@ -148,13 +174,13 @@ class Metrics(Collector):
         yield _counter(
             "signalbox_messages_accepted",
             "Messages accepted and fsynced.",
-            ("account",),
-            (((account,), count) for account, count in counts.accepted_messages.items()),
+            ("account", "api"),
+            counts.accepted_messages.items(),
         )
         yield _counter(
             "signalbox_messages_refused",
             "Messages refused at the door.",
-            ("account", "code"),
+            ("account", "api", "code"),
             counts.refusals.items(),
         )
         yield from self._carriers()
@@ -176,30 +202,55 @@ class Metrics(Collector):
         carriers = self._counts.carriers.items()
         one = ("carrier",)
         yield _counter(
-            "signalbox_message_segments", "submit_sm sent.", one, (((n,), c.segments) for n, c in carriers)
+            "signalbox_message_segments",
+            "submit_sm sent.",
+            one,
+            (((n,), c.segments) for n, c in carriers),
         )
         yield _counter(
-            "signalbox_carrier_throttled", "0x58 and 0x14.", one, (((n,), c.throttled) for n, c in carriers)
+            "signalbox_carrier_throttled",
+            "Answers ESME_RTHROTTLED (0x58) and ESME_RMSGQFUL (0x14).",
+            one,
+            (((n,), c.throttled) for n, c in carriers),
+        )
+        yield _counter(
+            "signalbox_throttle_wait_seconds",
+            "Time in which leased segments waited for nothing but the TPS limit.",
+            one,
+            (((n,), c.throttle_wait_s) for n, c in carriers),
         )
         yield _counter("signalbox_mo", "Inbound messages.", one, (((n,), c.mo) for n, c in carriers))
         yield _counter(
             "signalbox_smpp_pdus",
-            "Answered PDUs.",
+            "Answered requests, by the status of the answer.",
             ("side", "peer", "command", "status"),
             (
-                (("carrier", name, "submit_sm", _OTHER if status < 0 else Status.name_of(status)), count)
+                (("carrier", name, command, _OTHER if status < 0 else Status.name_of(status)), count)
                 for name, c in carriers
-                for status, count in c.statuses.items()
+                for (command, status), count in (
+                    *((("submit_sm", status), count) for status, count in c.statuses.items()),
+                    *c.others.items(),
+                )
             ),
         )
         yield _counter(
             "signalbox_receipts",
-            "Receipts by state and what became of them.",
-            ("carrier", "state", "fate"),
-            (
-                ((name, _state(state), ReceiptFate(fate).name.lower()), count)
+            "Receipts by the state they report.",
+            ("carrier", "state"),
+            _summed(
+                ((name, _state(state)), count)
                 for name, c in carriers
-                for (state, fate), count in c.receipts.items()
+                for (state, _), count in c.receipts.items()
+            ),
+        )
+        yield _counter(
+            "signalbox_receipt_fates",
+            "Receipts by what became of them when they came.",
+            ("carrier", "fate"),
+            _summed(
+                ((name, ReceiptFate(fate).name.lower()), count)
+                for name, c in carriers
+                for (_, fate), count in c.receipts.items()
             ),
         )
         yield _histogram(
@@ -212,6 +263,14 @@ class Metrics(Collector):
 
 def _state(state: int) -> str:
     return MessageState(state).name if state in MessageState._value2member_map_ else _OTHER
+
+
+def _summed(rows: Rows) -> Rows:
+    """One row for each set of labels."""
+    sums: dict[tuple[str, ...], float] = {}
+    for labels, value in rows:
+        sums[labels] = sums.get(labels, 0) + value
+    return sums.items()
 
 
 def _counter(name: str, help: str, labels: Sequence[str], rows: Rows) -> Metric:

@@ -242,9 +242,19 @@ class Carrier:
             now = trio.current_time()
             due = [max(link.throttle.next_at(1, now), link.paused_until) for link in self.links if link.room]
             at = max(min(due, default=now + _STALL_S), self.paused_until)
+            throttled = self._throttled(now)
             await trio.sleep_until(max(at, now + 0.001))
+            if throttled:
+                self._counts.throttle_wait_s += trio.current_time() - now
             self.pump()
             self._committer.wake()
+
+    def _throttled(self, now: float) -> bool:
+        """Whether what is leased waits for tokens and for nothing else."""
+        if now < self.paused_until or not self._buffered_segments:
+            return False
+        free = [link for link in self.links if link.room and link.paused_until <= now]
+        return bool(free) and not any(link.throttle.available(now) for link in free)
 
     # LinkOwner
 
@@ -264,6 +274,12 @@ class Carrier:
                 self._lost(event.context, Happening.TIMEOUT, "no response in time")
             elif isinstance(event, events.Nacked):
                 self._nacked(event)
+            elif isinstance(event, events.Bound):
+                self._counts.count_pdus(f"bind_{link.bind}", 0)
+            elif isinstance(event, events.BindRefused):
+                self._counts.count_pdus(f"bind_{link.bind}", event.status)
+            elif isinstance(event, events.PeerUnbound):
+                self._counts.count_pdus("unbind", 0)
         if requests:
             self._inbound.take(self, link, requests)
         self._hand_over()
@@ -340,6 +356,7 @@ class Carrier:
     def _nacked(self, event: events.Nacked) -> None:
         if isinstance(event.context, Flight):
             self.in_flight -= 1
+            self._counts.count_status(event.status)
             self._judged(None, event.context, Happening.STATUS, event.status)
 
     def _lost(self, context: object, happening: Happening, detail: str) -> None:

@@ -31,6 +31,7 @@ log = structlog.get_logger("inbound")
 _DELIVER_SM_RESP = int(CommandId.DELIVER_SM_RESP)
 _DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
 _EMPTY_ID = b"\0"
+_SYSTEM_ERROR = 0x00000008  # ESME_RSYSERR
 _INVALID_COMMAND = 0x00000003  # ESME_RINVCMDID, SMPP 3.4 section 5.1.3
 
 Delivery = DeliverSm | DataSm
@@ -129,6 +130,10 @@ class Inbound:
             counts.count_receipt(incoming.state, int(result.fate))
             if result.matched_id and incoming.ids:
                 learner.observe(incoming.ids[0], result.matched_id)
+        data_sms = sum(command == _DATA_SM_RESP for command, _ in answers)
+        for name, count in (("data_sm", data_sms), ("deliver_sm", len(answers) - data_sms)):
+            if count:
+                counts.count_pdus(name, 0, count)
         if link.session is session:
             link.flush()
 
@@ -181,11 +186,11 @@ class Inbound:
 
         def done(call: object) -> None:
             error = getattr(call, "error", None)
+            status = 0 if error is None else _SYSTEM_ERROR
             if error is not None:
                 log.error("MO not stored", carrier=carrier.name, error=str(error))
-                session.respond_raw(command, 0x00000008, pdu.sequence_number, _EMPTY_ID)  # ESME_RSYSERR
-            else:
-                session.respond_raw(command, 0, pdu.sequence_number, _EMPTY_ID)
+            session.respond_raw(command, status, pdu.sequence_number, _EMPTY_ID)
+            self._counts.carrier(carrier.name).count_pdus(pdu.command, status)
             if link.session is session:
                 link.flush()
 

@@ -32,34 +32,39 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 def test_counts_of_the_hot_path_appear_under_their_names() -> None:
     counts = Counts()
-    counts.accepted("acme", 3, 5)
-    counts.accepted("acme", 1, 1)
-    counts.refused("acme", "no-route")
+    counts.accepted("acme", "http", 3)
+    counts.accepted("acme", "http", 1)
+    counts.accepted("acme", "smpp", 1)
+    counts.refused("acme", "http", "no-route", 2)
     north = counts.carrier("north")
     north.segments += 7
     north.count_status(0)
     north.count_status(0x58)
     north.count_receipt(MessageState.DELIVERED, ReceiptFate.MATCHED)
+    north.count_receipt(MessageState.DELIVERED, ReceiptFate.PARKED)
     samples = scrape(Metrics(counts))
-    assert value(samples, "messages_accepted_total", account="acme") == 4
-    assert value(samples, "messages_refused_total", account="acme", code="no-route") == 1
+    assert value(samples, "messages_accepted_total", account="acme", api="http") == 4
+    assert value(samples, "messages_accepted_total", account="acme", api="smpp") == 1
+    assert value(samples, "messages_refused_total", account="acme", api="http", code="no-route") == 2
     assert value(samples, "message_segments_total", carrier="north") == 7
     pdu = {"side": "carrier", "peer": "north", "command": "submit_sm"}
     assert value(samples, "smpp_pdus_total", **pdu, status="ESME_RTHROTTLED") == 1
-    assert value(samples, "receipts_total", carrier="north", state="DELIVERED", fate="matched") == 1
+    assert value(samples, "receipts_total", carrier="north", state="DELIVERED") == 2
+    assert value(samples, "receipt_fates_total", carrier="north", fate="matched") == 1
+    assert value(samples, "receipt_fates_total", carrier="north", fate="parked") == 1
 
 
 def test_more_accounts_than_the_cap_are_counted_as_other() -> None:
     counts = Counts()
     for n in range(2000):
-        counts.accepted(f"account{n}", 1, 1)
-        counts.refused(f"account{n}", "no-route")
+        counts.accepted(f"account{n}", "http", 1)
+        counts.refused(f"account{n}", "http", "no-route", 1)
     samples = scrape(Metrics(counts))
     accepted = [at for (name, _), at in samples.items() if name == "signalbox_messages_accepted_total"]
     assert len(accepted) == 501
     assert sum(accepted) == 2000
-    assert value(samples, "messages_accepted_total", account="other") == 1500
-    assert value(samples, "messages_refused_total", account="other", code="no-route") == 1500
+    assert value(samples, "messages_accepted_total", account="other", api="http") == 1500
+    assert value(samples, "messages_refused_total", account="other", api="http", code="no-route") == 1500
 
 
 def test_a_carrier_that_invents_statuses_gets_a_bounded_number_of_series() -> None:
