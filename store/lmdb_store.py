@@ -9,13 +9,13 @@ Deliberately not here: what verbs do (transaction.py and the files it names), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
 
-from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress, ReceiptIn
+from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
 from store import archive as archiving
 from store import reads, recipients, recovery
 from store.batch import STATE_NAME, Batch, Core
@@ -41,6 +41,7 @@ from store.layout import (
 )
 from store.memory import Memory
 from store.names import Names
+from store.records import Parked
 from store.options import StoreOptions
 from store.transaction import LmdbTransaction
 from store.values import Damaged, unseal
@@ -296,13 +297,21 @@ class LmdbStore:
             found = recipients.latest_to(tx, self.tables, recipient, sender, since_ms, reference)
         return found or self.archive.latest_to(recipient, sender, since_ms)
 
-    def inbox(self, account: int, limit: int = 100) -> list[InboundMessage]:
-        """An account's MOs, oldest first; 0 = unowned ones."""
+    def inbox(
+        self, account: int | Sequence[int], limit: int = 100, before: int = reads.NO_ID
+    ) -> list[InboundMessage]:
+        """MOs of one account or of several, 0 = of nobody, newest first; `before` an id goes on behind it."""
+        accounts = (account,) if isinstance(account, int) else account
+    def parked(self, limit: int = 100) -> list[Parked]:
+        """Receipts that still wait for their message, newest first."""
         with self.reading() as tx:
-            return reads.inbox(tx, self.tables, account, limit)
+            return reads.parked(tx, self.tables, limit)
 
-    def unmatched(self, limit: int = 100) -> list[ReceiptIn]:
-        """Receipts that no message claimed, newest last."""
+        with self.reading() as tx:
+            return reads.inbox(tx, self.tables, accounts, limit, before)
+
+    def unmatched(self, limit: int = 100) -> list[Parked]:
+        """Receipts that no message claimed, newest first."""
         with self.reading() as tx:
             return reads.unmatched(tx, self.tables, limit)
 

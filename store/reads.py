@@ -5,38 +5,43 @@ Deliberately not here: reads that memory answers (totals, accounts), the archive
 
 from __future__ import annotations
 
+from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from router.nouns import InboundMessage, Message, MessageState, Phase, Progress, ReceiptIn
+from router.nouns import InboundMessage, Message, MessageState, Phase, Progress
 from store.batch import scan
 from store.interface import OutboxRow
 from store.queues import locate
 from store.records import (
-    ACCOUNT_KEY,
     DUE_KEY,
     MESSAGE_KEY,
     OUTBOX_DUE_KEY,
     OUTBOX_KEY,
     READY_KEY,
     READY_PREFIX,
+    TIME_KEY,
+    Parked,
     decode_event,
     decode_inbound,
     decode_message,
     decode_parked,
+    decode_parked_list,
     decode_progress,
-    unparked,
 )
 from store.values import Damaged, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import lmdb
 
-    from store.layout import Tables
+    from store.layout import Table, Tables
 
     Read = lmdb.Transaction[bytes]
+
+T = TypeVar("T")
+NO_ID = 1 << 63  # above every id
 
 
 def find(tx: Read, tables: Tables, account: int, id: int) -> tuple[Message, Progress] | None:
@@ -62,18 +67,55 @@ def find(tx: Read, tables: Tables, account: int, id: int) -> tuple[Message, Prog
     return message, progress
 
 
-def inbox(tx: Read, tables: Tables, account: int, limit: int) -> list[InboundMessage]:
-    prefix = ACCOUNT_KEY.pack(account)
-    with tx.cursor(tables.inbound.handle) as cursor:
-        return [
-            decode_inbound(unseal(key, value)) for key, value in islice(scan(cursor, prefix, prefix), limit)
-        ]
+def inbox(tx: Read, tables: Tables, accounts: Sequence[int], limit: int, before: int) -> list[InboundMessage]:
+    """MOs of these accounts (0 = of nobody) with ids below `before`, newest first."""
+    found = [
+        _sound(
+            _backward(tx, tables.inbound, MESSAGE_KEY.pack(account, 0), MESSAGE_KEY.pack(account, before)),
+            decode_inbound,
+        )
+        for account in accounts
+    ]
+    return list(islice(merge(*found, key=lambda message: message.id, reverse=True), limit))
 
 
-def unmatched(tx: Read, tables: Tables, limit: int) -> list[ReceiptIn]:
-    with tx.cursor(tables.unmatched.handle) as cursor:
-        rows = islice(cursor.iternext(), limit)
-        return [unparked(decode_parked(unseal(key, value))) for key, value in rows]
+def unmatched(tx: Read, tables: Tables, limit: int) -> list[Parked]:
+    """Receipts that waited for their message until nobody could claim them any more, newest first."""
+    return list(islice(_sound(_backward(tx, tables.unmatched), decode_parked), limit))
+
+
+def parked(tx: Read, tables: Tables, limit: int) -> list[Parked]:
+    """Receipts that still wait for their message, newest first; each once, though it stands under each id."""
+    found: list[Parked] = []
+    for key, _ in _backward(tx, tables.parked_time):
+        if len(found) >= limit:
+            break
+        place = key[TIME_KEY.size :]
+        value = tx.get(place, None, tables.parked.handle)
+        for rows in _sound([] if value is None else [(place, value)], decode_parked_list):
+            found.extend(row for row in rows if row not in found)
+    return sorted(found, key=lambda row: row.parked_ms, reverse=True)[:limit]
+
+
+def _sound(rows: Iterable[tuple[bytes, bytes]], decode: Callable[[bytes], T]) -> Iterator[T]:
+    """What can be read; damaged rows are left out, `store check` names them."""
+    for key, value in rows:
+        try:
+            yield decode(unseal(key, value))
+        except Damaged:
+            continue
+
+
+def _backward(tx: Read, table: Table, first: bytes = b"", end: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+    """Raw rows from below `end` (from the last one without it) down to `first`."""
+    with tx.cursor(table.handle) as cursor:
+        there = cursor.prev() if end and cursor.set_range(end) else cursor.last()
+        while there:
+            key, value = cursor.item()
+            if key < first:
+                return
+            yield key, value
+            there = cursor.prev()
 
 
 def oldest_ready_ms(
