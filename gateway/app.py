@@ -88,6 +88,7 @@ def store_options(config: Config, clock: Callable[[], int] | None = None) -> Sto
         "park_s": config.receipts.park_s,
         "archive_after_s": chosen.archive_after_s,
         "claim_window_ms": int(config.receipts.claim_window_h * 3_600_000),
+        "announce": log.warning,
     }
     if clock is not None:
         options["clock"] = clock

@@ -17,7 +17,7 @@ import lmdb
 
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
 from store import archive as archiving
-from store import reads, recipients, recovery
+from store import reads, recipients, recovery, upgrade
 from store.batch import STATE_NAME, Batch, Core
 from store.ids import IdSource
 from store.interface import (
@@ -25,7 +25,6 @@ from store.interface import (
     OutboxRow,
     StoreDamaged,
     StoreError,
-    StoreFormat,
     StoreFull,
     Totals,
 )
@@ -46,8 +45,6 @@ from store.options import StoreOptions
 from store.transaction import LmdbTransaction
 from store.values import Damaged, unseal
 
-FORMAT = 1
-_FORMAT_NAME = b"format"
 _EPOCH_NAME = b"epoch"
 _RECOVER_PORTION = 200
 
@@ -85,6 +82,8 @@ class LmdbStore:
         self.archive = archiving.Archive(self.path / "archive", self.options)
         ids = IdSource(self.options.clock)
         try:
+            with self._lmdb_errors():
+                upgrade.bring_up(self._env, self.tables, self.path, self.options.announce)
             self._load_rows()
         except Damaged as error:
             raise StoreDamaged(
@@ -99,12 +98,6 @@ class LmdbStore:
     def _load_rows(self) -> None:
         with self._lmdb_errors(), self._env.begin() as tx:
             get = self._meta_getter(tx)
-            format_ = get(_FORMAT_NAME)
-            if format_ is not None and int(format_) > FORMAT:
-                raise StoreFormat(
-                    f"{self.path} has format {int(format_)}; this Signalbox knows formats up to {FORMAT}",
-                    "start the newer Signalbox that wrote it, or restore a backup",
-                )
             state = get(STATE_NAME)
             if state is not None:
                 self.memory.load_state(state)
@@ -124,7 +117,6 @@ class LmdbStore:
     def _start_epoch(self) -> None:
         self.memory.epoch += 1
         txn = self.begin()
-        txn.batch.put(self.tables.meta, _FORMAT_NAME, b"%d" % FORMAT)
         txn.batch.put(self.tables.meta, _EPOCH_NAME, b"%d" % self.memory.epoch)
         self.commit(txn)
 

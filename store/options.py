@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ GIB = 1 << 30
 def wall_ms() -> int:
     """UTC milliseconds of the machine's clock."""
     return time.time_ns() // 1_000_000
+
+
+def to_stderr(line: str) -> None:
+    """Where a command tells what happens to its store, beside its own output."""
+    print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -31,3 +37,4 @@ class StoreOptions:
     claim_window_ms: int = 6 * 3600 * 1000  # receipts claim unknown outcomes sent within it
     clock: Callable[[], int] = wall_ms
     check_filesystem: bool = True  # refuse NFS and CIFS
+    announce: Callable[[str], None] = to_stderr  # a format upgrade, while the store is opened

@@ -9,7 +9,7 @@ import pytest
 from router.nouns import Phase, Reason
 from store.backup import backup, compact, restore
 from store.check import check
-from store.interface import Released, StoreFormat, StoreFull
+from store.interface import Released, StoreFull
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
 from store.salvage import salvage
@@ -141,16 +141,6 @@ def test_salvage_saves_every_sound_row_and_counts_the_others(tmp_path: Path) -> 
     assert report["damaged"] == 1
     assert report["message"] == 6
     LmdbStore(tmp_path / "saved", StoreOptions(map_size=256 << 20, min_free_disk=0)).close()
-
-
-def test_a_newer_format_is_refused_with_a_word(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    txn = store.begin()
-    txn.batch.put(store.tables.meta, b"format", b"99")
-    store.commit(txn)
-    store.close()
-    with pytest.raises(StoreFormat, match="format 99"):
-        open_store(tmp_path)
 
 
 def test_fm29_a_full_map_refuses_the_transaction_and_changes_nothing(tmp_path: Path) -> None:
