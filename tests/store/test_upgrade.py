@@ -125,7 +125,7 @@ def test_a_store_older_than_the_oldest_step_is_refused_with_a_hint_and_not_touch
     store_of_format_1(ram_path)
     step = TagAccounts(b"tag")
     at_format(monkeypatch, 4, {3: Step("", step), 2: Step("", step)})
-    with pytest.raises(StoreFormat, match="has format 1; .* from format 2 on") as refused:
+    with pytest.raises(StoreFormat, match=r"has format 1; .* from format 2 on") as refused:
         open_store(ram_path)
     assert "knows formats 1 and 2" in refused.value.hint
     assert step.portions == 0
