@@ -122,6 +122,7 @@ class Gateway:
             self.board.join(carrier)
             if store.epoch > 1:
                 carrier.pause_after_start()
+        self.board.restore(store.lanes().items())
         self.committer.claimers.extend(self.carriers)
         messages = config.messages
         self.door = Door(

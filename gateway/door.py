@@ -115,6 +115,10 @@ class Refusal(msgspec.Struct, gc=False):
 class Lanes(Protocol):
     def able(self, lane: int) -> bool: ...
 
+    def lane_for(
+        self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes
+    ) -> int: ...  # without the carriers that it is too long for; 0 = nobody is left
+    def most_parts(self, lane: int) -> int: ...
 
 class Admission(Protocol):
     """What the store says about new work; None = welcome."""
@@ -279,7 +283,16 @@ class Door:
             return Refusal(
                 422, "no-route", "to", f"no route for numbers like {destination[:4]}…; add one to [[routes]]"
             )
-        if route.reject_when_down and not self._lanes.able(route.lane):
+        lane = self._lanes.lane_for(route.lane, encoding, segments, text or data, request.udh)
+        if not lane:
+            most = self._lanes.most_parts(route.lane)
+            return Refusal(
+                422,
+                "too-long",
+                "text" if text else "data",
+                f"needs {segments} segments; max_parts of the carriers of route {route.name!r} is {most}",
+            )
+        if route.reject_when_down and not self._lanes.able(lane):
             return Refusal(
                 503, "route-down", "to", f"route {route.name!r} has no carrier up and refuses while down", 10
             )
@@ -302,7 +315,7 @@ class Door:
             text,
             data,
             segments,
-            route.lane,
+            lane,
             policy.priority(priority),
             message_class,
             send_at_ms,

@@ -1,7 +1,8 @@
 """What happens after each event: one table, event × class → settle, delay, pause, state.
 
 An event is a submit_sm_resp status (SMPP 3.4 section 5.1.3, 5.0 section 4.7.6, vendor and reserved ranges,
-any 32-bit number at all), a lost link, a response that never came, or a segment that was never written.
+any 32-bit number at all), a lost link, a response that never came, a segment that was never written, or a
+message that this carrier cannot carry.
 Each status has one `Fate`; a carrier's configuration may give single statuses another. `python -m
 router.judge` prints the whole table.
 
@@ -28,6 +29,7 @@ class Happening(IntEnum):
     TIMEOUT = 1  # no response in time
     LINK_LOST = 2  # written, then the link ended before the response
     NOT_WRITTEN = 3  # the link ended before it was written
+    NOT_CARRIED = 4  # nothing was written: it is too long for this carrier, or cannot be put in its way
 
 
 class Fate(Enum):
@@ -138,6 +140,8 @@ def judge(
         verdict = _after_status(fate_of(status, judging), attempts, chance, judging)
     elif happening is Happening.NOT_WRITTEN:
         return Verdict(Settle.RETURNED, Reason.LINK_LOST, count_attempt=False)
+    elif happening is Happening.NOT_CARRIED:
+        verdict = _after_status(Fate.NEXT, attempts, chance, judging)
     else:
         verdict = _after_silence(message_class, attempts, chance, judging)
     if verdict.delay_s > left_s:
@@ -217,6 +221,7 @@ def markdown(judging: Judging | None = None) -> str:
             name = happening.name.lower().replace("_", " ")
             lines.append(_row(name, message_class.name.lower(), happening, 0, message_class, judging))
     lines.append(_row("not written", "all", Happening.NOT_WRITTEN, 0, MessageClass.OTP, judging))
+    lines.append(_row("not carried", "all", Happening.NOT_CARRIED, 0, MessageClass.OTP, judging))
     return "\n".join(lines) + "\n"
 
 
@@ -228,6 +233,8 @@ def _row(
     fate = fate_of(status, judging).value if happening is Happening.STATUS else "unknown"
     if happening is Happening.NOT_WRITTEN:
         fate = "returned"
+    elif happening is Happening.NOT_CARRIED:
+        fate = Fate.NEXT.value
     cells = (
         event,
         classes,

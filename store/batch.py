@@ -240,7 +240,7 @@ class Batch:
         self.core.told(False)
         self._writer.close()
         self._getters.clear()
-        self.core.names.pending[:0] = self.names_taken
+        self.core.names.put_back(self.names_taken)
         self.names_taken = []
 
     def apply(self) -> None:

@@ -199,6 +199,10 @@ class LmdbStore:
     def lane(self, id: int) -> LaneSpec:
         return self.names.lane(id)
 
+    def lanes(self) -> dict[int, LaneSpec]:
+        """Every lane there ever was, by id."""
+        return self.names.lanes()
+
     def endpoint_for(self, account: int, url: str) -> int:
         return self.names.endpoint_for(account, url)
 

@@ -1,11 +1,13 @@
 """Names that rows refer to by number, kept for ever: carriers, receipt groups, lanes, callback endpoints.
 
 A new name is usable at once and rides with the next transaction: any row that uses its number is committed
-with it or after it, and a failed commit puts it back in line. Numbers start at 1; 0 means none.
+with it or after it, and a failed commit puts it back in line. Numbers start at 1; 0 means none. A name may be
+taken on the loop while a commit is under way in another thread: the line is a deque, and never replaced.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -41,7 +43,7 @@ class Names:
         self._endpoint_ids: dict[tuple[int, str], int] = {}
         self._per_account: dict[int, int] = {}
         self._by_url: dict[tuple[int, str], int] = {}
-        self.pending: list[tuple[bytes, bytes]] = []  # (key, payload) for the next transaction
+        self.pending: deque[tuple[bytes, bytes]] = deque()  # (key, payload) for the next transaction
 
     def load(self, cursor: lmdb.Cursor[bytes]) -> None:
         for key, value in cursor.iternext():
@@ -94,6 +96,9 @@ class Names:
         """The lane's rule; a lane nobody knows has no carriers."""
         return self._lane_specs.get(id) or LaneSpec(carriers=())
 
+    def lanes(self) -> dict[int, LaneSpec]:
+        return dict(self._lane_specs)
+
     def endpoint_for(self, account: int, url: str) -> int:
         """The endpoint of a callback URL; StoreError when the account has too many origins."""
         id = self._by_url.get((account, url))
@@ -124,8 +129,11 @@ class Names:
             return min(id for id, endpoint in self.endpoints.items() if endpoint.account == account)
 
     def take_pending(self) -> list[tuple[bytes, bytes]]:
-        rows, self.pending = self.pending, []
-        return rows
+        return [self.pending.popleft() for _ in range(len(self.pending))]
+
+    def put_back(self, rows: list[tuple[bytes, bytes]]) -> None:
+        """Their transaction failed: they are next in line again."""
+        self.pending.extendleft(reversed(rows))
 
     def _remember(self, kind: int, id: int, value: str | LaneSpec | Endpoint) -> None:
         self.pending.append((NAME_KEY.pack(kind, id), encode(value)))

@@ -28,6 +28,7 @@ from router.judge import Happening, Verdict, judge
 from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Reason, ReceiptWish, Settle
 from router.throttle import Throttle
 from smpp import events
+from smpp.alphabet import TextError
 from smpp.constants import CommandId
 from smpp.pdu import Pdu, SubmitSmResp
 from smpp.status import Status
@@ -92,6 +93,7 @@ class Carrier:
         self.group = group
         self.links: list[Link] = []
         self.throttle = Throttle(settings.tps, settings.burst)
+        self.max_parts = settings.max_parts
         self.renderer = Renderer(settings)
         self.default_encoding: int = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
         self.suspended = False
@@ -124,6 +126,9 @@ class Carrier:
         if self.settings.tps:
             self.paused_until = trio.current_time() + _RESTART_PAUSE_S
             self._pace.set()
+
+    def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes) -> int:
+        return self.renderer.parts(encoding, segments, content, udh)
 
     def stalled(self, now: float) -> bool:
         return now - self._full_since > _STALL_S
@@ -179,6 +184,7 @@ class Carrier:
         if self.buffer or any(link.streaming for link in self.links):
             self._pace.set()
         self._note_fullness(now)
+        self._hand_over()
 
     def _next_link(self, now: float) -> Link | None:
         """A bound link with a free slot, a token and nothing half-sent; in turns."""
@@ -198,17 +204,31 @@ class Carrier:
     def _start(self, job: Job, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         message = job.message
         self._buffered_segments -= job.counted
-        bodies = self.renderer.bodies(message, job.duplicate, now_ms)
+        try:
+            bodies = self.renderer.bodies(message, job.duplicate, now_ms)
+        except TextError as problem:
+            self._not_carried(job, str(problem))
+            return
+        if len(bodies) > self.max_parts and not job.first:
+            self._not_carried(job, f"needs {len(bodies)} segments, max_parts is {self.max_parts}")
+            return
         job.total = len(bodies)
-        if len(bodies) == 1:
+        if job.total == 1:
             flight = Flight(job, 0)
             flight.sent_ms = now_ms
             self._submit(link, flight, bodies[0], now, touched)
             return
         job.bodies = bodies
-        link.streaming.extend(Flight(job, part) for part in range(job.first, len(bodies)))
+        first = min(job.first, job.total - 1)
+        link.streaming.extend(Flight(job, part) for part in range(first, job.total))
         self._buffered_segments += len(link.streaming)
         self._stream(link, now, now_ms, touched)
+
+    def _not_carried(self, job: Job, why: str) -> None:
+        """It was accepted for this lane when the configuration was another: the next carrier may take it."""
+        for part in range(min(job.first, job.total - 1), job.total):
+            flight = Flight(job, part)
+            self._settle(flight, self._verdict(flight, Happening.NOT_CARRIED, 0), why)
 
     def _stream(self, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Parts of one long message leave on one link, in order, as slots and tokens come."""
@@ -312,7 +332,9 @@ class Carrier:
         while self.buffer:
             job = self.buffer.popleft()
             self._buffered_segments -= job.counted
-            for part in range(job.first, job.message.segments):
+            if job.first:
+                job.total = max(job.first + 1, self._parts_of(job.message))
+            for part in range(job.first, job.total):
                 self._outcomes.append(self._outcome(Flight(job, part), Settle.RETURNED, reason))
 
     def give_back_all(self, reason: str) -> None:
@@ -358,6 +380,10 @@ class Carrier:
             self.in_flight -= 1
             self._counts.count_status(event.status)
             self._judged(None, event.context, Happening.STATUS, event.status)
+
+    def _parts_of(self, message: Message) -> int:
+        content = message.data if message.encoding == Encoding.BINARY else message.text
+        return self.renderer.parts(message.encoding, message.segments, content, message.udh)
 
     def _lost(self, context: object, happening: Happening, detail: str) -> None:
         if not isinstance(context, Flight):

@@ -9,11 +9,13 @@ Deliberately not here: fairness inside a lane (router.turns, inside the claim), 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from router.lanes import LaneShares
 from router.nouns import LaneSpec, Leased
 from router.throttle import Throttle
+from smpp.segment import MAX_PARTS
 from store.interface import Claim, Store
 
 
@@ -21,9 +23,11 @@ class Member(Protocol):
     """A carrier, as a lane sees it."""
 
     id: int
+    max_parts: int
 
     def able(self) -> bool: ...
     def stalled(self, now: float) -> bool: ...
+    def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes) -> int: ...
 
 
 class _Lane:
@@ -36,6 +40,14 @@ class _Lane:
         self.members: list[Member | None] = [None] * len(spec.carriers)
         self.index_of = {carrier: index for index, carrier in enumerate(spec.carriers)}
         self.throttle = throttle
+
+    def limited(self) -> list[tuple[int, Member]]:
+        """(its bit, carrier) for those that do not take every message."""
+        return [
+            (1 << index, member)
+            for index, member in enumerate(self.members)
+            if member is not None and member.max_parts < MAX_PARTS
+        ]
 
     def able_mask(self, now: float) -> int:
         mask = 0
@@ -53,6 +65,9 @@ class LaneBoard:
         self._overflow_after_s = overflow_after_s
         self._lanes: dict[int, _Lane] = {}
         self._of_carrier: dict[int, list[_Lane]] = {}
+        self._members: dict[int, Member] = {}
+        self._limited: dict[int, list[tuple[int, Member]]] = {}  # only lanes that have such carriers
+        self._variants: dict[tuple[int, int], int] = {}  # (lane, mask of those left out) → lane of the rest
 
     def add(self, identity: int, spec: LaneSpec, throttle: Throttle | None = None) -> None:
         """Put a lane in force; `throttle` is the route's own TPS, if it has one."""
@@ -60,13 +75,72 @@ class LaneBoard:
             return
         lane = _Lane(identity, spec, throttle)
         self._lanes[identity] = lane
-        for carrier in spec.carriers:
+        for index, carrier in enumerate(spec.carriers):
             self._of_carrier.setdefault(carrier, []).append(lane)
+            lane.members[index] = self._members.get(carrier)
+        self._note_limits(lane)
 
     def join(self, member: Member) -> None:
         """A carrier takes its place in every lane that names it."""
+        self._members[member.id] = member
         for lane in self._of_carrier.get(member.id, ()):
             lane.members[lane.index_of[member.id]] = member
+            self._note_limits(lane)
+
+    def _note_limits(self, lane: _Lane) -> None:
+        limited = lane.limited()
+        if limited:
+            self._limited[lane.id] = limited
+
+    def in_force(self, lane: int) -> bool:
+        """Whether anybody may pull from this lane at all."""
+        return lane in self._lanes
+
+    def restore(self, lanes: Iterable[tuple[int, LaneSpec]]) -> None:
+        """Of the store's lanes, put those in force that leave out nobody but carriers which take only short
+        messages: `lane_for` made them in an earlier run."""
+        for identity, spec in lanes:
+            for lane in [self._lanes[limited] for limited in self._limited]:
+                mask = _left_out(lane, spec)
+                if mask and not mask & ~sum(bit for bit, _ in self._limited[lane.id]):
+                    self.add(identity, spec, lane.throttle)
+                    break
+
+    def lane_for(
+        self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes = b""
+    ) -> int:
+        """`lane` without the carriers that would need more than their max_parts; 0 when nobody is left."""
+        limited = self._limited.get(lane)
+        if limited is None:
+            return lane
+        mask = 0
+        for bit, member in limited:
+            if member.parts(encoding, segments, content, udh) > member.max_parts:
+                mask |= bit
+        if not mask:
+            return lane
+        found = self._variants.get((lane, mask))
+        if found is None:
+            found = self._variants[lane, mask] = self._without(self._lanes[lane], mask)
+        return found
+
+    def most_parts(self, lane: int) -> int:
+        """The longest message that any carrier of the lane takes, in segments."""
+        return max((member.max_parts for member in self._lanes[lane].members if member), default=0)
+
+    def _without(self, lane: _Lane, mask: int) -> int:
+        """The lane of the carriers that are not in the mask, with their weights and the route's own TPS."""
+        left = [index for index in range(len(lane.members)) if not mask >> index & 1]
+        if not left:
+            return 0
+        spec = LaneSpec(
+            tuple(lane.spec.carriers[index] for index in left),
+            tuple(lane.spec.weights[index] for index in left) if lane.spec.weights else (),
+            lane.spec.route,
+        )
+        identity = self._store.lane_id(spec)
+        self.add(identity, spec, lane.throttle)
+        return identity
 
     def able(self, lane: int) -> bool:
         """Whether any carrier of the lane could take a message."""
@@ -121,3 +195,14 @@ class LaneBoard:
                 lane.shares.took(index, segments)
         if lane.throttle is not None:
             lane.throttle.take(segments, now)
+
+
+def _left_out(lane: _Lane, spec: LaneSpec) -> int:
+    """The mask of carriers that make the difference between a lane and `spec`; 0 if they differ otherwise."""
+    kept = [lane.index_of.get(carrier, -1) for carrier in spec.carriers]
+    if spec.route != lane.spec.route or not kept or -1 in kept or kept != sorted(kept):
+        return 0
+    weights = tuple(lane.spec.weights[index] for index in kept) if lane.spec.weights else ()
+    if weights != spec.weights:
+        return 0
+    return sum(1 << index for index in range(len(lane.members)) if index not in kept)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from config.model import CarrierConfig
 from router.nouns import Encoding, Message, ReceiptWish
 from smpp.pdu import submit_sm_body
-from smpp.segment import render
+from smpp.segment import count, render
 from smpp.smpptime import format_relative
 
 _HOUR_MS = 3_600_000
@@ -30,6 +30,21 @@ class Renderer:
         self._national = settings.national_prefix if settings.number_format == "national" else ""
         self._data_coding = settings.data_coding
         self._send_validity = settings.send_validity
+
+    def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes = b"") -> int:
+        """How many submit_sm this carrier would get; `segments` is the canonical count."""
+        if udh:
+            return segments
+        if self._method == "payload":
+            return 1
+        if encoding == Encoding.GSM7 and self._alphabet == "latin1" and isinstance(content, str):
+            try:
+                content.encode("latin-1")
+            except UnicodeEncodeError:
+                return count(content, Encoding.UCS2, method=self._method)
+        if self._method != "udh16" or segments == 1:
+            return segments  # the canonical count is that of an 8-bit reference, and SAR's is the same
+        return max(segments, count(content, encoding, method=self._method))
 
     def bodies(self, message: Message, possible_duplicate: bool, now_ms: int) -> list[bytes]:
         """One submit_sm body (without header) for each segment."""

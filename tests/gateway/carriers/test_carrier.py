@@ -33,3 +33,60 @@ async def test_a_slow_carrier_of_a_weighted_lane_goes_on_once_its_window_has_roo
     async with running_with(tmp_path, toml, slow) as (house, _):
         ids = [await house.submit(f"4477009001{number:02}") for number in range(6)]
         assert {(await house.final(one))["state"] for one in ids} == {"DELIVERED"}
+
+
+# carriers that take only short messages
+
+TWO = simulator("one", 2776) + simulator("two", 2777)
+
+
+@trio_test(mock_clock=True)
+async def test_a_message_too_long_for_the_first_choice_goes_to_the_next_at_once(tmp_path: Path) -> None:
+    toml = carrier("one", 2776, max_parts=2) + carrier("two", 2777) + route("one", "two") + TWO
+    async with running(tmp_path, toml) as house:
+        await house.bound()
+        short, long = await house.submit("447700900123"), await house.submit("447700900124", LONG)
+        assert (await house.final(long, patience_s=3))["parts"][0]["carrier"] == "two"
+        assert (await house.final(short))["parts"][0]["carrier"] == "one"
+
+
+@trio_test(mock_clock=True)
+async def test_a_message_too_long_for_every_carrier_of_its_route_is_refused_with_their_limit(
+    tmp_path: Path,
+) -> None:
+    toml = carrier("one", 2776, max_parts=2) + carrier("two", 2777, max_parts=1) + route("one", "two") + TWO
+    async with running(tmp_path, toml) as house:
+        body = {"to": "447700900123", "from": "12345", "text": LONG}
+        status, answer = await house.http("POST", "/v1/messages", body)
+        assert status == 422
+        assert answer["type"].endswith("too-long")
+        assert "needs 3 segments; max_parts of the carriers of route 'all' is 2" in str(answer)
+
+
+@trio_test(mock_clock=True)
+async def test_length_counts_in_the_carriers_own_encoding_and_way_of_long_messages(tmp_path: Path) -> None:
+    latin1 = carrier("one", 2776, max_parts=1, alphabet="latin1")  # sends what it lacks as UCS-2
+    payload = carrier("two", 2777, max_parts=1, long_messages="payload")
+    async with running(tmp_path, latin1 + payload + route("one", "two") + TWO) as house:
+        await house.bound()
+        greek = await house.submit("447700900123", "\u0394" * 80)  # one segment of GSM 03.38
+        latin = await house.submit("447700900124", "a" * 80)
+        long = await house.submit("447700900125", LONG)
+        assert (await house.final(greek, patience_s=3))["parts"][0]["carrier"] == "two"
+        assert (await house.final(latin))["parts"][0]["carrier"] == "one"
+        assert (await house.final(long, patience_s=3))["parts"][0]["carrier"] == "two"
+
+
+@trio_test(mock_clock=True)
+async def test_a_message_that_waited_while_a_limit_was_lowered_goes_to_the_next_carrier(
+    tmp_path: Path,
+) -> None:
+    lane = route("one", "two")
+    async with running(tmp_path, carrier("one", 2776) + carrier("two", 2777) + lane) as house:
+        long = await house.submit("447700900123", LONG)
+    async with running(
+        tmp_path, carrier("one", 2776, max_parts=2) + carrier("two", 2777) + lane + TWO
+    ) as house:
+        message = await house.final(long, patience_s=30)
+        assert message["parts"][0]["carrier"] == "two"
+        assert any("max_parts is 2" in step.get("detail", "") for step in message["timeline"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.carriers.lanes import LaneBoard
-from router.nouns import LaneSpec, Leased, Settle
+from router.nouns import Encoding, LaneSpec, Leased, Settle
 from router.throttle import Throttle
 from store.lmdb_store import LmdbStore
 from tests.store.records_for_tests import Clock, commit, message, open_store, outcome, with_account
@@ -19,9 +19,10 @@ OVERFLOW_AFTER_S = 5.0
 class Member:
     """A carrier that is always able."""
 
-    def __init__(self, store: LmdbStore, name: str) -> None:
+    def __init__(self, store: LmdbStore, name: str, max_parts: int) -> None:
         self.name = name
         self.id = store.carrier_id(name)
+        self.max_parts = max_parts
         self.up = True
 
     def able(self) -> bool:
@@ -30,26 +31,43 @@ class Member:
     def stalled(self, now: float) -> bool:
         return False
 
+    def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes) -> int:
+        return segments
+
 
 class Yard:
     """A store, one lane of it, and its carriers by name."""
 
     def __init__(
-        self, path: Path, *names: str, weights: tuple[int, ...] = (), throttle: Throttle | None = None
+        self,
+        path: Path,
+        *names: str,
+        weights: tuple[int, ...] = (),
+        throttle: Throttle | None = None,
+        limits: dict[str, int] | None = None,
     ) -> None:
         self.clock = Clock()
         self.store = open_store(path, self.clock)
+        self.throttle = throttle
         with_account(self.store)
-        self.members = {name: Member(self.store, name) for name in names}
-        spec = LaneSpec(tuple(member.id for member in self.members.values()), weights)
-        self.lane = self.store.lane_id(spec)
-        self.board = LaneBoard(self.store, OVERFLOW_AFTER_S)
-        self.board.add(self.lane, spec, throttle)
-        for member in self.members.values():
-            self.board.join(member)
+        limits = limits or {}
+        self.members = {name: Member(self.store, name, limits.get(name, 255)) for name in names}
+        self.spec = LaneSpec(tuple(member.id for member in self.members.values()), weights)
+        self.lane = self.store.lane_id(self.spec)
+        self.board = self.new_board()
 
-    def accept(self, count: int = 1, segments: int = 1) -> None:
-        made = [message(self.store, self.lane, segments=segments) for _ in range(count)]
+    def new_board(self) -> LaneBoard:
+        board = LaneBoard(self.store, OVERFLOW_AFTER_S)
+        board.add(self.lane, self.spec, self.throttle)
+        for member in self.members.values():
+            board.join(member)
+        return board
+
+    def lane_for(self, segments: int) -> int:
+        return self.board.lane_for(self.lane, Encoding.GSM7, segments, "")
+
+    def accept(self, count: int = 1, segments: int = 1, lane: int = 0) -> None:
+        made = [message(self.store, lane or self.lane, segments=segments) for _ in range(count)]
         commit(self.store, lambda txn: txn.accept(made))
 
     def pull(self, name: str, budget: int = 100, now: float = 0.0) -> list[Leased]:
@@ -155,3 +173,54 @@ def test_the_tps_of_a_route_counts_only_the_parts_that_are_still_to_be_sent(tmp_
     (leased,) = yard.pull("north", now=10.0)
     assert leased.first_part == 3
     assert before - throttle.available(10.0) == 2
+
+
+# carriers that take only short messages
+
+
+def test_a_lane_stays_as_it_is_for_a_message_that_all_its_carriers_take(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south", limits={"south": 3})
+    assert yard.lane_for(3) == yard.lane
+    assert len(yard.store.lanes()) == 1
+
+
+def test_a_carrier_that_a_message_is_too_long_for_is_not_in_its_lane(tmp_path: Path) -> None:
+    yard = Yard(
+        tmp_path, "north", "south", "west", weights=(70, 20, 10), limits={"north": 5, "south": 3, "west": 9}
+    )
+    north, _, west = (member.id for member in yard.members.values())
+    rest = yard.lane_for(4)
+    assert yard.store.lane(rest) == LaneSpec((north, west), (70, 10))
+    assert yard.store.lane(yard.lane_for(6)) == LaneSpec((west,), (10,))
+    assert yard.lane_for(5) == rest
+    assert yard.lane_for(10) == 0
+    assert yard.board.most_parts(yard.lane) == 9
+    yard.accept(segments=4, lane=rest)
+    assert yard.pull("south") == []
+    assert len(yard.pull("north")) == 1
+
+
+def test_a_lane_without_its_short_carriers_counts_against_the_same_tps(tmp_path: Path) -> None:
+    throttle = Throttle(20, 20)
+    yard = Yard(tmp_path, "north", "south", limits={"south": 1}, throttle=throttle)
+    before = throttle.available(0.0)
+    yard.accept(segments=4, lane=yard.lane_for(4))
+    yard.accept()
+    assert len(yard.pull("north")) == 2
+    assert before - throttle.available(0.0) == 5
+
+
+def test_lanes_without_their_short_carriers_are_in_force_again_after_a_restart(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south", "west", limits={"south": 1, "west": 2})
+    rest = yard.lane_for(2)
+    strangers = [
+        LaneSpec((yard.members["south"].id,)),  # north takes everything: nothing leaves it out
+        LaneSpec((yard.members["west"].id, yard.members["north"].id)),
+        LaneSpec((yard.members["north"].id,), route="other"),
+    ]
+    others = [yard.store.lane_id(spec) for spec in strangers]
+    board = yard.new_board()
+    assert not board.in_force(rest)
+    board.restore(yard.store.lanes().items())
+    assert board.in_force(rest)
+    assert not any(board.in_force(one) for one in others)
