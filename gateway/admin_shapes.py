@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from router.nouns import (
     Encoding,
+    InboundMessage,
     Message,
     MessageClass,
     MessageState,
@@ -19,6 +20,7 @@ from router.nouns import (
     ReceiptWish,
     Step,
 )
+from store.records import Parked
 
 
 def message_view(
@@ -69,6 +71,42 @@ def message_view(
             for at_ms, step, carrier, detail in progress.events
         ],
     }
+
+
+def inbound_view(
+    message: InboundMessage, account: str, carrier_name: Callable[[int], str], with_text: bool
+) -> dict[str, object]:
+    """An inbound message; `account` is "" where nobody owns the number."""
+    view = {
+        "id": str(message.id),
+        "account": account,
+        "carrier": carrier_name(message.carrier),
+        "received_at": iso(message.received_ms),
+        "from": message.source,
+        "to": message.destination,
+        "encoding": Encoding(message.encoding).name.lower(),
+        "parts": message.parts,
+        "complete": message.complete,
+        "in_reply_to": str(message.in_reply_to) if message.in_reply_to else "",
+    }
+    return {**view, "text": message.text, "data": message.data.hex()} if with_text else view
+
+
+def receipt_view(
+    receipt: Parked, waiting: bool, carrier_name: Callable[[int], str], with_text: bool
+) -> dict[str, object]:
+    """A receipt that no message has claimed; `waiting` while one still may. `text` is the carrier's own."""
+    view = {
+        "carrier": carrier_name(receipt.carrier),
+        "ids": list(receipt.ids),
+        "recipient": receipt.recipient,
+        "sender": receipt.sender,
+        "state": MessageState(receipt.state).name,
+        "error": receipt.error,
+        "received_at": iso(receipt.parked_ms),
+        "waiting": waiting,
+    }
+    return {**view, "text": receipt.raw.decode("latin-1")} if with_text else view
 
 
 def iso(at_ms: int) -> str:

@@ -1,4 +1,6 @@
-"""The admin verbs of traffic: one message's story, cancelling it, a test message.
+"""The admin verbs of traffic: one message's story, cancelling it, a test message, what carriers sent us.
+
+Invariant: a text leaves only where it was asked for, or with the one message that was.
 
 Deliberately not here: text for people (gateway.cli), suspending or rerouting.
 """
@@ -6,7 +8,7 @@ Deliberately not here: text for people (gateway.cli), suspending or rerouting.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import trio
@@ -14,10 +16,11 @@ import trio
 from gateway.accounts import Accounts
 from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import account_problems
-from gateway.admin_shapes import message_view
+from gateway.admin_shapes import inbound_view, message_view, receipt_view
 from gateway.door import Accepted, Refusal, Submission
 from router.nouns import Account, Encoding, Message, MessageState, Progress
 from store.lmdb_store import LmdbStore
+from store.reads import NO_ID
 
 
 class Submitter(Protocol):
@@ -31,6 +34,9 @@ class Submitter(Protocol):
     ) -> None: ...
 
 
+Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+
+
 class ById(msgspec.Struct, forbid_unknown_fields=True):
     id: str
 
@@ -40,6 +46,21 @@ class Send(msgspec.Struct, forbid_unknown_fields=True):
     sender: str
     text: str
     account: str = ""
+
+
+class Inbox(msgspec.Struct, forbid_unknown_fields=True):
+    """Of one account, of nobody, or (neither given) of all."""
+
+    account: str = ""
+    unowned: bool = False
+    limit: Rows = 100
+    before: str = ""  # the id behind which to go on
+    text: bool = False
+
+
+class Unmatched(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Rows = 100
+    text: bool = False
 
 
 class TrafficVerbs:
@@ -61,8 +82,10 @@ class TrafficVerbs:
 
     def table(self) -> dict[str, Verb]:
         return {
+            "inbox": typed(Inbox, self.inbox),
             "message": typed(ById, self.message),
             "message.cancel": typed(ById, self.cancel),
+            "receipts.unmatched": typed(Unmatched, self.unmatched),
             "send": typed(Send, self.send),
         }
 
@@ -126,6 +149,33 @@ class TrafficVerbs:
             "segments": answer.segments,
             "encoding": Encoding(answer.encoding).name.lower(),
         }
+
+    async def inbox(self, wish: Inbox) -> object:
+        """Inbound messages, newest first."""
+        if wish.account and wish.unowned:
+            raise bad_arguments("account", "what is unowned has no account", "give one of the two")
+        if wish.before and not _is_id(wish.before):
+            raise bad_arguments("before", f"{wish.before!r} is no id", "the id of the last one shown")
+        with account_problems():
+            accounts = [self._accounts.named(wish.account).id] if wish.account else [0]
+        if not wish.account and not wish.unowned:
+            accounts += self._accounts.by_id
+        before = int(wish.before or NO_ID)
+        names = {account.id: account.name for account in self._accounts.by_id.values()}
+        return [
+            inbound_view(message, names.get(message.account, ""), self._store.carrier_name, wish.text)
+            for message in self._store.inbox(accounts, wish.limit, before)
+        ]
+
+    async def unmatched(self, wish: Unmatched) -> object:
+        """Receipts that no message has claimed, newest first; first those that still wait."""
+        waiting = self._store.parked(wish.limit)
+        given_up = self._store.unmatched(wish.limit - len(waiting))
+        name = self._store.carrier_name
+        return [
+            *(receipt_view(row, True, name, wish.text) for row in waiting),
+            *(receipt_view(row, False, name, wish.text) for row in given_up),
+        ]
 
     def _sender(self, name: str) -> Account:
         """The account asked for; without a name the only one, or the demo's."""

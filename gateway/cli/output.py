@@ -1,18 +1,30 @@
 """Printing: JSON for programs, aligned columns for people.
 
+Invariant: what others wrote (texts, senders, ids, answers of servers) cannot steer the terminal: control and
+direction characters are printed as escapes.
+
 Deliberately not here: colours, paging, anything that asks a question.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 import click
 
+# C0, DEL, C1, line separators, and what turns the direction of writing (Unicode 3.0 "Bidi_Control")
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo("\n".join(_STEERING.sub(_escaped, line) for line in text.split("\n")))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:
@@ -44,5 +56,5 @@ def as_text(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+        return ", ".join(as_text(item) for item in value)
+    return _STEERING.sub(_escaped, str(value))

@@ -129,3 +129,16 @@ def place_options(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """--json: one JSON value on stdout, for programs."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def limit_option(command: Command) -> Command:
+    """--limit N: how many rows at most."""
+    kind = click.IntRange(1, 10_000)
+    return click.option("--limit", type=kind, default=100, show_default=True, help="How many at most.")(
+        command
+    )
+
+
+def text_option(command: Command) -> Command:
+    """--text: texts of messages are shown only to somebody who asks for them."""
+    return click.option("--text", "with_text", is_flag=True, help="Show what they say, too.")(command)

@@ -21,7 +21,8 @@ from gateway.admin import AdminError
 from gateway.app import _announce
 from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
-from tests.gateway.house import Running, carrier, route, running, simulator
+from smpp.pdu import DeliverSm, DeliverSmResp
+from tests.gateway.house import NUMBER, Running, Script, carrier, route, running, running_with, simulator
 from tests.trio_case import trio_test
 
 ONE = carrier("sim", 2776) + route("sim")
@@ -171,3 +172,100 @@ def test_on_a_stopped_gateway_a_waiting_message_is_cancelled(tmp_path: Path, typ
     assert (code, "no message 7" in told) == (FAILED, True)
     code, told = typed("message", ids[0], "--json")
     assert json.loads(told)["reason"] == "CANCELLED"
+
+
+# what carriers sent us
+
+
+def mo(text: str, to: str = NUMBER) -> DeliverSm:
+    return DeliverSm(
+        source_addr=b"447700900777",
+        destination_addr=to.encode(),
+        data_coding=8,
+        short_message=text.encode("utf-16-be"),
+    )
+
+
+STRAY = DeliverSm(
+    source_addr=b"447700900123",
+    destination_addr=b"12345",
+    esm_class=4,
+    short_message=b"id:nobodys sub:001 dlvrd:001 submit date:2609210000 done date:2609210001 "
+    b"stat:DELIVRD err:000 text:private",
+)
+
+
+async def take(house: Running, script: Script, *pdus: DeliverSm) -> None:
+    """Send these to the gateway, each after the last was answered."""
+    await house.bound()
+    for number, pdu in enumerate(pdus, 1):
+        pdu.sequence_number = number
+        await script.send(pdu)
+        await house.until(
+            lambda number=number: any(  # type: ignore[misc]
+                isinstance(answer, DeliverSmResp) and answer.sequence_number == number
+                for answer in script.pdus
+            )
+        )
+
+
+@trio_test(mock_clock=True)
+async def test_the_inbox_shows_what_came_in_and_its_text_only_to_somebody_who_asks(tmp_path: Path) -> None:
+    async with running_with(tmp_path, carrier("up", 2790) + route("up"), Script()) as (house, script):
+        await take(house, script, mo("first"), mo("for nobody", to="99999"), mo("last"))
+        everything = await ask(house, "inbox")
+        assert [(one["account"], one["to"]) for one in everything] == [
+            ("acme", NUMBER),
+            ("", "99999"),
+            ("acme", NUMBER),
+        ]
+        assert everything[0]["from"] == "447700900777"
+        assert "private" not in json.dumps(everything)
+        assert {"text", "data"} & set(everything[0]) == set()
+        (unowned,) = await ask(house, "inbox", unowned=True, text=True)
+        assert unowned["text"] == "for nobody"
+        of_acme = await ask(house, "inbox", account="acme", text=True, limit=1)
+        assert [one["text"] for one in of_acme] == ["last"]
+        older = await ask(house, "inbox", account="acme", text=True, before=of_acme[0]["id"])
+        assert [one["text"] for one in older] == ["first"]
+        for wrong in ({"account": "acem"}, {"account": "acme", "unowned": True}, {"before": "x"}):
+            with pytest.raises(AdminError):
+                await ask(house, "inbox", **wrong)
+
+
+@trio_test(mock_clock=True)
+async def test_a_receipt_of_nobodys_message_is_listed_while_it_waits_and_after(tmp_path: Path) -> None:
+    async with running_with(tmp_path, carrier("up", 2790) + route("up"), Script()) as (house, script):
+        await take(house, script, STRAY)
+        (waiting,) = await ask(house, "receipts.unmatched")
+        assert (waiting["carrier"], waiting["recipient"], waiting["state"]) == (
+            "up",
+            "447700900123",
+            "DELIVERED",
+        )
+        assert waiting["ids"][0] == "nobodys"
+        assert waiting["waiting"] is True
+        assert "text" not in waiting
+        await house.until(lambda: house.gateway.store.unmatched())
+        (given_up,) = await ask(house, "receipts.unmatched", text=True)
+        assert (given_up["ids"], given_up["waiting"]) == (waiting["ids"], False)
+        assert "text:private" in given_up["text"]
+
+
+def test_inbox_and_receipts_of_a_stopped_gateway_are_listed(tmp_path: Path, typed: Typed) -> None:
+    async def life() -> None:
+        async with running_with(tmp_path, carrier("up", 2790) + route("up"), Script()) as (house, script):
+            await take(house, script, mo("hello\x1b[2J"), STRAY)
+
+    trio.run(life, clock=trio.testing.MockClock(autojump_threshold=0))
+    code, told = typed("inbox", "--account", "acme")
+    assert (code, "447700900777" in told, "hello" in told) == (OK, True, False)
+    code, told = typed("inbox", "--text")
+    assert "hello\\u001b[2J" in told
+    assert typed("inbox", "--unowned") == (OK, "No inbound messages.\n")
+    code, told = typed("inbox", "--account", "nobody")
+    assert (code, "there are: acme" in told) == (FAILED, True)
+    code, told = typed("receipts", "unmatched")
+    assert (code, "nobodys" in told, "private" in told) == (OK, True, False)
+    code, told = typed("receipts", "unmatched", "--text", "--json")
+    assert "text:private" in json.loads(told)[0]["text"]

@@ -35,6 +35,28 @@ MESSAGE: dict[str, Any] = {
 }
 
 
+MO: dict[str, Any] = {
+    "id": "9",
+    "account": "",
+    "carrier": "north",
+    "received_at": "2026-01-01T00:00:00.000Z",
+    "from": "447700900777",
+    "to": "12345",
+    "parts": 1,
+    "complete": True,
+}
+STRAY: dict[str, Any] = {
+    "carrier": "north",
+    "ids": ["c1", "C1"],
+    "recipient": "447700900123",
+    "sender": "Shop",
+    "state": "DELIVERED",
+    "error": "000",
+    "received_at": "2026-01-01T00:00:00.000Z",
+    "waiting": True,
+}
+
+
 class FakeGateway:
     """Answers by verb: a value, or an exception to raise. Keeps what it was asked."""
 
@@ -181,6 +203,58 @@ def test_a_release_says_how_many_and_what_may_come_of_it(
     assert root.run(["store", "release", *line]) == OK
     assert word in capsys.readouterr().out
     assert gateway.asked == [("store.release", args)]
+
+
+def test_the_inbox_is_shown_in_columns_and_its_texts_on_request(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["inbox"] = [MO]
+    assert root.run(["inbox", "--unowned", "--limit", "1"]) == OK
+    heading, row, _, more = capsys.readouterr().out.splitlines()
+    assert heading.index("FROM") == row.index("447700900777")
+    assert "--before 9" in more
+    gateway.answers["inbox"] = [{**MO, "text": "two\nlines", "data": "", "complete": False}]
+    assert root.run(["inbox", "--account", "shop", "--text", "--before", "10"]) == OK
+    assert "two\\u000alines [parts are missing]" in capsys.readouterr().out
+    unowned = {"account": "", "unowned": True, "before": "", "limit": 1, "text": False}
+    shop = {"account": "shop", "unowned": False, "before": "10", "limit": 100, "text": True}
+    assert gateway.asked == [("inbox", unowned), ("inbox", shop)]
+    assert root.run(["inbox", "--limit", "0"]) == USAGE
+
+
+def test_unclaimed_receipts_are_shown_in_columns(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["receipts.unmatched"] = [STRAY]
+    assert root.run(["receipts", "unmatched"]) == OK
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.index("CARRIER ID") == row.index("c1, C1")
+    assert row.endswith("yes")
+    gateway.answers["receipts.unmatched"] = [{**STRAY, "text": "id:c1"}]
+    assert root.run(["receipts", "unmatched", "--text", "--limit", "1"]) == OK
+    printed = capsys.readouterr().out
+    assert "id:c1" in printed
+    assert "--limit shows more" in printed
+    gateway.answers["receipts.unmatched"] = []
+    assert root.run(["receipts", "unmatched"]) == OK
+    assert "Every receipt belongs to a message" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("steering", ["\x1b]0;title\x07", "\x9b2J", "a\u202eb", "\u2066x", "\r", "\x7f"])
+def test_what_a_stranger_wrote_cannot_steer_the_terminal(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str], steering: str
+) -> None:
+    gateway.answers["receipts.unmatched"] = [{**STRAY, "ids": [steering], "sender": steering}]
+    gateway.answers["message"] = {**MESSAGE, "text": steering}
+    for line in (["receipts", "unmatched"], ["message", "7"]):
+        assert root.run(line) == OK
+        printed = capsys.readouterr().out
+        assert not set(printed) & (set(steering) - set("]0;title2Jabx"))
+        assert root.run([*line, "--json"]) == OK
+        printed = capsys.readouterr().out
+        assert not set(printed) & (set(steering) - set("]0;title2Jabx"))
+        read = json.loads(printed)
+        assert steering in (read[0]["sender"] if isinstance(read, list) else read["text"])
 
 
 def test_a_release_of_nothing_says_so(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
@@ -393,9 +467,12 @@ def test_the_shipped_configuration_is_valid(capsys: pytest.CaptureFixture[str]) 
     assert "fine" in capsys.readouterr().out
 
 
+FAST = ("account", "message", "send", "check", "run", "inbox", "receipts")
+
+
 def test_the_small_verbs_start_without_the_gateways_machinery() -> None:
     """trio, lmdb and msgspec cost a tenth of a second and more: not for `message` on a running gateway."""
-    verbs = ", ".join(f"gateway.cli.{verb}" for verb in ("account", "message", "send", "check", "run"))
+    verbs = ", ".join(f"gateway.cli.{verb}" for verb in FAST)
     slow = ("trio", "lmdb", "msgspec", "structlog", "phonenumbers")
     script = f"import sys, gateway.cli.root, {verbs}; print(*sorted(set({slow}) & set(sys.modules)))"
     command = [sys.executable, "-c", script]
