@@ -40,8 +40,8 @@ from store.layout import (
 )
 from store.memory import Memory
 from store.names import Names
-from store.records import Parked
 from store.options import StoreOptions
+from store.records import Parked
 from store.transaction import LmdbTransaction
 from store.values import Damaged, unseal
 
@@ -298,11 +298,6 @@ class LmdbStore:
     ) -> list[InboundMessage]:
         """MOs of one account or of several, 0 = of nobody, newest first; `before` an id goes on behind it."""
         accounts = (account,) if isinstance(account, int) else account
-    def parked(self, limit: int = 100) -> list[Parked]:
-        """Receipts that still wait for their message, newest first."""
-        with self.reading() as tx:
-            return reads.parked(tx, self.tables, limit)
-
         with self.reading() as tx:
             return reads.inbox(tx, self.tables, accounts, limit, before)
 
@@ -310,6 +305,11 @@ class LmdbStore:
         """Receipts that no message claimed, newest first."""
         with self.reading() as tx:
             return reads.unmatched(tx, self.tables, limit)
+
+    def parked(self, limit: int = 100) -> list[Parked]:
+        """Receipts that still wait for their message, newest first."""
+        with self.reading() as tx:
+            return reads.parked(tx, self.tables, limit)
 
     def accounts(self) -> dict[int, Account]:
         return self.memory.accounts
