@@ -82,6 +82,7 @@ class Reason(IntEnum):
     LINK_LOST = 17  # lease came back unsent
     LANE_GONE = 18
     DAMAGED = 19  # its record was damaged on disk and is quarantined
+    PARTS = 20  # a part of a long message that waits for the others, or whose others never came
 
 
 class MessageClass(IntEnum):
@@ -154,6 +155,7 @@ class Step(IntEnum):
     CANCEL_WISHED = 11
     CLAIMED = 12  # an unknown outcome was resolved by a receipt or a late response
     RESENT = 13  # possible duplicate
+    REPLACED = 14  # its customer gave it another text
 
 
 class Relay(msgspec.Struct, array_like=True, gc=False):
@@ -176,6 +178,7 @@ class Relay(msgspec.Struct, array_like=True, gc=False):
     group: int = 0
     priority: int = 0  # priority_flag
     shown: int = 0  # submit_multi: the id its submitter was given, the first destination's
+    udh: bytes = b""  # MO: its header's own elements
 
 
 ALIAS_WANTED = -1  # Message.alias before COMMIT A, which gives it its own
@@ -360,6 +363,7 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     via: int = Via.HTTP
     relay: Relay | None = None  # MO: what the carrier's PDU said beyond it
     shown: int = 0  # the id its submitter was given, where that is another (submit_multi)
+    cause: str = ""  # why it was not delivered, in our words (router.causes), where the carrier said why
 
 
 class Login(msgspec.Struct, frozen=True, array_like=True):

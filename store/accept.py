@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from router.nouns import Phase
+from router.nouns import ALIAS_WANTED, Phase
+from store.customer import next_alias
+from store.groups import group_of, hold_part
 from store.queues import activate
 from store.records import (
     DUE_KEY,
@@ -34,6 +36,13 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
     put_ready = batch.putter(tables.ready)
     for message in messages:
         account, id = message.account, message.id
+        if message.alias == ALIAS_WANTED:
+            message.alias = next_alias(batch, account, id)
+        relay = message.relay
+        is_part = relay is not None and relay.total > 1 and message.send_at_ms <= message.accepted_ms
+        if is_part:
+            assert relay is not None
+            relay.group = group_of(message)
         key = MESSAGE_KEY.pack(account, id)
         payload = encode(message)
         put_message(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
@@ -42,7 +51,9 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
         put_expiry(key, pack_head(VALUE_VERSION, crc32(key)))
         segments = message.segments
         payload = ENTRY.pack(segments, 0, 0, expires_ms, 0)
-        if message.send_at_ms > message.accepted_ms:
+        if is_part and hold_part(batch, message):
+            phase = -1
+        elif message.send_at_ms > message.accepted_ms:
             phase = Phase.SCHEDULED
             key = DUE_KEY.pack(message.send_at_ms, id)
             batch.put(
@@ -53,8 +64,9 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
             key = READY_KEY.pack(message.lane, 0, 3 - message.priority, account, message.accepted_ms, id)
             put_ready(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
             activate(batch, key)
-        batch.messages[phase] += 1
-        batch.segments[phase] += segments
+        if phase >= 0:
+            batch.messages[phase] += 1
+            batch.segments[phase] += segments
         batch.accepted_segments += segments
         delta = batch.account_delta(account)
         delta[0] += 1

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from router.nouns import MessageState, Outcome, Phase, Progress, Reason, Settle, Step
-from store.ending import note
 from store.interface import StoreError
 from store.layout import Tables, open_environment, sync_names
 from store.queues import put_held, unpack_place
 from store.records import DUE_KEY, ENTRY, MESSAGE_KEY, READY_KEY, Entry
+from store.timeline import note
 
 if TYPE_CHECKING:
     import lmdb

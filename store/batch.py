@@ -20,6 +20,7 @@ from store.records import (
     COUNTER,
     MESSAGE_KEY,
     RECIPIENT_KEY,
+    alias_name,
     decode_message,
     decode_progress,
     encode,
@@ -101,6 +102,7 @@ class Batch:
         self.accounts_put: dict[int, Account] = {}
         self.sent: list[bytes] = []  # RECIPIENT rows of this commit
         self.events: list[OutboxRow] = []  # for accounts' own sessions, if anybody listens
+        self.aliases: dict[int, int] = {}  # account → the last 32-bit id given out
         self.names_taken: list[tuple[bytes, bytes]] = []
         self.outbox_seq = core.memory.outbox_seq
         self.recipient_seq = core.memory.recipient_seq
@@ -230,6 +232,8 @@ class Batch:
                 old = memory.counts.get(account, (0, 0))
                 counter = COUNTER.pack(old[0] + accepted, old[1] + queued)
                 self.put(self.tables.counter, ACCOUNT_KEY.pack(account), counter)
+        for account, last in self.aliases.items():
+            self.put(self.tables.meta, alias_name(account), last.to_bytes(4, "big"))
         self.put(self.tables.meta, STATE_NAME, self._next_state())
         self._writer.close()
         self._getters.clear()

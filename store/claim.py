@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from router.nouns import Leased, MessageState, Phase, Progress, Reason
 from store.batch import scan
 from store.ending import finalize
+from store.groups import take_train
 from store.interface import ClaimResult
 from store.memory import Lease, LeaseEntry
 from store.records import (
@@ -32,6 +33,7 @@ from store.values import Damaged, unseal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from router.nouns import Message
     from router.turns import Turns
     from store.batch import Batch
     from store.interface import Claim
@@ -141,6 +143,9 @@ def _take_turn(
             batch.move(account, segments, Phase.READY, Phase.LEASED)
             took += wire
             taking.left -= wire
+            relay = message.relay
+            if relay is not None and relay.total > 1:
+                took += _take_others(batch, taking, message, lane, tried)
     delete = batch.deleter(ready)
     for key in gone:
         delete(key)
@@ -151,6 +156,17 @@ def _take_turn(
         batch.memory.active.discard(prefix)
         return max(took, 1)
     return took if fits else 0
+
+
+def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tried: int) -> int:
+    """The parts that come along with the first one of a customer's long message. Returns segments."""
+    took = 0
+    for other in take_train(batch, message):
+        taking.taken.append(Leased(other, 0, 0, False, 0, lane, tried))
+        taking.rows.append(LeaseEntry(other, tried, 0, 0, 0))
+        took += other.segments
+    taking.left -= took
+    return took
 
 
 def _expire(batch: Batch, account: int, id: int, segments: int, taking: _Taking) -> None:

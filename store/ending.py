@@ -8,21 +8,13 @@ from router.nouns import MessageState, Part, Phase, Step, wants_final
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import expiry_key
 from store.records import MESSAGE_KEY, TIMED_KEY
+from store.timeline import note
 
 if TYPE_CHECKING:
     from router.nouns import Message, Progress
     from store.batch import Batch
 
-MAX_EVENTS = 64
 WAITING = frozenset({MessageState.SCHEDULED, MessageState.ENROUTE, MessageState.ACCEPTED})
-
-
-def note(progress: Progress, at_ms: int, step: int, carrier: int, detail: str) -> None:
-    """Add to the timeline; a peer that repeats itself for ever only replaces the middle."""
-    events = progress.events
-    if len(events) >= MAX_EVENTS:
-        del events[MAX_EVENTS // 2]
-    events.append((at_ms, step, carrier, detail))
 
 
 def finalize(

@@ -48,6 +48,10 @@ TABLES: Final = (
     "account",
     "name",
     "quarantine",
+    "alias",
+    "long",
+    "long_time",
+    "train",
 )
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
@@ -99,6 +103,10 @@ class Tables:
         self.account = by_name["account"]
         self.name = by_name["name"]
         self.quarantine = by_name["quarantine"]
+        self.alias = by_name["alias"]
+        self.long = by_name["long"]
+        self.long_time = by_name["long_time"]
+        self.train = by_name["train"]
 
 
 class Lock:

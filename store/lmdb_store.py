@@ -17,7 +17,7 @@ import lmdb
 
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
 from store import archive as archiving
-from store import reads, recipients, recovery, upgrade
+from store import customer, reads, recipients, recovery, upgrade
 from store.batch import STATE_NAME, Batch, Core
 from store.ids import IdSource
 from store.interface import (
@@ -339,6 +339,18 @@ class LmdbStore:
     def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]:
         with self.reading() as tx:
             return reads.outbox_page(tx, self.tables, endpoint, after_seq, limit)
+
+    def find_waiting(self, account: int, source: str, destination: str, service_type: str) -> list[int]:
+        """Ids of an account's messages with these addresses that no carrier has yet; may be called from a
+        thread, as it looks at every waiting message of the account."""
+        groups = list(self.memory.active.groups)
+        with self._lmdb_errors(), self._env.begin() as tx:
+            return customer.waiting(tx, self.tables, groups, account, source, destination, service_type)
+
+    def find_alias(self, account: int, alias: int) -> int:
+        """The id behind a 32-bit one, 0 when there is none."""
+        with self._lmdb_errors(), self._env.begin() as tx:
+            return customer.find_alias(tx, self.tables, account, alias)
 
     def watch_events(self) -> None:
         """From now on `take_fresh_events` has what is queued for accounts' own sessions."""

@@ -25,10 +25,11 @@ from router.nouns import (
     wants_intermediate,
 )
 from store import correlation, parked
-from store.ending import WAITING, finalize, fold, note
+from store.ending import WAITING, finalize, fold
 from store.interface import ReceiptResult
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.records import HELD_KEY, MESSAGE_KEY
+from store.timeline import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,6 +29,10 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 | name        | kind u8, id u32                                  | msgpack of the name                       |
 | meta        | name                                             | bytes                                     |
 | quarantine  | table u8, key                                    | the damaged value, as it was (no head)    |
+| alias       | account u32, alias u32                           | id u64                                    |
+| long        | group u64, index u8                              | account u32, id u64 (store.groups)        |
+| long_time   | first_ms u64, group u64                          | empty                                     |
+| train       | account u32, id u64 of the first                 | ids u64 of the others                     |
 """
 
 from __future__ import annotations
@@ -61,6 +65,9 @@ UNMATCHED_KEY = Struct(">QI")
 ACCOUNT_KEY = Struct(">I")
 NAME_KEY = Struct(">BI")
 RECIPIENT_KEY = Struct(">BQ")
+ALIAS_KEY = Struct(">II")
+LONG_KEY = Struct(">QB")
+LONG_TIME_KEY = Struct(">QQ")
 
 ENTRY = Struct(">HHBQB")  # segments, attempts, flags, expires_ms, first_part
 PLACE = Struct(">IHHBB")  # account, lane, tried, priority, phase
@@ -146,6 +153,11 @@ def id_bytes(carrier_message_id: str) -> bytes:
     """A carrier's id as key bytes; absurdly long ones by their digest (LMDB keys end at 511 bytes)."""
     raw = carrier_message_id.encode("utf-8", "surrogatepass")
     return raw if len(raw) <= 200 else blake2b(raw, digest_size=32).digest()
+
+
+def alias_name(account: int) -> bytes:
+    """The meta row that says how far an account's aliases went."""
+    return b"alias:%d" % account
 
 
 def number_of(digits: str) -> int:

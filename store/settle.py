@@ -26,9 +26,10 @@ from router.nouns import (
     Step,
 )
 from store import correlation, parked, receipts
-from store.ending import finalize, fold, note
+from store.ending import finalize, fold
 from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
 from store.records import MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
+from store.timeline import note
 from store.values import VALUE_VERSION, pack_head
 
 if TYPE_CHECKING:

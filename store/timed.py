@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 from router.nouns import MessageState, Phase, Progress, Reason, Step
 from store import correlation
-from store.ending import finalize, note
+from store.ending import finalize
+from store.groups import couple, held_key
 from store.interface import Released
 from store.outbox import move_due_events
 from store.queues import locate, put_ready, unpack_place
-from store.records import DUE_KEY, HELD_KEY, MESSAGE_KEY, MINUTE_MS, TIMED_KEY
+from store.records import DUE_KEY, HELD_KEY, LONG_TIME_KEY, MESSAGE_KEY, MINUTE_MS, TIMED_KEY
+from store.timeline import note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from router.nouns import Message
     from store.batch import Batch
 
@@ -167,3 +171,38 @@ def cancel(batch: Batch, account: int, id: int, now_ms: int) -> str:
         correlation.drop_unknown(batch, progress.group, message)
     finalize(batch, message, progress, phase, MessageState.DELETED, Reason.CANCELLED, now_ms)
     return "cancelled"
+
+
+def release_groups(batch: Batch, before_ms: int, now_ms: int, limit: int) -> int:
+    """Groups that waited long enough: what came is sent, or ended where the account wants all or nothing."""
+    released = 0
+    for key, _ in batch.scan(batch.tables.long_time, b"\0", limit):
+        first_ms, group = LONG_TIME_KEY.unpack(key)
+        if first_ms >= before_ms:
+            break
+        batch.delete(batch.tables.long_time, key)
+        prefix = group.to_bytes(8, "big")
+        rows = batch.scan(batch.tables.long, prefix, 256, prefix)
+        parts = [MESSAGE_KEY.unpack(payload) for _, payload in rows]
+        if not parts or parts[0][1] >> 20 > before_ms:  # complete long ago, or another group by now
+            continue
+        for known, _ in rows:
+            batch.delete(batch.tables.long, known)
+        account = batch.memory.accounts.get(parts[0][0])
+        if account is not None and account.parts_timeout == "fail":
+            _fail_parts(batch, parts, now_ms)
+        else:
+            couple(batch, parts, now_ms)
+        released += 1
+    return released
+
+
+def _fail_parts(batch: Batch, parts: Sequence[tuple[int, int]], now_ms: int) -> None:
+    for account, id in parts:
+        key = held_key(account, id)
+        message = batch.message(account, id)
+        if message is None or not batch.has(batch.tables.held, key):
+            continue
+        batch.delete(batch.tables.held, key)
+        progress = batch.progress(MESSAGE_KEY.pack(account, id)) or Progress(Phase.HELD, MessageState.ENROUTE)
+        finalize(batch, message, progress, Phase.HELD, MessageState.UNDELIVERABLE, Reason.PARTS, now_ms)

@@ -15,9 +15,9 @@ import lmdb
 from store import accept as accepting
 from store import archive as archiving
 from store import claim as claiming
+from store import customer, parked, recipients, timed
 from store import inbound as inbounding
 from store import outbox as outgoing
-from store import parked, recipients, timed
 from store import receipts as receiving
 from store import settle as settling
 from store.layout import translated
@@ -26,7 +26,7 @@ from store.records import ACCOUNT_KEY, encode
 if TYPE_CHECKING:
     from router.nouns import Account, InboundMessage, Message, Outcome, ReceiptIn
     from store.batch import Batch
-    from store.interface import Claim, ClaimResult, MoPart, OutboxRow, ReceiptResult, Released
+    from store.interface import Claim, ClaimResult, MoPart, OutboxRow, ReceiptResult, Released, Replacement
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,6 +100,14 @@ class LmdbTransaction:
     @_verb
     def cancel(self, account: int, id: int, now_ms: int) -> str:
         return timed.cancel(self.batch, account, id, now_ms)
+
+    @_verb
+    def replace(self, account: int, id: int, replacement: Replacement, now_ms: int) -> str:
+        return customer.replace(self.batch, account, id, replacement, now_ms)
+
+    @_verb
+    def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int:
+        return timed.release_groups(self.batch, before_ms, now_ms, limit)
 
     @_verb
     def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]:
