@@ -29,7 +29,7 @@ from store.check import check
 from store.ending import WAITING
 from store.interface import StoreError
 from store.lmdb_store import LmdbStore
-from store.records import decode_parked_list, decode_part
+from store.records import decode_part
 from store.values import unseal
 from tests.crash.disk import Disk, Image, Record, records
 from tests.crash.marks import GRACE_MS, LANES, MINUTE_MS, PARK_S, Promises
@@ -153,10 +153,8 @@ class _Judge:
             self._say("ids of accepted messages are given out again")
 
     def _kept_receipts(self, found: dict[int, tuple[Message, Progress]]) -> None:
-        waiting = {id for row in self.store.unmatched(100_000) for id in row.ids}
-        with self.store.reading() as tx, tx.cursor(self.store.tables.parked.handle) as cursor:
-            for key, value in cursor.iternext():
-                waiting |= {id for row in decode_parked_list(unseal(key, value)) for id in row.ids}
+        rows = [*self.store.parked(100_000), *self.store.unmatched(100_000)]
+        waiting = {id for row in rows for id in row.ids}
         for cid, id in self.promises.kept.items():
             if cid in waiting or (id and id not in found):  # dropped by age, or complained of already
                 continue
