@@ -5,13 +5,12 @@ Deliberately not here: tuning it beyond its documented settings; a missing Kanne
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.rig import SINK, SMSC, last_json, running, scratch, wait_for_port
+from bench.rig import ALL_CORES, SINK, SMSC, final_json, last_json, running, scratch, smsc, wait_for_port
 
 ADMIN, BEARER, SENDSMS = 13000, 13001, 13013
 _CONFIG = """
@@ -60,34 +59,27 @@ def installed() -> bool:
 
 def run(tool: Path, count: int, *, callbacks: bool) -> dict[str, Any]:
     """Messages a second: accepted over HTTP, or, with callbacks, until the last dlr-url was called."""
-    with (
-        scratch() as path,
-        running(tool, "smsc", "--port", SMSC),
-        running(tool, "sink", "--port", SINK) as sink,
-    ):
+    with scratch() as path, smsc(tool), running(tool, "sink", "--port", SINK) as sink:
         (path / "spool").mkdir()
         config = path / "kannel.conf"
         config.write_text(_CONFIG.format(admin=ADMIN, bearer=BEARER, sendsms=SENDSMS, smsc=SMSC, path=path))
-        wait_for_port(SMSC)
         wait_for_port(SINK)
-        with running("/usr/sbin/bearerbox", config, core="0,1"):
+        with running("/usr/sbin/bearerbox", config, core=ALL_CORES):
             wait_for_port(BEARER)
-            with running("/usr/sbin/smsbox", config, core="0,1"):
+            with running("/usr/sbin/smsbox", config, core=ALL_CORES):
                 wait_for_port(SENDSMS)
                 time.sleep(1)
                 return _measure(tool, sink, count, callbacks)
 
 
 def _measure(tool: Path, sink: Any, count: int, callbacks: bool) -> dict[str, Any]:
-    target = "/cgi-bin/sendsms?username=u&password=p&from=BENCH&to=%s&text=%s"
+    target = "/cgi-bin/sendsms?username=u&password=p&from=BENCH&to={to}&text={text}"
     if callbacks:
-        target += f"&dlr-mask=1&dlr-url=http%%3A%%2F%%2F127.0.0.1%%3A{SINK}%%2Fdlr"
+        target += f"&dlr-mask=1&dlr-url=http%3A%2F%2F127.0.0.1%3A{SINK}%2Fdlr"
     with running(
-        tool, "http", "--host", "127.0.0.1", "--port", SENDSMS, "--n", count, "--conns", 32,
-        "--target", target, "--ok", "202",
-    ) as load:  # fmt: skip
-        output, _ = load.communicate(timeout=300)
-    found = json.loads(output.strip().splitlines()[-1])
+        tool, "http", "--port", SENDSMS, "--n", count, "--conns", 32, "--target", target, "--ok", "202"
+    ) as load:
+        found = final_json(load, within_s=300)
     if not callbacks:
         return {"per_s": found["req_per_s"], "p99_ms": found["latency"]["p99_ms"], "bad": found["bad"]}
     time.sleep(max(3.0, count / 1000))

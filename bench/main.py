@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from bench import kannel, scenarios
-from bench.rig import smppload
+from bench.load_tool import built
 
 Figures = dict[str, Any]
 
@@ -70,7 +70,7 @@ def table(found: dict[str, list[Figures]], ratios: dict[str, Figures | None]) ->
 @click.option("--backlog", default=1_000_000, show_default=True, help="0 leaves the backlog out.")
 @click.option("--throttle/--no-throttle", default=True, help="Limits of 10, 100 and 1,000 a second.")
 def command(count: int, messages: int, backlog: int, throttle: bool) -> int:
-    tool = smppload()
+    tool = built()
     wanted: dict[str, Callable[[], Figures]] = {
         "floor": lambda: scenarios.floor(tool, messages * 2),
         "floor, 32 in flight": lambda: scenarios.floor(tool, messages, 32),
@@ -101,7 +101,7 @@ def command(count: int, messages: int, backlog: int, throttle: bool) -> int:
     if backlog:
         extra["backlog"] = scenarios.backlog(tool, backlog)
     if throttle:
-        extra["throttle"] = [scenarios.throttle(tps, 10) for tps in (10, 100, 1000)]
+        extra["throttle"] = [scenarios.throttle(tool, tps, 10) for tps in (10, 100, 1000)]
     print(table(found, ratios))
     print()
     print(json.dumps({"machine": platform.platform(), "rounds": found, "ratios": ratios, **extra}))

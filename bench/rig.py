@@ -1,10 +1,9 @@
 """Processes of a benchmark: who runs on which core, on which port, and how they end.
 
-The gateway (or the floor, or Kannel) has core 0, or both where it says so; the load tools have core 1. Every
-process is stopped by its owner, whatever happens. The load tool is smppload, a neutral C program; it is found
-beside the clone or named by SIGNALBOX_SMPPLOAD.
+The gateway (or the floor, or Kannel) has the first core, or all where it says so; the load tool and the
+simulated carriers have the last. Every process is stopped by its owner, whatever happens.
 
-Deliberately not here: what is measured (scenarios.py).
+Deliberately not here: what is measured (scenarios.py, scenarios_smpp.py).
 """
 
 from __future__ import annotations
@@ -18,29 +17,23 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-SMSC, HTTP, SINK, FLOOR = 12775, 18080, 19999, 12780
-
-
-def smppload() -> Path:
-    """The compiled load tool. Raises FileNotFoundError with what to do."""
-    source = Path(os.environ.get("SIGNALBOX_SMPPLOAD", ROOT.parent / "shared" / "bench" / "smppload.c"))
-    if not source.is_file():
-        raise FileNotFoundError("the load tool smppload.c is not there; name it in SIGNALBOX_SMPPLOAD")
-    built = Path(tempfile.gettempdir()) / f"signalbox-smppload-{os.getuid()}"
-    if not built.is_file() or built.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(["cc", "-O2", "-w", "-o", str(built), str(source)], check=True)
-    return built
+SMSC, HTTP, SINK, FLOOR, SMPP = 12775, 18080, 19999, 12780, 12776
+GATEWAY_CORE, LOAD_CORE = (str(core) for core in (min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))))
+ALL_CORES = ",".join(map(str, sorted(os.sched_getaffinity(0))))
 
 
 @contextmanager
-def running(*command: object, core: str = "1", log: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A process for the length of the block, pinned, interrupted at its end."""
+def running(
+    *command: object, core: str = LOAD_CORE, log: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A process for the length of the block, pinned, interrupted at its end; stderr goes to `log`."""
     with (log or Path(os.devnull)).open("w") as output:
         process = subprocess.Popen(
             ["taskset", "-c", core, *map(str, command)],
@@ -62,11 +55,31 @@ def running(*command: object, core: str = "1", log: Path | None = None) -> Itera
 
 
 def last_json(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """The JSON line a load tool prints at its end."""
+    """Stop a load tool and read the JSON line it prints at its end."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    return final_json(process, within_s=30)
+
+
+def final_json(
+    process: subprocess.Popen[str], within_s: float, meanwhile: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """Wait for a load tool's own end and read its JSON line; `meanwhile` is called every second.
+
+    Raises TimeoutError, and RuntimeError when it ended without a result.
+    """
+    end = time.monotonic() + within_s
+    while meanwhile is not None and process.poll() is None and time.monotonic() < end:
+        meanwhile()
+        time.sleep(1)
+    try:
+        output, _ = process.communicate(timeout=max(1.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"{process.args!r} was not done after {within_s:.0f} s") from None
+    lines = output.strip().splitlines()
+    if not lines:
+        raise RuntimeError(f"{process.args!r} ended with status {process.returncode} and no result")
+    found: dict[str, Any] = json.loads(lines[-1])
     return found
 
 
@@ -89,6 +102,49 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+@contextmanager
+def smsc(
+    tool: Path, *options: object, port: int = SMSC, log: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A simulated carrier that listens."""
+    with running(tool, "smsc", "--port", port, *options, log=log) as process:
+        wait_for_port(port)
+        yield process
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """One [[carriers]] entry; the route takes `prefix`, or everything."""
+
+    name: str = "c"
+    port: int = SMSC
+    system_id: str = "u"
+    sessions: int = 2
+    window: int = 500
+    tps: float = 0
+    prefix: str = ""
+
+    def toml(self) -> str:
+        return (
+            f'[[carriers]]\nname = "{self.name}"\nhost = "127.0.0.1"\nport = {self.port}\n'
+            f'system_id = "{self.system_id}"\npassword = "p"\nsessions = {self.sessions}\n'
+            f"window = {self.window}\ntps = {self.tps}\nreconnect_min_s = 0.1\n"
+        )
+
+
+def routes_toml(carriers: tuple[Carrier, ...]) -> str:
+    """A route for each prefix; the carriers without one share the rest evenly."""
+    own = [carrier for carrier in carriers if carrier.prefix]
+    shared = ", ".join(f'{{ carrier = "{c.name}", weight = 1 }}' for c in carriers if not c.prefix)
+    routes = [
+        f'[[routes]]\nname = "{c.name}"\nmatch = {{ prefix = ["{c.prefix}"] }}\nlane = ["{c.name}"]\n'
+        for c in own
+    ]
+    if shared:
+        routes.append(f'[[routes]]\nname = "default"\nlane = [{shared}]\n')
+    return "".join(routes)
+
+
 CONFIG = """
 [gateway]
 data_dir = "{data}"
@@ -98,24 +154,16 @@ log_level = "error"
 listen = ["127.0.0.1:{http}"]
 [callbacks]
 concurrency_per_endpoint = 16
-[[carriers]]
-name = "c"
-host = "127.0.0.1"
-port = {smsc}
-system_id = "u"
-password = "p"
-sessions = 2
-window = {window}
-tps = {tps}
-reconnect_min_s = 0.1
-[[routes]]
-name = "default"
-lane = ["c"]
+{smpp}
+"""
+SMPP_CONFIG = f"""
+[smpp]
+listen = ["127.0.0.1:{SMPP}"]
 """
 
 
 class Gateway:
-    """A running Signalbox with one carrier."""
+    """A running Signalbox."""
 
     def __init__(self, path: Path, process: subprocess.Popen[str]) -> None:
         self.path = path
@@ -128,8 +176,10 @@ class Gateway:
             [ROOT / "bin" / "signalbox", *arguments, "--config", str(self.path / "gateway.toml")],
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
+        if done.returncode:
+            raise RuntimeError(f"signalbox {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
     def metrics(self) -> dict[str, float]:
@@ -151,13 +201,13 @@ class Gateway:
             time.sleep(0.1)
         raise TimeoutError(f"{count} messages were not final after {within_s} s")
 
-    def anonymous_memory_kib(self) -> int:
+    def anonymous_memory_mib(self) -> float:
         """RssAnon: LMDB's map counts into RSS and means nothing."""
         pid = self.process.pid
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("RssAnon"):
-                return int(line.split()[1])
-        return 0
+                return int(line.split()[1]) / 1024
+        return 0.0
 
     def cpu_s(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -166,11 +216,17 @@ class Gateway:
 
 @contextmanager
 def gateway(
-    path: Path, *, window: int = 500, tps: int = 0, batch: int = 0, core: str = "0"
+    path: Path,
+    carriers: tuple[Carrier, ...] = (Carrier(),),
+    *,
+    batch: int = 0,
+    smpp: bool = False,
+    core: str = GATEWAY_CORE,
 ) -> Iterator[Gateway]:
-    """Signalbox on its core; `batch` > 0: the demo account's events go to the sink, so many in one POST."""
+    """Signalbox on its core. `batch` > 0: the demo account's events go to the sink, so many in one POST."""
     config = path / "gateway.toml"
-    config.write_text(CONFIG.format(data=path / "data", http=HTTP, smsc=SMSC, window=window, tps=tps))
+    head = CONFIG.format(data=path / "data", http=HTTP, smpp=SMPP_CONFIG if smpp else "")
+    config.write_text(head + "".join(carrier.toml() for carrier in carriers) + routes_toml(carriers))
     python = ROOT / ".venv" / "bin" / "python"
     log = path / "gateway.log"
     with running(python, "-P", "-m", "gateway.cli", "run", "--config", config, core=core, log=log) as process:
@@ -185,19 +241,25 @@ def gateway(
         yield made
 
 
-def post_load(tool: Path, key: str, count: int, *, connections: int = 32, batch: int = 1) -> dict[str, Any]:
-    """`count` POSTs over keep-alive connections; latencies and rate as the tool saw them."""
-    one = '{"to":"+%1$s","from":"BENCH","text":"%2$s"}'
+def post_load(
+    tool: Path, key: str, count: int, *, connections: int = 32, batch: int = 1, rate_per_s: float = 0
+) -> dict[str, Any]:
+    """`count` POSTs over keep-alive connections, in closed loop or at a rate; figures as the tool saw them.
+
+    Raises RuntimeError when one was not accepted.
+    """
+    one = '{"to":"+{to}","from":"BENCH","text":"{text}"}'
     body = one if batch == 1 else "[" + ",".join([one] * batch) + "]"
     target = "/v1/messages" if batch == 1 else "/v1/messages/batch"
     ok = "202" if batch == 1 else "200"
     with running(
-        tool, "http", "--host", "127.0.0.1", "--port", HTTP, "--n", count, "--conns", connections,
+        tool, "http", "--port", HTTP, "--n", count, "--conns", connections, "--rate", rate_per_s,
         "--target", target, "--method", "POST", "--body", body, "--ok", ok,
         "--header", f"Authorization: Bearer {key}", "--header", "Content-Type: application/json",
     ) as process:  # fmt: skip
-        output, _ = process.communicate(timeout=300)
-    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
-    if found["bad"]:
-        raise RuntimeError(f"{found['bad']} requests were refused: {found['first_bad']}")
+        found = final_json(process, within_s=300)
+    if found["bad"] or found["unanswered"]:
+        raise RuntimeError(
+            f"{found['bad']} requests were refused, {found['unanswered']} not answered: {found['first_bad']}"
+        )
     return found

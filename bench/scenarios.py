@@ -5,7 +5,6 @@ Deliberately not here: rounds, medians and ratios (main.py), processes (rig.py).
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,18 @@ from typing import Any
 from bench import kannel
 from bench.rig import (
     FLOOR,
-    HTTP,
+    GATEWAY_CORE,
     ROOT,
     SINK,
     SMSC,
+    Carrier,
+    final_json,
     gateway,
     last_json,
     post_load,
     running,
     scratch,
-    smppload,
+    smsc,
     wait_for_port,
 )
 
@@ -31,17 +32,15 @@ Figures = dict[str, Any]
 
 def floor(tool: Path, count: int, window: int = 500) -> Figures:
     """The bare loop with `window` requests in flight: messages a second over the full cycle."""
-    with scratch() as path, running(tool, "smsc", "--port", SMSC):
-        wait_for_port(SMSC)
-        python = ROOT / ".venv" / "bin" / "python"
-        with running(python, "-P", "-m", "bench.floor", path, FLOOR, SMSC, core="0"):
-            wait_for_port(FLOOR)
-            with running(
-                tool, "esme", "--host", "127.0.0.1", "--port", FLOOR, "--system-id", "u", "--password", "p",
-                "--n", count, "--window", window, "--dlr", 1, "--wait", 5,
-            ) as esme:  # fmt: skip
-                output, _ = esme.communicate(timeout=200)
-    found = json.loads(output.strip().splitlines()[-1])
+    python = ROOT / ".venv" / "bin" / "python"
+    with (
+        scratch() as path,
+        smsc(tool),
+        running(python, "-P", "-m", "bench.floor", path, FLOOR, SMSC, core=GATEWAY_CORE),
+    ):
+        wait_for_port(FLOOR)
+        with running(tool, "esme", "--port", FLOOR, "--n", count, "--window", window) as esme:
+            found = final_json(esme, within_s=200)
     return {"per_s": found["e2e_per_s"], "p99_ms": found["latency"]["p99_ms"]}
 
 
@@ -61,12 +60,7 @@ def http_batch(tool: Path, count: int) -> Figures:
 
 def full_cycle(tool: Path, count: int, *, batch: int) -> Figures:
     """HTTP submit → carrier → receipt → callback, `batch` events in one POST: messages a second."""
-    with (
-        scratch() as path,
-        running(tool, "smsc", "--port", SMSC),
-        running(tool, "sink", "--port", SINK) as sink,
-    ):
-        wait_for_port(SMSC)
+    with scratch() as path, smsc(tool), running(tool, "sink", "--port", SINK) as sink:
         wait_for_port(SINK)
         with gateway(path, batch=batch) as signalbox:
             before = signalbox.cpu_s()
@@ -80,19 +74,18 @@ def full_cycle(tool: Path, count: int, *, batch: int) -> Figures:
             "per_s": count / elapsed,
             "submit_per_s": submitted["req_per_s"],
             "callback_posts": told["requests"],
+            "callback_events": told["events"],
             "cpu_us": cpu_us,
         }
 
 
 def full_cycle_without_callbacks(tool: Path, count: int) -> Figures:
     """HTTP submit → carrier → receipt, everything durable, nobody to call back."""
-    with scratch() as path, running(tool, "smsc", "--port", SMSC):
-        wait_for_port(SMSC)
-        with gateway(path) as signalbox:
-            started = time.monotonic()
-            found = post_load(tool, signalbox.key, count)
-            signalbox.wait_final(count)
-            return {"per_s": count / (time.monotonic() - started), "p99_ms": found["latency"]["p99_ms"]}
+    with scratch() as path, smsc(tool), gateway(path) as signalbox:
+        started = time.monotonic()
+        found = post_load(tool, signalbox.key, count)
+        signalbox.wait_final(count)
+        return {"per_s": count / (time.monotonic() - started), "p99_ms": found["latency"]["p99_ms"]}
 
 
 def half_rate(tool: Path, count: int) -> Figures:
@@ -112,41 +105,35 @@ def backlog(tool: Path, count: int) -> Figures:
     with scratch() as path:
         with gateway(path) as signalbox:
             post_load(tool, signalbox.key, count // 100, connections=8, batch=100)
-        with running(tool, "smsc", "--port", SMSC, log=path / "smsc.log"):
-            wait_for_port(SMSC)
+        with smsc(tool, log=path / "smsc.log"):
             started = time.monotonic()
             with gateway(path) as signalbox:
                 final = 'signalbox_messages_by_state{state="final"}'
                 first_s = 0.0
-                memory: list[int] = []
+                memory: list[float] = []
                 while (done := signalbox.metrics()[final]) < count:
                     if done and not first_s:
                         first_s = time.monotonic() - started
-                    memory.append(signalbox.anonymous_memory_kib())
+                    memory.append(signalbox.anonymous_memory_mib())
                     time.sleep(0.1)
                 elapsed = time.monotonic() - started
         return {
             "first_final_s": first_s,
             "per_s": count / elapsed,
-            "rss_anon_mib_least": min(memory) / 1024,
-            "rss_anon_mib_most": max(memory) / 1024,
+            "rss_anon_mib_least": min(memory),
+            "rss_anon_mib_most": max(memory),
         }
 
 
-def throttle(tps: int, seconds: int) -> Figures:
+def throttle(tool: Path, tps: int, seconds: int) -> Figures:
     """A backlog behind a limit: the highest count in any sliding second as the carrier saw it."""
-    tool = smppload()
-    simulate = [ROOT / ".venv" / "bin" / "python", "-P", "-m", "gateway.cli", "simulate"]
     with scratch() as path:
         with gateway(path) as signalbox:
             post_load(tool, signalbox.key, max(1, tps * (seconds + 5) // 100), connections=4, batch=100)
-        listen = ("--listen", f"127.0.0.1:{SMSC}", "--receipt-delay", "0", "--seconds", seconds + 3)
-        with running(*simulate, *listen) as carrier:
-            wait_for_port(SMSC)
-            with gateway(path, tps=tps):
+        with smsc(tool) as carrier:
+            with gateway(path, (Carrier(tps=tps),)):
                 time.sleep(seconds)
-            output, _ = carrier.communicate(timeout=30)
-    seen = json.loads(output.strip().splitlines()[-1])
+            seen = last_json(carrier)
     return {
         "limit": tps,
         "most_in_a_second": seen["most_in_a_second"],
@@ -159,22 +146,15 @@ def throttle(tps: int, seconds: int) -> Figures:
 def overload(tool: Path, count: int, closed_per_s: float) -> Figures:
     """Open loop at 120 % of what a closed loop reached: does the writer keep up while the loop is busy?"""
     rate = closed_per_s * 1.2
-    python = ROOT / ".venv" / "bin" / "python"
-    with scratch() as path, running(tool, "smsc", "--port", SMSC):
-        wait_for_port(SMSC)
-        with gateway(path) as signalbox:
-            with running(
-                python, "-P", "-m", "gateway.cli", "load", "http", "--port", HTTP, "--key", signalbox.key,
-                "--count", count, "--connections", 200, "--rate", rate,
-            ) as load:  # fmt: skip
-                output, _ = load.communicate(timeout=300)
-            sent = json.loads(output.strip().splitlines()[-1])
-            signalbox.wait_final(count)
+    with scratch() as path, smsc(tool), gateway(path) as signalbox:
+        sent = post_load(tool, signalbox.key, count, connections=200, rate_per_s=rate)
+        signalbox.wait_final(count)
     return {
         "closed_per_s": closed_per_s,
         "offered_per_s": rate,
-        "accepted_per_s": sent["per_second"],
-        "share_of_closed": sent["per_second"] / closed_per_s,
+        "accepted_per_s": sent["req_per_s"],
+        "share_of_closed": sent["req_per_s"] / closed_per_s,
+        "p99_ms": sent["latency"]["p99_ms"],
     }
 
 
