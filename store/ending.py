@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.nouns import MessageState, Part, Phase, Step, wants_final
+from router.nouns import MessageState, Part, Phase, Reason, Step, wants_final
+from store.groups import uncouple
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import expiry_key
 from store.records import MESSAGE_KEY, TIMED_KEY
@@ -36,11 +37,15 @@ def finalize(
     progress.reason = reason
     progress.until_ms = 0
     progress.finished_ms = now_ms
+    if reason != Reason.RECEIPT:
+        progress.done_ms = 0
     note(progress, now_ms, Step.FINAL, 0, STATE_NAMES.get(state, str(state)))
     batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
     batch.put(batch.tables.finished, TIMED_KEY.pack(now_ms // 1000, account, id), b"")
+    if message.relay is not None and message.relay.total > 1:
+        uncouple(batch, message, now_ms)
     if wants_final(message.receipt, state):
-        tell(batch, receipt_event(message, progress, state, now_ms, error))
+        tell(batch, receipt_event(message, progress, state, now_ms, error, done_ms=progress.done_ms))
 
 
 def fold(parts: list[Part]) -> tuple[int, bool]:

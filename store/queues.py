@@ -115,12 +115,8 @@ def locate(
     if progress is None:
         due_ms, lane, mask, waiting = first_due_ms(message), message.lane, 0, Phase.SCHEDULED
     else:
-        due_ms, lane, mask, waiting = (
-            progress.until_ms,
-            progress.lane or message.lane,
-            progress.queue_mask,
-            Phase.DEFERRED,
-        )
+        due_ms, lane, mask = progress.until_ms, progress.lane or message.lane, progress.queue_mask
+        waiting = Phase.SCHEDULED if progress.phase == Phase.SCHEDULED else Phase.DEFERRED
     key = READY_KEY.pack(lane, mask, 3 - message.priority, message.account, due_ms, message.id)
     if has(tables.ready, key):
         return Phase.READY, tables.ready, key
