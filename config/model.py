@@ -180,7 +180,7 @@ class StoreConfig:
         50_000_000, "Messages waiting over all accounts; above it new work is refused.", low=1
     )
     archive_after_s: int = key(600, "A finished message moves to its day's archive after so long.", low=0)
-    retention_days: int = key(30, "A day's archive is deleted after so many days.", low=1, high=3_660)
+    retention_days: int = key(30, "Days' archives and inbound messages are deleted after so many days.", low=1, high=3_660)
     writer: str = key(
         "split",
         "How commits run: `split` puts in the loop, begin and fsync in a thread; "

@@ -88,6 +88,8 @@ def store_options(config: Config, clock: Callable[[], int] | None = None) -> Sto
         "park_s": config.receipts.park_s,
         "archive_after_s": chosen.archive_after_s,
         "claim_window_ms": int(config.receipts.claim_window_h * 3_600_000),
+        "retention_days": chosen.retention_days,
+        "mo_match_ms": int(config.messages.mo_match_days * 86_400_000),
         "announce": log.warning,
     }
     if clock is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from router.nouns import Account, Message, Outcome, Phase, Progress
@@ -158,6 +159,15 @@ class Batch:
         for key, value in bad:
             self.quarantine(table, key, value)
         return rows
+
+    def delete_range(self, table: Table, start: bytes, end: bytes, limit: int) -> int:
+        """Delete up to `limit` rows from `start` to below `end`; returns how many."""
+        with self.tx.cursor(table.handle) as cursor:
+            rows = takewhile(lambda row: row[0] < end, scan(cursor, start))
+            keys = [key for key, _ in islice(rows, limit)]
+        for key in keys:
+            self.delete(table, key)
+        return len(keys)
 
     def quarantine(self, table: Table, key: bytes, value: bytes) -> None:
         """Set a damaged row aside, where it can be looked at, and go on."""

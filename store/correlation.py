@@ -104,6 +104,15 @@ def forget(batch: Batch, group: int, bucket: int, cid: str, id: int) -> None:
     batch.put(batch.tables.correlation, key, packed)
 
 
+def drop_before(batch: Batch, before_ms: int, limit: int) -> int:
+    """What `forget` has left: ids of earlier attempts, given by carriers before `before_ms`."""
+    dropped = 0
+    for group in batch.core.names.group_ids():
+        start, end = CORRELATION_KEY.pack(group, 0), CORRELATION_KEY.pack(group, before_ms // BUCKET_MS)
+        dropped += batch.delete_range(batch.tables.correlation, start, end, limit - dropped)
+    return dropped
+
+
 def same_number(one: str, other: str) -> bool:
     """Whether two spellings (+, 00, national) can be one number: equal, or the shorter ends the longer."""
     one, other = one.lstrip("+0"), other.lstrip("+0")

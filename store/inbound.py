@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.nouns import Event, EventKind, InboundMessage, MessageState
+from store.ids import first_id_at
 from store.interface import MoPart
 from store.outbox import tell
 from store.records import MESSAGE_KEY, TIME_KEY, decode_part, encode
@@ -85,3 +86,12 @@ def take_stale_parts(batch: Batch, before_ms: int, limit: int) -> list[list[MoPa
         if rows:
             groups.append([decode_part(payload) for _, payload in rows])
     return groups
+
+
+def drop_before(batch: Batch, before_ms: int, limit: int) -> int:
+    """Retention of MOs, owned ones and others."""
+    dropped = 0
+    for account in (0, *batch.memory.accounts):
+        start, end = MESSAGE_KEY.pack(account, 0), MESSAGE_KEY.pack(account, first_id_at(before_ms))
+        dropped += batch.delete_range(batch.tables.inbound, start, end, limit - dropped)
+    return dropped

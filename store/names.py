@@ -80,6 +80,9 @@ class Names:
             self._remember(GROUP, id, name)
         return id
 
+    def group_ids(self) -> list[int]:
+        return list(self._group_names)
+
     def lane_id(self, spec: LaneSpec) -> int:
         id = self._lanes.get(spec)
         if id is None:

@@ -35,6 +35,8 @@ class StoreOptions:
     archive_map_size: int = 64 * GIB
     max_endpoints: int = 100  # callback origins of one account
     claim_window_ms: int = 6 * 3600 * 1000  # receipts claim unknown outcomes sent within it
+    retention_days: int = 30  # of MOs
+    mo_match_ms: int = 3 * 86_400_000  # how far back an MO may look for the message it answers
     clock: Callable[[], int] = wall_ms
     check_filesystem: bool = True  # refuse NFS and CIFS
     announce: Callable[[str], None] = to_stderr  # a format upgrade, while the store is opened

@@ -120,10 +120,4 @@ def put_unmatched(batch: Batch, row: Parked) -> None:
 
 def drop_unmatched(batch: Batch, before_ms: int, limit: int) -> int:
     """Retention of the unmatched list."""
-    dropped = 0
-    for key, _ in batch.scan(batch.tables.unmatched, b"\0", limit):
-        if UNMATCHED_KEY.unpack(key)[0] >= before_ms:
-            break
-        batch.delete(batch.tables.unmatched, key)
-        dropped += 1
-    return dropped
+    return batch.delete_range(batch.tables.unmatched, b"", TIME_KEY.pack(before_ms), limit)

@@ -1,17 +1,23 @@
 """Who was written to lately: `number | account | id` rows, appended a commit at a time, merged in runs.
 
-Level 0 holds one unsorted record for each commit, level 1 sorted runs of at most RUN rows. A look-up goes
-from the newest record to the oldest and checks what it finds against the message itself.
+Level 0 holds one unsorted record for each commit, level 1 sorted runs of at most RUN rows under the newest id
+in them. A look-up goes from the newest run to the oldest, checks what it finds against the message itself and
+ends where nothing newer can follow. Runs that nobody may ask for any more are dropped by the same order.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from store.batch import scan
+from store.ids import first_id_at
 from store.records import MESSAGE_KEY, RECIPIENT, RECIPIENT_KEY, decode_message, number_of
 from store.values import Damaged, unseal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import lmdb
 
     from store.batch import Batch
@@ -32,29 +38,57 @@ def latest_to(
 ) -> tuple[int, int] | None:
     """(account, id) of the newest message from `sender` to `recipient`, or with the reference given."""
     number = number_of(recipient)
-    found: list[tuple[int, int]] = []
+    best: tuple[int, int] | None = None
+    newer_than = first_id_at(since_ms) - 1
     with tx.cursor(tables.recipient.handle) as cursor:
-        for key, value in cursor.iternext():
-            try:
-                rows = unseal(key, value)
-            except Damaged:
-                continue
-            found.extend(_rows_of(rows, number, RECIPIENT_KEY.unpack(key)[0] > 0))
-    for account, id in sorted(set(found), key=lambda pair: -pair[1]):
-        if id >> 20 < since_ms:
-            return None
-        stored = tx.get(MESSAGE_KEY.pack(account, id), None, tables.message.handle)
-        if stored is None:
-            continue
-        try:
-            message = decode_message(unseal(MESSAGE_KEY.pack(account, id), stored))
-        except Damaged:
-            continue
-        if message.destination != recipient:
-            continue
-        if message.source == sender or (reference >= 0 and id & 0xFFFF == reference):
-            return account, id
-    return None
+        for level, newest, rows in _newest_first(cursor):
+            if level and newest <= newer_than:
+                break
+            found = {pair for pair in _rows_of(rows, number, level > 0) if pair[1] > newer_than}
+            for account, id in sorted(found, key=lambda pair: -pair[1]):
+                if _answers(tx, tables, account, id, recipient, sender, reference):
+                    best, newer_than = (account, id), id
+                    break
+    return best
+
+
+def _newest_first(cursor: lmdb.Cursor[bytes]) -> Iterator[tuple[int, int, bytes]]:
+    """(level, newest id for a run, rows): the small records, then runs from the newest to the oldest."""
+    for key, value in scan(cursor, RECIPIENT_KEY.pack(0, 0), b"\0"):
+        with suppress(Damaged):
+            yield 0, 0, unseal(key, value)
+    found = cursor.last()
+    while found:
+        key, value = cursor.item()
+        level, newest = RECIPIENT_KEY.unpack(key)
+        if not level:
+            return
+        with suppress(Damaged):
+            yield level, newest, unseal(key, value)
+        found = cursor.prev()
+
+
+def _answers(
+    tx: lmdb.Transaction[bytes],
+    tables: Tables,
+    account: int,
+    id: int,
+    recipient: str,
+    sender: str,
+    reference: int,
+) -> bool:
+    """Whether the message is in the hot store and is what was asked for."""
+    key = MESSAGE_KEY.pack(account, id)
+    stored = tx.get(key, None, tables.message.handle)
+    if stored is None:
+        return False
+    try:
+        message = decode_message(unseal(key, stored))
+    except Damaged:
+        return False
+    if message.destination != recipient:
+        return False
+    return message.source == sender or (reference >= 0 and id & 0xFFFF == reference)
 
 
 def _rows_of(rows: bytes, number: int, ordered: bool) -> list[tuple[int, int]]:
@@ -97,18 +131,14 @@ def merge(batch: Batch) -> int:
         if len(rows) >= RUN:
             break
     rows.sort()
-    batch.recipient_seq += 1
-    batch.put(batch.tables.recipient, RECIPIENT_KEY.pack(1, batch.recipient_seq), b"".join(rows))
+    newest = max(RECIPIENT.unpack(row)[2] for row in rows)
+    while batch.has(batch.tables.recipient, RECIPIENT_KEY.pack(1, newest)):
+        newest += 1  # the same message ended two runs
+    batch.put(batch.tables.recipient, RECIPIENT_KEY.pack(1, newest), b"".join(rows))
     return len(small)
 
 
 def drop_before(batch: Batch, before_ms: int, limit: int) -> int:
     """Forget runs in which every message is older than `before_ms`."""
-    dropped = 0
-    for key, payload in batch.scan(batch.tables.recipient, RECIPIENT_KEY.pack(1, 0), limit, b"\1"):
-        newest = max(RECIPIENT.unpack_from(payload, at)[2] for at in range(0, len(payload), WIDTH))
-        if newest >> 20 >= before_ms:
-            break
-        batch.delete(batch.tables.recipient, key)
-        dropped += 1
-    return dropped
+    start, end = RECIPIENT_KEY.pack(1, 0), RECIPIENT_KEY.pack(1, first_id_at(before_ms))
+    return batch.delete_range(batch.tables.recipient, start, end, limit)

@@ -15,7 +15,7 @@ import lmdb
 from store import accept as accepting
 from store import archive as archiving
 from store import claim as claiming
-from store import customer, parked, recipients, timed
+from store import customer, parked, recipients, retention, timed
 from store import inbound as inbounding
 from store import outbox as outgoing
 from store import receipts as receiving
@@ -115,10 +115,10 @@ class LmdbTransaction:
 
     @_verb
     def housekeep(self, now_ms: int, limit: int) -> int:
-        """Receipts that nobody claimed go to the unmatched list; recipient records are merged."""
+        """Receipts that nobody claimed become unmatched; recipients are merged; what is too old goes."""
         moved = parked.give_up(self.batch, now_ms, limit)
         recipients.merge(self.batch)
-        return moved
+        return moved + retention.drop_old(self.batch, now_ms, limit)
 
     @_verb
     def forget(self, rows: Sequence[archiving.Finished]) -> int:
