@@ -28,7 +28,8 @@ enum { UNSENT_MOST = 64 * 1024, STALLED_BUFFER = 4096 }; /* octets */
 static const double BIND_WITHIN_S = 60;
 
 static const char *host = "127.0.0.1", *system_id = "esme", *password = "secret";
-static long port = 2775, customer_count = 1, binds_each = 1, stall, window = 100, wanted = 10000, first, dlr = 1;
+static long port = 2775, customer_count = 1, binds_each = 1, stall, window = 100;
+static long wanted = 10000, first, dlr = 1;
 static double duration_s, rate_wanted_per_s, wait_s = 10, linger_s = 0.3;
 static const char *source = "ACME", *prefix = "44770090";
 static const char *text = "Msg {n} your code is 123456. Do not share it.";
@@ -277,12 +278,26 @@ static void stall_bind(struct bind *bind) {
 
 /* --- the run ---------------------------------------------------------------------------------------- */
 
+/* With --rate: each bind's turn, and its part of --n. */
+static void share_out(void) {
+    uint64_t turn = 0, count = (uint64_t)wanted, among = (uint64_t)active_count;
+    for (long i = 0; i < bind_count; i++) {
+        struct bind *bind = &binds[i];
+        if (bind->customer->stalls)
+            continue;
+        bind->turn = turn++;
+        bind->quota = count / among + (bind->turn < count % among);
+    }
+}
+
 static void make_binds(void) {
-    if (customer_count < 1 || binds_each < 1 || window < 1 || wanted < 1 || stall >= customer_count)
-        fail("customers, binds, window and n are at least 1, and not every customer may stall");
+    if (customer_count < 1 || binds_each < 1 || window < 1 || wanted < 1)
+        fail("customers, binds, window and n are at least 1");
+    if (stall > customer_count || (stall == customer_count && duration_s <= 0))
+        fail("with every customer stalled, --duration says how long");
     if (strlen(prefix) + 4 > ADDRESS_MOST || strlen(source) > ADDRESS_MOST)
         fail("an address has at most %d characters", ADDRESS_MOST);
-    if (rate_wanted_per_s > 0 && duration_s > 0) {
+    if (rate_wanted_per_s > 0 && duration_s > 0 && stall < customer_count) {
         wanted = (long)(rate_wanted_per_s * duration_s);
         duration_s = 0;
     }
@@ -301,19 +316,16 @@ static void make_binds(void) {
         session_name(&bind->session, system_id, password, number + 1);
     }
     pending_mask--;
-    uint64_t turn = 0, count = (uint64_t)wanted, among = (uint64_t)active_count;
-    for (long i = 0; i < bind_count; i++)
-        if (!binds[i].customer->stalls) {
-            binds[i].turn = turn++;
-            binds[i].quota = count / among + (binds[i].turn < count % among);
-        }
+    share_out();
 }
 
 /* Opens more binds while few are unanswered: a server may hash every password. True once all are bound. */
 static bool all_bound(double since_s) {
     while (opened_count < bind_count && opened_count - bound_count < BINDING_AT_ONCE) {
         struct bind *bind = &binds[opened_count++];
-        session_open(&bind->session, host, port, bind->customer->stalls ? STALLED_BUFFER : 0);
+        struct dialling to = {.host = host, .port = port};
+        to.receive_octets = bind->customer->stalls ? STALLED_BUFFER : 0;
+        session_open(&bind->session, &to);
     }
     if (bound_count < bind_count && now_s() > since_s + BIND_WITHIN_S)
         fail("only %ld of %ld binds were answered within %.0f s", bound_count, bind_count, BIND_WITHIN_S);
@@ -403,7 +415,7 @@ static void print_statuses(void) {
 }
 
 static void print_customers(void) {
-    uint64_t least = UINT64_MAX, most = 0;
+    uint64_t least = stall < customer_count ? UINT64_MAX : 0, most = 0;
     for (long i = stall; i < customer_count; i++) {
         least = customers[i].accepted < least ? customers[i].accepted : least;
         most = customers[i].accepted > most ? customers[i].accepted : most;

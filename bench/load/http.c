@@ -49,6 +49,7 @@ struct client {
     double since_s;
 };
 
+static struct dialling server;
 static struct client *clients;
 static uint64_t sent, done, good, bad;
 static struct latencies latencies;
@@ -125,7 +126,7 @@ static void on_end(struct client *client, double now) {
         last_s = now;
     }
     hang_up(&client->link);
-    dial(&client->link, host, port, 0);
+    dial(&client->link, &server);
 }
 
 static void on_event(struct client *client, uint32_t events) {
@@ -175,9 +176,10 @@ int run_http(int count, char **arguments) {
     if (connection_count < 1 || wanted < 1)
         fail("n and conns are at least 1");
     net_start();
+    server = (struct dialling){.host = host, .port = port};
     clients = zeroed((size_t)connection_count, sizeof *clients);
     for (long i = 0; i < connection_count; i++)
-        dial(&clients[i].link, host, port, 0);
+        dial(&clients[i].link, &server);
     start_s = last_s = now_s();
     while (!stopping && done < (uint64_t)wanted && now_s() < last_s + wait_s) {
         int found = wait_for_events(events, EVENTS_MOST, serve_clients());

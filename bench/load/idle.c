@@ -15,7 +15,7 @@
 enum { EVENTS_MOST = 256, BINDING_AT_ONCE = 16, DIALS_AT_ONCE = 256 };
 
 static const char *host = "127.0.0.1", *system_id = "esme", *password = "secret";
-static long port = 2775, session_count, customer_count = 1, unbound_count;
+static long port = 2775, session_count, customer_count = 1, unbound_count, address_count = 1;
 static bool redial;
 
 static const struct option options[] = {
@@ -26,6 +26,7 @@ static const struct option options[] = {
     {"system-id", TEXT, &system_id, "or a pattern as cust%02d, numbered from 1"},
     {"password", TEXT, &password, "or a pattern"},
     {"unbound", WHOLE, &unbound_count, "sockets that connect and say nothing"},
+    {"addresses", WHOLE, &address_count, "loopback addresses that the unbound sockets come from, 127.77.x.y"},
     {"redial", SWITCH, &redial, "open unbound sockets again when the server closes them"},
     {0},
 };
@@ -40,11 +41,22 @@ static bool is_session(const struct session *session) {
     return session < all + session_count;
 }
 
+static void dial_unbound(struct session *unbound) {
+    struct dialling to = {.host = host, .port = port};
+    char from[24];
+    long number = (unbound - all - session_count) % address_count;
+    snprintf(from, sizeof from, "127.77.%ld.%ld", number / 250 % 250, number % 250 + 1);
+    if (address_count > 1)
+        to.from = from;
+    dial(&unbound->link, &to);
+}
+
 static void open_more(void) {
+    struct dialling to = {.host = host, .port = port};
     while (opened_count < session_count && opened_count - answered_count < BINDING_AT_ONCE)
-        session_open(&all[opened_count++], host, port, 0);
+        session_open(&all[opened_count++], &to);
     for (int i = 0; i < DIALS_AT_ONCE && dialled_count < unbound_count; i++)
-        dial(&all[session_count + dialled_count++].link, host, port, 0);
+        dial_unbound(&all[session_count + dialled_count++]);
 }
 
 static void on_end(struct session *session) {
@@ -53,7 +65,7 @@ static void on_end(struct session *session) {
         unbound_closed++;
         if (redial && !stopping) {
             redialled++;
-            dial(&session->link, host, port, 0);
+            dial_unbound(session);
         }
         return;
     }
@@ -111,8 +123,8 @@ static void print_counts(bool ready) {
 int run_idle(int count, char **arguments) {
     struct epoll_event events[EVENTS_MOST];
     read_options("idle", options, count, arguments);
-    if (session_count < 0 || unbound_count < 0 || customer_count < 1)
-        fail("sessions and unbound are at least 0, customers at least 1");
+    if (session_count < 0 || unbound_count < 0 || customer_count < 1 || address_count < 1)
+        fail("sessions and unbound are at least 0, customers and addresses at least 1");
     net_start();
     all = zeroed((size_t)(session_count + unbound_count), sizeof *all);
     for (long i = 0; i < session_count; i++)

@@ -181,13 +181,19 @@ bool accept_next(struct connection *listener, struct connection *made) {
     return true;
 }
 
-void dial(struct connection *link, const char *host, long port, int receive_octets) {
-    struct sockaddr_in address = address_of(host, port);
+void dial(struct connection *link, const struct dialling *to) {
+    struct sockaddr_in address = address_of(to->host, to->port);
     int fd = open_socket();
     send_at_once(fd);
-    if (receive_octets > 0)
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_octets, sizeof receive_octets);
+    if (to->receive_octets > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &to->receive_octets, sizeof to->receive_octets);
     begin_watching(link, fd, EPOLLIN);
+    if (to->from) {
+        struct sockaddr_in from = address_of(to->from, 1);
+        from.sin_port = 0;
+        if (bind(fd, (struct sockaddr *)&from, sizeof from))
+            fail("cannot connect from %s: %s", to->from, strerror(errno));
+    }
     if (connect(fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
         link->error = errno;
 }

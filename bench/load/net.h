@@ -47,8 +47,15 @@ void *resized(void *held, size_t count, size_t size);
 void listen_on(struct connection *listener, const char *host, long port);
 bool accept_next(struct connection *listener, struct connection *made);
 
-/* Begins to connect; `receive_octets` > 0 bounds the kernel's buffer. A failure shows in receive(). */
-void dial(struct connection *link, const char *host, long port, int receive_octets);
+struct dialling {
+    const char *host;
+    long port;
+    const char *from;   /* source address; NULL: any */
+    int receive_octets; /* bounds the kernel's receive buffer; 0: as it likes */
+};
+
+/* Begins to connect. A failure shows in receive(). */
+void dial(struct connection *link, const struct dialling *to);
 void hang_up(struct connection *link);
 
 /* Both return false when the connection has ended. */

@@ -8,9 +8,9 @@ void session_name(struct session *session, const char *system_id, const char *pa
     number_into(session->password, sizeof session->password, password, number);
 }
 
-void session_open(struct session *session, const char *host, long port, int receive_octets) {
+void session_open(struct session *session, const struct dialling *to) {
     struct writer writer;
-    dial(&session->link, host, port, receive_octets);
+    dial(&session->link, to);
     session->bound = false;
     session->last_sequence = 1;
     write_header(&writer, BIND_TRANSCEIVER, 0, 1);

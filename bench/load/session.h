@@ -16,8 +16,8 @@ struct session {
 /* Names the session by its patterns (text.h). */
 void session_name(struct session *session, const char *system_id, const char *password, long number);
 
-/* Connects and sends the bind; `receive_octets` as in dial(). */
-void session_open(struct session *session, const char *host, long port, int receive_octets);
+/* Connects and sends the bind. */
+void session_open(struct session *session, const struct dialling *to);
 
 /* True when the PDU was a bind's answer, an enquire_link or an unbind, and has been dealt with. */
 bool session_took(struct session *session, const struct pdu *pdu);

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 def tool() -> Path:
     if load_tool.compiler() is None and not os.environ.get("CI"):
         pytest.skip("no C compiler, with which bench/load is built")
-    return load_tool.built()
+    return load_tool.built(flags=load_tool.STRICT)
 
 
 def free_port() -> int:
@@ -320,6 +320,27 @@ def test_refused_requests_are_bad_and_the_first_is_shown(tool: Path) -> None:
     assert (seen["ok"], seen["bad"]) == (90, 10)
     assert seen["first_bad"].startswith("HTTP/1.1 503 Busy")
     assert (sent["failed"], sent["events"]) == (10, 90)
+
+
+def test_unbound_sockets_are_opened_again_when_the_server_closes_them(tool: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        options = ("--port", port, "--unbound", 2, "--addresses", 2, "--redial")
+        with serving(tool, "idle", *options) as stop:
+            seen = set()
+            for _ in range(6):
+                connection, address = server.accept()
+                connection.close()
+                seen.add(address[0])
+            found = stop()
+    assert seen == {"127.77.0.1", "127.77.0.2"}
+    assert found["unbound_closed"] >= found["redialled"] >= 4
+
+
+def test_customers_who_all_stall_are_held_for_the_duration(tool: Path) -> None:
+    with carrier(tool) as (port, _):
+        seen = run(tool, "esme", "--port", port, "--stall", 1, "--window", 5, "--duration", 0.3)
+    assert (seen["stalled_sent"], seen["sent"], seen["closed"]) == (5, 0, 0)
 
 
 def test_an_option_nobody_knows_is_refused_with_its_name(tool: Path) -> None:
