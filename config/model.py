@@ -372,6 +372,11 @@ class CarrierConfig:
     )
     max_parts: int = key(255, "Longer messages do not go to this carrier.", low=1, high=255)
     send_validity: bool = key(True, "Whether validity_period is sent.")
+    user_message_reference: bool = key(
+        False,
+        "Whether our 16-bit reference of a message is sent as TLV 0x0204. A receipt that repeats it says whose "
+        "it is when the outcome of the submit was unknown; some carriers refuse TLVs.",
+    )
     tls: bool = key(False, "TLS from the first byte.")
     tls_verify: bool = key(True, "Whether the certificate and its name are checked.")
     tls_server_name: str = key("", "The name to ask for (SNI) and to check; empty: the host.")

@@ -188,6 +188,8 @@ def _formats(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
         notes.wrong(
             (*path, "number_format"), "needs national_prefix, the country code", 'national_prefix = "44"'
         )
+    if carrier.interface_version == "3.3" and carrier.user_message_reference:
+        notes.wrong((*path, "user_message_reference"), "is a TLV, which SMPP 3.3 has not", "leave it out")
     if carrier.interface_version == "3.3" and carrier.long_messages in ("sar", "payload"):
         notes.wrong(
             (*path, "long_messages"),

@@ -6,6 +6,8 @@ this order: the id as it came, the form the carrier has proved to use (`FormLear
 recipient fits and the hit is unique, every other form (`variants`). Trying those blindly would hand the
 receipt for decimal 20000001 to whoever owns that id in hexadecimal.
 
+Also here: our 16-bit reference of a message, and which done dates are to be believed.
+
 Deliberately not here: the looking up and the parking (store), reading receipts (smpp.receipt).
 """
 
@@ -83,6 +85,8 @@ _FORMS: Final = tuple(
 # Widths that SMSCs pad to: 32, 40, 64 and 128 bits in hexadecimal, 32 and 64 bits in decimal.
 _WIDTHS: Final = (8, 10, 16, 20, 32)
 _NEAR: Final = 5  # and one to four zeros more
+_FAST_MS: Final = 5 * 60_000  # a carrier's clock may be so far ahead of ours
+_EARLY_MS: Final = 86_400_000  # its dates have whole minutes, its zone may be set wrong
 
 
 def _applied(form: str, id: str) -> str:
@@ -237,6 +241,29 @@ def _configured(receipt_id: str) -> tuple[str, ...] | None:
             f"receipt_id {receipt_id!r}: auto, exact, hex, dec, or steps of {', '.join(_STEPS)}, padN"
         )
     return (receipt_id,)
+
+
+# -------------------------------------------------------------------------------------------- references
+
+
+def reference_of(message_id: int) -> int:
+    """16 bits of a message of ours, the same whenever it is sent: its concatenation reference, and what we
+    give as user_message_reference. The id's own low bits would not do: they count inside a millisecond."""
+    return (message_id ^ (message_id >> 20) ^ (message_id >> 36)) & 0xFFFF
+
+
+# ------------------------------------------------------------------------------------------------- dates
+
+
+def believable_done_ms(done_ms: int, came_ms: int, submitted_ms: int) -> int:
+    """A receipt's done date, or 0 where it cannot be true. All in UTC ms.
+
+    Not believed: what lies in the future of `came_ms`, when the receipt came (a clock a few minutes fast is
+    taken for that moment), and what lies more than a day before the message was submitted.
+    """
+    if done_ms > came_ms:
+        return came_ms if done_ms <= came_ms + _FAST_MS else 0
+    return done_ms if done_ms >= submitted_ms - _EARLY_MS else 0
 
 
 # ---------------------------------------------------------------------------------------------- folding

@@ -246,6 +246,7 @@ class Progress(msgspec.Struct, array_like=True, gc=False):
     events: list[tuple[int, int, int, str]] = []  # (at_ms, Step, carrier id or 0, detail)
     group: int = 0  # receipt_group of the last carrier
     queue_mask: int = 0  # the queue it stands in: `tried`, or all but the carrier of its first parts
+    done_ms: int = 0  # when it ended, as the carrier's receipts say; finished_ms is when we heard of it
 
 
 class Settle(IntEnum):
@@ -364,6 +365,7 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     relay: Relay | None = None  # MO: what the carrier's PDU said beyond it
     shown: int = 0  # the id its submitter was given, where that is another (submit_multi)
     cause: str = ""  # why it was not delivered, in our words (router.causes), where the carrier said why
+    done_ms: int = 0  # receipts: the carrier's done date, 0 = it gave none worth believing
 
 
 class Login(msgspec.Struct, frozen=True, array_like=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from router.correlate import reference_of
 from store.records import (
     BUCKET_MS,
     CORRELATION,
@@ -157,13 +158,13 @@ def find_unknown(batch: Batch, receipt: ReceiptIn) -> tuple[int, int] | None:
 def agrees(held: UnknownHeld, id: int, receipt: ReceiptIn, window_ms: int) -> bool:
     """Carrier group and recipient agree already; so must the sender, the time, and the text or the reference.
 
-    The reference is the low 16 bits of our id, which is what the gateway puts in user_message_reference.
+    The reference is what the gateway puts in user_message_reference, where the carrier wants it.
     """
     if held.sender != receipt.sender and not same_number(held.sender, receipt.sender):
         return False
     if not held.sent_ms - 60_000 <= receipt.at_ms <= held.sent_ms + window_ms:
         return False
     if receipt.user_message_reference >= 0:
-        return receipt.user_message_reference == id & 0xFFFF
+        return receipt.user_message_reference == reference_of(id)
     shorter = min(len(held.text), len(receipt.text))
     return shorter > 0 and held.text[:shorter] == receipt.text[:shorter]

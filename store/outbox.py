@@ -98,6 +98,7 @@ def receipt_event(
     error: str = "",
     final: bool = True,
     part: int = 0,
+    done_ms: int = 0,
 ) -> Event:
     """What an account hears of a message's state."""
     parts = progress.parts
@@ -124,6 +125,7 @@ def receipt_event(
         destination_type=message.destination_type,
         alias=message.alias,
         via=message.via,
+        done_ms=done_ms,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.correlate import believable_done_ms
 from router.correlate import variants as other_forms
 from router.nouns import (
     Outcome,
@@ -28,13 +29,14 @@ from store import correlation, parked
 from store.ending import WAITING, finalize, fold
 from store.interface import ReceiptResult
 from store.outbox import STATE_NAMES, receipt_event, tell
+from store.queues import first_due_ms
 from store.records import HELD_KEY, MESSAGE_KEY
 from store.timeline import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.nouns import Message
+    from router.nouns import Event, Message
     from store.batch import Batch
 
 
@@ -126,6 +128,7 @@ def apply_to(
     batch: Batch, key: bytes, message: Message, progress: Progress, cid: str, receipt: ReceiptIn, now_ms: int
 ) -> ReceiptResult:
     state, final = receipt.state, receipt.state not in WAITING
+    receipt.done_ms = believable_done_ms(receipt.done_ms, receipt.at_ms, first_due_ms(message))
     detail = (
         f"{STATE_NAMES.get(state, state)} err={receipt.error}"
         if receipt.error
@@ -138,7 +141,8 @@ def apply_to(
         batch.put_progress(key, progress)
         return result
     note(progress, receipt.at_ms, Step.RECEIPT, receipt.carrier, detail)
-    if final:
+    if final and parts:
+        progress.done_ms = max(progress.done_ms, receipt.done_ms)
         for part in parts:
             part.state = state
             part.error = receipt.error
@@ -155,9 +159,23 @@ def apply_to(
             result.state = whole
             return result
     elif not final and wants_intermediate(message.receipt):
-        tell(batch, receipt_event(message, progress, state, now_ms, receipt.error, final=False))
+        tell(batch, event_of(message, progress, receipt, now_ms))
     batch.put_progress(key, progress)
     return result
+
+
+def event_of(message: Message, progress: Progress, receipt: ReceiptIn, at_ms: int, part: int = 0) -> Event:
+    """What one receipt says, where it is not the final word about the message."""
+    return receipt_event(
+        message,
+        progress,
+        receipt.state,
+        at_ms,
+        receipt.error,
+        final=False,
+        part=part,
+        done_ms=receipt.done_ms,
+    )
 
 
 def after_final(
@@ -180,7 +198,7 @@ def after_final(
     note(progress, receipt.at_ms, Step.RECEIPT_CONTRADICTS, receipt.carrier, detail)
     account = batch.memory.accounts.get(message.account)
     if account is not None and account.correction_events and message.receipt != ReceiptWish.NONE:
-        tell(batch, receipt_event(message, progress, state, receipt.at_ms, receipt.error, final=False))
+        tell(batch, event_of(message, progress, receipt, receipt.at_ms))
 
 
 def tell_part(
@@ -191,7 +209,4 @@ def tell_part(
     if account is None or not account.per_part_receipts or message.receipt == ReceiptWish.NONE:
         return
     number = progress.parts.index(part) + 1
-    tell(
-        batch,
-        receipt_event(message, progress, receipt.state, now_ms, receipt.error, final=False, part=number),
-    )
+    tell(batch, event_of(message, progress, receipt, now_ms, number))

@@ -37,6 +37,7 @@ class _Receipt(msgspec.Struct, gc=False):
     client_ref: str = ""
     tags: tuple[str, ...] = ()
     part: int | None = None  # 1-based, with per-part receipts only
+    done_at: str | None = None  # the carrier's word
 
 
 class _Received(msgspec.Struct, gc=False):
@@ -91,6 +92,7 @@ def _envelope(event: Event) -> _Envelope:
         event.client_ref,
         event.tags,
         event.part or None,
+        _rfc3339(event.done_ms) if event.done_ms else None,
     )
     return _Envelope(event_id(event), "message.receipt", at, receipt)
 

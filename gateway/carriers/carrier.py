@@ -12,11 +12,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from datetime import UTC
 
 import structlog
 import trio
 
 from config.model import CarrierConfig
+from config.rules import zone_of
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard
 from gateway.carriers.link import BackOff, Link
@@ -96,6 +98,7 @@ class Carrier:
         self.max_parts = settings.max_parts
         self.renderer = Renderer(settings)
         self.default_encoding: int = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
+        self.zone = zone_of(settings.receipt_zone) or UTC
         self.suspended = False
         self.paused_until = 0.0
         self.buffer: deque[Job] = deque()

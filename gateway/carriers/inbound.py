@@ -9,6 +9,7 @@ Deliberately not here: matching rules (router.correlate, store), callbacks (the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from functools import partial
 from typing import Protocol
 
@@ -31,6 +32,7 @@ log = structlog.get_logger("inbound")
 _DELIVER_SM_RESP = int(CommandId.DELIVER_SM_RESP)
 _DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
 _EMPTY_ID = b"\0"
+_DAY_MS = 86_400_000
 _SYSTEM_ERROR = 0x00000008  # ESME_RSYSERR
 _INVALID_COMMAND = 0x00000003  # ESME_RINVCMDID, SMPP 3.4 section 5.1.3
 
@@ -44,6 +46,7 @@ class Upstream(Protocol):
     id: int
     group: int
     default_encoding: int  # what data_coding 0 means to it
+    zone: tzinfo  # of the dates in its receipts
 
 
 class Numbers(Protocol):
@@ -100,7 +103,7 @@ class Inbound:
                     state=parsed.state or MessageState.ENROUTE,
                     error=parsed.error,
                     at_ms=now_ms,
-                    done_ms=0,
+                    done_ms=parsed.done_ms(carrier.zone, now_ms - now_ms % _DAY_MS),
                     raw=body,
                     text=parsed.text,
                     user_message_reference=parsed.user_message_reference,

@@ -9,12 +9,14 @@ Deliberately not here: splitting rules (smpp.segment), headers and sequence numb
 from __future__ import annotations
 
 from config.model import CarrierConfig
+from router.correlate import reference_of
 from router.nouns import Encoding, Message, ReceiptWish
+from smpp.constants import Tlv
 from smpp.pdu import submit_sm_body
 from smpp.segment import count, render
 from smpp.smpptime import format_relative
 
-_HOUR_MS = 3_600_000
+_USER_MESSAGE_REFERENCE = int(Tlv.USER_MESSAGE_REFERENCE)
 
 
 class Renderer:
@@ -30,6 +32,7 @@ class Renderer:
         self._national = settings.national_prefix if settings.number_format == "national" else ""
         self._data_coding = settings.data_coding
         self._send_validity = settings.send_validity
+        self._send_reference = settings.user_message_reference
 
     def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes = b"") -> int:
         """How many submit_sm this carrier would get; `segments` is the canonical count."""
@@ -54,7 +57,7 @@ class Renderer:
             message.segments,
             self._alphabet,
             self._method,
-            reference(message.id),
+            reference_of(message.id),
             udh=message.udh,
         )
         validity = b""
@@ -63,6 +66,9 @@ class Renderer:
         registered = 0 if message.receipt == ReceiptWish.NONE else 1
         source = message.source.encode("latin-1", "replace")
         destination = self.number(message.destination)
+        ours: tuple[tuple[int, bytes], ...] = ()
+        if self._send_reference:
+            ours = ((_USER_MESSAGE_REFERENCE, reference_of(message.id).to_bytes(2, "big")),)
         return [
             submit_sm_body(
                 self._service_type,
@@ -84,7 +90,7 @@ class Renderer:
                 else segment.data_coding,
                 0,
                 segment.short_message,
-                segment.tlvs,
+                segment.tlvs + ours,
             )
             for segment in segments
         ]
@@ -94,8 +100,3 @@ class Renderer:
         if self._national and digits.startswith(self._national):
             digits = "0" + digits[len(self._national) :]
         return self._prefix + digits.encode()
-
-
-def reference(message_id: int) -> int:
-    """A 16-bit concatenation reference that stays the same when a message is sent again."""
-    return (message_id ^ (message_id >> 20) ^ (message_id >> 36)) & 0xFFFF

@@ -65,6 +65,7 @@ class MessageOut(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "
     send_at: str | None = None
     waiting_until: str | None = None
     finished_at: str | None = None
+    done_at: str | None = None
     possible_duplicate: bool = False
     cancel_wished: bool = False
     parts: list[PartOut] = []
@@ -127,6 +128,7 @@ def message_json(message: Message, progress: Progress, carrier_name: Callable[[i
             send_at=rfc3339(message.send_at_ms) if message.send_at_ms else None,
             waiting_until=rfc3339(progress.until_ms) if progress.until_ms and not final else None,
             finished_at=rfc3339(progress.finished_ms) if progress.finished_ms else None,
+            done_at=rfc3339(progress.done_ms) if progress.done_ms and final else None,
             possible_duplicate=progress.possible_duplicate,
             cancel_wished=progress.cancel_wished,
             parts=[

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.correlate import FormLearner, fold, variants
+from router.correlate import FormLearner, believable_done_ms, fold, reference_of, variants
 from router.nouns import FINAL_STATES, MessageState, Part
 from smpp import receipt
 from tests.smpp.text_vectors import rows
@@ -221,3 +221,29 @@ def test_fm13_the_order_in_which_parts_end_does_not_matter(
     if folded[1]:
         assert folded[0] in FINAL_STATES
         assert all(state in FINAL_STATES for state in states)
+
+
+# dates and references
+
+
+@pytest.mark.parametrize(
+    ("done_ms", "believed_ms"),
+    [
+        (0, 0),
+        (90_000_000, 90_000_000),
+        (100_000_000, 100_000_000),
+        (100_000_000 + 300_000, 100_000_000),  # a clock five minutes fast
+        (100_000_000 + 300_001, 0),
+        (3_600_000, 3_600_000),  # a day before it was submitted
+        (3_599_999, 0),
+    ],
+)
+def test_a_done_date_in_the_future_or_long_before_the_message_is_not_believed(
+    done_ms: int, believed_ms: int
+) -> None:
+    assert believable_done_ms(done_ms, 100_000_000, 90_000_000) == believed_ms
+
+
+def test_messages_of_different_moments_have_different_references() -> None:
+    ids = [(1_790_000_000_000 + moment) << 20 for moment in range(1_000)]
+    assert len({reference_of(id) for id in ids}) == len(ids)

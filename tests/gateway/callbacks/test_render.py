@@ -30,6 +30,7 @@ def test_a_receipt_says_what_became_of_the_message() -> None:
             "client_ref": "r",
             "tags": ["a", "b"],
             "part": None,
+            "done_at": None,
         },
     }
 
