@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def entries(store: LmdbStore, table: str) -> int:
         return int(tx.stat(getattr(store.tables, table).handle)["entries"])
 
 
-def send(store: LmdbStore, lane: int, cid: str, **fields: object) -> int:
+def send(store: LmdbStore, lane: int, cid: str, **fields: Any) -> int:
     """Accept, claim and send one message; its id."""
     made = message(store, lane, **fields)
     commit(store, lambda txn: txn.accept([made]))
