@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from router.correlate import reference_of
 from store.batch import scan
 from store.ids import first_id_at
 from store.records import MESSAGE_KEY, RECIPIENT, RECIPIENT_KEY, decode_message, number_of
@@ -88,7 +89,7 @@ def _answers(
         return False
     if message.destination != recipient:
         return False
-    return message.source == sender or (reference >= 0 and id & 0xFFFF == reference)
+    return message.source == sender or (reference >= 0 and reference_of(id) == reference)
 
 
 def _rows_of(rows: bytes, number: int, ordered: bool) -> list[tuple[int, int]]:
