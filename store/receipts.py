@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from router.correlate import believable_done_ms
 from router.correlate import variants as other_forms
 from router.nouns import (
+    MessageState,
     Outcome,
     Part,
     Phase,
@@ -135,7 +136,7 @@ def apply_to(
         else STATE_NAMES.get(state, "?")
     )
     result = ReceiptResult(ReceiptFate.MATCHED, message.account, message.id, cid, False, state)
-    parts = [part for part in progress.parts if part.carrier_message_id in (cid, "")]
+    parts = [part for part in progress.parts if part.carrier_message_id == cid or _nameless(part)]
     if progress.phase == Phase.FINAL or (parts and all(part.state not in WAITING for part in parts)):
         after_final(batch, message, progress, parts, receipt, result, detail)
         batch.put_progress(key, progress)
@@ -162,6 +163,11 @@ def apply_to(
         tell(batch, event_of(message, progress, receipt, now_ms))
     batch.put_progress(key, progress)
     return result
+
+
+def _nameless(part: Part) -> bool:
+    """Accepted without an id: no receipt can name it, so it ends with its siblings."""
+    return not part.carrier_message_id and part.state == MessageState.ENROUTE
 
 
 def event_of(message: Message, progress: Progress, receipt: ReceiptIn, at_ms: int, part: int = 0) -> Event:

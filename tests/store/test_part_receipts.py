@@ -1,0 +1,47 @@
+"""Receipts of a long message's parts while other parts of it are not sent yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from router.nouns import MessageState, ReceiptFate, Settle
+from tests.store.records_for_tests import (
+    NOW_MS,
+    Clock,
+    commit,
+    lane_of,
+    open_store,
+    outcome,
+    receipt,
+    sent,
+    with_account,
+)
+from tests.store.test_cycle import receive, settle, submitted
+
+DELIVERED, UNDELIVERABLE = MessageState.DELIVERED, MessageState.UNDELIVERABLE
+
+
+def test_a_receipt_of_one_part_says_nothing_of_a_part_that_was_not_sent_yet(tmp_path: Path) -> None:
+    store = open_store(tmp_path, Clock())
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"), segments=2)
+    settle(store, sent(store, leased[0], "a", "c1", 0, 2))
+    settle(store, outcome(store, leased[0], "a", Settle.RETRY, part=1, total=2, until_ms=NOW_MS + 5000))
+    to = made[0].destination
+    fates = [receive(store, [receipt(store, "a", "c1", to, state)])[0].fate for state in (2, 2, 5)]
+    assert fates == [ReceiptFate.MATCHED, ReceiptFate.REPEATED, ReceiptFate.CONTRADICTS]
+    found = store.find(1, made[0].id)
+    assert found is not None
+    assert [part.state for part in found[1].parts] == [DELIVERED, MessageState.SCHEDULED]
+    store.close()
+
+
+def test_a_part_that_was_accepted_without_an_id_ends_as_its_sibling(tmp_path: Path) -> None:
+    store = open_store(tmp_path, Clock())
+    with_account(store)
+    made, leased = submitted(store, lane_of(store, "a"), segments=2)
+    settle(store, sent(store, leased[0], "a", "c1", 0, 2))
+    settle(store, sent(store, leased[0], "a", "", 1, 2))
+    arrived = [receipt(store, "a", "c1", made[0].destination, UNDELIVERABLE)]
+    assert commit(store, lambda txn: txn.receipts(arrived, NOW_MS))[0][0].final
+    store.close()
