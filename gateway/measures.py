@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from gateway.cli import VERSION
 from gateway.http.counts import BUCKETS_S
-from gateway.metrics import Histogram
+from gateway.metrics import Histogram, state_name
 from router.nouns import Phase
+from store.parked import UNMATCHED
+from store.tallies import DELAYS_S
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -27,6 +29,7 @@ def add_measures(gateway: Gateway) -> None:
     _add_process(gateway)
     _add_http(gateway)
     _add_traffic(gateway)
+    _add_endings(gateway)
 
 
 def _add_traffic(gateway: Gateway) -> None:
@@ -174,6 +177,58 @@ def _add_http(gateway: Gateway) -> None:
         "Connections turned away over max_connections.",
         (),
         lambda: (((), counts.connections_refused),),
+    )
+
+
+def _add_endings(gateway: Gateway) -> None:
+    """How messages ended, and receipts that no message claimed: the store counts them, once a commit."""
+    metrics, store = gateway.metrics, gateway.store
+    tallies = store.tallies()
+
+    def name_of(carrier: int) -> str:
+        return store.carrier_name(carrier) if carrier else ""
+
+    def unmatched() -> Rows:
+        seen = {
+            (carrier.name, reason): tallies.unmatched.get((carrier.id, reason), 0)
+            for carrier in gateway.carriers
+            for reason in UNMATCHED
+        }
+        for (carrier, reason), count in tallies.unmatched.items():
+            seen[name_of(carrier), reason] = count
+        return seen.items()
+
+    metrics.counter(
+        "signalbox_messages_finished",
+        "Messages that ended, by the carrier that had them last (empty: none had) and final state.",
+        ("carrier", "state"),
+        lambda: (
+            ((name_of(carrier), state_name(state)), count)
+            for (carrier, state), count in tallies.finished.items()
+        ),
+    )
+    metrics.histogram(
+        "signalbox_message_delivery_duration_seconds",
+        "From accept, or send_at, to the final receipt.",
+        ("carrier",),
+        lambda: (
+            ((name_of(carrier),), Histogram.of(DELAYS_S, delays.counts, delays.total_ms / 1000))
+            for carrier, delays in tallies.delivery.items()
+        ),
+    )
+    metrics.counter(
+        "signalbox_receipts_unmatched",
+        "Receipts that matched no message to the end; unmatched ones can be listed.",
+        ("carrier", "reason"),
+        unmatched,
+    )
+    metrics.gauge(
+        "signalbox_outcome_unknown",
+        "Messages held because nobody knows whether the carrier has them.",
+        ("carrier",),
+        lambda: (
+            ((carrier.name,), store.outcome_unknown().get(carrier.id, 0)) for carrier in gateway.carriers
+        ),
     )
 
 

@@ -238,7 +238,7 @@ class Metrics(Collector):
             "Receipts by the state they report.",
             ("carrier", "state"),
             _summed(
-                ((name, _state(state)), count)
+                ((name, state_name(state)), count)
                 for name, c in carriers
                 for (state, _), count in c.receipts.items()
             ),
@@ -261,7 +261,7 @@ class Metrics(Collector):
         )
 
 
-def _state(state: int) -> str:
+def state_name(state: int) -> str:
     return MessageState(state).name if state in MessageState._value2member_map_ else _OTHER
 
 

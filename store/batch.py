@@ -100,6 +100,7 @@ class Batch:
         self.part_outcomes: dict[tuple[int, int], list[Outcome]] = {}
         self.parked: dict[int, int] = {}
         self.unknown: dict[int, int] = {}
+        self.unknown_of: dict[int, int] = {}  # the same by carrier
         self.accounts_put: dict[int, Account] = {}
         self.sent: list[bytes] = []  # RECIPIENT rows of this commit
         self.events: list[OutboxRow] = []  # for accounts' own sessions, if anybody listens
@@ -108,6 +109,8 @@ class Batch:
         self.outbox_seq = core.memory.outbox_seq
         self.recipient_seq = core.memory.recipient_seq
         self.quarantined = 0
+        self.ended: list[tuple[Message, Progress, int]] = []  # and when, in ms
+        self.unmatched: list[tuple[int, str]] = []  # (carrier, reason)
         self._state = b""
 
     # rows
@@ -282,6 +285,11 @@ class Batch:
                 del memory.leases[lease_id]
         _add(memory.parked, self.parked)
         _add(memory.unknown, self.unknown)
+        _add(memory.unknown_of, self.unknown_of)
+        tallies = memory.tallies
+        tallies.add_ended(self.ended)
+        tallies.add_damaged(self.messages[Phase.FINAL] - len(self.ended))
+        tallies.add_unmatched(self.unmatched)
         for known in self.accounts_put.values():
             memory.know_account(known)
         if self.events and memory.fresh_events is not None:

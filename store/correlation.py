@@ -137,8 +137,17 @@ def unknown_prefix(group: int, recipient: str) -> bytes:
 
 def drop_unknown(batch: Batch, group: int, message: Message) -> None:
     """This message is not held as unknown any more."""
-    if batch.delete(batch.tables.unknown, unknown_key(group, message)):
-        batch.unknown[group] = batch.unknown.get(group, 0) - 1
+    table, key = batch.tables.unknown, unknown_key(group, message)
+    if batch.has(table, key):
+        payload = batch.get(table, key)
+        batch.delete(table, key)
+        count_unknown(batch, group, 0 if payload is None else decode_unknown(payload).carrier, -1)
+
+
+def count_unknown(batch: Batch, group: int, carrier: int, change: int) -> None:
+    """One message more, or less, is held with an unknown outcome."""
+    batch.unknown[group] = batch.unknown.get(group, 0) + change
+    batch.unknown_of[carrier] = batch.unknown_of.get(carrier, 0) + change
 
 
 def find_unknown(batch: Batch, receipt: ReceiptIn) -> tuple[int, int] | None:

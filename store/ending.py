@@ -41,6 +41,7 @@ def finalize(
         progress.done_ms = 0
     note(progress, now_ms, Step.FINAL, 0, STATE_NAMES.get(state, str(state)))
     batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
+    batch.ended.append((message, progress, now_ms))
     batch.put(batch.tables.finished, TIMED_KEY.pack(now_ms // 1000, account, id), b"")
     if message.relay is not None and message.relay.total > 1:
         uncouple(batch, message, now_ms)

@@ -42,6 +42,7 @@ from store.memory import Memory
 from store.names import Names
 from store.options import StoreOptions
 from store.records import Parked
+from store.tallies import Tallies
 from store.transaction import LmdbTransaction
 from store.values import Damaged, unseal
 
@@ -316,6 +317,14 @@ class LmdbStore:
 
     def totals(self) -> Totals:
         return self.memory.totals
+
+    def tallies(self) -> Tallies:
+        """What ended, and what was never matched, since the store was opened."""
+        return self.memory.tallies
+
+    def outcome_unknown(self) -> dict[int, int]:
+        """Messages held now because nobody knows whether they were sent, by carrier."""
+        return self.memory.unknown_of
 
     def queued(self, account: int) -> int:
         return self.memory.counts.get(account, (0, 0))[1]

@@ -14,8 +14,9 @@ import msgspec
 from router.nouns import Account, Message, Outcome
 from store.active import Active
 from store.interface import OutboxRow, Totals
-from store.records import ACCOUNT_KEY, COUNTER, GROUP_KEY, STATE, decode_account
-from store.values import unseal
+from store.records import ACCOUNT_KEY, COUNTER, GROUP_KEY, STATE, decode_account, decode_unknown
+from store.tallies import Tallies
+from store.values import Damaged, unseal
 
 if TYPE_CHECKING:
     import lmdb
@@ -56,6 +57,8 @@ class Memory:
         self.leases: dict[int, Lease] = {}
         self.parked: dict[int, int] = {}  # receipt group → rows waiting
         self.unknown: dict[int, int] = {}  # receipt group → messages held with an unknown outcome
+        self.unknown_of: dict[int, int] = {}  # the same by carrier
+        self.tallies = Tallies()
         self.epoch = 0
         self.lease_seq = 0
         self.outbox_seq = 0
@@ -84,6 +87,7 @@ class Memory:
                 self.counts[ACCOUNT_KEY.unpack(key)[0]] = COUNTER.unpack(unseal(key, value))
         self.parked = _by_group(tx, tables.parked.handle)
         self.unknown = _by_group(tx, tables.unknown.handle)
+        self.unknown_of = _unknown_of(tx, tables.unknown.handle)
         self.quarantined = tx.stat(tables.quarantine.handle)["entries"]
         with tx.cursor(tables.ready.handle) as cursor:
             self.active.rebuild(cursor)
@@ -104,6 +108,18 @@ def pack_state(totals: Totals, last_id: int, outbox_seq: int, recipient_seq: int
         outbox_seq,
         recipient_seq,
     )
+
+
+def _unknown_of(tx: lmdb.Transaction[bytes], handle: lmdb._Database) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    with tx.cursor(handle) as cursor:
+        for key, value in cursor.iternext():
+            try:
+                carrier = decode_unknown(unseal(key, value)).carrier
+            except Damaged:
+                continue  # set aside when it is next asked for
+            counts[carrier] = counts.get(carrier, 0) + 1
+    return counts
 
 
 def _by_group(tx: lmdb.Transaction[bytes], handle: lmdb._Database) -> dict[int, int]:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from store.batch import Batch
 
 MAX_PARKED = 50  # receipts under one id
+# Why a receipt matched nothing, for metrics.
+UNKNOWN_ID = "unknown_id"
+NO_ID = "no_id"
+TOO_MANY = "too_many"  # under one id: the further ones are not kept
+UNMATCHED = (UNKNOWN_ID, NO_ID, TOO_MANY)
 
 
 def waiting(batch: Batch, group: int) -> bool:
@@ -39,6 +44,7 @@ def park(batch: Batch, receipt: ReceiptIn, now_ms: int) -> None:
         receipt.state, receipt.error, receipt.at_ms, receipt.done_ms, receipt.raw, receipt.text,
         receipt.user_message_reference, now_ms,
     )  # fmt: skip
+    kept = False
     for id in dict.fromkeys(receipt.ids or ("",)):
         key = carrier_key(receipt.group, id)
         older = batch.get(batch.tables.parked, key)
@@ -49,6 +55,9 @@ def park(batch: Batch, receipt: ReceiptIn, now_ms: int) -> None:
         if len(rows) < MAX_PARKED:
             rows.append(row)
             batch.put(batch.tables.parked, key, encode(rows))
+            kept = True
+    if not kept:
+        batch.unmatched.append((receipt.carrier, TOO_MANY))
 
 
 def take(batch: Batch, group: int, cid: str, variants: tuple[str, ...], recipient: str) -> list[ReceiptIn]:
@@ -105,6 +114,7 @@ def give_up(batch: Batch, now_ms: int, limit: int) -> int:
             break
         for row in _take_row(batch, key[TIME_KEY.size :]):
             put_unmatched(batch, row)
+            batch.unmatched.append((row.carrier, UNKNOWN_ID if any(row.ids) else NO_ID))
         batch.delete(batch.tables.parked_time, key)
         moved += 1
     return moved

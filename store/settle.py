@@ -225,7 +225,7 @@ def hold_unknown(
     put_held(batch, entry_of(message, progress), Reason.OUTCOME_UNKNOWN, Phase.UNKNOWN)
     row = UnknownHeld(message.source, outcome.sent_ms or now_ms, message.text[:TEXT_PREFIX], outcome.carrier)
     batch.put(batch.tables.unknown, correlation.unknown_key(outcome.group, message), encode(row))
-    batch.unknown[outcome.group] = batch.unknown.get(outcome.group, 0) + 1
+    correlation.count_unknown(batch, outcome.group, outcome.carrier, 1)
     batch.move(message.account, message.segments, Phase.LEASED, Phase.UNKNOWN)
     batch.put_progress(key, progress)
 

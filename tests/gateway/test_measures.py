@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import trio
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.cli import VERSION
-from smpp.pdu import Pdu
+from smpp.pdu import DeliverSm, Pdu
 from tests.gateway.house import NUMBER, Running, Script, carrier, route, running, running_with, simulator
 from tests.trio_case import trio_test
 
@@ -112,6 +113,10 @@ async def test_counters_move_with_a_message_from_end_to_end(tmp_path: Path) -> N
     assert value(after, "receipts_total", carrier="sim", state="DELIVERED") == 1
     assert value(after, "receipt_fates_total", carrier="sim", fate="matched") == 1
     assert value(after, "callback_attempts_total", outcome="delivered") == 1
+    assert value(after, "messages_finished_total", carrier="sim", state="DELIVERED") == 1
+    assert value(after, "message_delivery_duration_seconds_count", carrier="sim") == 1
+    assert 0.1 <= value(after, "message_delivery_duration_seconds_sum", carrier="sim") < 1
+    assert value(after, "receipts_unmatched_total", carrier="sim", reason="unknown_id") == 0
     assert value(after, "messages_by_state", state="final") == 1
     assert value(after, "build_info", version=VERSION) == 1
     loaded_s = value(after, "config_last_reload_success_timestamp_seconds")
@@ -174,13 +179,54 @@ async def test_time_at_the_tps_limit_is_counted_and_time_at_a_full_window_is_not
 
 
 @trio_test(mock_clock=True)
-async def test_an_outcome_nobody_knows_is_counted_once(tmp_path: Path) -> None:
+async def test_a_receipt_that_matches_nothing_is_counted_once_it_is_given_up(tmp_path: Path) -> None:
+    toml = carrier("odd", 2790) + route("odd") + "[receipts]\npark_s = 60\n"
+    async with running_with(tmp_path, toml, Script()) as (house, script):
+        await house.bound()
+        text = (
+            b"id:nobodys sub:001 dlvrd:001 submit date:2611210000 done date:2611210000 stat:DELIVRD err:000"
+        )
+        await script.send(
+            DeliverSm(
+                source_addr=b"447700900123",
+                destination_addr=b"12345",
+                esm_class=4,
+                short_message=text,
+                sequence_number=1,
+            )
+        )
+        unmatched = {"carrier": "odd", "reason": "unknown_id"}
+        await house.until(lambda: script.pdus[-1].command == "deliver_sm_resp")
+        assert value(await scrape(house), "receipts_unmatched_total", **unmatched) == 0
+        await trio.sleep(70)
+        samples = await scrape(house)
+    assert value(samples, "receipts_unmatched_total", **unmatched) == 1
+    assert value(samples, "receipt_fates_total", carrier="odd", fate="parked") == 1
+
+
+@trio_test(mock_clock=True)
+async def test_a_message_that_ends_without_a_carrier_has_none_in_its_label(tmp_path: Path) -> None:
+    async with running(tmp_path, carrier("late", 2799) + route("late")) as house:
+        await house.final(await house.submit("447700900123", validity_s=60))
+        samples = await scrape(house)
+    assert value(samples, "messages_finished_total", carrier="", state="EXPIRED") == 1
+
+
+@trio_test(mock_clock=True)
+async def test_an_outcome_nobody_knows_is_counted_and_shown_while_it_is_held(tmp_path: Path) -> None:
     def mute(script: Script, pdu: Pdu) -> list[Pdu | bytes]:
         return [b""] if pdu.command == "submit_sm" else []
 
-    toml = carrier("mute", 2790, response_timeout_s=5) + route("mute")
-    async with running_with(tmp_path, toml, Script(mute)) as (house, script):
-        await house.submit("447700900123", validity_s=30)
-        await house.until(lambda: script.submits and not house.gateway.carriers[0].in_flight)
+    hold = {"transactional": "hold"}
+    toml = carrier("mute", 2790, response_timeout_s=5, unknown=hold) + route("mute")
+    async with running_with(tmp_path, toml, Script(mute)) as (house, _):
+        message_id = await house.submit("447700900123", validity_s=60)
+        await house.when(message_id, "unknown")
         samples = await scrape(house)
         assert value(samples, "outcomes_unknown_total", carrier="mute") == 1
+        assert value(samples, "outcome_unknown", carrier="mute") == 1
+        await house.final(message_id)
+        samples = await scrape(house)
+        assert value(samples, "outcomes_unknown_total", carrier="mute") == 1
+        assert value(samples, "outcome_unknown", carrier="mute") == 0
+        assert value(samples, "messages_finished_total", carrier="mute", state="UNKNOWN") == 1
