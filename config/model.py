@@ -180,7 +180,12 @@ class StoreConfig:
         50_000_000, "Messages waiting over all accounts; above it new work is refused.", low=1
     )
     archive_after_s: int = key(600, "A finished message moves to its day's archive after so long.", low=0)
-    retention_days: int = key(30, "Days' archives and inbound messages are deleted after so many days.", low=1, high=3_660)
+    retention_days: int = key(
+        30,
+        "Days' archives, inbound messages, given-up callbacks and stray receipts go after so many days.",
+        low=1,
+        high=3_660,
+    )
     writer: str = key(
         "split",
         "How commits run: `split` puts in the loop, begin and fsync in a thread; "
@@ -249,7 +254,9 @@ class CallbacksConfig:
     )
     max_connections: int = key(256, "Connections over all endpoints.", low=1, high=10_000)
     retry_s: tuple[float, ...] = key(
-        RETRY_S, "Waits between attempts; after the last the event is given up and kept.", low=0
+        RETRY_S,
+        "Waits between attempts; after the last the event is given up, and kept for the retention.",
+        low=0,
     )
     jitter: float = key(0.1, "Each wait times 1 ± this.", low=0, high=0.9)
     retry_after_cap_s: float = key(86_400.0, "Longest `Retry-After` that is obeyed.", low=0)

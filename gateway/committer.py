@@ -68,11 +68,21 @@ class _CallFailed(Exception):
 class _Batch:
     """Everything one transaction will carry."""
 
-    __slots__ = ("accepts", "calls", "outbox_done", "outbox_retry", "outcomes", "receipts", "receipts_done")
+    __slots__ = (
+        "accepts",
+        "calls",
+        "outbox_done",
+        "outbox_given_up",
+        "outbox_retry",
+        "outcomes",
+        "receipts",
+        "receipts_done",
+    )
 
     def __init__(self) -> None:
         self.outbox_done: list[OutboxRow] = []
         self.outbox_retry: list[tuple[Sequence[OutboxRow], int]] = []
+        self.outbox_given_up: list[tuple[Sequence[OutboxRow], int]] = []
         self.outcomes: list[Outcome] = []
         self.receipts: list[ReceiptIn] = []
         self.receipts_done: list[tuple[int, ReceiptsDone]] = []
@@ -87,6 +97,7 @@ class _Batch:
             or self.outbox_done
             or self.calls
             or self.outbox_retry
+            or self.outbox_given_up
         )
 
     def size(self) -> int:
@@ -141,6 +152,11 @@ class Committer:
     def add_outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None:
         """COMMIT D: again at `due_ms`, with the rows' events as they are now."""
         self._next.outbox_retry.append((rows, due_ms))
+        self._awake.set()
+
+    def add_outbox_given_up(self, rows: Sequence[OutboxRow], now_ms: int) -> None:
+        """COMMIT D: not tried again, but kept."""
+        self._next.outbox_given_up.append((rows, now_ms))
         self._awake.set()
 
     def call_soon(self, function: Callable[[Transaction], T], done: Callable[[_Call[T]], None]) -> None:
@@ -233,6 +249,8 @@ class Committer:
             txn.outbox_done(batch.outbox_done)
         for rows, due_ms in batch.outbox_retry:
             txn.outbox_retry(rows, due_ms)
+        for rows, given_up_ms in batch.outbox_given_up:
+            txn.outbox_give_up(rows, given_up_ms)
         if batch.outcomes:
             txn.settle(batch.outcomes, now_ms)
         results = txn.receipts(batch.receipts, now_ms) if batch.receipts else []

@@ -132,6 +132,12 @@ def _add_traffic(gateway: Gateway) -> None:
     gauge(
         "signalbox_callback_backlog", "Events not delivered yet.", (), lambda: (((), store.outbox_backlog()),)
     )
+    gauge(
+        "signalbox_callback_given_up",
+        "Events that nobody took, kept until an operator puts them back or they are too old.",
+        (),
+        lambda: (((), store.given_up_count()),),
+    )
 
 
 def _add_process(gateway: Gateway) -> None:

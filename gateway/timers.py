@@ -29,6 +29,7 @@ _EXPIRE_S = 1.0
 _PARTS_S = 5.0
 _USAGE_S = 1.0
 _MERGE_S = 2.0
+_GROUPS_S = 1.0
 _ARCHIVE_S = 5.0
 _RETENTION_S = 3600.0
 _BREATH_S = 0.002
@@ -70,10 +71,12 @@ class Clockwork:
             task_status.started()
 
     async def _due(self) -> None:
+            nursery.start_soon(self._groups)
         """Scheduled, deferred and outbox rows whose time has come, to the second or better."""
         while True:
             due_ms = self._store.next_due_ms()
             now_ms = self._world.wall_ms()
+            nursery.start_soon(self._replan.run)
             if due_ms is None or due_ms > now_ms:
                 wait_s = _DUE_POLL_S if due_ms is None else min(_DUE_POLL_S, (due_ms - now_ms) / 1000)
                 await trio.sleep(max(wait_s, 0.001))
@@ -85,7 +88,9 @@ class Clockwork:
             await trio.sleep(period_s)
             await self._portions(job())
 
-    async def _portions(self, verb: Callable[[Transaction], int]) -> None:
+    async def _portions(self, verb: Callable[[Transaction], int]) -> int:
+        """Until a portion is not full; how many rows were handled."""
+        total = 0
         while True:
             try:
                 moved = await self._committer.execute(verb)
@@ -94,7 +99,7 @@ class Clockwork:
                 await trio.sleep(1)
                 return
             if moved < self._portion:
-                return
+                return total
             await trio.sleep(_BREATH_S)
 
     def _expire(self) -> Callable[[Transaction], int]:
@@ -119,6 +124,15 @@ class Clockwork:
 
         return verb
 
+    async def _groups(self) -> None:
+        """Parts of customers' long messages that have waited long enough for each other."""
+        while True:
+            await trio.sleep(_GROUPS_S)
+            if self._store.totals().messages[Phase.HELD]:
+                await self._portions(
+                    partial(_release_groups, self._groups_wait_ms, self._world, self._portion)
+                )
+
     async def _archive(self) -> None:
         """Read, write to the day's environment in a thread, then forget: portion by portion."""
         while True:
@@ -140,7 +154,8 @@ class Clockwork:
 
     async def _retention(self) -> None:
         while True:
-            dropped = self._store.drop_old(self._world.wall_ms(), self._retention_days)
+            now_ms = self._world.wall_ms()
+            dropped = self._store.drop_old(now_ms, self._retention_days)
             if dropped:
                 log.info("archives dropped", days=dropped, retention_days=self._retention_days)
             await trio.sleep(_RETENTION_S)

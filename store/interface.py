@@ -86,6 +86,18 @@ class Released(msgspec.Struct, gc=False):
     after: tuple[int, int] | None  # (account, id) of the last row looked at; None = the walk is over
 
 
+class Replanned(msgspec.Struct, gc=False):
+    """A portion of `replan`: how many messages left the lane, and for where."""
+
+    moved: int = 0  # to another lane
+    held: int = 0  # no route takes them: HELD with Reason.LANE_GONE
+    lost: int = 0  # their records are damaged
+
+    @property
+    def handled(self) -> int:
+        return self.moved + self.held + self.lost
+
+
 class Replacement(msgspec.Struct, gc=False):
     """What replace_sm changes in a message that waits; times of 0 leave what was."""
 
@@ -100,6 +112,14 @@ class Replacement(msgspec.Struct, gc=False):
 class OutboxRow(msgspec.Struct, gc=False):
     endpoint: int
     seq: int
+    event: Event
+
+
+class GivenUp(msgspec.Struct, gc=False):
+    """An event that its receiver never took."""
+
+    endpoint: int
+    given_up_ms: int
     event: Event
 
 
@@ -165,6 +185,10 @@ class Transaction(Protocol):
     ) -> Released: ...
     def cancel(self, account: int, id: int, now_ms: int) -> str: ...
     def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int: ...
+    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned: ...
+    def replan_held(
+        self, decide: Callable[[Message], int], after: tuple[int, int], limit: int
+    ) -> Released: ...
     def replace(self, account: int, id: int, replacement: Replacement, now_ms: int) -> str: ...
     def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]: ...
     def housekeep(self, now_ms: int, limit: int) -> int: ...

@@ -52,6 +52,7 @@ TABLES: Final = (
     "long",
     "long_time",
     "train",
+    "given_up",
 )
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
@@ -74,10 +75,8 @@ class Table:
 class Tables:
     """All tables by name."""
 
-    def __init__(self, env: lmdb.Environment, *, create: bool = True) -> None:
-        self.all = [
-            Table(name, index, env.open_db(name.encode(), create=create)) for index, name in enumerate(TABLES)
-        ]
+    def __init__(self, env: lmdb.Environment) -> None:
+        self.all = [Table(name, index, env.open_db(name.encode())) for index, name in enumerate(TABLES)]
         by_name = {table.name: table for table in self.all}
         self.meta = by_name["meta"]
         self.message = by_name["message"]
@@ -107,6 +106,7 @@ class Tables:
         self.long = by_name["long"]
         self.long_time = by_name["long_time"]
         self.train = by_name["train"]
+        self.given_up = by_name["given_up"]
 
 
 class Lock:

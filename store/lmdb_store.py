@@ -22,6 +22,7 @@ from store.batch import STATE_NAME, Batch, Core
 from store.ids import IdSource
 from store.interface import (
     Endpoint,
+    GivenUp,
     OutboxRow,
     StoreDamaged,
     StoreError,
@@ -380,6 +381,16 @@ class LmdbStore:
         """Events not delivered yet, retries included."""
         with self.reading() as tx:
             return reads.outbox_backlog(tx, self.tables)
+
+    def given_up(self, endpoints: Sequence[int], limit: int = 100) -> list[GivenUp]:
+        """Events of these endpoints that nobody took, the last given up first."""
+        with self.reading() as tx:
+            return reads.given_up(tx, self.tables, endpoints, limit)
+
+    def given_up_count(self) -> int:
+        """Events that nobody took, kept until they are put back or too old."""
+        with self.reading() as tx:
+            return reads.given_up_count(tx, self.tables)
 
     def meta(self, name: str) -> bytes | None:
         with self.reading() as tx:

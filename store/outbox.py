@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def outbox_done(batch: Batch, rows: Sequence[OutboxRow]) -> None:
-    """These were delivered, or given up by their owner."""
+    """These were delivered."""
     delete = batch.deleter(batch.tables.outbox)
     pack = OUTBOX_KEY.pack
     for row in rows:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from router.nouns import InboundMessage, Message, MessageState, Phase, Progress
 from store.batch import scan
-from store.interface import OutboxRow
+from store.interface import GivenUp, OutboxRow
 from store.queues import locate
 from store.records import (
     DUE_KEY,
+    GIVEN_UP_KEY,
     MESSAGE_KEY,
     OUTBOX_DUE_KEY,
     OUTBOX_KEY,
@@ -97,6 +98,21 @@ def parked(tx: Read, tables: Tables, limit: int) -> list[Parked]:
     return sorted(found, key=lambda row: row.parked_ms, reverse=True)[:limit]
 
 
+def given_up(tx: Read, tables: Tables, endpoints: Sequence[int], limit: int) -> list[GivenUp]:
+    """Events of these endpoints that nobody took, the last given up first."""
+    found = [_given_up_of(tx, tables, endpoint) for endpoint in endpoints]
+    return list(islice(merge(*found, key=lambda row: row.given_up_ms, reverse=True), limit))
+
+
+def _given_up_of(tx: Read, tables: Tables, endpoint: int) -> Iterator[GivenUp]:
+    first = GIVEN_UP_KEY.pack(endpoint, 0, 0)
+    for key, value in _backward(tx, tables.given_up, first, first[:4] + b"\xff" * len(first)):
+        try:
+            yield GivenUp(endpoint, GIVEN_UP_KEY.unpack(key)[1], decode_event(unseal(key, value)))
+        except Damaged:
+            continue
+
+
 def _sound(rows: Iterable[tuple[bytes, bytes]], decode: Callable[[bytes], T]) -> Iterator[T]:
     """What can be read; damaged rows are left out, `store check` names them."""
     for key, value in rows:
@@ -157,6 +173,10 @@ def outbox_page(tx: Read, tables: Tables, endpoint: int, after_seq: int, limit: 
             except Damaged:
                 continue
     return rows
+
+
+def given_up_count(tx: Read, tables: Tables) -> int:
+    return int(tx.stat(tables.given_up.handle)["entries"])
 
 
 def outbox_backlog(tx: Read, tables: Tables) -> int:

@@ -33,6 +33,7 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 | long        | group u64, index u8                              | account u32, id u64 (store.groups)        |
 | long_time   | first_ms u64, group u64                          | empty                                     |
 | train       | account u32, id u64 of the first                 | ids u64 of the others                     |
+| given_up    | endpoint u32, given_up_ms u64, seq u64           | Event                                     |
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ CORRELATION_KEY = Struct(">HI")
 OUTBOX_KEY = Struct(">IQ")
 OUTBOX_DUE_KEY = Struct(">QIQ")
 GROUP_KEY = Struct(">H")
+GIVEN_UP_KEY = Struct(">IQQ")
 TIME_KEY = Struct(">Q")
 UNMATCHED_KEY = Struct(">QI")
 ACCOUNT_KEY = Struct(">I")

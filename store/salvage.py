@@ -9,19 +9,18 @@ Deliberately not here: guessing at damaged values.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lmdb
 
 from store.interface import StoreError
-from store.layout import TABLES, Tables, open_environment, translated
+from store.layout import TABLES, Table, Tables, open_environment, translated
 from store.values import Damaged, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from store.layout import Table
 
 _PAGE = 2_000
 _DERIVED = frozenset({"quarantine"})
@@ -34,20 +33,32 @@ def salvage(source: Path, target: Path) -> dict[str, int]:
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         old = open_environment(source, map_size=1 << 40, readonly=True, lock=False)
-        tables = Tables(old, create=False)
+        tables = _tables(old)
     except lmdb.Error as error:
         raise translated(error, source) from error
+    if not tables:
+        old.close()
+        raise StoreError(f"{source} holds no table of a store", "name the directory that data.mdb is in")
     new = open_environment(target, map_size=1 << 40)
     try:
         saved = Tables(new)
         report: dict[str, int] = {"damaged": 0}
-        for name, table, other in zip(TABLES, tables.all, saved.all, strict=True):
-            if name not in _DERIVED:
-                report[name] = _save(old, table, new, other, report)
+        for other in saved.all:
+            if other.name in tables and other.name not in _DERIVED:
+                report[other.name] = _save(old, tables[other.name], new, other, report)
         return report
     finally:
         new.close()
         old.close()
+
+
+def _tables(env: lmdb.Environment) -> dict[str, Table]:
+    """By name; those that the release which wrote the store did not have yet are left out."""
+    found: dict[str, Table] = {}
+    for index, name in enumerate(TABLES):
+        with suppress(lmdb.NotFoundError):
+            found[name] = Table(name, index, env.open_db(name.encode(), create=False))
+    return found
 
 
 def _save(

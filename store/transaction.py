@@ -15,7 +15,7 @@ import lmdb
 from store import accept as accepting
 from store import archive as archiving
 from store import claim as claiming
-from store import customer, parked, recipients, retention, timed
+from store import customer, given_up, parked, recipients, retention, timed
 from store import inbound as inbounding
 from store import outbox as outgoing
 from store import receipts as receiving
@@ -26,7 +26,16 @@ from store.records import ACCOUNT_KEY, encode
 if TYPE_CHECKING:
     from router.nouns import Account, InboundMessage, Message, Outcome, ReceiptIn
     from store.batch import Batch
-    from store.interface import Claim, ClaimResult, MoPart, OutboxRow, ReceiptResult, Released, Replacement
+    from store.interface import (
+        Claim,
+        ClaimResult,
+        MoPart,
+        OutboxRow,
+        ReceiptResult,
+        Released,
+        Replacement,
+        Replanned,
+    )
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,6 +119,16 @@ class LmdbTransaction:
         return timed.release_groups(self.batch, before_ms, now_ms, limit)
 
     @_verb
+    @_verb
+    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned:
+        return replanning.replan(self.batch, lane, decide, limit)
+
+    @_verb
+    def replan_held(
+        self, decide: Callable[[Message], int], after: tuple[int, int], limit: int
+    ) -> Released:
+        return replanning.replan_held(self.batch, decide, after, limit)
+
     def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]:
         return inbounding.take_stale_parts(self.batch, before_ms, limit)
 

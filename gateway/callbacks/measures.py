@@ -21,7 +21,7 @@ def add_callback_measures(metrics: Metrics, pump: CallbackPump) -> None:
     )
     metrics.counter(
         "signalbox_callback_events",
-        "Events delivered, and events given up after their last attempt (kept in the outbox).",
+        "Events delivered, and events given up after their last attempt (kept, see callback_given_up).",
         ("fate",),
         lambda: ((("delivered",), pump.events_delivered), (("given_up",), pump.events_given_up)),
     )

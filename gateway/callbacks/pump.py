@@ -6,7 +6,7 @@ connection to one endpoint and takes rows until none are left. What a POST ended
 
 - 2xx: done. Anything else: the rows' attempts and last_error are written and they come back after the next
   delay of the schedule, or what Retry-After said. After the last delay a row is given up: counted, logged
-  and kept in the outbox with a due time years ahead and a last_error that starts with "given up".
+  and kept beside the outbox, where an operator finds it and can put it back.
 - 410 disables the endpoint for a day; its other rows stay where they are. Retry-After on 429 and 5xx pauses
   it. A run of failures opens its circuit (endpoint.py). None of that touches another endpoint.
 - The number of connections, of rows in memory and of rows waiting for their commit are all limited.
@@ -72,6 +72,7 @@ class Outbox(Protocol):
     def store(self) -> OutboxReads: ...
     def add_outbox_done(self, rows: Sequence[OutboxRow]) -> None: ...
     def add_outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None: ...
+    def add_outbox_given_up(self, rows: Sequence[OutboxRow], now_ms: int) -> None: ...
 
 
 class Outside(Dialer, Protocol):
@@ -485,35 +486,37 @@ class CallbackPump:
         """Write the rows' next attempt; those of the same attempt share a due time."""
         by_due: dict[int, list[OutboxRow]] = {}
         delays: dict[int, int] = {}
+        given_up: list[OutboxRow] = []
         for row in rows:
             attempts = row.event.attempts = row.event.attempts + 1
+            row.event.last_error = error
+            if attempts > len(self._settings.retry_s):
+                self._give_up(row, state)
+                given_up.append(row)
+                continue
             due_ms = delays.get(attempts)
             if due_ms is None:
                 due_ms = delays[attempts] = now_ms + int(self._delay_s(attempts, pause_s) * 1000)
-            if attempts > len(self._settings.retry_s):
-                row.event.last_error = f"given up after {attempts} attempts: {error}"
-                self._given_up(row, state)
-            else:
-                row.event.last_error = error
             by_due.setdefault(due_ms, []).append(row)
         self._settle(state, rows)
         for due_ms, group in by_due.items():
             self._committer.add_outbox_retry(group, due_ms)
+        if given_up:
+            self._committer.add_outbox_given_up(given_up, now_ms)
 
     def _delay_s(self, attempts: int, pause_s: float) -> float:
         settings = self._settings
-        if attempts > len(settings.retry_s):
-            return settings.dead_s
         spread = 1 + settings.jitter * (2 * self._world.rng.random() - 1)
         return max(pause_s, settings.retry_s[attempts - 1] * spread)
 
-    def _given_up(self, row: OutboxRow, state: EndpointState) -> None:
+    def _give_up(self, row: OutboxRow, state: EndpointState) -> None:
         self.events_given_up += 1
         log.error(
             "callback given up",
             endpoint=state.id,
             origin=state.endpoint.origin,
             message_id=row.event.message_id,
+            attempts=row.event.attempts,
             error=row.event.last_error,
         )
 

@@ -30,7 +30,6 @@ class CallbackSettings:
     breaker_failures: int = 5
     probe_max_s: float = 300.0
     gone_s: float = 86_400.0  # a 410 disables the endpoint for this long, then it is asked once
-    dead_s: float = 10 * 365 * 86_400.0  # a row given up is kept this far ahead
     max_answer_bytes: int = 64 * 1024
     allow_private: bool = False  # loopback and private ranges for every account
     ca_file: str = ""

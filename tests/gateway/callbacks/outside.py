@@ -47,6 +47,7 @@ class FakeOutbox:
         self.deferred: list[tuple[int, OutboxRow]] = []
         self.retries: list[tuple[int, OutboxRow]] = []  # every (due_ms, row) ever asked for
         self.done: list[OutboxRow] = []
+        self.given_up: list[tuple[int, OutboxRow]] = []  # (when, row)
         self.pages = 0
         self._accounts = {account.id: account for account in accounts}
         self._endpoints: dict[int, Endpoint] = {}
@@ -101,6 +102,15 @@ class FakeOutbox:
                 kept = OutboxRow(row.endpoint, row.seq, msgspec.structs.replace(row.event))
                 self.retries.append((due_ms, kept))
                 self.deferred.append((due_ms, kept))
+
+        self._pending.append(apply)
+        self._awake.set()
+
+    def add_outbox_given_up(self, rows: Sequence[OutboxRow], now_ms: int) -> None:
+        def apply() -> None:
+            for row in rows:
+                del self.rows[row.endpoint][row.seq]
+                self.given_up.append((now_ms, row))
 
         self._pending.append(apply)
         self._awake.set()

@@ -1,0 +1,80 @@
+"""How much each callback endpoint still has to be told: counted by walking the outbox, page by page.
+
+A count of each endpoint would cost every commit; an operator who asks pays instead. Each page is one short
+read, so that the caller can let traffic go on in between; what moves meanwhile may be counted twice or not
+at all.
+
+Deliberately not here: an endpoint's health (gateway.callbacks), a total (reads.outbox_backlog).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from store.batch import scan
+from store.records import GIVEN_UP_KEY, OUTBOX_DUE_KEY, OUTBOX_KEY, decode_event
+from store.values import Damaged, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from struct import Struct
+
+    from store.layout import Table
+    from store.lmdb_store import LmdbStore
+
+_PAGE = 500
+
+
+class Backlog(msgspec.Struct, gc=False):
+    """Events of one endpoint."""
+
+    ready: int = 0  # to be sent as soon as the endpoint takes them
+    retrying: int = 0  # waiting for their next attempt
+    given_up: int = 0
+    oldest_ms: int = 0  # when the oldest of them all happened
+    last_error: str = ""  # of the newest that has failed
+    failed_ms: int = 0  # when that one happened
+
+
+class BacklogWalk:
+    """Call `step` until it is False; `found` has the counts by endpoint id."""
+
+    def __init__(self, store: LmdbStore) -> None:
+        self.found: dict[int, Backlog] = {}
+        self._store = store
+        self._pages = self._walk()
+
+    def step(self) -> bool:
+        """Read one more page; False when there is none."""
+        return next(self._pages, None) is not None
+
+    def _walk(self) -> Iterator[int]:
+        tables = self._store.tables
+        yield from self._table(tables.outbox, OUTBOX_KEY, 0, "ready")
+        yield from self._table(tables.outbox_due, OUTBOX_DUE_KEY, 1, "retrying")
+        yield from self._table(tables.given_up, GIVEN_UP_KEY, 0, "given_up")
+
+    def _table(self, table: Table, shape: Struct, place: int, count: str) -> Iterator[int]:
+        after = b"\0"
+        while rows := self._page(table, after):
+            for key, value in rows:
+                self._count(shape.unpack(key)[place], key, value, count)
+            after = rows[-1][0] + b"\0"
+            yield len(rows)
+
+    def _page(self, table: Table, after: bytes) -> list[tuple[bytes, bytes]]:
+        with self._store.reading() as tx, tx.cursor(table.handle) as cursor:
+            return [row for row, _ in zip(scan(cursor, after), range(_PAGE), strict=False)]
+
+    def _count(self, endpoint: int, key: bytes, value: bytes, count: str) -> None:
+        try:
+            event = decode_event(unseal(key, value))
+        except Damaged:
+            return
+        backlog = self.found.setdefault(endpoint, Backlog())
+        setattr(backlog, count, getattr(backlog, count) + 1)
+        backlog.oldest_ms = min(backlog.oldest_ms or event.at_ms, event.at_ms)
+        if event.last_error and event.at_ms >= backlog.failed_ms:
+            backlog.last_error, backlog.failed_ms = event.last_error, event.at_ms
