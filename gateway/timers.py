@@ -29,10 +29,10 @@ _EXPIRE_S = 1.0
 _PARTS_S = 5.0
 _USAGE_S = 1.0
 _MERGE_S = 2.0
-_GROUPS_S = 1.0
 _ARCHIVE_S = 5.0
 _RETENTION_S = 3600.0
 _BREATH_S = 0.002
+_DAY_MS = 86_400_000
 
 
 class Clockwork:
@@ -71,12 +71,10 @@ class Clockwork:
             task_status.started()
 
     async def _due(self) -> None:
-            nursery.start_soon(self._groups)
         """Scheduled, deferred and outbox rows whose time has come, to the second or better."""
         while True:
             due_ms = self._store.next_due_ms()
             now_ms = self._world.wall_ms()
-            nursery.start_soon(self._replan.run)
             if due_ms is None or due_ms > now_ms:
                 wait_s = _DUE_POLL_S if due_ms is None else min(_DUE_POLL_S, (due_ms - now_ms) / 1000)
                 await trio.sleep(max(wait_s, 0.001))
@@ -97,7 +95,8 @@ class Clockwork:
             except StoreError as error:
                 log.error("job postponed", error=str(error), hint=error.hint)
                 await trio.sleep(1)
-                return
+                return total
+            total += moved
             if moved < self._portion:
                 return total
             await trio.sleep(_BREATH_S)
@@ -124,15 +123,6 @@ class Clockwork:
 
         return verb
 
-    async def _groups(self) -> None:
-        """Parts of customers' long messages that have waited long enough for each other."""
-        while True:
-            await trio.sleep(_GROUPS_S)
-            if self._store.totals().messages[Phase.HELD]:
-                await self._portions(
-                    partial(_release_groups, self._groups_wait_ms, self._world, self._portion)
-                )
-
     async def _archive(self) -> None:
         """Read, write to the day's environment in a thread, then forget: portion by portion."""
         while True:
@@ -158,7 +148,23 @@ class Clockwork:
             dropped = self._store.drop_old(now_ms, self._retention_days)
             if dropped:
                 log.info("archives dropped", days=dropped, retention_days=self._retention_days)
+            before_ms = now_ms - self._retention_days * _DAY_MS
+            for what, verb in (
+                ("callbacks that were given up", _drop_given_up),
+                ("receipts that belong to no message", _drop_unmatched),
+            ):
+                count = await self._portions(partial(verb, before_ms, self._portion))
+                if count:
+                    log.warning("too old, dropped", what=what, count=count, days=self._retention_days)
             await trio.sleep(_RETENTION_S)
+
+
+def _drop_given_up(before_ms: int, portion: int, txn: Transaction) -> int:
+    return txn.drop_given_up(before_ms, portion)
+
+
+def _drop_unmatched(before_ms: int, portion: int, txn: Transaction) -> int:
+    return txn.drop_unmatched(before_ms, portion)
 
 
 def _forget(rows: Sequence[Finished], txn: Transaction) -> int:

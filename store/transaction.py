@@ -26,16 +26,7 @@ from store.records import ACCOUNT_KEY, encode
 if TYPE_CHECKING:
     from router.nouns import Account, InboundMessage, Message, Outcome, ReceiptIn
     from store.batch import Batch
-    from store.interface import (
-        Claim,
-        ClaimResult,
-        MoPart,
-        OutboxRow,
-        ReceiptResult,
-        Released,
-        Replacement,
-        Replanned,
-    )
+    from store.interface import Claim, ClaimResult, MoPart, OutboxRow, ReceiptResult, Released, Replacement
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,6 +58,10 @@ class LmdbTransaction:
     @_verb
     def outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None:
         outgoing.outbox_retry(self.batch, rows, due_ms)
+
+    @_verb
+    def outbox_give_up(self, rows: Sequence[OutboxRow], now_ms: int) -> None:
+        given_up.give_up(self.batch, rows, now_ms)
 
     @_verb
     def settle(self, outcomes: Sequence[Outcome], now_ms: int) -> None:
@@ -119,16 +114,6 @@ class LmdbTransaction:
         return timed.release_groups(self.batch, before_ms, now_ms, limit)
 
     @_verb
-    @_verb
-    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned:
-        return replanning.replan(self.batch, lane, decide, limit)
-
-    @_verb
-    def replan_held(
-        self, decide: Callable[[Message], int], after: tuple[int, int], limit: int
-    ) -> Released:
-        return replanning.replan_held(self.batch, decide, after, limit)
-
     def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]:
         return inbounding.take_stale_parts(self.batch, before_ms, limit)
 
@@ -152,6 +137,14 @@ class LmdbTransaction:
     @_verb
     def put_meta(self, name: str, value: bytes) -> None:
         self.batch.put(self.batch.tables.meta, b"m:" + name.encode(), value)
+
+    @_verb
+    def replay_given_up(self, endpoints: Sequence[int], before_ms: int, limit: int) -> int:
+        return given_up.replay(self.batch, endpoints, before_ms, limit)
+
+    @_verb
+    def drop_given_up(self, before_ms: int, limit: int) -> int:
+        return given_up.drop(self.batch, before_ms, limit)
 
     @_verb
     def drop_unmatched(self, before_ms: int, limit: int) -> int:
