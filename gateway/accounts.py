@@ -109,7 +109,9 @@ class Accounts:
             if owner != account.id:
                 raise AccountProblem(f"number {number} belongs to account {self.by_id[owner].name!r} already")
         for other in self.by_id.values():
-            shared = set(account.system_ids) & set(other.system_ids)
+            shared = {login.system_id for login in account.logins} & {
+                login.system_id for login in other.logins
+            }
             if shared and other.id != account.id:
                 raise AccountProblem(f"account {other.name!r} has system_id {min(shared)!r} already")
 

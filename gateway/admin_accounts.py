@@ -21,7 +21,7 @@ from gateway.admin import AdminError, Verb, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.callbacks.guard import Refused, parse_url
 from gateway.callbacks.signature import encode_secret
-from router.nouns import Account
+from router.nouns import Account, Login
 from store.lmdb_store import LmdbStore
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -34,7 +34,7 @@ class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     callback_url: str = ""
     system_id: str = ""
-    password_hash: str = ""  # scrypt$…: the password itself never comes here
+    password_hash: str = ""  # $argon2id$…: the password itself never comes here
     numbers: list[str] = []
     weight: int = 1
     private_callbacks: bool = False
@@ -101,8 +101,7 @@ class AccountVerbs:
                 weight=wish.weight,
                 private_callbacks=wish.private_callbacks,
                 callback_batch=wish.callback_batch,
-                system_ids=(wish.system_id,) if wish.system_id else (),
-                password_hashes=(wish.password_hash,) if wish.password_hash else (),
+                logins=(Login(wish.system_id, (wish.password_hash,)),) if wish.system_id else (),
             )
         return {**self._view(account), "api_key": key, "callback_secret": secret}
 
@@ -142,7 +141,7 @@ class AccountVerbs:
             "private_callbacks": account.private_callbacks,
             "callback_batch": account.callback_batch,
             "numbers": list(account.numbers),
-            "system_ids": list(account.system_ids),
+            "system_ids": [login.system_id for login in account.logins],
             "weight": account.weight,
             "max_queued": account.max_queued,
             "queued": self._store.queued(account.id),

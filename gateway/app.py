@@ -46,8 +46,10 @@ from gateway.http.settings import HttpSettings
 from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
 from gateway.recovery import decider
+from gateway.replan import Replan
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
+from gateway.smpp_server.server import SmppServer
 from gateway.timers import Clockwork
 from gateway.world import RealWorld, World
 from gateway.writer import InlineWriter, SplitWriter, Writer
@@ -116,7 +118,7 @@ class Gateway:
             self.accounts,
             self.counts,
             config.messages.mo_match_days,
-            lambda now_ms: store.next_ids(1, now_ms),
+            lambda now_ms: store.next_ids(1),
         )
         self.carriers = [self._carrier(one) for one in config.carriers]
         self.routes = self._routes()
@@ -155,7 +157,10 @@ class Gateway:
             grace_s=config.receipts.grace_s,
             parts_wait_s=int(messages.mo_parts_timeout_s),
             retention_days=config.store.retention_days,
+            replan=Replan(store, self.committer, self.board, self.routes),
+            groups_wait_s=config.smpp.parts_timeout_s,
         )
+        self.smpp = SmppServer(config.smpp, world, self.committer, store, self.accounts, self.door)
         self.keys = Keys(self.accounts.by_id.values(), trio.current_time)
         self.accounts.changed.append(lambda: self.keys.rebuild(self.accounts.by_id.values()))
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
@@ -310,6 +315,7 @@ class Gateway:
         for address in self.config.http.listen:
             listeners.extend(await self.world.listen(address.host, address.port))
         await nursery.start(self.http.serve, listeners)
+        await nursery.start(self.smpp.run)
         admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)
         await nursery.start(admin.serve)
         nursery.start_soon(self._keep_waking)
@@ -383,6 +389,7 @@ class Gateway:
                 for link in carrier.links:
                     nursery.start_soon(link.drain, deadline_s)
             nursery.start_soon(self.pump.stop, _CALLBACK_STOP_S)
+            nursery.start_soon(self.smpp.drain, deadline_s)
 
     async def _save_learners(self) -> None:
         def save(txn: Transaction) -> None:
@@ -569,6 +576,8 @@ async def _announce(gateway: Gateway) -> None:
     lines = [f"Signalbox is running; data in {config.gateway.data_dir}"]
     url = f"http://{dialable(config.http.listen[0])}" if config.http.listen else ""
     lines += [f"  HTTP      http://{address}" for address in config.http.listen]
+    lines += [f"  SMPP      {address}" for address in config.smpp.listen]
+    lines += [f"  SMPP/TLS  {address}" for address in config.smpp.listen_tls]
     lines += [f"  simulator {one.name} on {one.listen}" for one in config.simulators]
     for carrier in gateway.carriers:
         where = ", ".join(str(address) for address in carrier.settings.targets)

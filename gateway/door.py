@@ -86,6 +86,7 @@ class Submission(msgspec.Struct, gc=False):
     via: int = Via.HTTP
     flag: int = 0  # priority_flag: lifts a message above its class
     relay: Relay | None = None
+    multi: bool = False  # of one submit_multi: all are shown under the first accepted one's id
 
 
 class Accepted(msgspec.Struct, gc=False):
@@ -114,11 +115,11 @@ class Refusal(msgspec.Struct, gc=False):
 
 class Lanes(Protocol):
     def able(self, lane: int) -> bool: ...
-
     def lane_for(
         self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes
     ) -> int: ...  # without the carriers that it is too long for; 0 = nobody is left
     def most_parts(self, lane: int) -> int: ...
+
 
 class Admission(Protocol):
     """What the store says about new work; None = welcome."""
@@ -184,6 +185,9 @@ class Door:
         for offset, request in enumerate(requests):
             planned = self._plan(policy, request, first_id + offset, now_ms)
             if type(planned) is Message:
+                if request.multi and messages:
+                    relay = planned.relay or Relay()
+                    planned.relay = msgspec.structs.replace(relay, shown=messages[0].id)
                 messages.append(planned)
                 results.append(
                     Accepted(
@@ -222,7 +226,7 @@ class Door:
     def _policy(self, account: Account) -> Refusal | None:
         if self._closed:
             return Refusal(503, "shutting-down", "", "the gateway is shutting down; try again shortly", 5)
-        if account.suspended:
+        if account.suspended or account.closed:
             return Refusal(403, "account-suspended", "", f"account {account.name!r} is suspended")
         error = self._admission.admission()
         if error is not None:

@@ -1,4 +1,4 @@
-"""The gateway's clockwork: due messages, expiry, stale MO parts, archive, usage, retention.
+"""The gateway's clockwork: due messages, expiry, stale MO parts, archive, usage, retention, lanes that are gone.
 
 Each job is bounded to some hundreds of rows a transaction and has the lowest claim on the writer: a job
 that finds a full portion yields to traffic before it goes on.
@@ -16,7 +16,9 @@ import trio
 
 from gateway.carriers.inbound import Inbound
 from gateway.committer import Committer
+from gateway.replan import Replan
 from gateway.world import World
+from router.nouns import Phase
 from store.archive import Finished
 from store.interface import StoreError, Transaction
 from store.lmdb_store import LmdbStore
@@ -27,6 +29,7 @@ _PORTION = 300
 _DUE_POLL_S = 0.25
 _EXPIRE_S = 1.0
 _PARTS_S = 5.0
+_GROUPS_S = 1.0
 _USAGE_S = 1.0
 _MERGE_S = 2.0
 _ARCHIVE_S = 5.0
@@ -46,6 +49,8 @@ class Clockwork:
         grace_s: int,
         parts_wait_s: int,
         retention_days: int,
+        replan: Replan | None = None,
+        groups_wait_s: float = 10.0,
         portion: int = _PORTION,
         in_thread: Callable[[Callable[[], None]], Awaitable[None]] = trio.to_thread.run_sync,
     ) -> None:
@@ -56,6 +61,8 @@ class Clockwork:
         self._grace_ms = grace_s * 1000
         self._parts_wait_ms = parts_wait_s * 1000
         self._retention_days = retention_days
+        self._replan = replan
+        self._groups_wait_ms = int(groups_wait_s * 1000)
         self._portion = portion
         self._in_thread = in_thread
 
@@ -64,10 +71,13 @@ class Clockwork:
             nursery.start_soon(self._due)
             nursery.start_soon(self._every, _EXPIRE_S, self._expire)
             nursery.start_soon(self._every, _PARTS_S, self._stale_parts)
+            nursery.start_soon(self._groups)
             nursery.start_soon(self._every, _MERGE_S, self._housekeep)
             nursery.start_soon(self._archive)
             nursery.start_soon(self._usage)
             nursery.start_soon(self._retention)
+            if self._replan is not None:
+                nursery.start_soon(self._replan.run)
             task_status.started()
 
     async def _due(self) -> None:
@@ -114,6 +124,15 @@ class Clockwork:
             return len(groups)
 
         return verb
+
+    async def _groups(self) -> None:
+        """Parts of customers' long messages that have waited long enough for each other."""
+        while True:
+            await trio.sleep(_GROUPS_S)
+            if self._store.totals().messages[Phase.HELD]:
+                await self._portions(
+                    partial(_release_groups, self._groups_wait_ms, self._world, self._portion)
+                )
 
     def _housekeep(self) -> Callable[[Transaction], int]:
         now_ms = self._world.wall_ms()
@@ -169,6 +188,11 @@ def _drop_unmatched(before_ms: int, portion: int, txn: Transaction) -> int:
 
 def _forget(rows: Sequence[Finished], txn: Transaction) -> int:
     return txn.forget(rows)
+
+
+def _release_groups(wait_ms: int, world: World, portion: int, txn: Transaction) -> int:
+    now_ms = world.wall_ms()
+    return txn.release_groups(now_ms - wait_ms, now_ms, portion)
 
 
 def _move_due(now_ms: int, portion: int, txn: Transaction) -> int:

@@ -156,6 +156,7 @@ class Step(IntEnum):
     CLAIMED = 12  # an unknown outcome was resolved by a receipt or a late response
     RESENT = 13  # possible duplicate
     REPLACED = 14  # its customer gave it another text
+    REPLANNED = 15  # its lane was gone from the configuration: detail = the carriers of the new one
 
 
 class Relay(msgspec.Struct, array_like=True, gc=False):
@@ -390,8 +391,6 @@ class Account(msgspec.Struct):
     max_queued: int = 5_000_000
     suspended: bool = False
     created_ms: int = 0
-    system_ids: tuple[str, ...] = ()
-    password_hashes: tuple[str, ...] = ()
     receipt_default: int = ReceiptWish.FINAL
     per_part_receipts: bool = False
     correction_events: bool = False

@@ -215,6 +215,32 @@ def render(
     return split(content, encoding, method=method, ref=ref, max_parts=max_parts, udh=udh)
 
 
+def render_part(
+    content: str | bytes,
+    encoding: int,
+    concat: Concat,
+    carrier_alphabet: str = "gsm7",
+    method: str = "udh8",
+    *,
+    udh: bytes = b"",
+) -> Segment:
+    """One part that somebody else has cut, as a carrier wants it; `method`: udh8, udh16 or sar.
+
+    Raises Unencodable where the carrier's alphabet lacks a character: the part cannot grow.
+    """
+    esm_class = UDHI if udh else 0
+    if encoding != GSM7 or isinstance(content, bytes):
+        octets = content if isinstance(content, bytes) else alphabet.encode(content, encoding)
+        return _part(octets, udh, method, concat, esm_class, alphabet.DATA_CODING[encoding])
+    if carrier_alphabet == "latin1":
+        try:
+            return _part(content.encode("latin-1"), udh, method, concat, esm_class, 0)
+        except UnicodeEncodeError as error:
+            raise alphabet.Unencodable("Latin-1", content, (error.start,)) from None
+    one = _part(alphabet.gsm7_encode(content), udh, method, concat, esm_class, 0)
+    return _packed(one) if carrier_alphabet == "gsm7-packed" else one
+
+
 def split(
     content: str | bytes,
     encoding: int,
@@ -486,6 +512,7 @@ __all__ = [
     "plan",
     "reassemble",
     "render",
+    "render_part",
     "sar_tlvs",
     "split",
     "split_header",

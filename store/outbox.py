@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from router.nouns import Event, EventKind, MessageState, Via
+from router.nouns import Event, EventKind, MessageState, Relay, Via
 from store.interface import SMPP_ORIGIN, OutboxRow
 from store.records import OUTBOX_DUE_KEY, OUTBOX_KEY, decode_event, encode
 from store.values import VALUE_VERSION, pack_head
 
+USER_MESSAGE_REFERENCE = 0x0204  # a TLV that comes back in receipts (SMPP 3.4 section 5.3.2.17)
 RECEIPT_TEXT = 20  # characters of the message that a receipt quotes (SMPP 3.4 Appendix B)
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def receipt_event(
 ) -> Event:
     """What an account hears of a message's state."""
     parts = progress.parts
+    relay = message.relay
+    quoted = tuple(one for one in relay.tlvs if one[0] == USER_MESSAGE_REFERENCE) if relay is not None else ()
     return Event(
         EventKind.RECEIPT,
         message.account,
@@ -125,6 +128,8 @@ def receipt_event(
         destination_type=message.destination_type,
         alias=message.alias,
         via=message.via,
+        relay=Relay(tlvs=quoted) if quoted else None,
+        shown=relay.shown if relay is not None else 0,
         done_ms=done_ms,
     )
 

@@ -206,6 +206,9 @@ class Carrier:
 
     def _start(self, job: Job, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         message = job.message
+        if message.relay is not None and message.relay.total > 1:
+            self._start_parts(job, message.relay.group, link, now, now_ms, touched)
+            return
         self._buffered_segments -= job.counted
         try:
             bodies = self.renderer.bodies(message, job.duplicate, now_ms)
@@ -225,6 +228,28 @@ class Carrier:
         first = min(job.first, job.total - 1)
         link.streaming.extend(Flight(job, part) for part in range(first, job.total))
         self._buffered_segments += len(link.streaming)
+        self._stream(link, now, now_ms, touched)
+
+    def _start_parts(
+        self, job: Job, group: int, link: Link, now: float, now_ms: int, touched: dict[Link, None]
+    ) -> None:
+        """Parts of a customer's long message that were leased together leave on one link, in order."""
+        jobs = [job]
+        while self.buffer:
+            relay = self.buffer[0].message.relay
+            if relay is None or relay.total < 2 or relay.group != group:
+                break
+            jobs.append(self.buffer.popleft())
+        for one in jobs:
+            self._buffered_segments -= one.counted
+            one.total = 1
+            try:
+                one.bodies = self.renderer.bodies(one.message, one.duplicate, now_ms)
+            except TextError as problem:
+                self._not_carried(one, str(problem))
+                continue
+            link.streaming.append(Flight(one, 0))
+            self._buffered_segments += 1
         self._stream(link, now, now_ms, touched)
 
     def _not_carried(self, job: Job, why: str) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from config.model import CarrierConfig
 from router.correlate import reference_of
-from router.nouns import Encoding, Message, ReceiptWish
+from router.nouns import Encoding, Message, ReceiptWish, Relay, Via
 from smpp.constants import Tlv
 from smpp.pdu import submit_sm_body
-from smpp.segment import count, render
+from smpp.segment import Concat, Segment, count, render, render_part
 from smpp.smpptime import format_relative
 
 _USER_MESSAGE_REFERENCE = int(Tlv.USER_MESSAGE_REFERENCE)
@@ -33,6 +33,7 @@ class Renderer:
         self._data_coding = settings.data_coding
         self._send_validity = settings.send_validity
         self._send_reference = settings.user_message_reference
+        self._with_tlvs = settings.version >= 0x34  # 3.3 has none
 
     def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes = b"") -> int:
         """How many submit_sm this carrier would get; `segments` is the canonical count."""
@@ -50,50 +51,72 @@ class Renderer:
         return max(segments, count(content, encoding, method=self._method))
 
     def bodies(self, message: Message, possible_duplicate: bool, now_ms: int) -> list[bytes]:
-        """One submit_sm body (without header) for each segment."""
-        segments = render(
-            message.data if message.encoding == Encoding.BINARY else message.text,
-            message.encoding,
-            message.segments,
-            self._alphabet,
-            self._method,
-            reference_of(message.id),
-            udh=message.udh,
-        )
+        """One submit_sm body (without header) for each segment. Raises TextError where this carrier's
+        alphabet cannot carry the text."""
+        relay = message.relay
+        content = message.data if message.encoding == Encoding.BINARY else message.text
+        if relay is not None and relay.total > 1:
+            segments = [self._one_part(content, message, relay)]
+        else:
+            segments = render(
+                content,
+                message.encoding,
+                message.segments,
+                self._alphabet,
+                self._method,
+                reference_of(message.id),
+                udh=message.udh,
+            )
         validity = b""
         if self._send_validity:
             validity = format_relative(max(1, (message.expires_ms - now_ms) // 1000))
         registered = 0 if message.receipt == ReceiptWish.NONE else 1
-        source = message.source.encode("latin-1", "replace")
-        destination = self.number(message.destination)
         ours: tuple[tuple[int, bytes], ...] = ()
         if self._send_reference:
             ours = ((_USER_MESSAGE_REFERENCE, reference_of(message.id).to_bytes(2, "big")),)
+        service_type, esm_class, protocol_id, data_coding = self._service_type, 0, 0, self._data_coding
+        priority = message.priority if message.via == Via.HTTP else 0
+        keeps_coding = False
+        if relay is not None:
+            service_type = relay.service_type.encode("latin-1") or service_type
+            esm_class, protocol_id, priority = relay.esm_class, relay.protocol_id, relay.priority
+            registered |= relay.registered
+            if relay.tlvs:
+                ours = relay.tlvs + tuple(one for one in ours if all(one[0] != tag for tag, _ in relay.tlvs))
+            if relay.data_coding >= 0:
+                data_coding, keeps_coding = relay.data_coding, True
         return [
             submit_sm_body(
-                self._service_type,
+                service_type,
                 message.source_ton if self._source_ton is None else self._source_ton,
                 message.source_npi if self._source_npi is None else self._source_npi,
-                source,
+                message.source.encode("latin-1", "replace"),
                 self._ton,
                 self._npi,
-                destination,
-                segment.esm_class,
-                0,
-                message.priority,
+                self.number(message.destination),
+                esm_class | segment.esm_class,
+                protocol_id,
+                priority,
                 b"",
                 validity,
                 registered,
                 0,
-                self._data_coding
-                if self._data_coding is not None and not segment.data_coding
+                data_coding
+                if data_coding is not None and (keeps_coding or not segment.data_coding)
                 else segment.data_coding,
                 0,
                 segment.short_message,
-                segment.tlvs + ours,
+                segment.tlvs + ours if self._with_tlvs else (),
             )
             for segment in segments
         ]
+
+    def _one_part(self, content: str | bytes, message: Message, relay: Relay) -> Segment:
+        """A part of a customer's long message, under the customer's own reference and width of it."""
+        bits, ref = relay.reference >> 16, relay.reference & 0xFFFF
+        method = "sar" if self._method == "sar" else "udh16" if bits == 16 else "udh8"
+        concat = Concat(ref, relay.total, relay.index, bits)
+        return render_part(content, message.encoding, concat, self._alphabet, method, udh=message.udh)
 
     def number(self, digits: str) -> bytes:
         """The destination as this carrier writes numbers."""

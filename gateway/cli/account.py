@@ -161,13 +161,9 @@ def print_made(made: dict[str, Any], as_json: bool) -> None:
 
 
 def password_hash(password: str) -> str:
-    """`scrypt$N$r$p$salt$hash`, base64. Raises Failure for one that SMPP cannot carry (3.4 §5.2.2)."""
-    import base64
-    import hashlib
-    import secrets
+    """argon2id, encoded. Raises Failure for one that SMPP cannot carry (3.4 §5.2.2)."""
+    from gateway.smpp_server.passwords import MOST_CHARACTERS, hash_password
 
-    if not (password.isascii() and password.isprintable() and len(password) <= 8):
+    if not (password.isascii() and password.isprintable() and len(password) <= MOST_CHARACTERS):
         raise Failure("an SMPP password has at most 8 printable ASCII characters", "SMPP 3.4 §5.2.2", USAGE)
-    salt = secrets.token_bytes(16)
-    digest = hashlib.scrypt(password.encode(), salt=salt, n=1 << 14, r=8, p=1)
-    return "$".join(["scrypt", "16384", "8", "1", *(base64.b64encode(b).decode() for b in (salt, digest))])
+    return hash_password(password.encode())

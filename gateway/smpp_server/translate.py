@@ -1,8 +1,9 @@
 """Between the PDUs of a customer and the nouns of the house: submissions, message ids, statuses.
 
 What a submit_sm says beyond its text travels in a Relay, so that the carrier gets it as it came:
-service_type, protocol_id, data_coding, message mode, SME acknowledgement bits, TLVs, a user data header of the
-customer's own. A text is decoded only where it comes back octet for octet; everything else is kept as the octets it is.
+service_type, protocol_id, data_coding, message mode, SME acknowledgement bits, TLVs, a user data header of
+the customer's own. A text is decoded only where it comes back octet for octet; everything else is kept as the
+octets it is.
 
 Invariants: a PDU becomes a Submission or a command_status, never an exception; an id we showed can be read
 again (`parse_id`) in whichever form the account has.

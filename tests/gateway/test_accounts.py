@@ -11,7 +11,7 @@ import trio.testing
 
 from gateway.accounts import AccountProblem, Accounts
 from gateway.committer import Committer
-from router.nouns import Account
+from router.nouns import Account, Login
 from store.interface import Transaction
 from tests.trio_case import trio_test
 
@@ -77,7 +77,7 @@ async def test_accounts_made_at_once_have_ids_of_their_own() -> None:
     [
         ({"name": "shop"}, {"name": "shop"}, "exists"),
         ({"name": "a", "numbers": ("12345",)}, {"name": "b", "numbers": ("12345",)}, "12345"),
-        ({"name": "a", "system_ids": ("esme",)}, {"name": "b", "system_ids": ("esme",)}, "esme"),
+        ({"name": "a", "logins": (Login("esme"),)}, {"name": "b", "logins": (Login("esme"),)}, "esme"),
     ],
 )
 @trio_test

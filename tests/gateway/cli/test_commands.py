@@ -106,7 +106,7 @@ def test_an_smpp_password_leaves_the_command_only_as_a_hash(gateway: FakeGateway
     assert root.run(["account", "create", "shop", "--system-id", "shop", "--password", "geheim1"]) == OK
     ((_, args),) = gateway.asked
     assert "geheim1" not in json.dumps(args)
-    assert args["password_hash"].startswith("scrypt$16384$8$1$")
+    assert args["password_hash"].startswith("$argon2id$v=19$")
 
 
 @pytest.mark.parametrize("password", ["ninechars", "ü", "a\nb"])

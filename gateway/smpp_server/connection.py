@@ -1,0 +1,397 @@
+"""One customer's connection: bind, take submits, answer them after their commit, hand over receipts.
+
+All submit_sm of one read go through the door together and are answered together. While more than the
+account's window is unanswered, or its TPS is paced, nothing is read: TCP tells the customer to wait.
+
+Invariants: a request is answered exactly once, a submit only after its fsync; whatever the customer had not
+answered when the connection ends goes back to its port.
+
+Deliberately not here: who may bind (gate), what other operations do (operations), timers' sweep (server).
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from gateway.door import Accepted, Refusal, Submission
+from gateway.outlet import Outlet, PeerNotReading
+from gateway.smpp_server.gate import BindAsked, BindRefusal
+from gateway.smpp_server.translate import id_of, status_of, submission
+from smpp import events
+from smpp.constants import RESPONSE_BIT, CommandId
+from smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter, DataSm, Pdu, SubmitSm
+from smpp.session import Role, Session, SessionState, WrongState
+from smpp.status import Status
+
+if TYPE_CHECKING:
+    from gateway.smpp_server.deliveries import Port
+    from gateway.smpp_server.listener import Peer
+    from gateway.smpp_server.server import SmppServer, Tenant
+    from router.nouns import Account
+    from store.interface import OutboxRow
+
+log = structlog.get_logger("smpp")
+
+_READ_BYTES = 65_536
+_SUBMIT_SM_RESP = int(CommandId.SUBMIT_SM_RESP)
+_RTHROTTLED = int(Status.ESME_RTHROTTLED)
+_BIND_TYPES: dict[type[Pdu], str] = {
+    BindTransmitter: "transmitter",
+    BindReceiver: "receiver",
+    BindTransceiver: "transceiver",
+}
+_LOST = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
+
+Submit = SubmitSm | DataSm
+
+
+class Connection:
+    """`serve` carries it from accept to end."""
+
+    def __init__(self, peer: Peer, server: SmppServer) -> None:
+        now = trio.current_time()
+        self.peer = peer
+        self.server = server
+        self.session = Session(Role.SMSC, server.session_settings, now)
+        self.outlet = Outlet(peer.stream)
+        self.login = ""
+        self.bind_type = ""
+        self.bound_at = 0.0
+        self.active_at = now
+        self.check_at = now + server.settings.bind_timeout_s
+        self.submits = 0
+        self._tenant: Tenant | None = None
+        self._port: Port | None = None
+        self._unanswered = 0
+        self._paced: list[Submit] = []  # taken from the wire, waiting for the account's rate
+        self._room = trio.Event()
+        self._scope = trio.CancelScope()
+        self._reason = ""
+        self._asked: events.BindRequest | None = None
+
+    # what others see
+
+    @property
+    def tenant(self) -> Tenant:
+        assert self._tenant is not None
+        return self._tenant
+
+    @property
+    def bound(self) -> bool:
+        return self._tenant is not None
+
+    @property
+    def unanswered(self) -> int:
+        """Submits taken and not answered yet."""
+        return self._unanswered
+
+    @property
+    def receives(self) -> bool:
+        return self.session.state in (SessionState.BOUND_RX, SessionState.BOUND_TRX)
+
+    def flush(self) -> None:
+        """Send what the session has written."""
+        data = self.session.data_to_send()
+        if data:
+            self.outlet.write(data)
+
+    def close(self, reason: str) -> None:
+        """End it now, without an unbind."""
+        self._reason = self._reason or reason
+        self._scope.cancel()
+
+    def unbind(self, reason: str) -> None:
+        """Ask the customer to leave; the response timer ends it in any case."""
+        self._reason = self._reason or reason
+        try:
+            self.session.unbind(trio.current_time())
+        except WrongState:
+            self.close(reason)
+            return
+        self.check_at = 0.0
+        self.flush()
+
+    # life
+
+    async def serve(self) -> None:
+        """Until the connection ends."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                nursery.start_soon(self._write, nursery.cancel_scope)
+                await self._read()
+                await self.outlet.last_words()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._ended()
+            await trio.aclose_forcefully(self.peer.stream)
+
+    async def _read(self) -> None:
+        stream, session = self.peer.stream, self.session
+        while not session.closed:
+            try:
+                data = await stream.receive_some(_READ_BYTES)
+            except _LOST as error:
+                self._reason = self._reason or f"connection broken: {error.__cause__ or error or 'reset'}"
+                return
+            if not data:
+                ended = "unbound" if session.state is SessionState.UNBOUND else "peer closed the connection"
+                self._reason = self._reason or ended
+                return
+            now = trio.current_time()
+            self.active_at = now
+            self.handle(session.receive(data, now), now)  # type: ignore[arg-type]
+            if self._asked is not None:
+                await self._bind()
+            if self._unanswered and self._unanswered >= self.tenant.account.window:
+                await self._wait_for_room()
+            while self._paced:
+                await self._wait_for_rate()
+
+    async def _write(self, scope: trio.CancelScope) -> None:
+        try:
+            await self.outlet.run()
+        except (PeerNotReading, *_LOST) as error:
+            self._reason = self._reason or f"write failed: {type(error).__name__}"
+            scope.cancel()
+
+    async def _wait_for_room(self) -> None:
+        """The window is full: half of it must be answered before more is read."""
+        while self._unanswered > self.tenant.account.window // 2:
+            self._room = trio.Event()
+            await self._room.wait()
+
+    async def _wait_for_rate(self) -> None:
+        throttle = self.tenant.throttle
+        await trio.sleep_until(throttle.next_at(1, trio.current_time()))
+        waiting, self._paced = self._paced, []
+        self._submit(waiting, trio.current_time())
+        self.flush()
+
+    def tick(self, now: float) -> None:
+        """The server's sweep: act on what is due."""
+        happened = self.session.tick(now)
+        if happened:
+            self.handle(happened, now)
+        else:
+            self.flush()
+        deadline = self.session.next_deadline()
+        self.check_at = math.inf if deadline is None else deadline
+        if self.session.closed:
+            self.close("")
+
+    def _ended(self) -> None:
+        unanswered: Sequence[object] = ()
+        for event in self.session.close(self._reason):
+            if isinstance(event, events.Closed):
+                unanswered = event.unanswered
+        if self._tenant is not None:
+            log.info(
+                "customer left",
+                account=self._tenant.account.name,
+                system_id=self.login,
+                address=self.peer.address,
+                reason=self._reason or "closed",
+                submits=self.submits,
+            )
+        self.server.left(self, self._port, unanswered)
+
+    # events
+
+    def handle(self, happened: Sequence[events.Event], now: float) -> None:
+        """The funnel: submits in one batch, answers in one batch, the rest one by one."""
+        submits: list[Submit] = []
+        done: list[OutboxRow] = []
+        answers = False
+        port = self._port
+        for event in happened:
+            kind = type(event)
+            if kind is events.Request:
+                pdu = event.pdu  # type: ignore[union-attr]
+                if type(pdu) is SubmitSm:
+                    submits.append(pdu)
+                else:
+                    if submits:
+                        self._submit(submits, now)
+                        submits = []
+                    self.server.operations.take(self, pdu)
+            elif kind is events.Response:
+                if port is not None and not event.late:  # type: ignore[union-attr]
+                    answers = True
+                    self.server.deliveries.answered(
+                        port,
+                        event.context,  # type: ignore[union-attr]
+                        event.pdu.command_status,  # type: ignore[union-attr]
+                        done,
+                    )
+            else:
+                answers |= self._other(event, port, done)
+        if submits:
+            self._submit(submits, now)
+        if answers and port is not None:
+            self.server.deliveries.finish(port, done)
+        self.flush()
+        deadline = now + self.session.settings.response_timeout_s
+        if deadline < self.check_at:
+            self.check_at = deadline
+
+    def _other(self, event: events.Event, port: Port | None, done: list[OutboxRow]) -> bool:
+        deliveries = self.server.deliveries
+        if isinstance(event, events.BindRequest):
+            self._asked = event
+        elif isinstance(event, events.TimedOut):
+            if port is not None:
+                deliveries.timed_out(port, event.context)
+            return True
+        elif isinstance(event, events.Nacked):
+            if port is not None:
+                deliveries.answered(port, event.context, event.status or 1, done)
+            return True
+        elif isinstance(event, events.Closed):
+            self._reason = self._reason or event.reason
+            if port is not None:
+                deliveries.leave(port, self, event.unanswered)
+                self._port = None
+        elif isinstance(event, events.ProtocolViolation):
+            self.server.violations += 1
+            log.info(
+                "customer broke the protocol",
+                system_id=self.login,
+                address=self.peer.address,
+                what=event.error.detail,
+            )
+        return False
+
+    # binding
+
+    async def _bind(self) -> None:
+        asked, self._asked = self._asked, None
+        assert asked is not None
+        pdu = asked.pdu
+        assert isinstance(pdu, BindTransmitter | BindReceiver | BindTransceiver)
+        verdict = await self.server.gate.admit(
+            BindAsked(
+                address=self.peer.address,
+                system_id=pdu.system_id,
+                password=pdu.password,
+                bind_type=_BIND_TYPES[type(pdu)],
+                version=pdu.interface_version,
+                tls=self.peer.tls,
+            )
+        )
+        session = self.session
+        if session.closed:
+            return
+        if isinstance(verdict, BindRefusal):
+            log.warning(
+                "bind refused",
+                system_id=pdu.system_id.decode("latin-1"),
+                address=self.peer.address,
+                status=Status.name_of(verdict.status),
+                reason=verdict.reason,
+            )
+            if verdict.wait_s:
+                await trio.sleep(verdict.wait_s)
+            self._reason = f"bind refused: {verdict.reason}"
+            session.refuse_bind(verdict.status)
+            self.flush()
+            return
+        account = verdict.account
+        self.login = verdict.login
+        self.bind_type = _BIND_TYPES[type(pdu)]
+        self.bound_at = trio.current_time()
+        self._tenant = self.server.join(self, account, takeover=verdict.takeover)
+        session.accept_bind(self.server.settings.system_id.encode(), window=account.window)
+        self.flush()
+        log.info(
+            "customer bound",
+            account=account.name,
+            system_id=self.login,
+            bind=self.bind_type,
+            address=self.peer.address,
+            version=f"0x{session.peer_version:02x}",
+        )
+        self.check_at = session.next_deadline() or math.inf
+        if self.receives:
+            self._port = self.server.deliveries.join(account, self)
+
+    # submitting
+
+    def _submit(self, pdus: list[Submit], now: float) -> None:
+        tenant = self.tenant
+        account = tenant.account
+        if account.tps:
+            allowed = tenant.throttle.available(now)
+            if allowed < len(pdus):
+                over = pdus[allowed:]
+                pdus = pdus[:allowed]
+                if account.tps_mode == "pace":
+                    self._paced.extend(over)
+                else:
+                    tenant.throttled += len(over)
+                    for pdu in over:
+                        self.refuse(pdu, _RTHROTTLED)
+            tenant.throttle.take(len(pdus), now)
+        now_ms = self.server.world.wall_ms()
+        version = self.session.peer_version
+        asked: list[Submission] = []
+        taken: list[Submit] = []
+        for pdu in pdus:
+            request = submission(pdu, account, now_ms, version)
+            if not isinstance(request, Submission):
+                self.refuse(pdu, request)
+            elif isinstance(pdu, SubmitSm) and pdu.replace_if_present_flag:
+                self._unanswered += 1
+                done = partial(self._answered, account, [pdu])
+                self.server.operations.submit_replacing(account, request, done)
+            else:
+                asked.append(request)
+                taken.append(pdu)
+        if asked:
+            self.submits += len(asked)
+            self._unanswered += len(asked)
+            self.server.submit(account, asked, partial(self._answered, account, taken))
+
+    def refuse(self, pdu: Pdu, status: int) -> None:
+        """Answer with a status and no body (3.4 section 4.4.2)."""
+        self.session.respond_raw(pdu.command_id | RESPONSE_BIT, int(status), pdu.sequence_number, b"")
+
+    def _answered(
+        self, account: Account, pdus: Sequence[Submit], results: Sequence[Accepted | Refusal]
+    ) -> None:
+        """COMMIT A is durable: answer each."""
+        session = self.session
+        form = account.id_form
+        for pdu, result in zip(pdus, results, strict=True):
+            if type(result) is Accepted:
+                alias = result.message.alias if result.message is not None else 0
+                session.respond_raw(
+                    pdu.command_id | RESPONSE_BIT, 0, pdu.sequence_number, id_of(form, result.id, alias)
+                )
+            else:
+                assert isinstance(result, Refusal)
+                self.refuse(pdu, status_of(result, session.peer_version))
+        self._unanswered -= len(pdus)
+        self._room.set()
+        self.flush()
+
+    def submit(self, pdus: list[Submit]) -> None:
+        """A data_sm goes the way of a submit_sm."""
+        self._submit(pdus, trio.current_time())
+
+    def may_submit(self, count: int) -> bool:
+        """Take so many from the account's rate, or none."""
+        now = trio.current_time()
+        throttle = self.tenant.throttle
+        if throttle.available(now) < min(count, 1):
+            self.tenant.throttled += count
+            return False
+        throttle.take(count, now)
+        return True

@@ -1,0 +1,174 @@
+"""Events as the deliver_sm (or data_sm) bodies that a customer's session gets.
+
+A receipt is text as 3.4 Appendix B has it, with receipted_message_id and message_state where the account
+wants TLVs and the peer's version has them; its addresses are the message's, swapped. An MO goes in the
+encoding it came in, a long one in parts under one reference, as handsets' networks do.
+
+Deliberately not here: which session, windows, retries (deliveries), parsing receipts (smpp.receipt).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.smpp_server.translate import id_of
+from router.nouns import Account, Encoding, Event, EventKind, MessageState, Reason
+from smpp import receipt
+from smpp.codec import encode
+from smpp.constants import CommandId, Tlv
+from smpp.pdu import DataSm, deliver_sm_body
+from smpp.segment import Segment, render
+from smpp.smpptime import from_ms
+
+_RECEIPT = 0x04  # esm_class: MC delivery receipt (3.4 section 5.2.12)
+_INTERMEDIATE = 0x20
+_DELIVER_SM = int(CommandId.DELIVER_SM)
+_DATA_SM = int(CommandId.DATA_SM)
+_MESSAGE_STATE = int(Tlv.MESSAGE_STATE)
+_PAYLOAD = int(Tlv.MESSAGE_PAYLOAD)
+_STATE_34 = {int(MessageState.SCHEDULED): 1, int(MessageState.SKIPPED): 8}  # what a 3.4 peer sees
+_REASON_NAMES = {int(reason): reason.name.lower() for reason in Reason}
+_REASON_CODES = {Reason.EXPIRED_IN_QUEUE: "255", Reason.NO_RECEIPT: "254", Reason.CANCELLED: "253"}
+
+Bodies = Sequence[bytes]
+
+
+def command_of(account: Account) -> int:
+    """The request that carries what this account is told."""
+    return _DATA_SM if account.deliver_with == "data_sm" else _DELIVER_SM
+
+
+def bodies(event: Event, account: Account, version: int) -> Bodies:
+    """The PDU bodies, without header, that say this event to a peer of `version`."""
+    if event.kind == EventKind.MO:
+        return _mo(event, account, version)
+    return (_receipt(event, account, version),)
+
+
+def _receipt(event: Event, account: Account, version: int) -> bytes:
+    shown = id_of(account.id_form, event.shown or event.message_id, event.alias)
+    state = event.state
+    text = _layout(event, account, shown[:-1].decode("ascii"))
+    tlvs: tuple[tuple[int, bytes], ...] = ()
+    if account.receipt_tlvs and version >= 0x34:
+        known = state if version >= 0x50 else _STATE_34.get(state, state)
+        tlvs = ((receipt.RECEIPTED_MESSAGE_ID, shown), (_MESSAGE_STATE, bytes((known,))))
+        if event.error.isdecimal() and event.error.isascii() and 0 < int(event.error) < 65_536:
+            tlvs += ((receipt.NETWORK_ERROR_CODE, b"\x03" + int(event.error).to_bytes(2, "big")),)
+        if event.relay is not None:
+            tlvs += event.relay.tlvs
+    esm_class = _RECEIPT if event.final or event.part else _INTERMEDIATE
+    return _body(event, account, esm_class, 0, Segment(text, tlvs=tlvs), swapped=True)
+
+
+def _layout(event: Event, account: Account, id: str) -> bytes:
+    delivered = event.state == MessageState.DELIVERED
+    segments = event.segments
+    text = receipt.format(
+        id,
+        event.state,
+        submit_ms=event.accepted_ms,
+        done_ms=event.at_ms,
+        err=error_code(event, account),
+        text=event.text,
+        sub=segments,
+        dlvrd=segments if delivered else 0,
+    )
+    if account.receipt_layout == "seconds":
+        for name, at_ms in ((b"submit date:", event.accepted_ms), (b"done date:", event.at_ms)):
+            at = text.index(name) + len(name) + 10
+            text = text[:at] + f"{from_ms(at_ms):%S}".encode() + text[at:]
+    return text
+
+
+def error_code(event: Event, account: Account) -> str:
+    """err: the code this account expects for our reason, else the carrier's own, in the account's form."""
+    if event.state == MessageState.DELIVERED:
+        return "000"
+    error = event.error
+    expected = account.error_codes
+    if expected:
+        reason = event.cause or _REASON_NAMES.get(event.reason, "")
+        found = expected.get(reason)
+        if found is not None:
+            return found
+    if not error:
+        return _REASON_CODES.get(Reason(event.reason), "000") if event.final else "000"
+    if account.receipt_error_form == "hex" and error.isdecimal() and error.isascii():
+        return f"{int(error):03X}"
+    return error
+
+
+def _mo(event: Event, account: Account, version: int) -> Bodies:
+    content: str | bytes = event.data if event.encoding == Encoding.BINARY else event.text
+    relay = event.relay
+    method = "payload" if account.deliver_with == "data_sm" else "udh8"
+    alphabet = "latin1" if account.alphabet == "latin1" else "gsm7"
+    segments = render(
+        content, event.encoding, 0, alphabet, method, event.message_id & 0xFF, udh=relay.udh if relay else b""
+    )
+    esm_class = relay.esm_class if relay else 0
+    written = []
+    for segment in segments:
+        tlvs = segment.tlvs
+        if relay is not None and version >= 0x34:
+            tlvs += relay.tlvs
+        data_coding = segment.data_coding
+        if relay is not None and relay.data_coding >= 0:
+            data_coding = relay.data_coding
+        whole = segment._replace(tlvs=tlvs)
+        written.append(
+            _body(event, account, esm_class | segment.esm_class, data_coding, whole, swapped=False)
+        )
+    return written
+
+
+def _body(
+    event: Event, account: Account, esm_class: int, data_coding: int, segment: Segment, *, swapped: bool
+) -> bytes:
+    source, destination = event.source.encode("latin-1", "replace"), event.destination.encode("latin-1")
+    source_type, destination_type = event.source_type, event.destination_type
+    if swapped:
+        source, destination = destination, source
+        source_type, destination_type = destination_type, source_type
+    relay = event.relay
+    service_type = relay.service_type.encode("latin-1", "replace") if relay is not None else b""
+    protocol_id = relay.protocol_id if relay is not None else 0
+    if account.deliver_with == "data_sm":
+        tlvs = segment.tlvs
+        if segment.short_message:
+            tlvs = ((_PAYLOAD, segment.short_message), *tlvs)
+        return encode(
+            DataSm(
+                service_type=service_type,
+                source_addr_ton=source_type >> 4,
+                source_addr_npi=source_type & 15,
+                source_addr=source,
+                dest_addr_ton=destination_type >> 4,
+                dest_addr_npi=destination_type & 15,
+                destination_addr=destination,
+                esm_class=esm_class,
+                data_coding=data_coding,
+                tlvs=tlvs,
+            )
+        )[16:]
+    return deliver_sm_body(
+        service_type,
+        source_type >> 4,
+        source_type & 15,
+        source,
+        destination_type >> 4,
+        destination_type & 15,
+        destination,
+        esm_class,
+        protocol_id,
+        0,
+        b"",
+        b"",
+        0,
+        0,
+        data_coding,
+        0,
+        segment.short_message,
+        segment.tlvs,
+    )

@@ -1,0 +1,404 @@
+"""What accounts are told over their own sessions: rows of the outbox become deliver_sm, at least once.
+
+Each account has a Port: its bound sessions and what waits for them. Rows come as hints right after the commit
+that queued them; a port that fell behind, or was away, reads pages of the outbox instead. A row goes to
+whichever receiver has room; rows of one message go one after the other.
+
+- ESME_ROK: done. ESME_RX_P_APPN and ESME_RX_R_APPN: the customer does not want it; done, counted.
+- Any other status, and no answer in time: again later, with growing pauses (3.4 section 5.1.3 says so of
+  ESME_RX_T_APPN), until the account's `deliver_expiry_s`.
+- A lost session: what it had not answered goes to another one, or waits for the next bind.
+
+A port holds at most `_READY_MOST` rows and a window for each session, so a slow customer costs no memory and
+delays nobody else. Deliberately not here: bytes (deliver), binds (gate), callbacks over HTTP.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+import trio
+
+from gateway.smpp_server.deliver import bodies, command_of
+from gateway.world import World
+from router.nouns import Account
+from router.throttle import Throttle
+from smpp.session import Session
+from smpp.status import Status
+from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
+
+log = structlog.get_logger("smpp")
+
+_READY_MOST = 1_000
+_PAGE = 500
+_RETRY_FIRST_S = 1.0
+_RETRY_MOST_S = 300.0
+_PAUSE_S = 1.0
+_JANITOR_S = 60.0
+_REFUSED_FOR_GOOD = frozenset({int(Status.ESME_RX_P_APPN), int(Status.ESME_RX_R_APPN)})
+
+
+class Receiver(Protocol):
+    """A bound session that takes deliver_sm."""
+
+    session: Session
+
+    def flush(self) -> None: ...
+
+
+class Outbox(Protocol):
+    """The part of `gateway.committer.Committer` that is used here."""
+
+    on_commit: list[Callable[[], None]]
+
+    @property
+    def store(self) -> OutboxReads: ...
+    def add_outbox_done(self, rows: Sequence[OutboxRow]) -> None: ...
+    def add_outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None: ...
+
+
+class OutboxReads(Protocol):
+    def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]: ...
+    def outbox_endpoints(self) -> dict[int, Endpoint]: ...
+    def watch_events(self) -> None: ...
+    def take_fresh_events(self) -> list[OutboxRow]: ...
+
+
+class Sending:
+    """A row under way: its parts not yet answered, and the worst status so far."""
+
+    __slots__ = ("left", "row", "status")
+
+    def __init__(self, row: OutboxRow, left: int) -> None:
+        self.row = row
+        self.left = left
+        self.status = 0
+
+
+class Port:
+    """One account's receivers and what waits for them."""
+
+    __slots__ = (
+        "account", "behind", "busy", "cursor", "delivered", "endpoint", "expired", "in_flight", "parked",
+        "paused_until", "ready", "receivers", "refused", "retried", "throttle", "timer", "turn",
+    )  # fmt: skip
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.endpoint = 0
+        self.receivers: list[Receiver] = []
+        self.ready: deque[OutboxRow] = deque()
+        self.cursor = 0  # the highest seq taken
+        self.behind = True  # rows after the cursor are to be read from the outbox
+        self.busy: set[int] = set()  # messages with a row under way
+        self.parked: dict[int, deque[OutboxRow]] = {}  # their further rows
+        self.in_flight = 0
+        self.turn = 0
+        self.throttle = Throttle(account.deliver_rate, max(1, int(account.deliver_rate / 50)))
+        self.paused_until = -math.inf
+        self.timer = math.inf  # when to look again
+        self.delivered = self.refused = self.retried = self.expired = 0
+
+    def next_receiver(self) -> Receiver | None:
+        """One with room, in turns."""
+        receivers = self.receivers
+        for step in range(len(receivers)):
+            index = (self.turn + step) % len(receivers)
+            if receivers[index].session.window_free > 0:
+                self.turn = index + 1
+                return receivers[index]
+        return None
+
+    def take_up(self, row: OutboxRow) -> None:
+        """Back to the front: it was not delivered."""
+        self.release(row.event.message_id)
+        self.ready.appendleft(row)
+
+    def release(self, message_id: int) -> None:
+        """No row of this message is under way any more: its next one may go."""
+        self.busy.discard(message_id)
+        waiting = self.parked.pop(message_id, None)
+        if waiting is not None:
+            self.ready.extendleft(reversed(waiting))
+
+
+class Deliveries:
+    """All ports. `run` must be running."""
+
+    def __init__(self, committer: Outbox, world: World, account_of: Callable[[int], Account | None]) -> None:
+        self.ports: dict[int, Port] = {}
+        self._committer = committer
+        self._store = committer.store
+        self._world = world
+        self._account_of = account_of
+        self._by_endpoint: dict[int, Port] = {}
+        self._timed: set[Port] = set()
+        self._wake = trio.Event()
+        self._store.watch_events()
+
+    # binds
+
+    def join(self, account: Account, receiver: Receiver) -> Port:
+        """A receiver is bound: what waits for its account may go."""
+        port = self.ports.get(account.id)
+        if port is None:
+            port = self.ports[account.id] = Port(account)
+        self.change(account)
+        port.receivers.append(receiver)
+        self.pump(port)
+        return port
+
+    def leave(self, port: Port, receiver: Receiver, unanswered: Sequence[object]) -> None:
+        """A receiver is gone: what it did not answer goes to another one, or waits."""
+        if receiver in port.receivers:
+            port.receivers.remove(receiver)
+        for context in reversed(unanswered):
+            if isinstance(context, Sending):
+                if context.left <= 0:
+                    continue
+                context.left = 0
+                context = context.row
+            if isinstance(context, OutboxRow):
+                port.in_flight -= 1
+                port.take_up(context)
+        self.pump(port)
+
+    def change(self, account: Account) -> None:
+        """The account's settings have changed."""
+        port = self.ports.get(account.id)
+        if port is not None and port.account is not account:
+            if port.account.deliver_rate != account.deliver_rate:
+                port.throttle.change(account.deliver_rate, max(1, int(account.deliver_rate / 50)))
+            port.account = account
+
+    # rows
+
+    def on_commit(self) -> None:
+        """Take what the commit queued for sessions."""
+        touched: set[Port] = set()
+        for row in self._store.take_fresh_events():
+            port = self._by_endpoint.get(row.endpoint)
+            if port is None:
+                port = self._find(row)
+                if port is None:
+                    continue
+            if port.behind or row.seq <= port.cursor:
+                touched.add(port)
+                continue
+            if len(port.ready) >= _READY_MOST or not port.receivers:
+                port.behind = True
+                continue
+            port.ready.append(row)
+            port.cursor = row.seq
+            touched.add(port)
+        for port in touched:
+            self.pump(port)
+
+    def _find(self, row: OutboxRow) -> Port | None:
+        port = self.ports.get(row.event.account)
+        if port is not None:
+            port.endpoint = row.endpoint
+            self._by_endpoint[row.endpoint] = port
+        return port
+
+    def _refill(self, port: Port) -> bool:
+        """Read on in the outbox; False when there is nothing."""
+        if not port.endpoint:
+            for endpoint in self._store.outbox_endpoints().values():
+                if endpoint.account == port.account.id and endpoint.origin == SMPP_ORIGIN:
+                    port.endpoint = endpoint.id
+                    self._by_endpoint[endpoint.id] = port
+        page = self._store.outbox_page(port.endpoint, port.cursor, _PAGE) if port.endpoint else []
+        if page:
+            port.cursor = page[-1].seq
+            port.ready.extend(page)
+        if len(page) < _PAGE:
+            port.behind = False
+        return bool(page)
+
+    def pump(self, port: Port) -> None:
+        """Send what windows, rate and pauses allow."""
+        if not port.receivers:
+            return
+        now = trio.current_time()
+        if now < port.paused_until:
+            self._look_again(port, port.paused_until)
+            return
+        touched: dict[int, Receiver] = {}
+        expired: list[OutboxRow] = []
+        account = port.account
+        command = command_of(account)
+        oldest_ms = self._world.wall_ms() - account.deliver_expiry_s * 1000
+        throttle = port.throttle if account.deliver_rate else None
+        while port.ready or (port.behind and self._refill(port)):
+            row = port.ready[0]
+            event = row.event
+            message_id = event.message_id
+            if message_id in port.busy:
+                port.parked.setdefault(message_id, deque()).append(port.ready.popleft())
+                continue
+            if event.at_ms < oldest_ms:
+                expired.append(port.ready.popleft())
+                continue
+            if throttle is not None and throttle.available(now) < 1:
+                self._look_again(port, throttle.next_at(1, now))
+                break
+            receiver = port.next_receiver()
+            if receiver is None:
+                break
+            session = receiver.session
+            parts = bodies(event, account, session.peer_version)
+            if len(parts) == 1:
+                session.submit_raw(parts[0], command, now, row)
+            else:
+                self._send_parts(session, parts, command, now, row)
+            port.ready.popleft()
+            if throttle is not None:
+                throttle.take(len(parts), now)
+            port.busy.add(message_id)
+            port.in_flight += 1
+            touched[id(receiver)] = receiver
+        for receiver in touched.values():
+            receiver.flush()
+        if expired:
+            self._expire(port, expired)
+
+    def _send_parts(
+        self, session: Session, parts: Sequence[bytes], command: int, now: float, row: OutboxRow
+    ) -> None:
+        """A long MO leaves at once, past the window if need be: its parts belong together."""
+        sending = Sending(row, len(parts))
+        for part in parts:
+            session.submit_raw(part, command, now, sending)
+
+    def _expire(self, port: Port, rows: Sequence[OutboxRow]) -> None:
+        port.expired += len(rows)
+        log.warning("not delivered in time", account=port.account.name, events=len(rows))
+        self._committer.add_outbox_done(rows)
+
+    # answers
+
+    def answered(self, port: Port, context: object, status: int, done: list[OutboxRow]) -> None:
+        """The customer answered a deliver_sm; what is finished goes into `done` (see `finish`)."""
+        if type(context) is OutboxRow:
+            row = context
+        elif isinstance(context, Sending):
+            context.left -= 1
+            context.status = context.status or status
+            if context.left != 0:
+                return
+            row, status = context.row, context.status
+        else:
+            return
+        port.in_flight -= 1
+        if status == 0:
+            port.delivered += 1
+            done.append(row)
+            message_id = row.event.message_id
+            port.busy.discard(message_id)
+            if message_id in port.parked:
+                port.release(message_id)
+        elif status in _REFUSED_FOR_GOOD:
+            port.refused += 1
+            self._tell(port, row, Status.name_of(status))
+            port.release(row.event.message_id)
+            done.append(row)
+        else:
+            self._again(port, row, Status.name_of(status))
+
+    def timed_out(self, port: Port, context: object) -> None:
+        """No answer in time."""
+        row = context.row if isinstance(context, Sending) else context
+        if isinstance(context, Sending):
+            if context.left <= 0:
+                return
+            context.left = -1 << 30
+        if isinstance(row, OutboxRow):
+            port.in_flight -= 1
+            self._again(port, row, "no answer in time")
+
+    def finish(self, port: Port, done: Sequence[OutboxRow]) -> None:
+        """COMMIT D for what was delivered; more may go."""
+        if done:
+            self._committer.add_outbox_done(done)
+        self.pump(port)
+
+    def _again(self, port: Port, row: OutboxRow, why: str) -> None:
+        event = row.event
+        event.attempts += 1
+        event.last_error = why
+        port.retried += 1
+        if event.attempts == 1:
+            self._tell(port, row, why)
+        now = trio.current_time()
+        wait_s = min(_RETRY_MOST_S, _RETRY_FIRST_S * 2.0 ** min(event.attempts - 1, 20))
+        port.paused_until = max(port.paused_until, now + _PAUSE_S)
+        self._committer.add_outbox_retry([row], self._world.wall_ms() + int(wait_s * 1000))
+        port.release(event.message_id)
+        self._look_again(port, port.paused_until)
+
+    def _tell(self, port: Port, row: OutboxRow, why: str) -> None:
+        log.warning(
+            "customer did not take an event",
+            account=port.account.name,
+            message_id=row.event.message_id,
+            why=why,
+            attempts=row.event.attempts,
+        )
+
+    # time
+
+    def _look_again(self, port: Port, at: float) -> None:
+        if at < port.timer:
+            port.timer = at
+            self._timed.add(port)
+            self._wake.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look after pauses and rates, and after what nobody came for."""
+        self._committer.on_commit.append(self.on_commit)
+        task_status.started()
+        clean_at = trio.current_time() + _JANITOR_S
+        try:
+            while True:
+                self._wake = trio.Event()
+                at = min((port.timer for port in self._timed), default=math.inf)
+                with trio.move_on_at(min(at, clean_at)):
+                    await self._wake.wait()
+                now = trio.current_time()
+                for port in [port for port in self._timed if port.timer <= now]:
+                    self._timed.discard(port)
+                    port.timer = math.inf
+                    self.pump(port)
+                if now >= clean_at:
+                    clean_at = now + _JANITOR_S
+                    await self._clean()
+        finally:
+            self._committer.on_commit.remove(self.on_commit)
+
+    async def _clean(self) -> None:
+        """End what was kept too long for accounts that are not here."""
+        accounts = self.ports
+        for endpoint in list(self._store.outbox_endpoints().values()):
+            port = accounts.get(endpoint.account)
+            if endpoint.origin != SMPP_ORIGIN or (port is not None and port.receivers):
+                continue
+            await trio.lowlevel.checkpoint()
+            page = self._store.outbox_page(endpoint.id, 0, _PAGE)
+            if page:
+                self._end_old(endpoint, page)
+
+    def _end_old(self, endpoint: Endpoint, page: Sequence[OutboxRow]) -> None:
+        account = self._account_of(endpoint.account)
+        if account is None:
+            return
+        oldest_ms = self._world.wall_ms() - account.deliver_expiry_s * 1000
+        old = [row for row in page if row.event.at_ms < oldest_ms]
+        if old:
+            port = self.ports.setdefault(account.id, Port(account))
+            taken = {row.seq for row in port.ready}
+            self._expire(port, [row for row in old if row.seq not in taken])

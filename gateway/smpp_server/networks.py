@@ -1,0 +1,57 @@
+"""A list of networks as an operator writes it (CIDR, IPv4 and IPv6), compiled for asking often.
+
+IPv4-mapped IPv6 networks (::ffff:10.0.0.0/104) are the IPv4 networks they stand for, as peers' addresses are.
+
+Deliberately not here: what it means to be in the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+class Networks:
+    """`address in networks`. `unreadable` are the entries that are no network; nothing is in them."""
+
+    __slots__ = ("_v4", "_v6", "unreadable")
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._v4: list[tuple[int, int]] = []  # (netmask, network)
+        self._v6: list[tuple[int, int]] = []
+        unreadable = []
+        for text in texts:
+            try:
+                network = _network(text)
+            except ValueError:
+                unreadable.append(text)
+                continue
+            entries = self._v4 if isinstance(network, IPv4Network) else self._v6
+            entries.append((int(network.netmask), int(network.network_address)))
+        self.unreadable = tuple(unreadable)
+
+    def __contains__(self, address: str) -> bool:
+        """Of an address in any spelling; what is no address is in no network."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(parsed, IPv6Address):
+            mapped = parsed.ipv4_mapped
+            if mapped is None:
+                return _any(self._v6, int(parsed))
+            return _any(self._v4, int(mapped))
+        return _any(self._v4, int(parsed))
+
+
+def _any(entries: list[tuple[int, int]], address: int) -> bool:
+    return any(address & netmask == network for netmask, network in entries)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    network = ip_network(text.strip(), strict=False)
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - 96))
+    return network

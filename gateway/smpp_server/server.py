@@ -1,0 +1,171 @@
+"""Our SMSC side put together: listeners, connections, and what the binds of one account share.
+
+One task sweeps the timers of all connections, so that an idle bind costs two parked tasks and nothing else.
+
+Deliberately not here: a connection's life (connection), bytes, decisions about messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+import trio
+
+from config.model import SmppConfig
+from gateway.accounts import Accounts
+from gateway.committer import Committer
+from gateway.door import Accepted, Door, Refusal, Submission
+from gateway.smpp_server.connection import Connection
+from gateway.smpp_server.deliveries import Deliveries, Port
+from gateway.smpp_server.gate import Gate
+from gateway.smpp_server.listener import Peer, SmppListeners
+from gateway.smpp_server.operations import Operations
+from gateway.world import World
+from router.nouns import Account
+from router.throttle import Throttle
+from smpp.session import SessionSettings
+from store.interface import Store
+
+log = structlog.get_logger("smpp")
+
+_SWEEP_S = 0.5
+_BEFORE_BIND = 4096
+
+
+class Tenant:
+    """What the binds of one account share: its settings as they are now, and its rate."""
+
+    __slots__ = ("account", "connections", "throttle", "throttled")
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.connections: list[Connection] = []
+        self.throttle = Throttle(account.tps, _burst(account.tps))
+        self.throttled = 0
+
+    def change(self, account: Account) -> None:
+        if account.tps != self.account.tps:
+            self.throttle.change(account.tps, _burst(account.tps))
+        self.account = account
+
+
+def _burst(tps: float) -> int:
+    return max(1, int(tps / 20))
+
+
+class SmppServer:
+    """`run` serves until cancelled; `drain` first asks everybody to leave."""
+
+    def __init__(
+        self,
+        settings: SmppConfig,
+        world: World,
+        committer: Committer,
+        store: Store,
+        accounts: Accounts,
+        door: Door,
+    ) -> None:
+        self.settings = settings
+        self.world = world
+        self.session_settings = SessionSettings(
+            window=100,
+            session_init_timeout_s=settings.bind_timeout_s,
+            enquire_link_s=settings.enquire_link_s,
+            response_timeout_s=settings.response_timeout_s,
+            inactivity_timeout_s=settings.inactivity_timeout_s,
+            max_pdu=settings.max_pdu_bytes,
+            max_pdu_before_bind=_BEFORE_BIND,
+            version=settings.version,
+        )
+        self.gate = Gate(accounts, settings)
+        self.deliveries = Deliveries(committer, world, accounts.by_id.get)
+        self.operations = Operations(self, committer, store)
+        self.listeners = SmppListeners(settings, world, self._serve)
+        self.connections: set[Connection] = set()
+        self.tenants: dict[int, Tenant] = {}
+        self.violations = 0
+        self._accounts = accounts
+        self.door = door
+        accounts.changed.append(self._accounts_changed)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.deliveries.run)
+            nursery.start_soon(self._sweep)
+            nursery.start_soon(self.operations.run)
+            await nursery.start(self.listeners.run)
+            task_status.started()
+
+    async def _serve(self, peer: Peer) -> None:
+        connection = Connection(peer, self)
+        self.connections.add(connection)
+        await connection.serve()
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(_SWEEP_S)
+            now = trio.current_time()
+            for connection in [one for one in self.connections if one.check_at <= now]:
+                connection.tick(now)
+
+    async def drain(self, within_s: float) -> None:
+        """Take no more connections, unbind everybody, wait until they are gone or `within_s` is over."""
+        self.listeners.stop()
+        for connection in list(self.connections):
+            connection.unbind("the gateway is shutting down")
+        with trio.move_on_after(within_s):
+            while self.connections:
+                await trio.sleep(0.05)
+
+    # connections
+
+    def join(self, connection: Connection, account: Account, *, takeover: bool) -> Tenant:
+        """A bind is admitted."""
+        tenant = self.tenants.get(account.id)
+        if tenant is None:
+            tenant = self.tenants[account.id] = Tenant(account)
+        if takeover and tenant.connections:
+            stalest = min(tenant.connections, key=lambda one: one.active_at)
+            stalest.close("taken over by a newer bind")
+            self._leave_tenant(stalest)
+        tenant.connections.append(connection)
+        self.gate.bound(account.id)
+        self.listeners.bound(connection.peer)
+        return tenant
+
+    def left(self, connection: Connection, port: Port | None, unanswered: Sequence[object]) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        if port is not None:
+            self.deliveries.leave(port, connection, unanswered)
+        self._leave_tenant(connection)
+
+    def _leave_tenant(self, connection: Connection) -> None:
+        if connection.bound and connection in connection.tenant.connections:
+            connection.tenant.connections.remove(connection)
+            self.gate.unbound(connection.tenant.account.id, connection.peer.address)
+
+    def _accounts_changed(self) -> None:
+        for id, tenant in self.tenants.items():
+            account = self._accounts.by_id.get(id)
+            if account is None or account is tenant.account:
+                continue
+            tenant.change(account)
+            self.deliveries.change(account)
+            if account.suspended or account.closed:
+                for connection in list(tenant.connections):
+                    connection.unbind(
+                        "the account is suspended" if account.suspended else "the account is closed"
+                    )
+
+    # submits
+
+    def submit(
+        self,
+        account: Account,
+        requests: Sequence[Submission],
+        done: Callable[[Sequence[Accepted | Refusal]], None],
+    ) -> None:
+        """Through the door."""
+        self.door.submit(account, requests, done)
