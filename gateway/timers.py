@@ -1,4 +1,4 @@
-"""The gateway's clockwork: due messages, expiry, stale MO parts, archive, usage, retention, lanes that are gone.
+"""The gateway's clockwork: due messages, expiry, MO parts, archive, usage, retention, lanes that are gone.
 
 Each job is bounded to some hundreds of rows a transaction and has the lowest claim on the writer: a job
 that finds a full portion yields to traffic before it goes on.

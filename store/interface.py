@@ -9,7 +9,7 @@ Deliberately not here: trio, tasks, batching policy (gateway.committer), decisio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -84,6 +84,18 @@ class Released(msgspec.Struct, gc=False):
 
     count: int
     after: tuple[int, int] | None  # (account, id) of the last row looked at; None = the walk is over
+
+
+class Replanned(msgspec.Struct, gc=False):
+    """A portion of `replan`: how many messages left the lane, and for where."""
+
+    moved: int = 0  # to another lane
+    held: int = 0  # no route takes them: HELD with Reason.LANE_GONE
+    lost: int = 0  # their records are damaged
+
+    @property
+    def handled(self) -> int:
+        return self.moved + self.held + self.lost
 
 
 class Replacement(msgspec.Struct, gc=False):
@@ -173,6 +185,10 @@ class Transaction(Protocol):
         self, reason: int, limit: int, after: tuple[int, int] = (0, 0), carrier: int = 0
     ) -> Released: ...
     def cancel(self, account: int, id: int, now_ms: int) -> str: ...
+    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned: ...
+    def replan_held(
+        self, decide: Callable[[Message], int], after: tuple[int, int], limit: int
+    ) -> Released: ...
     def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int: ...
     def replace(self, account: int, id: int, replacement: Replacement, now_ms: int) -> str: ...
     def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]: ...

@@ -53,6 +53,7 @@ BUCKET_MS = 6 * 3600 * 1000
 MESSAGE_KEY = Struct(">IQ")
 READY_KEY = Struct(">HHBIQQ")
 READY_PREFIX = Struct(">HHBI")
+LANE_KEY = Struct(">H")  # what a ready row's key begins with
 DUE_KEY = Struct(">QQ")
 HELD_KEY = Struct(">BIQ")
 TIMED_KEY = Struct(">IIQ")  # expiry (minute), finished (second)

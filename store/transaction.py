@@ -19,6 +19,7 @@ from store import customer, given_up, parked, recipients, retention, timed
 from store import inbound as inbounding
 from store import outbox as outgoing
 from store import receipts as receiving
+from store import replan as replanning
 from store import settle as settling
 from store.layout import translated
 from store.records import ACCOUNT_KEY, encode
@@ -26,7 +27,16 @@ from store.records import ACCOUNT_KEY, encode
 if TYPE_CHECKING:
     from router.nouns import Account, InboundMessage, Message, Outcome, ReceiptIn
     from store.batch import Batch
-    from store.interface import Claim, ClaimResult, MoPart, OutboxRow, ReceiptResult, Released, Replacement
+    from store.interface import (
+        Claim,
+        ClaimResult,
+        MoPart,
+        OutboxRow,
+        ReceiptResult,
+        Released,
+        Replacement,
+        Replanned,
+    )
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,6 +118,14 @@ class LmdbTransaction:
     @_verb
     def replace(self, account: int, id: int, replacement: Replacement, now_ms: int) -> str:
         return customer.replace(self.batch, account, id, replacement, now_ms)
+
+    @_verb
+    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned:
+        return replanning.replan(self.batch, lane, decide, limit)
+
+    @_verb
+    def replan_held(self, decide: Callable[[Message], int], after: tuple[int, int], limit: int) -> Released:
+        return replanning.replan_held(self.batch, decide, after, limit)
 
     @_verb
     def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int:

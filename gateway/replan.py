@@ -1,0 +1,104 @@
+"""Messages in lanes that the configuration has no more: planned anew, through the routes there are.
+
+A job with the lowest claim on the writer: a portion, a breath, the next one. It may be stopped anywhere and
+goes on at the next start, because what is left to do is what still waits in such a lane. What has no route at
+all is held, where operators see it, and asked for again at every start.
+
+Deliberately not here: moving the records (store.replan), noticing that a route has changed while running.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import structlog
+import trio
+
+from gateway.carriers.lanes import LaneBoard
+from gateway.committer import Committer
+from router.nouns import Encoding, Message
+from router.routes import RouteTable
+from store.interface import Replanned, StoreError, Transaction
+from store.lmdb_store import LmdbStore
+
+log = structlog.get_logger("replan")
+
+_PORTION = 300
+_LOOK_S = 1.0
+_BREATH_S = 0.01
+
+
+class Replan:
+    def __init__(
+        self,
+        store: LmdbStore,
+        committer: Committer,
+        board: LaneBoard,
+        routes: RouteTable,
+        *,
+        portion: int = _PORTION,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._board = board
+        self._routes = routes
+        self._portion = portion
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._ask_again()
+        while True:
+            for lane in sorted(self._store.ready_lanes()):
+                if not self._board.in_force(lane):
+                    await self._empty(lane)
+            await trio.sleep(_LOOK_S)
+
+    def decide(self, message: Message) -> int:
+        """The lane that the message would get today, 0 for none."""
+        route = self._routes.match(message.destination)
+        if route is None:
+            return 0
+        content = message.data if message.encoding == Encoding.BINARY else message.text
+        return self._board.lane_for(route.lane, message.encoding, message.segments, content, message.udh)
+
+    async def _empty(self, lane: int) -> None:
+        moved = held = 0
+        handled = self._portion
+        while handled >= self._portion:
+            try:
+                done = await self._committer.execute(partial(self._portion_of, lane))
+            except StoreError as error:
+                log.error("planning anew postponed", error=str(error), hint=error.hint)
+                break
+            moved, held, handled = moved + done.moved, held + done.held, done.handled
+            await trio.sleep(_BREATH_S)
+        if moved or held:
+            names = [self._store.carrier_name(carrier) for carrier in self._store.lane(lane).carriers]
+            log.warning(
+                "messages waited for carriers that no route names any more",
+                carriers=names,
+                planned_anew=moved,
+                held_without_a_route=held,
+            )
+
+    def _portion_of(self, lane: int, txn: Transaction) -> Replanned:
+        return txn.replan(lane, self.decide, self._portion)
+
+    async def _ask_again(self) -> None:
+        """Routes may have appeared since messages were held for want of one."""
+        after: tuple[int, int] | None = (0, 0)
+        released = 0
+        while after is not None:
+            at = after
+            try:
+                portion = await self._committer.execute(
+                    lambda txn, at=at: txn.replan_held(self.decide, at, self._portion)  # type: ignore[misc]
+                )
+            except StoreError as error:
+                log.error("planning anew postponed", error=str(error), hint=error.hint)
+                await trio.sleep(_LOOK_S)
+                continue
+            released, after = released + portion.count, portion.after
+            await trio.sleep(_BREATH_S)
+        if released:
+            log.info("messages held for want of a route have one again", count=released)
