@@ -24,19 +24,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.recovery import decider
-from router.nouns import EventKind, Leased, Message, Phase, Progress
+from router.nouns import EventKind, Leased, Message, Phase, Progress, Step
 from store.check import check
-from store.ending import WAITING
 from store.interface import StoreError
 from store.lmdb_store import LmdbStore
 from store.records import decode_part
 from store.values import unseal
 from tests.crash.disk import Disk, Image, Record, records
-from tests.crash.marks import GRACE_MS, LANES, MINUTE_MS, PARK_S, Promises
+from tests.crash.marks import GRACE_MS, LANES, MINUTE_MS, OPTIONS, Promises
 from tests.store.records_for_tests import DAY_MS, Clock, claim, commit, lane_of, open_store, receipt, sent
 
 MARKS = "marks"
+_MOST = 1_000_000
 _PORTION = 1000
+_RECEIPT_STEPS = (Step.RECEIPT, Step.RECEIPT_REPEATED, Step.RECEIPT_CONTRADICTS)
 _LOCK_SIZE = 65_664  # of 1,024 readers
 
 
@@ -88,7 +89,7 @@ def judge(directory: Path, promises: Promises, seed: int) -> list[str]:
     clock = Clock()
     clock.now_ms = promises.now_ms
     try:
-        store = open_store(directory, clock, park_s=PARK_S)
+        store = open_store(directory, clock, **OPTIONS)
     except StoreError as error:
         return [f"does not open: {error}"]
     try:
@@ -153,26 +154,36 @@ class _Judge:
             self._say("ids of accepted messages are given out again")
 
     def _kept_receipts(self, found: dict[int, tuple[Message, Progress]]) -> None:
-        rows = [*self.store.parked(100_000), *self.store.unmatched(100_000)]
-        waiting = {id for row in rows for id in row.ids}
-        for cid, id in self.promises.kept.items():
-            if cid in waiting or (id and id not in found):  # dropped by age, or complained of already
+        """Each answered receipt waits for its message, is given up as unmatched, or stands in a timeline."""
+        rows = [*self.store.parked(_MOST), *self.store.unmatched(_MOST)]
+        apart = Counter(id for row in rows for id in row.ids)
+        answered: Counter[int] = Counter()
+        for (cid, id), times in self.promises.kept.items():
+            if id:
+                answered[id] += max(0, times - apart[cid])
+            elif apart[cid] < times:
+                self._say(f"receipt {cid} of nobody's was answered and is not there")
+        for id, times in answered.items():
+            if id not in found:  # dropped by age, or complained of already
                 continue
-            if not id or not _knows(found[id][1], cid):
-                self._say(f"receipt {cid} of message {id} was answered and is not there")
+            noted = sum(step in _RECEIPT_STEPS for _, step, *_ in found[id][1].events)
+            if noted < times:
+                self._say(f"message {id}: of {times} answered receipts {times - noted} is not there")
 
     def _kept_mos(self) -> None:
-        mos = self.store.inbox(1, 100_000)
+        mos = self.store.inbox(1, _MOST)
         ids = {mo.id for mo in mos}
         here = {mo.text for mo in mos}
         with self.store.reading() as tx, tx.cursor(self.store.tables.part.handle) as cursor:
             here |= {
                 f"joined {decode_part(unseal(key, value)).reference}" for key, value in cursor.iternext()
             }
+        oldest_ms = self.promises.kept_from_ms
         for id in self.promises.mos - ids:
-            self._say(f"MO {id} was answered and is not there")
-        for reference in self.promises.parts:
-            if f"joined {reference}" not in here:
+            if id >> 20 >= oldest_ms:
+                self._say(f"MO {id} was answered and is not there")
+        for reference, came_ms in self.promises.parts.items():
+            if came_ms >= oldest_ms and f"joined {reference}" not in here:
                 self._say(f"MO part {reference} was answered and is not there")
 
     # after a restart everything ends
@@ -230,7 +241,7 @@ class _Judge:
         events = Counter(
             row.event.message_id
             for endpoint in self.store.outbox_endpoints()
-            for row in self.store.outbox_page(endpoint, 0, 1_000_000)
+            for row in self.store.outbox_page(endpoint, 0, _MOST)
             if row.event.kind == EventKind.RECEIPT and row.event.final
         )
         for id in self.promises.accepted:
@@ -244,13 +255,6 @@ class _Judge:
         while rows := self.store.pick_finished(self.clock.now_ms + DAY_MS, _PORTION):
             self.store.archive.write(rows)
             commit(self.store, lambda txn, rows=rows: txn.forget(rows))  # type: ignore[misc]
-
-
-def _knows(progress: Progress, cid: str) -> bool:
-    """Whether a part's receipt arrived; one that came after the end stands in the timeline only."""
-    return progress.phase == Phase.FINAL or any(
-        part.carrier_message_id == cid and part.state not in WAITING for part in progress.parts
-    )
 
 
 def main(log: Path, scratch: Path) -> None:

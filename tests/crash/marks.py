@@ -5,12 +5,14 @@ Deliberately not here: who writes them (traffic.py), who holds the store to them
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tests.store.records_for_tests import DAY_MS, NOW_MS
 
 MINUTE_MS = 60_000
 GRACE_MS = 60 * MINUTE_MS
-PARK_S = 3600
 RETENTION_DAYS = 1
+OPTIONS = {"park_s": 3600, "retention_days": RETENTION_DAYS}  # of the store
 LANES = (("a", "b"), ("b",))  # carriers of each lane
 
 
@@ -21,11 +23,11 @@ class Promises:
         self.now_ms = NOW_MS
         self.accepted: dict[int, int] = {}  # id → account
         self.finals: dict[int, int] = {}  # id → state
-        self.kept: dict[str, int] = {}  # carrier's id of an answered receipt → message id, 0 nobody's
+        self.kept: Counter[tuple[str, int]] = Counter()  # answered receipts: (carrier's id, message id or 0)
         self.telling: set[int] = set()  # ids whose final event an endpoint may have taken
         self.told: set[int] = set()  # and whose delivery is committed
         self.mos: set[int] = set()
-        self.parts: set[int] = set()  # references of MO parts
+        self.parts: dict[int, int] = {}  # references of MO parts → when they came
         self.dropped_before_ms = 0  # retention: older messages may be gone
         self._rest = b""
 
@@ -35,10 +37,10 @@ class Promises:
         for line in lines:
             self._one(*line.decode().split(" "))
 
-    def __len__(self) -> int:
-        return (
-            len(self.accepted) + len(self.finals) + len(self.kept) + len(self.told) + len(self.mos)
-        ) + len(self.parts)
+    @property
+    def kept_from_ms(self) -> int:
+        """Retention may have dropped MOs from before."""
+        return self.now_ms - RETENTION_DAYS * DAY_MS
 
     def _one(self, word: str, first: str, second: str = "0") -> None:
         match word:
@@ -49,7 +51,7 @@ class Promises:
             case "final":
                 self.finals[int(first)] = int(second)
             case "kept":
-                self.kept[first] = int(second)
+                self.kept[first, int(second)] += 1
             case "telling":
                 self.telling.add(int(first))
             case "told":
@@ -57,7 +59,7 @@ class Promises:
             case "mo":
                 self.mos.add(int(first))
             case "part":
-                self.parts.add(int(first))
+                self.parts[int(first)] = self.now_ms
             case "dropping":
                 midnight_ms = int(first) // DAY_MS * DAY_MS
                 self.dropped_before_ms = midnight_ms - RETENTION_DAYS * DAY_MS

@@ -37,7 +37,7 @@ from router.nouns import (
 from store.archive import Finished
 from store.interface import Claim, ClaimResult, MoPart, OutboxRow, ReceiptResult, StoreError, Transaction
 from store.lmdb_store import LmdbStore
-from tests.crash.marks import GRACE_MS, LANES, MINUTE_MS, PARK_S, RETENTION_DAYS
+from tests.crash.marks import GRACE_MS, LANES, MINUTE_MS, OPTIONS, RETENTION_DAYS
 from tests.store.records_for_tests import (
     DAY_MS,
     Clock,
@@ -324,7 +324,7 @@ def _forget(rows: Sequence[Finished], txn: Transaction) -> int:
 
 async def live(outside: Outside, rounds: int) -> None:
     """Open, recover, traffic; then everything stops where it is."""
-    store = open_store(outside.root, outside.clock, park_s=PARK_S)
+    store = open_store(outside.root, outside.clock, **OPTIONS)
     if not store.accounts():
         with_account(store, 1)
         with_account(store, 2)
