@@ -19,8 +19,8 @@ from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import inbound_view, message_view, receipt_view
 from gateway.door import Accepted, Refusal, Submission
 from router.nouns import Account, Encoding, Message, MessageState, Progress
+from store.interface import NO_ID
 from store.lmdb_store import LmdbStore
-from store.reads import NO_ID
 
 
 class Submitter(Protocol):

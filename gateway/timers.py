@@ -150,7 +150,7 @@ class Clockwork:
                 await trio.sleep(_ARCHIVE_S)
                 continue
             try:
-                await self._in_thread(partial(self._store.archive.write, rows))
+                await self._in_thread(partial(self._store.write_finished, rows))
                 await self._committer.execute(partial(_forget, rows))
             except StoreError as error:
                 log.error("archiving postponed", error=str(error), hint=error.hint)

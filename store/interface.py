@@ -10,7 +10,8 @@ Deliberately not here: trio, tasks, batching policy (gateway.committer), decisio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -27,6 +28,10 @@ from router.nouns import (
     ReceiptIn,
 )
 
+if TYPE_CHECKING:
+    from store.records import Parked
+
+NO_ID = 1 << 63  # above every id
 SMPP_ORIGIN = "smpp:"  # the origin of an account's endpoint that is its own bound sessions
 
 
@@ -165,73 +170,246 @@ class Transaction(Protocol):
     """One write transaction. Verbs are applied in the order of architecture §2: D, B, C, A, L."""
 
     # D
-    def outbox_done(self, rows: Sequence[OutboxRow]) -> None: ...
-    def outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None: ...
-    def outbox_give_up(self, rows: Sequence[OutboxRow], now_ms: int) -> None: ...
+    def outbox_done(self, rows: Sequence[OutboxRow]) -> None:
+        """These were taken by their receiver."""
+
+    def outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None:
+        """These wait until `due_ms`; `move_due` puts them behind the endpoint's others, under new numbers."""
+
+    def outbox_give_up(self, rows: Sequence[OutboxRow], now_ms: int) -> None:
+        """Nobody took these: they leave the outbox and are kept where operators find them."""
+
     # B
-    def settle(self, outcomes: Sequence[Outcome], now_ms: int) -> None: ...
+    def settle(self, outcomes: Sequence[Outcome], now_ms: int) -> None:
+        """What carriers answered for leased messages, part by part; the last part's answer concludes.
+
+        An outcome for a message that is not leased (any more) is a late answer: recorded, and where the
+        outcome was unknown it settles that. The same outcome twice changes nothing.
+        """
+
     # C
-    def receipts(self, receipts: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]: ...
-    def inbound(self, messages: Sequence[InboundMessage], now_ms: int) -> None: ...
-    def inbound_parts(self, parts: Sequence[MoPart], now_ms: int) -> list[list[MoPart] | None]: ...
+    def receipts(self, receipts: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
+        """The fate of each, in order.
+
+        Matched by id (`ids`, then other forms where the recipient agrees and the hit is unique), claiming an
+        unknown outcome, or parked for a message that has not got its id yet. The first final state of a
+        message is told to its account; later ones are recorded.
+        """
+
+    def inbound(self, messages: Sequence[InboundMessage], now_ms: int) -> None:
+        """Keep these MOs and tell the account that owns each (0: nobody, kept only)."""
+
+    def inbound_parts(self, parts: Sequence[MoPart], now_ms: int) -> list[list[MoPart] | None]:
+        """For each part: all parts in order, when it was the last one missing; None until then."""
+
     # A
-    def accept(self, messages: Sequence[Message]) -> None: ...
+    def accept(self, messages: Sequence[Message]) -> None:
+        """Queue new messages, READY, or SCHEDULED when `send_at_ms` lies ahead. Ids must be new."""
+
     # L
-    def claim(self, claims: Sequence[Claim]) -> list[ClaimResult]: ...
+    def claim(self, claims: Sequence[Claim]) -> list[ClaimResult]:
+        """What each carrier gets, in order: LEASED to it, by priority, then fair among accounts, then by age.
+
+        Never a message whose tried mask has the carrier's index. At most `segments`, except that a first
+        message longer than that is taken whole. What has expired on the way ends EXPIRED.
+        """
+
     # the slow verbs, a few hundred rows each, lowest claim on the writer
-    def move_due(self, now_ms: int, limit: int) -> int: ...
-    def expire(self, now_ms: int, limit: int, grace_ms: int) -> int: ...
+    def move_due(self, now_ms: int, limit: int) -> int:
+        """Waiting messages and retried events whose time has come; how many, at most `limit`."""
+
+    def expire(self, now_ms: int, limit: int, grace_ms: int) -> int:
+        """End what outlived its validity; how many rows were handled, at most `limit`.
+
+        AWAITING_RECEIPT gets `grace_ms` more and then the account's `no_receipt_state`; UNKNOWN ends UNKNOWN;
+        what a carrier has in hand is left to its answer.
+        """
+
     def release_held(
         self, reason: int, limit: int, after: tuple[int, int] = (0, 0), carrier: int = 0
-    ) -> Released: ...
-    def cancel(self, account: int, id: int, now_ms: int) -> str: ...
+    ) -> Released:
+        """Messages held for `reason` become READY; of those behind `after`, and of one carrier if given."""
+
+    def cancel(self, account: int, id: int, now_ms: int) -> str:
+        """`cancelled`, `leased` (not sent again when it comes back), `sent`, `final` or `unknown`."""
+
     def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned: ...
     def replan_held(
         self, decide: Callable[[Message], int], after: tuple[int, int], limit: int
     ) -> Released: ...
-    def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int: ...
-    def replace(self, account: int, id: int, replacement: Replacement, now_ms: int) -> str: ...
-    def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]: ...
-    def housekeep(self, now_ms: int, limit: int) -> int: ...
-    def replay_given_up(self, endpoints: Sequence[int], before_ms: int, limit: int) -> int: ...
-    def drop_given_up(self, before_ms: int, limit: int) -> int: ...
-    def drop_unmatched(self, before_ms: int, limit: int) -> int: ...
-    def forget(self, rows: Sequence[Any]) -> int: ...
-    def put_account(self, account: Account) -> None: ...
-    def put_meta(self, name: str, value: bytes) -> None: ...
+    def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int:
+        """Parts of customers' long messages that waited since before `before_ms` go on without the rest."""
+
+    def replace(self, account: int, id: int, replacement: Replacement, now_ms: int) -> str:
+        """Other text and times for a message that waits: `replaced`, or why not."""
+
+    def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]:
+        """Parts of MOs whose first sibling came before `before_ms`, taken out, a list for each message."""
+
+    def housekeep(self, now_ms: int, limit: int) -> int:
+        """Park time and retention: what nobody claimed becomes unmatched, what is too old goes; how many."""
+
+    def replay_given_up(self, endpoints: Sequence[int], before_ms: int, limit: int) -> int:
+        """Given-up events of these endpoints go back into the outbox; how many."""
+
+    def drop_given_up(self, before_ms: int, limit: int) -> int:
+        """Retention of given-up events."""
+
+    def drop_unmatched(self, before_ms: int, limit: int) -> int:
+        """Retention of unmatched receipts; how many went."""
+
+    def forget(self, rows: Sequence[Any]) -> int:
+        """Third step of archiving: rows of `pick_finished` that `write_finished` has made durable leave."""
+
+    def put_account(self, account: Account) -> None:
+        """A new account, or all of a known one."""
+
+    def put_meta(self, name: str, value: bytes) -> None:
+        """A small value by name, for the gateway's own memory."""
 
 
 class Store(Protocol):
     """An open store. `begin`/`commit`/`abort` may be called from one dedicated thread, verbs from another."""
 
-    def begin(self) -> Transaction: ...
-    def commit(self, txn: Any) -> None: ...  # what this store's own `begin` returned
-    def abort(self, txn: Any) -> None: ...
-    def close(self) -> None: ...
+    def begin(self) -> Transaction:
+        """The one write transaction; nobody else has one until it is committed or aborted."""
+
+    def commit(self, txn: Any) -> None:
+        """Durable when it returns. Errors: StoreFull, StoreDamaged, StoreError; `abort` then."""
+
+    def abort(self, txn: Any) -> None:
+        """Nothing happened, in memory neither."""
+
+    def close(self) -> None:
+        """Give the directory up. What was committed stays."""
+
+    # opening
+    @property
+    def epoch(self) -> int:
+        """How often this store has been opened."""
+
+    def leased_at_start(self) -> int:
+        """How many messages carriers had in hand when the last process ended, at most."""
+
+    def recover(self, decide: Callable[[Message, Progress | None, int], Outcome], now_ms: int) -> int:
+        """Settle those by `decide(message, progress, carrier id)`; how many outcomes were unknown.
+
+        Before the first claim. A message that was settled before the end is not asked about; parts of a long
+        one that were answered keep their answers.
+        """
+
+    # admission
+    def next_ids(self, count: int, now_ms: int = 0) -> int:
+        """The first of `count` consecutive new message ids; they grow for ever, whatever the clock does."""
+
+    def admission(self) -> StoreError | None:
+        """Why new work is refused now; None: welcome. As fresh as the last `refresh_usage`."""
+
+    def refresh_usage(self) -> None:
+        """Look at the space there is; to be called about once a second."""
+
+    def usage(self) -> dict[str, int]:
+        """used_bytes, map_bytes, readers, quarantined, free_disk_bytes."""
 
     # names, kept for ever
-    def carrier_id(self, name: str) -> int: ...
-    def carrier_name(self, id: int) -> str: ...
-    def lane_id(self, spec: LaneSpec) -> int: ...
-    def lane(self, id: int) -> LaneSpec: ...
+    def carrier_id(self, name: str) -> int:
+        """From 1 on; a new name is kept with the next commit."""
+
+    def carrier_name(self, id: int) -> str:
+        """The name, or one made of the id where nobody knows it."""
+
+    def carriers(self) -> dict[str, int]:
+        """Every carrier there ever was, by name."""
+
+    def group_id(self, name: str) -> int:
+        """Of a receipt group: carriers whose receipts may come on one another's binds."""
+
+    def endpoint_for(self, account: int, url: str) -> int:
+        """One for each account and origin of its URLs. Errors: StoreError for too many origins."""
+
+    def lane_id(self, spec: LaneSpec) -> int:
+        """From 1 on, the same for an equal rule. Errors: StoreError for more than 16 carriers."""
+
+    def lane(self, id: int) -> LaneSpec:
+        """The rule; one without carriers where nobody knows the id."""
+
+    def lanes(self) -> dict[int, LaneSpec]:
+        """Every lane there ever was, by id."""
 
     # reads of the last commit
-    def find(self, account: int, id: int) -> tuple[Message, Progress] | None: ...
-    def find_any(self, id: int) -> tuple[Message, Progress] | None: ...
-    def find_waiting(
-        self, account: int, source: str, destination: str, service_type: str
-    ) -> list[int]: ...
+    def find(self, account: int, id: int) -> tuple[Message, Progress] | None:
+        """An account's message and how far it came, from the queue or the archive."""
+
+    def find_any(self, id: int) -> tuple[Message, Progress] | None:
+        """For operators, who know no account."""
+
+    def find_waiting(self, account: int, source: str, destination: str, service_type: str) -> list[int]: ...
     def find_alias(self, account: int, alias: int) -> int: ...
     def latest_to(
         self, recipient: str, sender: str, since_ms: int, reference: int = -1
-    ) -> tuple[int, int] | None: ...
-    def accounts(self) -> dict[int, Account]: ...
-    def totals(self) -> Totals: ...
-    def queued(self, account: int) -> int: ...
-    def ready_lanes(self) -> set[int]: ...
-    def oldest_ready_ms(self, lane: int, unseen_by: int = 0) -> int | None: ...
-    def next_due_ms(self) -> int | None: ...
-    def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]: ...
-    def watch_events(self) -> None: ...
-    def take_fresh_events(self) -> list[OutboxRow]: ...
-    def outbox_endpoints(self) -> dict[int, Endpoint]: ...
+    ) -> tuple[int, int] | None:
+        """(account, id) of the newest message sent from `sender` to `recipient`, or with this reference."""
+
+    def inbox(
+        self, account: int | Sequence[int], limit: int = 100, before: int = NO_ID
+    ) -> list[InboundMessage]:
+        """MOs of one account or of several, 0 = of nobody, newest first; `before` an id goes on behind it."""
+
+    def unmatched(self, limit: int = 100) -> list[Parked]:
+        """Receipts that no message claimed, newest first."""
+
+    def parked(self, limit: int = 100) -> list[Parked]:
+        """Receipts that still wait for their message, newest first."""
+
+    def meta(self, name: str) -> bytes | None:
+        """What `put_meta` kept."""
+
+    def accounts(self) -> dict[int, Account]:
+        """By id. Not to be changed: `put_account` does."""
+
+    def totals(self) -> Totals:
+        """The conservation counters."""
+
+    def queued(self, account: int) -> int:
+        """How many messages of the account no carrier has for certain."""
+
+    def ready_lanes(self) -> set[int]:
+        """Lanes that have READY messages of accounts that are not suspended."""
+
+    def oldest_ready_ms(self, lane: int, unseen_by: int = 0) -> int | None:
+        """Due time of the lane's oldest READY message; None: none. `unseen_by`: not had by all of a mask."""
+
+    def next_due_ms(self) -> int | None:
+        """When `move_due` has something to do next; None: nothing waits for a time."""
+
+    def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]:
+        """An endpoint's events numbered above `after_seq`, oldest first."""
+
+    def watch_events(self) -> None:
+        """From now on `take_fresh_events` has what is queued for accounts' own sessions."""
+
+    def take_fresh_events(self) -> list[OutboxRow]:
+        """Rows queued by the commits since the last call. A hint: `outbox_page` has them too."""
+
+    def outbox_endpoints(self) -> dict[int, Endpoint]:
+        """Every endpoint there ever was, by id."""
+
+    def outbox_backlog(self) -> int:
+        """Events not delivered yet, retries included."""
+
+    # what has ended
+    def pick_finished(self, now_ms: int, limit: int) -> Sequence[Any]:
+        """First step of archiving: messages that ended long enough ago, oldest first, as opaque rows."""
+
+    def write_finished(self, rows: Sequence[Any]) -> None:
+        """Second step: durable in the archive; may run in a thread. Repeating it changes nothing."""
+
+    def drop_old(self, now_ms: int, retention_days: int) -> list[str]:
+        """Archived days past the retention are gone; their names."""
+
+    # looking after it
+    def check(self) -> list[Finding]:
+        """What is wrong; nothing, if the store agrees with itself. Beside traffic, from a thread."""
+
+    def backup(self, target: Path) -> None:
+        """Copy it as it is at one commit into a new directory, beside traffic, from a thread."""

@@ -17,11 +17,15 @@ import lmdb
 
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
 from store import archive as archiving
+from store import backup as copying
+from store import check as checking
 from store import customer, reads, recipients, recovery, upgrade
 from store.batch import STATE_NAME, Batch, Core
 from store.ids import IdSource
 from store.interface import (
+    NO_ID,
     Endpoint,
+    Finding,
     GivenUp,
     OutboxRow,
     StoreDamaged,
@@ -296,7 +300,7 @@ class LmdbStore:
         return found or self.archive.latest_to(recipient, sender, since_ms)
 
     def inbox(
-        self, account: int | Sequence[int], limit: int = 100, before: int = reads.NO_ID
+        self, account: int | Sequence[int], limit: int = 100, before: int = NO_ID
     ) -> list[InboundMessage]:
         """MOs of one account or of several, 0 = of nobody, newest first; `before` an id goes on behind it."""
         accounts = (account,) if isinstance(account, int) else account
@@ -403,6 +407,18 @@ class LmdbStore:
         with self.reading() as tx:
             return archiving.pick(tx, self.tables, now_ms // 1000 - self.options.archive_after_s, limit)
 
+    def write_finished(self, rows: Sequence[archiving.Finished]) -> None:
+        """Second step, in a worker thread if need be: durable in its day. Repeating it changes nothing."""
+        self.archive.write(rows)
+
     def drop_old(self, now_ms: int, retention_days: int) -> list[str]:
         """Archived days past the retention, unlinked."""
         return self.archive.drop_before(now_ms, retention_days)
+
+    # looking after it
+
+    def check(self) -> list[Finding]:
+        return checking.check(self)
+
+    def backup(self, target: Path) -> None:
+        copying.backup(self, target)

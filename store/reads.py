@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     Read = lmdb.Transaction[bytes]
 
 T = TypeVar("T")
-NO_ID = 1 << 63  # above every id
 
 
 def find(tx: Read, tables: Tables, account: int, id: int) -> tuple[Message, Progress] | None:
