@@ -8,6 +8,7 @@ Deliberately not here: types and ranges of single keys (config.model, config.rea
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import re
 import zoneinfo
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ def check(config: Config, notes: Notes) -> None:
     """Note everything that does not fit together."""
     _names(config, notes)
     _listeners(config, notes)
+    _smpp(config, notes)
     _values(config, notes)
     for index, carrier in enumerate(config.carriers):
         _carrier(carrier, ("carriers", index), notes)
@@ -69,6 +71,9 @@ def _listeners(config: Config, notes: Notes) -> None:
     ]
     listeners += [(("smpp", "listen", index), str(each)) for index, each in enumerate(config.smpp.listen)]
     listeners += [
+        (("smpp", "listen_tls", index), str(each)) for index, each in enumerate(config.smpp.listen_tls)
+    ]
+    listeners += [
         (("simulators", index, "listen"), str(each.listen)) for index, each in enumerate(config.simulators)
     ]
     first: dict[str, Path] = {}
@@ -79,12 +84,29 @@ def _listeners(config: Config, notes: Notes) -> None:
         first.setdefault(address, path)
     if not config.http.listen:
         notes.wrong(("http", "listen"), "at least one address is needed", 'listen = ["127.0.0.1:8080"]')
-    if config.smpp.listen:
-        notes.warn(
-            ("smpp", "listen"),
-            "customers cannot bind over SMPP yet; nothing listens there",
-            "submit over HTTP",
-        )
+
+
+def _smpp(config: Config, notes: Notes) -> None:
+    """Our SMSC side."""
+    smpp = config.smpp
+    for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file"):
+        _files(getattr(smpp, name), ("smpp", name), notes)
+        if getattr(smpp, name) and not smpp.listen_tls:
+            notes.wrong(("smpp", name), "has no effect without listen_tls", 'listen_tls = ["0.0.0.0:3550"]')
+    if smpp.listen_tls and not smpp.tls_cert_file:
+        notes.wrong(("smpp", "listen_tls"), "there is no certificate", 'tls_cert_file = "chain.pem"')
+    for name in ("proxy_from", "trusted_from"):
+        for index, text in enumerate(getattr(smpp, name)):
+            if not _is_network(text):
+                notes.wrong(("smpp", name, index), f'"{text}" is no address and no network', '"192.0.2.0/24"')
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _values(config: Config, notes: Notes) -> None:

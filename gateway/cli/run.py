@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gateway.admin_client import AdminError
-from gateway.cli.failure import FAILED, STORE, UNREACHABLE, Failure
+from gateway.cli.failure import CONFIG, FAILED, STORE, UNREACHABLE, Failure
 from gateway.cli.place import Place, place_options
 
 
@@ -34,8 +34,11 @@ def only_leaf(error: BaseException) -> BaseException:
 
 def failure_of(error: BaseException) -> Failure | None:
     """An expected reason why a gateway cannot start, in words; None for a bug."""
+    from gateway.smpp_server.certificates import CertificateProblem
     from store.interface import StoreBusy, StoreError
 
+    if isinstance(error, CertificateProblem):
+        return Failure(str(error), "the TLS files of [smpp] must be good when the gateway starts", CONFIG)
     if isinstance(error, StoreBusy):
         return Failure(str(error), error.hint or "another gateway uses this data directory", UNREACHABLE)
     if isinstance(error, StoreError):

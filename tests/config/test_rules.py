@@ -121,6 +121,23 @@ def test_the_same_address_is_not_listened_on_twice() -> None:
     assert only(source).message == "127.0.0.1:1 is listened on already, see line 2"
 
 
+@pytest.mark.parametrize(
+    ("smpp", "key", "word"),
+    [
+        ('listen = ["[::]:1"]\nlisten_tls = ["[::]:1"]\ntls_cert_file = "CHAIN"', "listen_tls[0]", "already"),
+        ('listen_tls = ["[::]:1"]', "listen_tls", "no certificate"),
+        ('listen_tls = ["[::]:1"]\ntls_cert_file = "none.pem"', "tls_cert_file", "there is no file"),
+        ('listen = ["[::]:1"]\ntls_cert_file = "CHAIN"', "tls_cert_file", "no effect without listen_tls"),
+        ('proxy_from = ["10.0.0.0/8", "balancer"]', "proxy_from[1]", "no network"),
+        ('trusted_from = ["10.0.0.0/33"]', "trusted_from[0]", "no network"),
+    ],
+)
+def test_mistakes_of_our_smsc_side_are_told(smpp: str, key: str, word: str) -> None:
+    problem = only("[smpp]\n" + smpp.replace("CHAIN", __file__) + "\n" + GOOD)
+    assert problem.key == "smpp." + key
+    assert word in problem.message
+
+
 def test_the_api_needs_an_address() -> None:
     assert only("[http]\nlisten = []\n" + GOOD).key == "http.listen"
 
@@ -145,13 +162,9 @@ def test_a_region_is_one_of_the_world() -> None:
 
 
 def test_what_runs_but_is_probably_not_meant_is_warned_of() -> None:
-    source = (
-        '[smpp]\nlisten = ["127.0.0.1:2775"]\n'
-        + CARRIER
-        + "tps = 5000\nwindow = 1\ntls = true\ntls_verify = false\n"
-    )
+    source = CARRIER + "tps = 5000\nwindow = 1\ntls = true\ntls_verify = false\n"
     keys = [warning.key for warning in read(source).warnings]
-    assert keys == ["smpp.listen", "carriers[0].tls_verify", "carriers[0].window", "routes", "carriers[0]"]
+    assert keys == ["carriers[0].tls_verify", "carriers[0].window", "routes", "carriers[0]"]
 
 
 @pytest.mark.parametrize(
