@@ -145,6 +145,15 @@ class StoreMachine(RuleBasedStateMachine):
             one = list(self.accepted.values())[which % len(self.accepted)]
             commit(self.store, lambda txn: txn.cancel(one.account, one.id, self.clock.now_ms))
 
+    @rule(lane=st.integers(0, 1), to=st.integers(0, 2), limit=st.integers(1, 4))
+    def replan(self, lane: int, to: int, limit: int) -> None:
+        target = [*self.lanes, 0][to]
+        commit(self.store, lambda txn: txn.replan(self.lanes[lane], lambda one: target, limit))
+
+    @rule(to=st.integers(0, 1), limit=st.integers(1, 4))
+    def replan_held(self, to: int, limit: int) -> None:
+        commit(self.store, lambda txn: txn.replan_held(lambda one: self.lanes[to], (0, 0), limit))
+
     @rule()
     def deliver_events(self) -> None:
         for endpoint in list(self.store.outbox_endpoints()):
