@@ -48,9 +48,10 @@ def _add_traffic(gateway: Gateway) -> None:
             yield (phase.name.lower(),), totals.segments[phase]
 
     def queue_messages() -> Rows:
-        totals = store.totals()
-        for phase in _QUEUE_PHASES:
-            yield (phase.name.lower(),), totals.messages[phase]
+        for lane, counts in sorted(store.lane_totals().items()):
+            if any(counts) or gateway.board.in_force(lane):
+                for phase in _QUEUE_PHASES:
+                    yield (lane_name(gateway, lane), phase.name.lower()), counts[phase]
 
     def oldest() -> Rows:
         now_ms = gateway.world.wall_ms()
@@ -78,7 +79,12 @@ def _add_traffic(gateway: Gateway) -> None:
     gauge(
         "signalbox_segments_by_state", "The conservation terms, in segments.", ("state",), segments_by_state
     )
-    gauge("signalbox_queue_messages", "Messages waiting, by queue state.", ("state",), queue_messages)
+    gauge(
+        "signalbox_queue_messages",
+        "Messages of each lane, by queue state.",
+        ("lane", "state"),
+        queue_messages,
+    )
     gauge("signalbox_queue_oldest_message_age_seconds", "Age of the oldest ready message.", ("lane",), oldest)
     gauge("signalbox_smpp_sessions", "Binds by state.", ("side", "peer", "mode", "state"), sessions)
     gauge(

@@ -65,8 +65,7 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
             put_ready(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
             activate(batch, key)
         if phase >= 0:
-            batch.messages[phase] += 1
-            batch.segments[phase] += segments
+            batch.enter(message.lane, segments, phase)
         batch.accepted_segments += segments
         delta = batch.account_delta(account)
         delta[0] += 1

@@ -206,7 +206,7 @@ def _hold(batch: Batch, entry: Entry, before: int) -> None:
     note(progress, batch.options.clock(), Step.HELD, 0, Reason.RESTORED.name)
     batch.put_progress(key, progress)
     put_held(batch, entry, Reason.RESTORED, Phase.HELD)
-    batch.move(entry.account, entry.segments, before, Phase.HELD)
+    batch.move(entry.account, entry.lane, entry.segments, before, Phase.HELD)
 
 
 def compact(directory: Path) -> None:

@@ -14,6 +14,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from router.nouns import Account, Message, Outcome, Phase, Progress
+from store import lanes
 from store.interface import OutboxRow, Totals
 from store.memory import Lease, Memory, pack_state
 from store.records import (
@@ -95,6 +96,7 @@ class Batch:
         self.accepted = 0
         self.accepted_segments = 0
         self.accounts: dict[int, list[int]] = {}  # account → [accepted, queued] deltas
+        self.lanes: lanes.Lanes = {}  # deltas
         self.new_leases: dict[int, Lease] = {}
         self.settled: dict[int, set[int]] = {}  # lease → ids
         self.part_outcomes: dict[tuple[int, int], list[Outcome]] = {}
@@ -194,10 +196,13 @@ class Batch:
 
     # counters
 
-    def move(self, account: int, segments: int, before: int, after: int) -> None:
-        """One message goes from one phase to another."""
+    def move(self, account: int, lane: int, segments: int, before: int, after: int) -> None:
+        """One message of a lane goes from one phase to another."""
         if before == after:
             return
+        waiting = self.lane_delta(lane)
+        waiting[before] -= 1
+        waiting[after] += 1
         self.messages[before] -= 1
         self.messages[after] += 1
         self.segments[before] -= segments
@@ -205,6 +210,23 @@ class Batch:
         queued = (after in QUEUED) - (before in QUEUED)
         if queued:
             self.account_delta(account)[1] += queued
+
+    def enter(self, lane: int, segments: int, phase: int) -> None:
+        """One accepted message of a lane begins in a phase."""
+        self.lane_delta(lane)[phase] += 1
+        self.messages[phase] += 1
+        self.segments[phase] += segments
+
+    def change_lane(self, old: int, new: int, phase: int) -> None:
+        """One message is of another lane from now on; its phase is as it was."""
+        self.lane_delta(old)[phase] -= 1
+        self.lane_delta(new)[phase] += 1
+
+    def lane_delta(self, lane: int) -> list[int]:
+        delta = self.lanes.get(lane)
+        if delta is None:
+            delta = self.lanes[lane] = lanes.none_yet()
+        return delta
 
     def account_delta(self, account: int) -> list[int]:
         delta = self.accounts.get(account)
@@ -247,6 +269,9 @@ class Batch:
                 self.put(self.tables.counter, ACCOUNT_KEY.pack(account), counter)
         for account, last in self.aliases.items():
             self.put(self.tables.meta, alias_name(account), last.to_bytes(4, "big"))
+        for lane, changes in self.lanes.items():
+            counts = lanes.added(memory.lanes.get(lane), changes)
+            self.put(self.tables.meta, lanes.row_name(lane), lanes.pack(counts))
         self.put(self.tables.meta, STATE_NAME, self._next_state())
         self._writer.close()
         self._getters.clear()
@@ -270,6 +295,8 @@ class Batch:
         for account, (accepted, queued) in self.accounts.items():
             old = memory.counts.get(account, (0, 0))
             memory.counts[account] = (old[0] + accepted, old[1] + queued)
+        for lane, changes in self.lanes.items():
+            memory.lanes[lane] = lanes.added(memory.lanes.get(lane), changes)
         for (lease_id, id), outcomes in self.part_outcomes.items():
             if lease_id in memory.leases:
                 memory.leases[lease_id].outcomes.setdefault(id, []).extend(outcomes)

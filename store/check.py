@@ -26,6 +26,8 @@ import msgspec
 from router.nouns import Phase
 from store.batch import QUEUED, STATE_NAME, scan
 from store.interface import Finding
+from store.lanes import lane_of
+from store.lanes import read as read_lanes
 from store.queues import expiry_key, locate, unpack_place
 from store.records import (
     ACCOUNT_KEY,
@@ -102,6 +104,7 @@ class _Check:
         self.messages: Counter[int] = Counter()
         self.segments: Counter[int] = Counter()
         self.queued: Counter[int] = Counter()
+        self.lanes: Counter[tuple[int, int]] = Counter()  # (lane, phase)
         self.commits: set[int] = set()  # the last commit of each snapshot seen
 
     def run(self) -> list[Finding]:
@@ -171,6 +174,7 @@ class _Check:
         self.segments[phase] += message.segments
         if phase in QUEUED:
             self.queued[message.account] += 1
+            self.lanes[lane_of(message, progress), phase] += 1
         self._indexed(snapshot, message, progress, phase)
 
     def _indexed(self, snapshot: _Snapshot, message: Message, progress: Progress | None, phase: int) -> None:
@@ -226,6 +230,7 @@ class _Check:
                 continue  # archived ones are counted and no longer here
             self._compare(phase.name, messages[phase], self.messages[phase])
             self._compare(phase.name, segments[phase], self.segments[phase], " segments")
+        self._lanes(snapshot)
         with snapshot.tx.cursor(self.tables.counter.handle) as cursor:
             for key, value in cursor.iternext():
                 account = ACCOUNT_KEY.unpack(key)[0]
@@ -238,6 +243,13 @@ class _Check:
                         f"account {account}",
                         f"counter says {queued} queued, there are {self.queued[account]}",
                     )
+
+    def _lanes(self, snapshot: _Snapshot) -> None:
+        rows = read_lanes(snapshot.tx, self.tables)
+        for lane in sorted({*rows, *(lane for lane, _ in self.lanes)}):
+            counts = rows.get(lane, [0] * len(Phase))
+            for phase in QUEUED:
+                self._compare(f"{Phase(phase).name} of lane {lane}", counts[phase], self.lanes[lane, phase])
 
     def _roughly(self, snapshot: _Snapshot, messages: tuple[int, ...]) -> None:
         """What the tables of one snapshot tell by how many rows they have."""

@@ -124,7 +124,7 @@ def _take_turn(
             segments, attempts, flags, expires_ms, first_part = entry
             if expires_ms <= taking.claim.now_ms:
                 gone.append(key)
-                _expire(batch, account, READY_KEY.unpack(key)[5], segments, taking)
+                _expire(batch, account, READY_KEY.unpack(key)[5], lane, segments, taking)
                 continue
             wire = max(1, segments - first_part)  # a carrier's own segments may be more than the message's
             if wire > taking.left and taking.taken:
@@ -134,13 +134,13 @@ def _take_turn(
             gone.append(key)
             message = batch.message(account, id)
             if message is None:  # its record is in quarantine
-                batch.move(account, segments, Phase.READY, Phase.FINAL)
+                batch.move(account, lane, segments, Phase.READY, Phase.FINAL)
                 continue
             taking.taken.append(
                 Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part, lane, tried)
             )
             taking.rows.append(LeaseEntry(message, tried, attempts, flags, first_part))
-            batch.move(account, segments, Phase.READY, Phase.LEASED)
+            batch.move(account, lane, segments, Phase.READY, Phase.LEASED)
             took += wire
             taking.left -= wire
             relay = message.relay
@@ -169,11 +169,11 @@ def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tri
     return took
 
 
-def _expire(batch: Batch, account: int, id: int, segments: int, taking: _Taking) -> None:
+def _expire(batch: Batch, account: int, id: int, lane: int, segments: int, taking: _Taking) -> None:
     taking.expired += 1
     message = batch.message(account, id)
     if message is None:
-        batch.move(account, segments, Phase.READY, Phase.FINAL)
+        batch.move(account, lane, segments, Phase.READY, Phase.FINAL)
         return
     progress = batch.progress(MESSAGE_KEY.pack(account, id)) or Progress(Phase.READY, MessageState.ENROUTE)
     finalize(

@@ -167,7 +167,7 @@ def _queue(batch: Batch, message: Message, progress: Progress, phase: int, now_m
     else:
         put_ready(batch, entry, due_ms)
     progress.phase, progress.until_ms = after, due_ms
-    batch.move(message.account, message.segments, phase, after)
+    batch.move(message.account, entry.lane, message.segments, phase, after)
 
 
 # ids of 32 bits

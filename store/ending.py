@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from router.nouns import MessageState, Part, Phase, Reason, Step, wants_final
 from store.groups import uncouple
+from store.lanes import lane_of
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import expiry_key
 from store.records import MESSAGE_KEY, TIMED_KEY
@@ -31,7 +32,7 @@ def finalize(
     """End a message that was in phase `before`. The caller has taken its row out of the queues."""
     account, id = message.account, message.id
     batch.delete(batch.tables.expiry, expiry_key(message, progress))
-    batch.move(account, message.segments, before, Phase.FINAL)
+    batch.move(account, lane_of(message, progress), message.segments, before, Phase.FINAL)
     progress.phase = Phase.FINAL
     progress.state = state
     progress.reason = reason

@@ -53,8 +53,7 @@ def hold_part(batch: Batch, message: Message) -> bool:
     progress = Progress(Phase.HELD, MessageState.ENROUTE, Reason.PARTS)
     batch.put_progress(MESSAGE_KEY.pack(message.account, message.id), progress)
     put_held(batch, entry_of(message, None), Reason.PARTS, Phase.HELD)
-    batch.messages[Phase.HELD] += 1
-    batch.segments[Phase.HELD] += message.segments
+    batch.enter(message.lane, message.segments, Phase.HELD)
     place = MESSAGE_KEY.pack(message.account, message.id)
     if len(siblings) + 1 < relay.total:
         batch.put(table, key, place)
@@ -98,7 +97,7 @@ def go_alone(batch: Batch, account: int, id: int, now_ms: int) -> bool:
     note(progress, now_ms, Step.RELEASED, 0, Reason.PARTS.name)
     batch.put_progress(message_key, progress)
     put_ready(batch, entry, due_ms)
-    batch.move(account, entry.segments, phase, Phase.READY)
+    batch.move(account, entry.lane, entry.segments, phase, Phase.READY)
     return True
 
 
@@ -118,7 +117,7 @@ def take_train(batch: Batch, message: Message) -> list[Message]:
             continue
         batch.delete(batch.tables.held, held)
         batch.delete(batch.tables.progress, MESSAGE_KEY.pack(message.account, id))
-        batch.move(message.account, other.segments, Phase.HELD, Phase.LEASED)
+        batch.move(other.account, other.lane, other.segments, Phase.HELD, Phase.LEASED)
         others.append(other)
     return others
 

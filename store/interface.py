@@ -370,6 +370,12 @@ class Store(Protocol):
     def totals(self) -> Totals:
         """The conservation counters."""
 
+    def lane_totals(self) -> dict[int, list[int]]:
+        """Messages of each lane that has had any: index = Phase, SCHEDULED to UNKNOWN; the others are 0."""
+
+    def outcome_unknown(self) -> dict[int, int]:
+        """Messages held now because nobody knows whether they were sent, by carrier id."""
+
     def queued(self, account: int) -> int:
         """How many messages of the account no carrier has for certain."""
 

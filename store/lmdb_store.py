@@ -19,7 +19,7 @@ from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
 from store import archive as archiving
 from store import backup as copying
 from store import check as checking
-from store import customer, reads, recipients, recovery, upgrade
+from store import customer, lanes, reads, recipients, recovery, upgrade
 from store.batch import STATE_NAME, Batch, Core
 from store.ids import IdSource
 from store.interface import (
@@ -124,6 +124,8 @@ class LmdbStore:
         self.memory.epoch += 1
         txn = self.begin()
         txn.batch.put(self.tables.meta, _EPOCH_NAME, b"%d" % self.memory.epoch)
+        for lane, counts in self.memory.lanes.items():
+            txn.batch.put(self.tables.meta, lanes.row_name(lane), lanes.pack(counts))
         self.commit(txn)
 
     # transactions
@@ -330,6 +332,10 @@ class LmdbStore:
     def outcome_unknown(self) -> dict[int, int]:
         """Messages held now because nobody knows whether they were sent, by carrier."""
         return self.memory.unknown_of
+
+    def lane_totals(self) -> dict[int, list[int]]:
+        """Messages of each lane that has had any: index = Phase, SCHEDULED to UNKNOWN; the others are 0."""
+        return self.memory.lanes
 
     def queued(self, account: int) -> int:
         return self.memory.counts.get(account, (0, 0))[1]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from router.nouns import Account, Message, Outcome
+from store import lanes
 from store.active import Active
 from store.interface import OutboxRow, Totals
 from store.records import ACCOUNT_KEY, COUNTER, GROUP_KEY, STATE, decode_account, decode_unknown
@@ -53,6 +54,7 @@ class Memory:
         self.accounts: dict[int, Account] = {}
         self.weights: dict[int, int] = {}
         self.counts: dict[int, tuple[int, int]] = {}  # account → (accepted, queued)
+        self.lanes: lanes.Lanes = {}
         self.active = Active(self)
         self.leases: dict[int, Lease] = {}
         self.parked: dict[int, int] = {}  # receipt group → rows waiting
@@ -85,6 +87,7 @@ class Memory:
         with tx.cursor(tables.counter.handle) as cursor:
             for key, value in cursor.iternext():
                 self.counts[ACCOUNT_KEY.unpack(key)[0]] = COUNTER.unpack(unseal(key, value))
+        self.lanes = lanes.load(tx, tables, self.totals)
         self.parked = _by_group(tx, tables.parked.handle)
         self.unknown = _by_group(tx, tables.unknown.handle)
         self.unknown_of = _unknown_of(tx, tables.unknown.handle)

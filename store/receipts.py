@@ -29,6 +29,7 @@ from router.nouns import (
 from store import correlation, parked
 from store.ending import WAITING, finalize, fold
 from store.interface import ReceiptResult
+from store.lanes import lane_of
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import first_due_ms
 from store.records import HELD_KEY, MESSAGE_KEY
@@ -97,7 +98,8 @@ def by_unknown(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult |
     progress.phase = Phase.AWAITING_RECEIPT
     progress.reason = Reason.NONE
     progress.until_ms = 0
-    batch.move(message.account, message.segments, Phase.UNKNOWN, Phase.AWAITING_RECEIPT)
+    lane = lane_of(message, progress)
+    batch.move(message.account, lane, message.segments, Phase.UNKNOWN, Phase.AWAITING_RECEIPT)
     result = apply_to(batch, key, message, progress, id, receipt, now_ms)
     result.fate = ReceiptFate.CLAIMED
     return result

@@ -48,9 +48,10 @@ def replan(batch: Batch, lane: int, decide: Decide, limit: int) -> Replanned:
         batch.delete(batch.tables.ready, key)
         emptied[key[:READY_PREFIX_SIZE]] = None
         if message is None:  # its record is in quarantine
-            batch.move(account, entry.segments, Phase.READY, Phase.FINAL)
+            batch.move(account, lane, entry.segments, Phase.READY, Phase.FINAL)
             done.lost += 1
         elif chosen:
+            batch.change_lane(lane, chosen, Phase.READY)
             _move(batch, message, entry, chosen, due_ms)
             done.moved += 1
         else:
@@ -75,8 +76,9 @@ def replan_held(batch: Batch, decide: Decide, after: tuple[int, int], limit: int
         if message is None or not chosen:
             continue
         batch.delete(batch.tables.held, key)
+        batch.change_lane(entry.lane, chosen, phase)
         _move(batch, message, entry, chosen, first_due_ms(message))
-        batch.move(account, entry.segments, phase, Phase.READY)
+        batch.move(account, chosen, entry.segments, phase, Phase.READY)
         released += 1
     if len(rows) < limit:
         return Released(released, None)
@@ -118,7 +120,7 @@ def _hold(batch: Batch, message: Message, entry: Entry) -> None:
     note(progress, batch.options.clock(), Step.HELD, 0, Reason.LANE_GONE.name)
     batch.put_progress(key, progress)
     put_held(batch, entry, Reason.LANE_GONE, Phase.HELD)
-    batch.move(entry.account, message.segments, Phase.READY, Phase.HELD)
+    batch.move(entry.account, entry.lane, message.segments, Phase.READY, Phase.HELD)
 
 
 def _carried_over(tried: int, old: LaneSpec, new: LaneSpec) -> int:

@@ -27,6 +27,7 @@ from router.nouns import (
 )
 from store import correlation, parked, receipts
 from store.ending import finalize, fold
+from store.lanes import lane_of
 from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
 from store.records import MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
 from store.timeline import note
@@ -95,7 +96,9 @@ def sent_whole(batch: Batch, key: bytes, message: Message, progress: Progress, o
     note(progress, outcome.sent_ms, Step.SENT, outcome.carrier, cid)
     payload = encode(progress)
     batch.putter(batch.tables.progress)(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
-    batch.move(message.account, message.segments, Phase.LEASED, Phase.AWAITING_RECEIPT)
+    batch.move(
+        message.account, lane_of(message, progress), message.segments, Phase.LEASED, Phase.AWAITING_RECEIPT
+    )
     if cid:
         correlation.put(batch, outcome, message)
     batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
@@ -196,7 +199,13 @@ def conclude_sent(
         progress.state = MessageState.ENROUTE
         progress.reason = Reason.NONE
         progress.until_ms = 0
-        batch.move(message.account, message.segments, Phase.LEASED, Phase.AWAITING_RECEIPT)
+        batch.move(
+            message.account,
+            lane_of(message, progress),
+            message.segments,
+            Phase.LEASED,
+            Phase.AWAITING_RECEIPT,
+        )
         batch.put_progress(key, progress)
 
 
@@ -226,7 +235,7 @@ def hold_unknown(
     row = UnknownHeld(message.source, outcome.sent_ms or now_ms, message.text[:TEXT_PREFIX], outcome.carrier)
     batch.put(batch.tables.unknown, correlation.unknown_key(outcome.group, message), encode(row))
     correlation.count_unknown(batch, outcome.group, outcome.carrier, 1)
-    batch.move(message.account, message.segments, Phase.LEASED, Phase.UNKNOWN)
+    batch.move(message.account, lane_of(message, progress), message.segments, Phase.LEASED, Phase.UNKNOWN)
     batch.put_progress(key, progress)
 
 
@@ -249,7 +258,7 @@ def again(
             outcome.detail,
         )
         return
-    spec = batch.core.names.lane(progress.lane or message.lane)
+    spec = batch.core.names.lane(lane_of(message, progress))
     if outcome.settle == Settle.UNKNOWN_RESEND:
         progress.possible_duplicate = True
     if outcome.mark_tried:
@@ -284,7 +293,7 @@ def again(
     else:
         put_due(batch, entry, due_ms, Phase.DEFERRED)
         note(progress, now_ms, Step.DEFERRED, outcome.carrier, Reason(reason).name)
-    batch.move(message.account, message.segments, Phase.LEASED, phase)
+    batch.move(message.account, lane_of(message, progress), message.segments, Phase.LEASED, phase)
     batch.put_progress(key, progress)
 
 
@@ -339,7 +348,9 @@ def late(batch: Batch, key: bytes, progress: Progress | None, outcome: Outcome, 
         progress.state = MessageState.ENROUTE
         progress.reason = Reason.NONE
         progress.until_ms = 0
-        batch.move(message.account, message.segments, phase, Phase.AWAITING_RECEIPT)
+        batch.move(
+            message.account, lane_of(message, progress), message.segments, phase, Phase.AWAITING_RECEIPT
+        )
         if not outcome.receipt_expected:
             finalize(
                 batch, message, progress, Phase.AWAITING_RECEIPT,

@@ -36,7 +36,7 @@ def move_due(batch: Batch, now_ms: int, limit: int) -> int:
         entry, phase = unpack_place(id, payload)
         batch.delete(batch.tables.due, key)
         put_ready(batch, entry, due_ms)
-        batch.move(entry.account, entry.segments, phase, Phase.READY)
+        batch.move(entry.account, entry.lane, entry.segments, phase, Phase.READY)
         moved += 1
     if moved < limit:
         moved += move_due_events(batch, now_ms, limit - moved)
@@ -129,7 +129,7 @@ def _release_one(
     entry, phase = unpack_place(id, payload)
     message = batch.message(account, id)
     if message is None:
-        batch.move(account, entry.segments, phase, Phase.FINAL)
+        batch.move(account, entry.lane, entry.segments, phase, Phase.FINAL)
         return False
     progress = progress or Progress(phase, MessageState.ENROUTE)
     if phase == Phase.UNKNOWN:
@@ -140,7 +140,7 @@ def _release_one(
     note(progress, batch.options.clock(), Step.RELEASED, 0, Reason(reason).name)
     batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
     put_ready(batch, entry, due_ms)
-    batch.move(account, entry.segments, phase, Phase.READY)
+    batch.move(account, entry.lane, entry.segments, phase, Phase.READY)
     return True
 
 

@@ -143,6 +143,9 @@ async def test_lanes_of_the_same_carriers_have_names_of_their_own(tmp_path: Path
     age = "signalbox_queue_oldest_message_age_seconds"
     lanes = {dict(labels)["lane"] for name, labels in samples if name == age}
     assert lanes == {"uk/one>two", "one:70+two:30", "one>two"}
+    for lane in lanes:
+        assert value(samples, "queue_messages", lane=lane, state="ready") == 1
+        assert value(samples, "queue_messages", lane=lane, state="leased") == 0
 
 
 @trio_test(mock_clock=True)

@@ -189,6 +189,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert totals.accepted == len(self.accepted) == sum(totals.messages)
         assert totals.accepted_segments == sum(totals.segments)
         assert min(totals.messages) >= 0
+        for phase in range(Phase.SCHEDULED, Phase.AWAITING_RECEIPT):
+            by_lane = [counts[phase] for counts in self.store.lane_totals().values()]
+            assert sum(by_lane) == totals.messages[phase]
+            assert min(by_lane, default=0) >= 0
         assert min(totals.segments) >= 0
 
     @rule()
