@@ -162,6 +162,9 @@ def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tri
     """The parts that come along with the first one of a customer's long message. Returns segments."""
     took = 0
     for other in take_train(batch, message):
+        if other.lane != lane:  # the first part was planned anew: this one must come back there too
+            elsewhere = Progress(Phase.LEASED, MessageState.ENROUTE, tried=tried, lane=lane)
+            batch.put_progress(MESSAGE_KEY.pack(other.account, other.id), elsewhere)
         taking.taken.append(Leased(other, 0, 0, False, 0, lane, tried))
         taking.rows.append(LeaseEntry(other, tried, 0, 0, 0))
         took += other.segments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from router.nouns import Leased, Message, MessageState, Phase, Reason, Settle, Step
+from router.nouns import Leased, Message, MessageState, Phase, Reason, Relay, Settle, Step
 from store.check import check
 from store.interface import Claim, Replanned
 from store.lmdb_store import LmdbStore
@@ -197,6 +197,22 @@ def test_a_half_sent_message_whose_carrier_is_gone_is_sent_whole_and_says_so(tmp
     assert found is not None
     assert found[1].phase == Phase.AWAITING_RECEIPT
     assert found[1].state == MessageState.ENROUTE
+    assert sound(yard.store)
+
+
+def test_parts_of_a_customers_long_message_stay_together_in_the_new_lane(tmp_path: Path) -> None:
+    yard = Yard(tmp_path)
+    for index in (1, 2):
+        relay = Relay(reference=7, total=2, index=index)
+        yard.accept(destination="447700900123", relay=relay)
+    assert yard.replan(yard.new).moved == 1
+    first, second = yard.claim(yard.new, "west", 0)
+    assert (first.lane, second.lane) == (yard.new, yard.new)
+    yard.settle(
+        outcome(yard.store, first, "west", Settle.SENT, carrier_message_id="id1"),
+        outcome(yard.store, second, "west", Settle.RETURNED),
+    )
+    assert yard.store.ready_lanes() == {yard.new}
     assert sound(yard.store)
 
 
