@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from gateway.callbacks.render import event_id
 from router.nouns import (
     Encoding,
     InboundMessage,
@@ -20,6 +21,7 @@ from router.nouns import (
     ReceiptWish,
     Step,
 )
+from store.interface import GivenUp
 from store.records import Parked
 
 
@@ -107,6 +109,23 @@ def receipt_view(
         "waiting": waiting,
     }
     return {**view, "text": receipt.raw.decode("latin-1")} if with_text else view
+
+
+def given_up_view(row: GivenUp, account: str, origin: str) -> dict[str, object]:
+    """An event that nobody took; `id` is the one that its receiver knows it by."""
+    event = row.event
+    return {
+        "id": event_id(event),
+        "account": account,
+        "endpoint": row.endpoint,
+        "origin": origin,
+        "message_id": str(event.message_id),
+        "state": MessageState(event.state).name,
+        "happened_at": iso(event.at_ms),
+        "given_up_at": iso(row.given_up_ms),
+        "attempts": event.attempts,
+        "last_error": event.last_error,
+    }
 
 
 def iso(at_ms: int) -> str:

@@ -4,7 +4,7 @@
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), messages
-(gateway.admin_traffic), text for people (gateway.cli).
+(gateway.admin_traffic), callbacks (gateway.admin_callbacks), text for people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -21,13 +21,21 @@ import trio
 from gateway.accounts import Accounts
 from gateway.admin import Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import AccountVerbs, Nothing
+from gateway.admin_callbacks import CallbackVerbs, Pump
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.cli import VERSION
 from router.nouns import Phase, Reason
 from store.interface import Released, Transaction
 from store.lmdb_store import LmdbStore
 
-TIMEOUTS_S = {"store.backup": 6 * 3600.0, "store.check": 6 * 3600.0, "store.release": 6 * 3600.0}
+_LONG_S = 6 * 3600.0
+TIMEOUTS_S = {
+    "callbacks.list": _LONG_S,
+    "callbacks.replay": _LONG_S,
+    "store.backup": _LONG_S,
+    "store.check": _LONG_S,
+    "store.release": _LONG_S,
+}
 
 RELEASABLE = {"restored": Reason.RESTORED, "unknown": Reason.OUTCOME_UNKNOWN}
 _RELEASE_PORTION = 500
@@ -43,7 +51,7 @@ class Release(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AdminVerbs:
-    """All verbs. `door` is None when no gateway runs; `facts` adds to `ping`."""
+    """All verbs. `door` and `pump` are None when no gateway runs; `facts` adds to `ping`."""
 
     def __init__(
         self,
@@ -53,6 +61,7 @@ class AdminVerbs:
         wall_ms: Callable[[], int],
         *,
         door: Submitter | None = None,
+        pump: Pump | None = None,
         facts: Callable[[], dict[str, object]] | None = None,
     ) -> None:
         self._accounts = accounts
@@ -61,6 +70,7 @@ class AdminVerbs:
         self._facts = facts
         self._of_accounts = AccountVerbs(accounts, store, wall_ms)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
+        self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -71,6 +81,7 @@ class AdminVerbs:
             "store.stats": typed(Nothing, self.store_stats),
             **self._of_accounts.table(),
             **self._of_traffic.table(),
+            **self._of_callbacks.table(),
         }
 
     async def ping(self, _: Nothing) -> object:

@@ -170,6 +170,7 @@ class Gateway:
             self.committer.execute,
             world.wall_ms,
             door=self.door,
+            pump=self.pump,
             facts=self.facts,
         )
         self.simulators: list[SimulatedSmsc] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.failure import CONFIG
-from gateway.cli.output import print_json
+from gateway.cli.output import counted, print_json
 from gateway.cli.place import SHIPPED, json_option, load_config
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def check(config_path: Path | None, as_json: bool) -> int:
     if as_json:
         return check_as_json(path)
     config = load_config(path)
-    count = len(config.warnings)
-    click.echo(f"{path}: fine" + (f", with {count} warning{'' if count == 1 else 's'}" if count else ""))
+    warned = f", with {counted(len(config.warnings), 'warning')}" if config.warnings else ""
+    click.echo(f"{path}: fine{warned}")
     for line in summary(config):
         click.echo(f"  {line}")
     return 0

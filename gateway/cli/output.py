@@ -50,6 +50,11 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> No
         click.echo("  ".join(aligned).rstrip())
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 message`, `1,200 messages`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def as_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""

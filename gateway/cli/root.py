@@ -29,6 +29,7 @@ VERBS = {
     "message": _Verb("gateway.cli.message", "State and timeline of one message; cancel it."),
     "inbox": _Verb("gateway.cli.inbox", "Inbound messages, newest first."),
     "receipts": _Verb("gateway.cli.receipts", "Receipts that belong to no message."),
+    "callbacks": _Verb("gateway.cli.callbacks", "Endpoints that are behind; send again what was given up."),
     "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, compact."),
     "simulate": _Verb("gateway.cli.tools", "A carrier simulator on a port."),
     "load": _Verb("gateway.cli.tools", "A load generator, SMPP and HTTP."),

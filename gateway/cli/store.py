@@ -13,7 +13,7 @@ import click
 
 from gateway.cli.failure import FAILED, UNREACHABLE, USAGE, Failure
 from gateway.cli.offline import STORE_DIRECTORY, store_failures
-from gateway.cli.output import print_json, print_pairs, print_table
+from gateway.cli.output import counted, print_json, print_pairs, print_table
 from gateway.cli.place import Place, json_option, place_options
 
 _LONG_S = 6 * 3600
@@ -130,7 +130,7 @@ def released_text(count: int, reason: str, carrier: str) -> str:
     """How many, and what it means for the people who get them."""
     if not count:
         return f"No message is held {_HELD[reason]}{f' at {carrier}' if carrier else ''}."
-    told = f"{count:,} message{'' if count == 1 else 's'} released."
+    told = f"{counted(count, 'message')} released."
     if reason == "restored":
         return f"{told} What was sent after the backup was made goes out again."
     return (

@@ -84,9 +84,13 @@ class MemoryWorld:
 
 
 class Customer:
-    """An HTTP server that takes callbacks. `events` holds the parsed ones, `posts` headers and bodies."""
+    """An HTTP server that takes callbacks. `events` holds the parsed ones, `posts` headers and bodies.
+
+    `answer` is what it says to each.
+    """
 
     def __init__(self) -> None:
+        self.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
         self.posts: list[tuple[dict[str, str], bytes]] = []
         self.events: list[dict[str, Any]] = []
 
@@ -111,7 +115,7 @@ class Customer:
                     self.posts.append((headers, rest[:length]))
                     self.events.append(json.loads(rest[:length]))
                     data = rest[length:]
-                    await stream.send_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    await stream.send_all(self.answer)
                     continue
                 try:
                     more = await stream.receive_some(65536)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,19 @@ from gateway.app import _announce
 from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
 from smpp.pdu import DeliverSm, DeliverSmResp
-from tests.gateway.house import NUMBER, Running, Script, carrier, route, running, running_with, simulator
+from tests.gateway.house import (
+    NUMBER,
+    Customer,
+    RealWorld,
+    Running,
+    Script,
+    carrier,
+    free_ports,
+    route,
+    running,
+    running_with,
+    simulator,
+)
 from tests.trio_case import trio_test
 
 ONE = carrier("sim", 2776) + route("sim")
@@ -36,11 +49,11 @@ async def ask(house: Running, verb: str, **args: object) -> Any:
     return json.loads(json.dumps(await house.gateway.verbs.table()[verb](args)))
 
 
-def lived(directory: Path, toml: str, act: Callable[[Running], Awaitable[object]]) -> None:
+def lived(directory: Path, toml: str, act: Callable[[Running], Awaitable[object]], **account: object) -> None:
     """A gateway in `directory` that has done something and was stopped."""
 
     async def life() -> None:
-        async with running(directory, toml) as house:
+        async with running(directory, toml, **account) as house:  # type: ignore[arg-type]
             await act(house)
 
     trio.run(life, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -269,3 +282,153 @@ def test_inbox_and_receipts_of_a_stopped_gateway_are_listed(tmp_path: Path, type
     assert (code, "nobodys" in told, "private" in told) == (OK, True, False)
     code, told = typed("receipts", "unmatched", "--text", "--json")
     assert "text:private" in json.loads(told)[0]["text"]
+
+
+# callbacks
+
+IMPATIENT = UNSURE + "[callbacks]\nretry_s = [1]\njitter = 0\n"
+OTHER_URL = "http://127.0.0.1:9100/hook"  # nobody listens there yet
+
+
+async def give_up(house: Running, count: int) -> list[str]:
+    """Messages whose receipts nobody took."""
+    ids = [await house.submit(f"4477009001{number:02}") for number in range(count)]
+    await house.until(lambda: house.gateway.store.given_up_count() == count)
+    return ids
+
+
+@trio_test(mock_clock=True)
+async def test_what_was_given_up_is_listed_and_sent_again_when_somebody_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path, IMPATIENT, callback_url=OTHER_URL) as house:
+        ids = await give_up(house, 3)
+        (endpoint,) = await ask(house, "callbacks.list")
+        assert (endpoint["account"], endpoint["origin"]) == ("acme", "http://127.0.0.1:9100")
+        assert (endpoint["backlog"], endpoint["given_up"]) == (0, 3)
+        assert "nobody listens" in endpoint["last_error"]
+        events = await ask(house, "callbacks.given_up", account="acme")
+        assert sorted(event["message_id"] for event in events) == sorted(ids)
+        assert {(event["attempts"], event["state"]) for event in events} == {(2, "DELIVERED")}
+
+        late = Customer()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(late.serve, await house.world.listen("127.0.0.1", 9100))
+            assert (await ask(house, "callbacks.replay", account="acme"))["replayed"] == 3
+            await house.until(lambda: len(late.events) == 3)
+            nursery.cancel_scope.cancel()
+        assert {event["id"] for event in late.events} == {event["id"] for event in events}
+        await house.until(lambda: house.gateway.pump.health()["good"] == 1)
+        assert await ask(house, "callbacks.list") == []
+        (endpoint,) = await ask(house, "callbacks.list", all=True)
+        assert (endpoint["state"], endpoint["backlog"], endpoint["given_up"]) == ("good", 0, 0)
+
+
+@trio_test(mock_clock=True)
+async def test_what_is_sent_again_in_vain_is_given_up_again_once(tmp_path: Path) -> None:
+    toml = UNSURE + "[callbacks]\nretry_s = []\n"
+    async with running(tmp_path, toml, callback_url=OTHER_URL) as house:
+        await give_up(house, 2)
+        assert (await ask(house, "callbacks.replay", all=True))["replayed"] == 2
+        await house.until(lambda: house.gateway.pump.events_given_up == 4)
+        assert house.gateway.store.given_up_count() == 2
+
+
+@trio_test(mock_clock=True)
+async def test_a_disabled_endpoint_is_told_with_its_time_and_tried_at_once_when_enabled(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, UNSURE) as house:
+        house.customer.answer = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
+        await house.final(await house.submit("447700900123"))
+        await house.until(lambda: house.gateway.pump.health()["disabled"])
+        waiting = await house.submit("447700900124")
+        await house.final(waiting)
+        (endpoint,) = await ask(house, "callbacks.list", account="acme")
+        assert (endpoint["state"], endpoint["backlog"], endpoint["retrying"]) == ("disabled", 2, 1)
+        assert endpoint["tried_again_at"] > "2026-09-22"
+        assert "410" in endpoint["last_error"]
+
+        house.customer.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+        enabled = await ask(house, "callbacks.enable", endpoint=endpoint["endpoint"])
+        assert [one["state"] for one in enabled["enabled"]] == ["disabled"]
+        await house.until(lambda: len(house.customer.of(waiting)) == 1)
+        assert await ask(house, "callbacks.enable", account="acme") == {"enabled": []}
+
+
+@trio_test(mock_clock=True)
+async def test_callbacks_that_are_not_named_well_are_asked_for_again(tmp_path: Path) -> None:
+    async with running(tmp_path, IMPATIENT, callback_url=OTHER_URL) as house:
+        await give_up(house, 1)
+        for verb in ("callbacks.replay", "callbacks.enable"):
+            for wrong in ({}, {"endpoint": 99}, {"account": "acem"}):
+                with pytest.raises(AdminError) as refused:
+                    await ask(house, verb, **wrong)
+                assert refused.value.hint or "acme" in refused.value.message
+        await house.gateway.accounts.create("other", 0)
+        assert (await ask(house, "callbacks.replay", account="other"))["replayed"] == 0
+        assert house.gateway.store.given_up_count() == 1
+
+
+def test_callbacks_of_a_stopped_gateway_are_listed_and_put_back(tmp_path: Path, typed: Typed) -> None:
+    async def give_two_up(house: Running) -> None:
+        await give_up(house, 2)
+
+    lived(tmp_path, IMPATIENT, give_two_up, callback_url=OTHER_URL)
+    code, told = typed("callbacks", "list")
+    assert (code, "http://127.0.0.1:9100" in told, "nobody listens" in told) == (OK, True, True)
+    code, told = typed("callbacks", "given-up", "--json")
+    assert len(json.loads(told)) == 2
+    code, told = typed("callbacks", "enable", "--all")
+    assert (code, "not running" in told) == (FAILED, True)
+    assert typed("callbacks", "replay")[0] == USAGE
+    code, told = typed("callbacks", "replay", "--account", "acme")
+    assert (code, told) == (OK, "2 events put back, due now.\n")
+
+    async def takes_them(house: Running) -> None:
+        await house.gateway.accounts.update("acme", callback_url="http://127.0.0.1:9000/hook")
+        await house.until(lambda: len(house.customer.events) == 2)
+
+    lived(tmp_path, IMPATIENT, takes_them)
+
+
+# the socket itself
+
+ANSWERS: dict[tuple[str, ...], object] = {
+    ("store", "release", "--reason", "unknown"): {"released": 0, "reason": "unknown", "carrier": ""},
+    ("inbox", "--unowned"): [],
+    ("receipts", "unmatched"): [],
+    ("callbacks", "list"): [],
+    ("callbacks", "given-up", "--account", "acme"): [],
+    ("callbacks", "replay", "--all"): {"replayed": 0, "shut": []},
+    ("callbacks", "enable", "--account", "acme"): {"enabled": []},
+}
+
+
+@trio_test
+async def test_every_verb_goes_through_the_socket_of_a_running_gateway(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smsc, http, customer = free_ports(3)
+    toml = carrier("sim", smsc) + route("sim") + simulator("sim", smsc)
+    async with running(tmp_path, toml, RealWorld(), http_port=http, customer_port=customer) as house:
+        later = await house.submit("447700900123", send_at=after(house, hours=1))
+
+        async def typed(*line: str) -> tuple[int, str]:
+            capsys.readouterr()
+            whole = [*line, "--data-dir", str(tmp_path / "var")]
+            code = await trio.to_thread.run_sync(root.run, whole)
+            printed = capsys.readouterr()
+            return code, printed.out + printed.err
+
+        for line, answer in ANSWERS.items():
+            code, told = await typed(*line, "--json")
+            assert (code, json.loads(told)) == (OK, answer)
+        assert await typed("message", "cancel", later) == (OK, f"{later} is cancelled: DELETED.\n")
+        code, told = await typed("message", "cancel", later)
+        assert (code, "ended already" in told) == (FAILED, True)
+        code, told = await typed("inbox", "--account", "acem")
+        assert (code, "there are: acme" in told) == (FAILED, True)
+
+
+def after(house: Running, hours: int) -> str:
+    at_s = house.world.wall_ms() / 1000 + hours * 3600
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")

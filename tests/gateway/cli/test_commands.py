@@ -58,6 +58,29 @@ STRAY: dict[str, Any] = {
 }
 
 
+ENDPOINT: dict[str, Any] = {
+    "endpoint": 3,
+    "account": "shop",
+    "origin": "https://shop.example:443",
+    "state": "disabled",
+    "tried_again_at": "2026-01-02T00:00:00.000Z",
+    "backlog": 12,
+    "retrying": 1,
+    "given_up": 3,
+    "oldest_at": "2026-01-01T00:00:00.000Z",
+    "last_error": "HTTP 410: endpoint disabled",
+}
+GIVEN_UP: dict[str, Any] = {
+    "id": "rcpt_7_2_1",
+    "account": "shop",
+    "origin": "https://shop.example:443",
+    "state": "DELIVERED",
+    "given_up_at": "2026-01-02T00:00:00.000Z",
+    "attempts": 11,
+    "last_error": "HTTP 500",
+}
+
+
 class FakeGateway:
     """Answers by verb: a value, or an exception to raise. Keeps what it was asked."""
 
@@ -239,6 +262,81 @@ def test_unclaimed_receipts_are_shown_in_columns(
     gateway.answers["receipts.unmatched"] = []
     assert root.run(["receipts", "unmatched"]) == OK
     assert "Every receipt belongs to a message" in capsys.readouterr().out
+
+
+def test_endpoints_are_listed_with_their_state_and_what_is_behind(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["callbacks.list"] = [{**ENDPOINT, "endpoint": 1234}]
+    assert root.run(["callbacks", "list", "--account", "shop", "--all"]) == OK
+    heading, row = capsys.readouterr().out.splitlines()
+    assert row.startswith("1234 ")
+    assert heading.index("LAST ERROR") == row.index("HTTP 410")
+    assert "disabled until 2026-01-02" in row
+    assert gateway.asked == [("callbacks.list", {"endpoint": 0, "account": "shop", "all": True})]
+    gateway.answers["callbacks.list"] = []
+    assert root.run(["callbacks", "list"]) == OK
+    assert "Every callback was taken" in capsys.readouterr().out
+
+
+def test_events_that_were_given_up_are_listed(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["callbacks.given_up"] = [GIVEN_UP]
+    assert root.run(["callbacks", "given-up", "--endpoint", "3", "--limit", "1"]) == OK
+    heading, row, _, more = capsys.readouterr().out.splitlines()
+    assert heading.index("EVENT") == row.index("rcpt_7_2_1")
+    assert "--limit" in more
+    gateway.answers["callbacks.given_up"] = []
+    assert root.run(["callbacks", "given-up"]) == OK
+    assert [args for _, args in gateway.asked] == [
+        {"endpoint": 3, "account": "", "limit": 1},
+        {"endpoint": 0, "account": "", "limit": 100},
+    ]
+
+
+def test_a_replay_says_how_many_and_which_endpoint_is_shut(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["callbacks.replay"] = {"replayed": 1, "shut": [ENDPOINT]}
+    assert root.run(["callbacks", "replay", "--account", "shop"]) == OK
+    printed = capsys.readouterr().out
+    assert "1 event put back" in printed
+    assert "signalbox callbacks enable --endpoint 3" in printed
+    gateway.answers["callbacks.replay"] = {"replayed": 0, "shut": []}
+    assert root.run(["callbacks", "replay", "--all"]) == OK
+    assert capsys.readouterr().out == "No event was given up there.\n"
+
+
+def test_enabling_says_what_was_shut(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["callbacks.enable"] = {"enabled": [ENDPOINT]}
+    assert root.run(["callbacks", "enable", "--endpoint", "3"]) == OK
+    assert capsys.readouterr().out == "https://shop.example:443 was disabled; it is tried now.\n"
+    gateway.answers["callbacks.enable"] = {"enabled": []}
+    assert root.run(["callbacks", "enable", "--all"]) == OK
+    assert "No endpoint there is shut" in capsys.readouterr().out
+
+
+LISTINGS = {
+    "inbox": ["inbox"],
+    "receipts.unmatched": ["receipts", "unmatched"],
+    "callbacks.list": ["callbacks", "list"],
+    "callbacks.given_up": ["callbacks", "given-up"],
+    "callbacks.replay": ["callbacks", "replay", "--all"],
+    "callbacks.enable": ["callbacks", "enable", "--all"],
+    "message.cancel": ["message", "cancel", "7"],
+    "store.release": ["store", "release"],
+}
+
+
+@pytest.mark.parametrize("verb", LISTINGS)
+def test_every_verb_prints_the_gateways_answer_for_programs(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    gateway.answers[verb] = answer = {"anything": ["Grüße", 1, True]}
+    assert root.run([*LISTINGS[verb], "--json"]) == OK
+    assert json.loads(capsys.readouterr().out) == answer
+    assert [asked for asked, _ in gateway.asked] == [verb]
 
 
 @pytest.mark.parametrize("steering", ["\x1b]0;title\x07", "\x9b2J", "a\u202eb", "\u2066x", "\r", "\x7f"])
@@ -468,7 +566,7 @@ def test_the_shipped_configuration_is_valid(capsys: pytest.CaptureFixture[str]) 
     assert "fine" in capsys.readouterr().out
 
 
-FAST = ("account", "message", "send", "check", "run", "inbox", "receipts")
+FAST = ("account", "message", "send", "check", "run", "inbox", "receipts", "callbacks")
 
 
 def test_the_small_verbs_start_without_the_gateways_machinery() -> None:

@@ -1,0 +1,148 @@
+"""`signalbox callbacks`: which customers' servers do not take their callbacks, and sending them again.
+
+Deliberately not here: where callbacks go (`signalbox account set NAME --callback-url`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gateway.cli.output import counted, print_json, print_table
+from gateway.cli.place import Place, json_option, limit_option, place_options
+
+_LONG_S = 6 * 3600
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group()
+def callbacks() -> None:
+    """Endpoints that are behind, events that were given up."""
+
+
+def which_options(command: Command) -> Command:
+    """--endpoint and --account: which callbacks are meant."""
+    account = click.option("--account", default="", help="Those of this account.")
+    return click.option("--endpoint", type=click.IntRange(1), help="Those of this endpoint, by its number.")(
+        account(command)
+    )
+
+
+_all = click.option("--all", "everything", is_flag=True, help="Those of all endpoints.")
+
+
+@callbacks.command("list")
+@which_options
+@click.option("--all", "everything", is_flag=True, help="Also endpoints that are up to date.")
+@place_options
+@json_option
+def list_endpoints(endpoint: int | None, account: str, everything: bool, place: Place, as_json: bool) -> None:
+    """Endpoints that are behind, shut or have given-up events; those most behind first.
+
+    BACKLOG counts what is not delivered yet, GIVEN UP what is not tried any more, OLDEST is the oldest of
+    both. The state is the running gateway's: good, failing, open (only probed after many failures), paused
+    (the server said Retry-After), disabled (it said 410).
+    """
+    endpoints = place.ask(
+        "callbacks.list", timeout_s=_LONG_S, endpoint=endpoint or 0, account=account, all=everything
+    )
+    if as_json:
+        print_json(endpoints)
+    elif not endpoints:
+        click.echo("Every callback was taken. `--all` lists the endpoints that are up to date, too.")
+    else:
+        print_endpoints(endpoints)
+
+
+@callbacks.command("given-up")
+@which_options
+@limit_option
+@place_options
+@json_option
+def given_up(endpoint: int | None, account: str, limit: int, place: Place, as_json: bool) -> None:
+    """Events that are not tried any more, the last given up first."""
+    events = place.ask("callbacks.given_up", endpoint=endpoint or 0, account=account, limit=limit)
+    if as_json:
+        print_json(events)
+    elif not events:
+        click.echo("No event was given up.")
+    else:
+        print_events(events)
+        if len(events) == limit:
+            click.echo(f"\nOnly the last {limit:,} are shown: --limit shows more.")
+
+
+@callbacks.command()
+@which_options
+@_all
+@place_options
+@json_option
+def replay(endpoint: int | None, account: str, everything: bool, place: Place, as_json: bool) -> None:
+    """Send given-up events again, now and with all their attempts before them.
+
+    Each goes to the URL that its account has now, or to the message's own. Its id is the one it had, so that
+    a receiver that took it after all drops it.
+    """
+    done = place.ask(
+        "callbacks.replay", timeout_s=_LONG_S, endpoint=endpoint or 0, account=account, all=everything
+    )
+    if as_json:
+        print_json(done)
+        return
+    if done["replayed"]:
+        click.echo(f"{counted(done['replayed'], 'event')} put back, due now.")
+    else:
+        click.echo("No event was given up there.")
+    for shut in done["shut"]:
+        click.echo(
+            f"But {shut['origin']} is {state_text(shut)}. "
+            f"To try it now: signalbox callbacks enable --endpoint {shut['endpoint']}"
+        )
+
+
+@callbacks.command()
+@which_options
+@_all
+@place_options
+@json_option
+def enable(endpoint: int | None, account: str, everything: bool, place: Place, as_json: bool) -> None:
+    """Try endpoints that are disabled, paused or open now, and not when their time comes."""
+    done = place.ask("callbacks.enable", endpoint=endpoint or 0, account=account, all=everything)
+    if as_json:
+        print_json(done)
+        return
+    if not done["enabled"]:
+        click.echo("No endpoint there is shut.")
+    for one in done["enabled"]:
+        click.echo(f"{one['origin']} was {one['state']}; it is tried now.")
+
+
+def print_endpoints(endpoints: list[dict[str, Any]]) -> None:
+    headings = ("ENDPOINT", "ACCOUNT", "ORIGIN", "STATE", "BACKLOG", "GIVEN UP", "OLDEST", "LAST ERROR")
+    rows = [
+        (
+            str(one["endpoint"]),
+            one["account"],
+            one["origin"],
+            state_text(one),
+            one["backlog"],
+            one["given_up"],
+            one["oldest_at"],
+            one["last_error"],
+        )
+        for one in endpoints
+    ]
+    print_table(headings, rows)
+
+
+def state_text(one: dict[str, Any]) -> str:
+    """`open until 2026-01-01T00:00:00.000Z`"""
+    return f"{one['state']} until {one['tried_again_at']}" if one["tried_again_at"] else str(one["state"])
+
+
+def print_events(events: list[dict[str, Any]]) -> None:
+    columns = ("given_up_at", "account", "origin", "id", "state", "attempts", "last_error")
+    headings = ("GIVEN UP", "ACCOUNT", "ORIGIN", "EVENT", "STATE", "ATTEMPTS", "LAST ERROR")
+    print_table(headings, [[event[column] for column in columns] for event in events])
