@@ -251,10 +251,9 @@ def _why(attempt: _Attempt, entry: _Entry | None) -> str:
     if entry is None:
         return f"no account has system_id {attempt.system_id!r}"
     name = entry.account.name
-    if not entry.allows(attempt.address):
-        return (
-            f"account {name!r} may not bind from {attempt.address}; its allowed addresses do not include it"
-        )
+    if entry.allowed is not None and not entry.allows(attempt.address):
+        unreadable = "".join(f"; {text!r} is no network" for text in entry.allowed.unreadable)
+        return f"{attempt.address} is not among the allowed addresses of account {name!r}{unreadable}"
     if not entry.hashes:
         return f"system_id {attempt.system_id!r} of account {name!r} has no password yet"
     return f"wrong password for system_id {attempt.system_id!r} of account {name!r}"
