@@ -125,7 +125,7 @@ def _unknown_with(progress: Progress, carrier: int) -> bool:
 def _release_one(
     batch: Batch, reason: int, account: int, id: int, payload: bytes, progress: Progress | None
 ) -> bool:
-    """False: its record is damaged, so there is nothing that could be sent."""
+    """False: it is not sent, because its record is damaged or it was to be cancelled."""
     entry, phase = unpack_place(id, payload)
     message = batch.message(account, id)
     if message is None:
@@ -134,10 +134,14 @@ def _release_one(
     progress = progress or Progress(phase, MessageState.ENROUTE)
     if phase == Phase.UNKNOWN:
         correlation.drop_unknown(batch, progress.group, message)
+    now_ms = batch.options.clock()
+    if progress.cancel_wished:
+        finalize(batch, message, progress, phase, MessageState.DELETED, Reason.CANCELLED, now_ms)
+        return False
     due_ms = max(message.accepted_ms, message.send_at_ms)
     progress.phase, progress.reason, progress.until_ms = Phase.READY, Reason.NONE, due_ms
     progress.queue_mask = entry.tried
-    note(progress, batch.options.clock(), Step.RELEASED, 0, Reason(reason).name)
+    note(progress, now_ms, Step.RELEASED, 0, Reason(reason).name)
     batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
     put_ready(batch, entry, due_ms)
     batch.move(account, entry.lane, entry.segments, phase, Phase.READY)

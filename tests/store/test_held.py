@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from router.nouns import Leased, Phase, Reason, Settle, Step
+from router.nouns import Leased, MessageState, Phase, Reason, Settle, Step
 from store.check import check
 from store.interface import Released
 from store.lmdb_store import LmdbStore
@@ -130,5 +130,25 @@ def test_a_receipt_that_comes_after_the_release_still_ends_nothing_twice(tmp_pat
     commit(store, lambda txn: txn.receipts([late], NOW_MS))
     (endpoint,) = store.outbox_endpoints()
     assert [row.event.final for row in store.outbox_page(endpoint, 0, 10)] == [True]
+    assert check(store) == []
+    store.close()
+
+
+def test_a_message_that_was_to_be_cancelled_ends_when_it_is_released(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with_account(store)
+    lane = lane_of(store, "a")
+    commit(store, lambda txn: txn.accept([message(store, lane)]))
+    (leased,) = commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))[0][0].leased
+    assert commit(store, lambda txn: txn.cancel(1, leased.message.id, NOW_MS)) == ["leased"]
+    lost = outcome(store, leased, "a", Settle.UNKNOWN_HOLD)
+    commit(store, lambda txn: txn.settle([lost], NOW_MS))
+    assert phases(store) == (1, 0)
+    result = commit(store, lambda txn: txn.release_held(Reason.OUTCOME_UNKNOWN, 100))
+    assert result == [Released(0, None)]
+    assert phases(store) == (0, 0)
+    found = store.find_any(leased.message.id)
+    assert found is not None
+    assert (found[1].state, found[1].reason) == (MessageState.DELETED, Reason.CANCELLED)
     assert check(store) == []
     store.close()
