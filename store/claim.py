@@ -165,6 +165,7 @@ def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tri
         if other.lane != lane:  # the first part was planned anew: this one must come back there too
             elsewhere = Progress(Phase.LEASED, MessageState.ENROUTE, tried=tried, lane=lane)
             batch.put_progress(MESSAGE_KEY.pack(other.account, other.id), elsewhere)
+            batch.change_lane(other.lane, lane, Phase.LEASED)
         taking.taken.append(Leased(other, 0, 0, False, 0, lane, tried))
         taking.rows.append(LeaseEntry(other, tried, 0, 0, 0))
         took += other.segments

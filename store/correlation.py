@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.correlate import reference_of
+from store.outbox import USER_MESSAGE_REFERENCE
 from store.records import (
     BUCKET_MS,
     CORRELATION,
@@ -164,16 +165,24 @@ def find_unknown(batch: Batch, receipt: ReceiptIn) -> tuple[int, int] | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
+def customer_reference(message: Message) -> int:
+    """The user_message_reference that its customer gave it and its carriers see; -1 = none."""
+    tlvs = message.relay.tlvs if message.relay is not None else ()
+    return next((int.from_bytes(value, "big") for tag, value in tlvs if tag == USER_MESSAGE_REFERENCE), -1)
+
+
 def agrees(held: UnknownHeld, id: int, receipt: ReceiptIn, window_ms: int) -> bool:
     """Carrier group and recipient agree already; so must the sender, the time, and the text or the reference.
 
-    The reference is what the gateway puts in user_message_reference, where the carrier wants it.
+    The reference is what the customer put in user_message_reference, else what the gateway puts there for
+    carriers that want it.
     """
     if held.sender != receipt.sender and not same_number(held.sender, receipt.sender):
         return False
     if not held.sent_ms - 60_000 <= receipt.at_ms <= held.sent_ms + window_ms:
         return False
     if receipt.user_message_reference >= 0:
-        return receipt.user_message_reference == reference_of(id)
+        sent = held.reference if held.reference >= 0 else reference_of(id)
+        return receipt.user_message_reference == sent
     shorter = min(len(held.text), len(receipt.text))
     return shorter > 0 and held.text[:shorter] == receipt.text[:shorter]

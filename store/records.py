@@ -127,6 +127,7 @@ class UnknownHeld(msgspec.Struct, array_like=True, gc=False):
     sent_ms: int
     text: str  # its first 20 characters
     carrier: int
+    reference: int = -1  # the user_message_reference it was sent with; -1 = ours, if any
 
 
 encoder = msgspec.msgpack.Encoder()

@@ -232,7 +232,13 @@ def hold_unknown(
     progress.possible_duplicate = True  # true of any later copy: the first may have been sent
     progress.queue_mask = progress.tried
     put_held(batch, entry_of(message, progress), Reason.OUTCOME_UNKNOWN, Phase.UNKNOWN)
-    row = UnknownHeld(message.source, outcome.sent_ms or now_ms, message.text[:TEXT_PREFIX], outcome.carrier)
+    row = UnknownHeld(
+        message.source,
+        outcome.sent_ms or now_ms,
+        message.text[:TEXT_PREFIX],
+        outcome.carrier,
+        correlation.customer_reference(message),
+    )
     batch.put(batch.tables.unknown, correlation.unknown_key(outcome.group, message), encode(row))
     correlation.count_unknown(batch, outcome.group, outcome.carrier, 1)
     batch.move(message.account, lane_of(message, progress), message.segments, Phase.LEASED, Phase.UNKNOWN)

@@ -64,18 +64,20 @@ def _receipt(event: Event, account: Account, version: int) -> bytes:
 def _layout(event: Event, account: Account, id: str) -> bytes:
     delivered = event.state == MessageState.DELIVERED
     segments = event.segments
+    # the carrier's word, often to the minute only; nothing is done before it was submitted
+    done_ms = max(event.done_ms, event.accepted_ms) if event.done_ms else event.at_ms
     text = receipt.format(
         id,
         event.state,
         submit_ms=event.accepted_ms,
-        done_ms=event.at_ms,
+        done_ms=done_ms,
         err=error_code(event, account),
         text=event.text,
         sub=segments,
         dlvrd=segments if delivered else 0,
     )
     if account.receipt_layout == "seconds":
-        for name, at_ms in ((b"submit date:", event.accepted_ms), (b"done date:", event.at_ms)):
+        for name, at_ms in ((b"submit date:", event.accepted_ms), (b"done date:", done_ms)):
             at = text.index(name) + len(name) + 10
             text = text[:at] + f"{from_ms(at_ms):%S}".encode() + text[at:]
     return text

@@ -12,9 +12,12 @@ import pytest
 
 from gateway.http.timeline import rfc3339
 from router.correlate import reference_of
+from router.nouns import Message, ReceiptIn, Relay
 from smpp import receipt
 from smpp.constants import Tlv
 from smpp.pdu import DeliverSm, Pdu
+from store.correlation import agrees, customer_reference
+from store.records import UnknownHeld
 from tests.gateway.house import START_MS, Running, Script, carrier, route, running_with
 from tests.trio_case import trio_test
 
@@ -22,6 +25,26 @@ BERLIN_SUMMER = timezone(timedelta(hours=2))
 HANDSET = "447700900123"
 NOW_MS = START_MS // 60_000 * 60_000  # receipts' dates have whole minutes
 HOUR_MS = 3_600_000
+MESSAGE = (
+    5 << 20,
+    1,
+    START_MS,
+    "12345",
+    3,
+    0,
+    HANDSET,
+    0,
+    "Hello",
+    b"",
+    1,
+    1,
+    1,
+    1,
+    0,
+    START_MS + 1,
+    1,
+    "all",
+)
 TOML = carrier("odd", 2790, receipt_zone="Europe/Berlin") + route("odd")
 
 
@@ -111,6 +134,19 @@ async def test_a_receipt_with_our_reference_claims_one_of_two_alike_with_unknown
         assert message["state"] == "DELIVERED"
         assert "claimed" in [step["step"] for step in message["timeline"]]
         assert (await house.message(ids[0]))["phase"] == "unknown"
+
+
+def test_a_customers_own_reference_is_what_a_receipt_must_repeat() -> None:
+    tlvs = ((int(Tlv.USER_MESSAGE_REFERENCE), b"\x12\x34"),)
+    for given, reference in ((Relay(tlvs=tlvs), 0x1234), (Relay(), reference_of(5 << 20))):
+        message = Message(*MESSAGE, relay=given)
+        held = UnknownHeld("12345", START_MS, "", 1, customer_reference(message))
+        came = ReceiptIn(
+            1, 1, ("x",), (), HANDSET, "12345", 2, "", START_MS, 0, user_message_reference=reference
+        )
+        assert agrees(held, message.id, came, HOUR_MS)
+        came.user_message_reference ^= 1
+        assert not agrees(held, message.id, came, HOUR_MS)
 
 
 @trio_test(mock_clock=True)
