@@ -4,9 +4,9 @@ The parameters: an SMPP password has at most 8 characters (3.4 section 5.2.2), s
 from an attacker who has the store, and locks (gateway.smpp_server.locks) stop guessing over the wire. The
 hash has to make a drawn one (8 letters and digits, 47 bits) too dear to search for, and let 1,000 customers
 bind within seconds after a restart, while traffic runs, on one core: a client that waits longer than its own
-timeout comes back and asks again. 4 MiB × 2 passes take 3.8 ms: 1,000 binds cost 4 s of a core, and a search
-through all drawn passwords 26,000 core-years. 7 MiB × 5, the least that OWASP recommends for web logins with
-so little memory, would take 20 s for them.
+timeout comes back and asks again. 4 MiB × 2 passes take 3.8 ms: 1,000 binds cost 5 s of a core with all that
+is around them (0.04 s when remembered), and a search through all drawn passwords 26,000 core-years. What
+OWASP recommends at least for web logins with 7 MiB, 5 passes, would take more than 20 s.
 
 A right password is remembered as a keyed BLAKE2b of (system_id, password) under a key that no other process
 has, with the hash it verified against; it counts only while that hash is one of the login's. The same
