@@ -390,6 +390,34 @@ def test_callbacks_of_a_stopped_gateway_are_listed_and_put_back(tmp_path: Path, 
     lived(tmp_path, IMPATIENT, takes_them)
 
 
+# the store
+
+
+def test_a_backup_is_restored_compacted_and_released_with_answers_for_programs(
+    tmp_path: Path, typed: Typed
+) -> None:
+    async def leave_two_waiting(house: Running) -> None:
+        for number in ("447700900123", "447700900124"):
+            await house.submit(number)
+
+    lived(tmp_path, ONE, leave_two_waiting)
+    copy = tmp_path / "copy"
+    code, told = typed("store", "backup", str(copy), "--json")
+    assert (code, json.loads(told)) == (OK, {"target": str(copy)})
+    (tmp_path / "var").rename(tmp_path / "lost")
+    code, told = typed("store", "restore", str(copy), "--json")
+    assert (code, json.loads(told)) == (
+        OK,
+        {"source": str(copy), "target": str(tmp_path / "var" / "store")},
+    )
+    code, told = typed("store", "compact", "--json")
+    assert set(json.loads(told)) == {"bytes_before", "bytes_now"}
+    assert json.loads(typed("store", "stats", "--json")[1])["phases"]["held"]["messages"] == 2
+    code, told = typed("store", "release")
+    assert told == "2 messages released. What was sent after the backup was made goes out again.\n"
+    assert typed("store", "check") == (OK, "The store is sound.\n")
+
+
 # the socket itself
 
 ANSWERS: dict[tuple[str, ...], object] = {

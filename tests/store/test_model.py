@@ -154,6 +154,19 @@ class StoreMachine(RuleBasedStateMachine):
     def replan_held(self, to: int, limit: int) -> None:
         commit(self.store, lambda txn: txn.replan_held(lambda one: self.lanes[to], (0, 0), limit))
 
+    @rule(portion=st.integers(1, 3), carrier=st.sampled_from(["", "a", "b"]))
+    def release(self, portion: int, carrier: str) -> None:
+        after: tuple[int, int] | None = (0, 0)
+        only = self.store.carrier_id(carrier) if carrier else 0
+        while after is not None:
+            (released,) = commit(
+                self.store,
+                lambda txn, after=after: txn.release_held(Reason.OUTCOME_UNKNOWN, portion, after, only),  # type: ignore[misc]
+            )
+            after = released.after
+        if not carrier:
+            assert self.store.totals().messages[Phase.UNKNOWN] == 0
+
     @rule()
     def deliver_events(self) -> None:
         for endpoint in list(self.store.outbox_endpoints()):
