@@ -12,43 +12,73 @@ import json
 import platform
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
-from bench import kannel, scenarios
+from bench import kannel, scenarios, scenarios_smpp
 from bench.load_tool import built
 
 Figures = dict[str, Any]
+Found = dict[str, list[Figures]]
+Scenarios = dict[str, Callable[[], Figures]]
+
+FLOOR, FLOOR_32 = "floor", "floor, 32 in flight"
+CYCLE = "full cycle, no callbacks"
+HEADLINE, MANY = "smpp, one bind", "smpp, 50 customers, 10 carriers"
+# Rates to be compared; below, latencies and CPU a message, which other programs on the machine disturb less.
+PAIRS = (
+    ("http submit", FLOOR_32),
+    ("http submit", FLOOR),
+    ("http submit", "kannel submit"),
+    ("http batch of 100", FLOOR),
+    ("full cycle, one callback each", "kannel full cycle"),
+    ("full cycle, batched callbacks", "kannel full cycle"),
+    (CYCLE, FLOOR),
+    (HEADLINE, FLOOR),
+    (MANY, FLOOR),
+)
+COST_PAIRS = ((HEADLINE, FLOOR, "p99_ms"), (HEADLINE, FLOOR, "cpu_us"), (MANY, FLOOR, "cpu_us"))
 
 
-def rounds(count: int, wanted: dict[str, Callable[[], Figures]]) -> dict[str, list[Figures]]:
+def rounds(count: int, wanted: Scenarios) -> Found:
     """Every scenario once in each round, in turn."""
-    found: dict[str, list[Figures]] = {name: [] for name in wanted}
+    found: Found = {name: [] for name in wanted}
     for number in range(count):
         for name, scenario in wanted.items():
-            figures = scenario()
-            found[name].append(figures)
-            print(f"round {number + 1} {name}: {_shown(figures)}", file=sys.stderr, flush=True)
+            found[name].append(shown(f"round {number + 1} {name}", scenario))
     return found
 
 
-def ratio(found: dict[str, list[Figures]], one: str, other: str) -> Figures | None:
-    """The ratio of two rates, round by round: median, least, most."""
+def shown(name: str, scenario: Callable[[], Figures]) -> Figures:
+    """Its figures, printed as they come."""
+    figures = scenario()
+    texts = (f"{k} {v:,.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
+    print(f"{name}: {', '.join(texts)}", file=sys.stderr, flush=True)
+    return figures
+
+
+def ratio(found: Found, one: str, other: str, figure: str = "per_s") -> Figures | None:
+    """The ratio of two scenarios' figures, round by round: median, least, most."""
     if not found.get(one) or not found.get(other):
         return None
-    each = [a["per_s"] / b["per_s"] for a, b in zip(found[one], found[other], strict=True) if b["per_s"]]
+    each = [a[figure] / b[figure] for a, b in zip(found[one], found[other], strict=True) if b[figure]]
     if not each:
         return None
     return {"median": statistics.median(each), "least": min(each), "most": max(each)}
 
 
-def _shown(figures: Figures) -> str:
-    return ", ".join(f"{k} {v:,.1f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in figures.items())
+def ratios_of(found: Found) -> dict[str, Figures]:
+    """Every pair of which both were measured."""
+    rates = {f"{one} / {other}": ratio(found, one, other) for one, other in PAIRS}
+    costs = {f"{one} / {other}, {cost}": ratio(found, one, other, cost) for one, other, cost in COST_PAIRS}
+    return {name: one for name, one in (rates | costs).items() if one is not None}
 
 
-def table(found: dict[str, list[Figures]], ratios: dict[str, Figures | None]) -> str:
+def table(found: Found, ratios: dict[str, Figures]) -> str:
     """Markdown, for people and for docs/benchmarks.md."""
     lines = ["| scenario | per second: median | least | most |", "| --- | --- | --- | --- |"]
     for name, each in found.items():
@@ -58,53 +88,128 @@ def table(found: dict[str, list[Figures]], ratios: dict[str, Figures | None]) ->
                 f"| {name} | {statistics.median(rates):,.0f} | {min(rates):,.0f} | {max(rates):,.0f} |"
             )
     lines += ["", "| ratio | median | least | most |", "| --- | --- | --- | --- |"]
-    for name, one in ratios.items():
-        if one is not None:
-            lines.append(f"| {name} | {one['median']:.2f} | {one['least']:.2f} | {one['most']:.2f} |")
+    lines += [
+        f"| {name} | {one['median']:.2f} | {one['least']:.2f} | {one['most']:.2f} |"
+        for name, one in ratios.items()
+    ]
     return "\n".join(lines)
 
 
-@click.command("bench")
-@click.option("--rounds", "count", default=5, show_default=True)
-@click.option("--messages", default=40_000, show_default=True, help="In each scenario of each round.")
-@click.option("--backlog", default=1_000_000, show_default=True, help="0 leaves the backlog out.")
-@click.option("--throttle/--no-throttle", default=True, help="Limits of 10, 100 and 1,000 a second.")
-def command(count: int, messages: int, backlog: int, throttle: bool) -> int:
-    tool = built()
-    wanted: dict[str, Callable[[], Figures]] = {
-        "floor": lambda: scenarios.floor(tool, messages * 2),
-        "floor, 32 in flight": lambda: scenarios.floor(tool, messages, 32),
+def wanted_over_http(tool: Path, messages: int) -> Scenarios:
+    wanted: Scenarios = {
+        FLOOR: lambda: scenarios.floor(tool, messages * 2),
+        FLOOR_32: lambda: scenarios.floor(tool, messages, 32),
         "http submit": lambda: scenarios.http_submit(tool, messages),
         "http batch of 100": lambda: scenarios.http_batch(tool, messages * 4),
-        "full cycle, no callbacks": lambda: scenarios.full_cycle_without_callbacks(tool, messages),
+        CYCLE: lambda: scenarios.full_cycle_without_callbacks(tool, messages),
         "full cycle, one callback each": lambda: scenarios.full_cycle(tool, messages, batch=1),
         "full cycle, batched callbacks": lambda: scenarios.full_cycle(tool, messages, batch=100),
     }
     if kannel.installed():
         wanted["kannel submit"] = lambda: scenarios.kannel_submit(tool, messages // 2)
         wanted["kannel full cycle"] = lambda: scenarios.kannel_full(tool, messages // 4)
-    found = rounds(count, wanted)
-    pairs = (
-        ("http submit", "floor, 32 in flight"),
-        ("http submit", "floor"),
-        ("http submit", "kannel submit"),
-        ("http batch of 100", "floor"),
-        ("full cycle, one callback each", "kannel full cycle"),
-        ("full cycle, batched callbacks", "kannel full cycle"),
-        ("full cycle, no callbacks", "floor"),
-    )
-    ratios = {f"{one} / {other}": ratio(found, one, other) for one, other in pairs}
-    cycle = "full cycle, no callbacks"
-    closed = statistics.median(figures["per_s"] for figures in found[cycle])
-    extra: Figures = {"overload": scenarios.overload(tool, messages * 2, closed)}
-    extra |= {"half rate": scenarios.half_rate(tool, messages)}
+    return wanted
+
+
+def wanted_over_smpp(tool: Path, messages: int) -> Scenarios:
+    return {
+        FLOOR: lambda: scenarios.floor(tool, messages * 2),
+        HEADLINE: lambda: scenarios_smpp.headline(tool, messages * 2),
+        MANY: lambda: scenarios_smpp.many(tool, messages * 2),
+    }
+
+
+def further_over_http(tool: Path, messages: int, backlog: int, throttle: bool, found: Found) -> Scenarios:
+    """What is measured once, by name."""
+    closed_per_s = median(found, CYCLE)
+    further: Scenarios = {
+        "overload": lambda: scenarios.overload(tool, messages * 2, closed_per_s),
+        "half rate": lambda: scenarios.half_rate(tool, messages),
+    }
     if backlog:
-        extra["backlog"] = scenarios.backlog(tool, backlog)
+        further["backlog"] = lambda: scenarios.backlog(tool, backlog)
     if throttle:
-        extra["throttle"] = [scenarios.throttle(tool, tps, 10) for tps in (10, 100, 1000)]
+        for tps in (10, 100, 1000):
+            further[f"throttle at {tps}"] = partial(scenarios.throttle, tool, tps, 10)
+    return further
+
+
+def further_over_smpp(tool: Path, messages: int, stored: int, found: Found) -> Scenarios:
+    """What is measured once, by name."""
+    closed_per_s = median(found, HEADLINE)
+    seconds = max(5.0, messages / 4000)
+    further: Scenarios = {
+        "smpp, a tenth of the load": lambda: scenarios_smpp.tenth(tool, messages // 4, closed_per_s),
+        "smpp, others in trouble": lambda: scenarios_smpp.troubled(tool, seconds, 3),
+        "smpp, 1,000 idle sessions": lambda: scenarios_smpp.idle_sessions(tool, 1000, 60),
+        "smpp, 5,000 unbound sockets": lambda: scenarios_smpp.unbound(tool, 5000, closed_per_s / 4, 20),
+    }
+    if stored:
+        further["smpp, messages stored"] = lambda: scenarios_smpp.stored(tool, messages * 2, stored, 3)
+    return further
+
+
+def median(found: Found, name: str) -> float:
+    return float(statistics.median(figures["per_s"] for figures in found[name]))
+
+
+@click.command("bench")
+@click.option(
+    "--part",
+    "parts",
+    type=click.Choice(("http", "smpp")),
+    multiple=True,
+    default=("http", "smpp"),
+    show_default=True,
+    help="How customers come in; repeatable.",
+)
+@click.option("--rounds", "count", default=5, show_default=True)
+@click.option("--messages", default=40_000, show_default=True, help="In each scenario of each round.")
+@click.option("--backlog", default=1_000_000, show_default=True, help="0 leaves the backlog out.")
+@click.option("--stored", default=2_000_000, show_default=True, help="0 leaves the full store out.")
+@click.option("--throttle/--no-throttle", default=True, help="Limits of 10, 100 and 1,000 a second.")
+@click.option(
+    "--soak",
+    type=float,
+    is_flag=False,
+    flag_value=3600.0,
+    metavar="[SECONDS]",
+    help="Only steady SMPP load, for an hour or so long.",
+)
+@click.option("--soak-rate", default=0.0, help="Messages a second of it.  [default: half of the most]")
+def command(
+    parts: Sequence[str],
+    count: int,
+    messages: int,
+    backlog: int,
+    stored: int,
+    throttle: bool,
+    soak: float | None,
+    soak_rate: float,
+) -> int:
+    """Measure this machine: rates beside a bare loop's and Kannel's, then what is measured once."""
+    tool = built()
+    result: Figures = {"machine": platform.platform()}
+    if soak is not None:
+        result["soak"] = shown("soak", lambda: scenarios_smpp.soak(tool, soak, soak_rate))
+        print(json.dumps(result))
+        return 0
+    wanted: Scenarios = {}
+    if "http" in parts:
+        wanted |= wanted_over_http(tool, messages)
+    if "smpp" in parts:
+        wanted |= wanted_over_smpp(tool, messages)
+    found = rounds(count, wanted)
+    further: Scenarios = {}
+    if "http" in parts:
+        further |= further_over_http(tool, messages, backlog, throttle, found)
+    if "smpp" in parts:
+        further |= further_over_smpp(tool, messages, stored, found)
+    ratios = ratios_of(found)
+    once = {name: shown(name, scenario) for name, scenario in further.items()}
     print(table(found, ratios))
     print()
-    print(json.dumps({"machine": platform.platform(), "rounds": found, "ratios": ratios, **extra}))
+    print(json.dumps({**result, "rounds": found, "ratios": ratios, "once": once}))
     return 0
 
 

@@ -17,11 +17,14 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from bench import customers
+from bench.customers import Customers
 
 ROOT = Path(__file__).resolve().parent.parent
 SMSC, HTTP, SINK, FLOOR, SMPP = 12775, 18080, 19999, 12780, 12776
@@ -81,6 +84,12 @@ def final_json(
         raise RuntimeError(f"{process.args!r} ended with status {process.returncode} and no result")
     found: dict[str, Any] = json.loads(lines[-1])
     return found
+
+
+def cpu_s(process: subprocess.Popen[str]) -> float:
+    """Seconds of CPU that it has used."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for_port(port: int, within_s: float = 20) -> None:
@@ -154,7 +163,6 @@ log_level = "error"
 listen = ["127.0.0.1:{http}"]
 [callbacks]
 concurrency_per_endpoint = 16
-{smpp}
 """
 SMPP_CONFIG = f"""
 [smpp]
@@ -210,8 +218,7 @@ class Gateway:
         return 0.0
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process)
 
 
 @contextmanager
@@ -219,18 +226,26 @@ def gateway(
     path: Path,
     carriers: tuple[Carrier, ...] = (Carrier(),),
     *,
+    groups: Sequence[Customers] = (),
     batch: int = 0,
-    smpp: bool = False,
+    more: str = "",
     core: str = GATEWAY_CORE,
 ) -> Iterator[Gateway]:
-    """Signalbox on its core. `batch` > 0: the demo account's events go to the sink, so many in one POST."""
+    """Signalbox on its core, which keeps its data in `path`.
+
+    `groups`: customers that may bind; it listens for SMPP then. `batch` > 0: the demo account's events go to
+    the sink, so many in one POST. `more`: further tables of the configuration.
+    """
     config = path / "gateway.toml"
-    head = CONFIG.format(data=path / "data", http=HTTP, smpp=SMPP_CONFIG if smpp else "")
+    head = CONFIG.format(data=path / "data", http=HTTP) + (SMPP_CONFIG if groups else "") + more
     config.write_text(head + "".join(carrier.toml() for carrier in carriers) + routes_toml(carriers))
+    customers.make(config, path / "data", groups)
     python = ROOT / ".venv" / "bin" / "python"
     log = path / "gateway.log"
     with running(python, "-P", "-m", "gateway.cli", "run", "--config", config, core=core, log=log) as process:
         wait_for_port(HTTP)
+        if groups:
+            wait_for_port(SMPP)
         for line in process.stdout or ():
             if "curl" in line:
                 break
@@ -242,7 +257,14 @@ def gateway(
 
 
 def post_load(
-    tool: Path, key: str, count: int, *, connections: int = 32, batch: int = 1, rate_per_s: float = 0
+    tool: Path,
+    key: str,
+    count: int,
+    *,
+    connections: int = 32,
+    batch: int = 1,
+    rate_per_s: float = 0,
+    within_s: float = 300,
 ) -> dict[str, Any]:
     """`count` POSTs over keep-alive connections, in closed loop or at a rate; figures as the tool saw them.
 
@@ -257,7 +279,7 @@ def post_load(
         "--target", target, "--method", "POST", "--body", body, "--ok", ok,
         "--header", f"Authorization: Bearer {key}", "--header", "Content-Type: application/json",
     ) as process:  # fmt: skip
-        found = final_json(process, within_s=300)
+        found = final_json(process, within_s)
     if found["bad"] or found["unanswered"]:
         raise RuntimeError(
             f"{found['bad']} requests were refused, {found['unanswered']} not answered: {found['first_bad']}"

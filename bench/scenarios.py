@@ -17,6 +17,7 @@ from bench.rig import (
     SINK,
     SMSC,
     Carrier,
+    cpu_s,
     final_json,
     gateway,
     last_json,
@@ -36,12 +37,14 @@ def floor(tool: Path, count: int, window: int = 500) -> Figures:
     with (
         scratch() as path,
         smsc(tool),
-        running(python, "-P", "-m", "bench.floor", path, FLOOR, SMSC, core=GATEWAY_CORE),
+        running(python, "-P", "-m", "bench.floor", path, FLOOR, SMSC, core=GATEWAY_CORE) as loop,
     ):
         wait_for_port(FLOOR)
+        before = cpu_s(loop)
         with running(tool, "esme", "--port", FLOOR, "--n", count, "--window", window) as esme:
             found = final_json(esme, within_s=200)
-    return {"per_s": found["e2e_per_s"], "p99_ms": found["latency"]["p99_ms"]}
+        cpu_us = (cpu_s(loop) - before) / count * 1e6
+    return {"per_s": found["e2e_per_s"], "p99_ms": found["latency"]["p99_ms"], "cpu_us": cpu_us}
 
 
 def http_submit(tool: Path, count: int) -> Figures:

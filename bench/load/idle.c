@@ -12,10 +12,11 @@
 
 #include <stdio.h>
 
-enum { EVENTS_MOST = 256, BINDING_AT_ONCE = 16, DIALS_AT_ONCE = 256 };
+enum { EVENTS_MOST = 256, BINDING_AT_ONCE = 16 };
 
 static const char *host = "127.0.0.1", *system_id = "esme", *password = "secret";
 static long port = 2775, session_count, customer_count = 1, unbound_count, address_count = 1;
+static double dials_per_s = 1000;
 static bool redial;
 
 static const struct option options[] = {
@@ -27,6 +28,7 @@ static const struct option options[] = {
     {"password", TEXT, &password, "or a pattern"},
     {"unbound", WHOLE, &unbound_count, "sockets that connect and say nothing"},
     {"addresses", WHOLE, &address_count, "loopback addresses that the unbound sockets come from, 127.77.x.y"},
+    {"dials", DECIMAL, &dials_per_s, "unbound sockets opened a second, the first time and again"},
     {"redial", SWITCH, &redial, "open unbound sockets again when the server closes them"},
     {0},
 };
@@ -35,6 +37,9 @@ static const struct option options[] = {
 static struct session *all;
 static long opened_count, answered_count, bound_count, ended, links_answered;
 static long dialled_count, unbound_closed, redialled;
+static struct session **to_dial; /* a ring of unbound sockets that are not open, in turn */
+static long first_to_dial, to_dial_count;
+static double next_dial_s;
 static uint32_t last_refusal;
 
 static bool is_session(const struct session *session) {
@@ -51,21 +56,30 @@ static void dial_unbound(struct session *unbound) {
     dial(&unbound->link, &to);
 }
 
+static void dial_later(struct session *unbound) {
+    to_dial[(first_to_dial + to_dial_count++) % unbound_count] = unbound;
+}
+
 static void open_more(void) {
     struct dialling to = {.host = host, .port = port};
     while (opened_count < session_count && opened_count - answered_count < BINDING_AT_ONCE)
         session_open(&all[opened_count++], &to);
-    for (int i = 0; i < DIALS_AT_ONCE && dialled_count < unbound_count; i++)
-        dial_unbound(&all[session_count + dialled_count++]);
+    for (double now = now_s(); to_dial_count && next_dial_s <= now; next_dial_s += 1 / dials_per_s) {
+        dial_unbound(to_dial[first_to_dial++ % unbound_count]);
+        to_dial_count--;
+        dialled_count++;
+    }
+    if (!to_dial_count && next_dial_s < now_s())
+        next_dial_s = now_s();
 }
 
 static void on_end(struct session *session) {
     hang_up(&session->link);
     if (!is_session(session)) {
         unbound_closed++;
-        if (redial && !stopping) {
+        if (redial) {
             redialled++;
-            dial_unbound(session);
+            dial_later(session);
         }
         return;
     }
@@ -114,7 +128,7 @@ static void print_counts(bool ready) {
     json_text("last_refusal", refusal);
     json_count("ended", (uint64_t)ended);
     json_count("enquire_links", (uint64_t)links_answered);
-    json_count("unbound", (uint64_t)dialled_count);
+    json_count("unbound", (uint64_t)(dialled_count - unbound_closed));
     json_count("unbound_closed", (uint64_t)unbound_closed);
     json_count("redialled", (uint64_t)redialled);
     json_close();
@@ -123,20 +137,23 @@ static void print_counts(bool ready) {
 int run_idle(int count, char **arguments) {
     struct epoll_event events[EVENTS_MOST];
     read_options("idle", options, count, arguments);
-    if (session_count < 0 || unbound_count < 0 || customer_count < 1 || address_count < 1)
-        fail("sessions and unbound are at least 0, customers and addresses at least 1");
+    if (session_count < 0 || unbound_count < 0 || customer_count < 1 || address_count < 1 || dials_per_s <= 0)
+        fail("sessions and unbound are at least 0, customers, addresses and dials at least 1");
     net_start();
     all = zeroed((size_t)(session_count + unbound_count), sizeof *all);
     for (long i = 0; i < session_count; i++)
         session_name(&all[i], system_id, password, i % customer_count + 1);
+    to_dial = zeroed((size_t)unbound_count, sizeof *to_dial);
+    for (long i = 0; i < unbound_count; i++)
+        dial_later(&all[session_count + i]);
+    next_dial_s = now_s();
     for (bool ready = false; !stopping;) {
         open_more();
-        if (!ready && answered_count == session_count && dialled_count == unbound_count) {
+        if (!ready && answered_count == session_count && !to_dial_count) {
             ready = true;
             print_counts(true);
         }
-        double pause_s = dialled_count < unbound_count ? 0.002 : 1;
-        int found = wait_for_events(events, EVENTS_MOST, now_s() + pause_s);
+        int found = wait_for_events(events, EVENTS_MOST, to_dial_count ? next_dial_s : now_s() + 1);
         for (int i = 0; i < found; i++)
             on_event(events[i].data.ptr, events[i].events);
     }

@@ -325,7 +325,7 @@ def test_refused_requests_are_bad_and_the_first_is_shown(tool: Path) -> None:
 def test_unbound_sockets_are_opened_again_when_the_server_closes_them(tool: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        options = ("--port", port, "--unbound", 2, "--addresses", 2, "--redial")
+        options = ("--port", port, "--unbound", 2, "--addresses", 2, "--redial", "--dials", 100)
         with serving(tool, "idle", *options) as stop:
             seen = set()
             for _ in range(6):
