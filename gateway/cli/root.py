@@ -30,7 +30,7 @@ VERBS = {
     "inbox": _Verb("gateway.cli.inbox", "Inbound messages, newest first."),
     "receipts": _Verb("gateway.cli.receipts", "Receipts that belong to no message."),
     "callbacks": _Verb("gateway.cli.callbacks", "Endpoints that are behind; send again what was given up."),
-    "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, compact."),
+    "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, release, compact."),
     "simulate": _Verb("gateway.cli.tools", "A carrier simulator on a port."),
     "load": _Verb("gateway.cli.tools", "A load generator, SMPP and HTTP."),
     "bench": _Verb("gateway.cli.tools", "Measure this machine; JSON and a table."),

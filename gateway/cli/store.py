@@ -22,7 +22,7 @@ _directory = click.Path(path_type=Path, file_okay=False)
 
 @click.group()
 def store() -> None:
-    """Figures, check, backup, restore, compact."""
+    """Figures, check, backup, restore, release, compact."""
 
 
 @store.command()
