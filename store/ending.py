@@ -61,3 +61,8 @@ def fold(parts: list[Part]) -> tuple[int, bool]:
     return next(
         (state for state in states if state != MessageState.DELIVERED), int(MessageState.DELIVERED)
     ), True
+
+
+def error_of(parts: list[Part], state: int) -> str:
+    """The carrier's code for the state a message ended in: that of the first part that ended so."""
+    return next((part.error for part in parts if part.state == state and part.error), "")

@@ -27,7 +27,7 @@ from router.nouns import (
     wants_intermediate,
 )
 from store import correlation, parked
-from store.ending import WAITING, finalize, fold
+from store.ending import WAITING, error_of, finalize, fold
 from store.interface import ReceiptResult
 from store.lanes import lane_of
 from store.outbox import STATE_NAMES, receipt_event, tell
@@ -156,7 +156,7 @@ def apply_to(
         if ended:
             finalize(
                 batch, message, progress, Phase.AWAITING_RECEIPT, whole, Reason.RECEIPT, now_ms,
-                receipt.error or next((part.error for part in progress.parts if part.error), ""),
+                error_of(progress.parts, whole),
             )  # fmt: skip
             result.final = True
             result.state = whole

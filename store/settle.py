@@ -26,7 +26,7 @@ from router.nouns import (
     Step,
 )
 from store import correlation, parked, receipts
-from store.ending import finalize, fold
+from store.ending import error_of, finalize, fold
 from store.lanes import lane_of
 from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
 from store.records import MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
@@ -188,7 +188,8 @@ def conclude_sent(
 ) -> None:
     state, final = fold(progress.parts)
     if final:  # the parts' receipts were faster than the last answer
-        finalize(batch, message, progress, Phase.LEASED, state, Reason.RECEIPT, now_ms)
+        error = error_of(progress.parts, state)
+        finalize(batch, message, progress, Phase.LEASED, state, Reason.RECEIPT, now_ms, error)
     elif not any(outcome.receipt_expected for outcome in outcomes):
         progress.state = MessageState.ACCEPTED
         finalize(

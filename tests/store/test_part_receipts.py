@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from router.nouns import MessageState, ReceiptFate, Settle
 from tests.store.records_for_tests import (
     NOW_MS,
@@ -44,4 +46,25 @@ def test_a_part_that_was_accepted_without_an_id_ends_as_its_sibling(tmp_path: Pa
     settle(store, sent(store, leased[0], "a", "", 1, 2))
     arrived = [receipt(store, "a", "c1", made[0].destination, UNDELIVERABLE)]
     assert commit(store, lambda txn: txn.receipts(arrived, NOW_MS))[0][0].final
+    store.close()
+
+
+@pytest.mark.parametrize("answered_last", [False, True])
+def test_a_failure_is_told_with_the_code_of_the_part_that_failed(tmp_path: Path, answered_last: bool) -> None:
+    """Not with that of the part whose receipt came last, nor with none when all receipts came early."""
+    store = open_store(tmp_path)
+    with_account(store)
+    _, (leased,) = submitted(store, lane_of(store, "a"), segments=2)
+    answers = [sent(store, leased, "a", f"c{part}", part, 2) for part in range(2)]
+    to = leased.message.destination
+    arrived = [receipt(store, "a", "c0", to, 5, error="001"), receipt(store, "a", "c1", to, 2, error="000")]
+    commit(store, lambda txn: txn.settle(answers[:1], NOW_MS))
+    if answered_last:
+        commit(store, lambda txn: txn.receipts(arrived, NOW_MS))
+    commit(store, lambda txn: txn.settle(answers[1:], NOW_MS))
+    if not answered_last:
+        commit(store, lambda txn: txn.receipts(arrived, NOW_MS))
+    (endpoint,) = store.outbox_endpoints()
+    (row,) = store.outbox_page(endpoint, 0, 10)
+    assert (row.event.state, row.event.error) == (5, "001")
     store.close()
