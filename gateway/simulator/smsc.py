@@ -183,6 +183,8 @@ class SimulatedSmsc:
                 return
             for event in session.receive(bytes(data), trio.current_time()):
                 self._handle(peer, event)
+                if peer.dead:  # cut: what the same read brought behind it was never received
+                    return
             peer.refill()
             peer.flush()
 

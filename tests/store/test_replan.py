@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from router.nouns import Leased, Message, MessageState, Phase, Reason, Relay, Settle, Step
+from router.nouns import Leased, Message, MessageState, Outcome, Phase, Reason, Relay, Settle, Step
 from store.check import check
 from store.interface import Claim, Replanned
 from store.lmdb_store import LmdbStore
@@ -30,7 +31,7 @@ class Yard:
         self.old = lane_of(self.store, "north", "south")
         self.new = lane_of(self.store, "west", "south")
 
-    def accept(self, count: int = 1, **fields: object) -> list[Message]:
+    def accept(self, count: int = 1, **fields: Any) -> list[Message]:
         made = [message(self.store, self.old, **fields) for _ in range(count)]
         commit(self.store, lambda txn: txn.accept(made))
         return made
@@ -40,8 +41,8 @@ class Yard:
         leased: list[Leased] = commit(self.store, lambda txn: txn.claim([asked]))[0][0].leased
         return leased
 
-    def settle(self, *outcomes: object) -> None:
-        commit(self.store, lambda txn: txn.settle(list(outcomes), self.clock.now_ms))  # type: ignore[arg-type]
+    def settle(self, *outcomes: Outcome) -> None:
+        commit(self.store, lambda txn: txn.settle(list(outcomes), self.clock.now_ms))
 
     def replan(self, lane: int, limit: int = 100) -> Replanned:
         done: Replanned = commit(self.store, lambda txn: txn.replan(self.old, lambda one: lane, limit))[0]
