@@ -381,8 +381,8 @@ class CarrierConfig:
     send_validity: bool = key(True, "Whether validity_period is sent.")
     user_message_reference: bool = key(
         False,
-        "Whether our 16-bit reference of a message is sent as TLV 0x0204. A receipt that repeats it says whose "
-        "it is when the outcome of the submit was unknown; some carriers refuse TLVs.",
+        "Whether our 16-bit reference of a message is sent as TLV 0x0204. A receipt that repeats it says "
+        "whose it is when the outcome of the submit was unknown; some carriers refuse TLVs.",
     )
     tls: bool = key(False, "TLS from the first byte.")
     tls_verify: bool = key(True, "Whether the certificate and its name are checked.")
