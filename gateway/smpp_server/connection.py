@@ -53,7 +53,7 @@ Submit = SubmitSm | DataSm
 
 
 class Connection:
-    """`serve` carries it from accept to end."""
+    """`serve` carries it from accept to end; the listener closes the stream."""
 
     def __init__(self, peer: Peer, server: SmppServer) -> None:
         now = trio.current_time()
@@ -131,7 +131,6 @@ class Connection:
                 nursery.cancel_scope.cancel()
         finally:
             self._ended()
-            await trio.aclose_forcefully(self.peer.stream)
 
     async def _read(self) -> None:
         stream, session = self.peer.stream, self.session
@@ -297,8 +296,9 @@ class Connection:
                 status=Status.name_of(verdict.status),
                 reason=verdict.reason,
             )
-            if verdict.wait_s:
-                await trio.sleep(verdict.wait_s)
+            await trio.sleep(verdict.wait_s)
+            if session.closed:
+                return
             self._reason = f"bind refused: {verdict.reason}"
             session.refuse_bind(verdict.status)
             self.flush()

@@ -79,7 +79,7 @@ class SmppServer:
             version=settings.version,
         )
         self.gate = Gate(accounts, settings)
-        self.deliveries = Deliveries(committer, world, accounts.by_id.get)
+        self.deliveries = Deliveries(committer, world, lambda id: accounts.by_id.get(id))
         self.operations = Operations(self, committer, store)
         self.listeners = SmppListeners(settings, world, self._serve)
         self.connections: set[Connection] = set()

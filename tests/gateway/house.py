@@ -317,13 +317,13 @@ async def running(
 
 @asynccontextmanager
 async def running_with(
-    directory: Path, toml: str, peer: P, port: int = 2790
+    directory: Path, toml: str, peer: P, port: int = 2790, **account: object
 ) -> AsyncIterator[tuple[Running, P]]:
     """The same in memory, with a carrier of the test's own on `port`."""
     world = MemoryWorld()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(peer.serve, await world.listen("127.0.0.1", port))
-        async with running(directory, toml, world) as house:
+        async with running(directory, toml, world, **account) as house:  # type: ignore[arg-type]
             yield house, peer
         nursery.cancel_scope.cancel()
 
