@@ -1,8 +1,9 @@
 """What the gateway may ask of a store: domain verbs, batch-first, never keys or cursors.
 
-A second engine implements `Store` and `Transaction` and passes tests/store/conformance. Every verb of
-`Transaction` runs synchronously inside one write transaction; nothing is durable, and no in-memory count
-has changed, until `commit` returned. Reads (`Store.find`…) see the last commit.
+A second engine implements `Store` and `Transaction`, adds itself to tests/store/conformance/engines.py and
+passes everything in tests/store/conformance. Every verb of `Transaction` runs synchronously inside one write
+transaction; nothing is durable, and no in-memory count has changed, until `commit` returned. Reads
+(`Store.find`…) see the last commit.
 
 Deliberately not here: trio, tasks, batching policy (gateway.committer), decisions (router).
 """
@@ -29,6 +30,7 @@ from router.nouns import (
 )
 
 if TYPE_CHECKING:
+    from store.options import StoreOptions
     from store.records import Parked
 
 NO_ID = 1 << 63  # above every id
@@ -284,6 +286,10 @@ class Store(Protocol):
         """Give the directory up. What was committed stays."""
 
     # opening
+    @property
+    def options(self) -> StoreOptions:
+        """What it was opened with."""
+
     @property
     def epoch(self) -> int:
         """How often this store has been opened."""

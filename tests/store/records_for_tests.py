@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from router.nouns import Account, LaneSpec, Leased, Message, Outcome, ReceiptIn, ReceiptWish, Settle
-from store.interface import Claim
+from store.interface import Claim, ReceiptResult, Store
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
-from store.transaction import LmdbTransaction
 
 NOW_MS = 1_790_000_000_000
 DAY_MS = 86_400_000
@@ -31,7 +30,7 @@ def open_store(path: Path, clock: Clock | None = None, **options: object) -> Lmd
     return LmdbStore(path / "store", StoreOptions(clock=clock or Clock(), **settings))  # type: ignore[arg-type]
 
 
-def commit(store: LmdbStore, *verbs: Callable[[LmdbTransaction], Any]) -> list[Any]:
+def commit(store: Store, *verbs: Callable[[Any], Any]) -> list[Any]:
     """Run verbs, each a function of the transaction, in one commit; their results in order."""
     txn = store.begin()
     try:
@@ -43,19 +42,24 @@ def commit(store: LmdbStore, *verbs: Callable[[LmdbTransaction], Any]) -> list[A
     return results
 
 
-def with_account(store: LmdbStore, id: int = 1, **fields: object) -> Account:
-    account = Account(id=id, name=f"account-{id}", callback_url=f"http://127.0.0.1:9000/{id}")
+def account(id: int = 1, **fields: object) -> Account:
+    made = Account(id=id, name=f"account-{id}", callback_url=f"http://127.0.0.1:9000/{id}")
     for name, value in fields.items():
-        setattr(account, name, value)
-    commit(store, lambda txn: txn.put_account(account))
-    return account
+        setattr(made, name, value)
+    return made
 
 
-def lane_of(store: LmdbStore, *carriers: str, weights: tuple[int, ...] = ()) -> int:
+def with_account(store: Store, id: int = 1, **fields: object) -> Account:
+    made = account(id, **fields)
+    commit(store, lambda txn: txn.put_account(made))
+    return made
+
+
+def lane_of(store: Store, *carriers: str, weights: tuple[int, ...] = ()) -> int:
     return store.lane_id(LaneSpec(tuple(store.carrier_id(name) for name in carriers), weights))
 
 
-def message(store: LmdbStore, lane: int, account: int = 1, **fields: Any) -> Message:
+def message(store: Store, lane: int, account: int = 1, **fields: Any) -> Message:
     id = store.next_ids(1)
     now_ms = store.options.clock()
     made = Message(
@@ -69,15 +73,15 @@ def message(store: LmdbStore, lane: int, account: int = 1, **fields: Any) -> Mes
     return made
 
 
-def claim(store: LmdbStore, lane: int, carrier: str, segments: int = 100, index: int = 0) -> Claim:
+def claim(store: Store, lane: int, carrier: str, segments: int = 100, index: int = 0) -> Claim:
     return Claim(store.carrier_id(carrier), ((lane, index, segments),), segments, store.options.clock())
 
 
-def sent(store: LmdbStore, leased: Leased, carrier: str, cid: str, part: int = 0, total: int = 1) -> Outcome:
+def sent(store: Store, leased: Leased, carrier: str, cid: str, part: int = 0, total: int = 1) -> Outcome:
     return outcome(store, leased, carrier, Settle.SENT, carrier_message_id=cid, part=part, total=total)
 
 
-def outcome(store: LmdbStore, leased: Leased, carrier: str, settle: Settle, **fields: object) -> Outcome:
+def outcome(store: Store, leased: Leased, carrier: str, settle: Settle, **fields: object) -> Outcome:
     made = Outcome(
         account=leased.message.account,
         id=leased.message.id,
@@ -94,8 +98,21 @@ def outcome(store: LmdbStore, leased: Leased, carrier: str, settle: Settle, **fi
     return made
 
 
+def submitted(
+    store: Store, lane: int, carrier: str = "a", count: int = 1, **fields: Any
+) -> tuple[list[Message], list[Leased]]:
+    """Accepted and claimed."""
+    made = [message(store, lane, **fields) for _ in range(count)]
+    commit(store, lambda txn: txn.accept(made))
+    return made, commit(store, lambda txn: txn.claim([claim(store, lane, carrier)]))[0][0].leased
+
+
+def settle(store: Store, one: Outcome) -> None:
+    commit(store, lambda txn: txn.settle([one], NOW_MS))
+
+
 def receipt(
-    store: LmdbStore, carrier: str, cid: str, recipient: str, state: int = 2, **fields: object
+    store: Store, carrier: str, cid: str, recipient: str, state: int = 2, **fields: object
 ) -> ReceiptIn:
     made = ReceiptIn(
         group=store.group_id(carrier), carrier=store.carrier_id(carrier), ids=(cid,), variants=(),
@@ -104,3 +121,8 @@ def receipt(
     for name, value in fields.items():
         setattr(made, name, value)
     return made
+
+
+def receive(store: Store, arrived: list[ReceiptIn]) -> list[ReceiptResult]:
+    results: list[ReceiptResult] = commit(store, lambda txn: txn.receipts(arrived, NOW_MS))[0]
+    return results

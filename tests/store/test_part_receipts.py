@@ -15,10 +15,12 @@ from tests.store.records_for_tests import (
     open_store,
     outcome,
     receipt,
+    receive,
     sent,
+    settle,
+    submitted,
     with_account,
 )
-from tests.store.test_cycle import receive, settle, submitted
 
 DELIVERED, UNDELIVERABLE = MessageState.DELIVERED, MessageState.UNDELIVERABLE
 

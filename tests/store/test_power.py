@@ -17,9 +17,9 @@ from tests.store.records_for_tests import (
     lane_of,
     open_store,
     outcome,
+    submitted,
     with_account,
 )
-from tests.store.test_cycle import submitted
 
 
 def finished(tmp_path: Path, clock: Clock, count: int = 1, **options: object) -> tuple[LmdbStore, list[int]]:

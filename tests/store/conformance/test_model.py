@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router.nouns import Leased, Message, Outcome, Phase, Progress, Reason, ReceiptWish, Settle
-from store.check import check
+from store.interface import Store
+from store.options import StoreOptions
+from tests.store.conformance.engines import ENGINES, Engine
 from tests.store.records_for_tests import (
     Clock,
     claim,
     commit,
     lane_of,
     message,
-    open_store,
     outcome,
     receipt,
     with_account,
@@ -30,12 +31,14 @@ from tests.store.records_for_tests import (
 
 
 class StoreMachine(RuleBasedStateMachine):
+    engine: Engine
+
     def __init__(self) -> None:
         super().__init__()
         base = "/dev/shm" if Path("/dev/shm").is_dir() else None
         self.path = Path(tempfile.mkdtemp(dir=base))
         self.clock = Clock()
-        self.store = open_store(self.path, self.clock)
+        self.store = self._open()
         with_account(self.store, 1)
         with_account(self.store, 2)
         self.lanes = [lane_of(self.store, "a", "b"), lane_of(self.store, "b")]
@@ -45,8 +48,14 @@ class StoreMachine(RuleBasedStateMachine):
         self.finals: dict[int, int] = {}
         self.number = 0
 
+    def _open(self) -> Store:
+        options = StoreOptions(
+            map_size=256 << 20, min_free_disk=0, archive_map_size=64 << 20, clock=self.clock
+        )
+        return self.engine.open(self.path / "store", options)
+
     def teardown(self) -> None:
-        findings = check(self.store)
+        findings = self.store.check()
         self.store.close()
         shutil.rmtree(self.path)
         assert findings == []
@@ -182,7 +191,7 @@ class StoreMachine(RuleBasedStateMachine):
         txn.accept([message(self.store, self.lanes[0])])
         self.store.abort(txn)
         self.store.close()
-        self.store = open_store(self.path, self.clock)
+        self.store = self._open()
         self.leased.clear()
         group = self.store.group_id("a")
 
@@ -210,8 +219,17 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def sound(self) -> None:
-        assert check(self.store) == []
+        assert self.store.check() == []
 
 
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestStoreAgainstAModel = StoreMachine.TestCase
+def against_a_model(engine: Engine) -> type:
+    """A test case of this engine; pytest runs it as it runs any unittest.TestCase."""
+    machine = type(f"StoreMachine_{engine.name}", (StoreMachine,), {"engine": engine})
+    case: type = machine.TestCase  # type: ignore[attr-defined]
+    case.settings = settings(  # type: ignore[attr-defined]
+        max_examples=60, stateful_step_count=40, deadline=None
+    )
+    return case
+
+
+globals().update({f"Test_{engine.name}_against_a_model": against_a_model(engine) for engine in ENGINES})

@@ -1,0 +1,138 @@
+"""What time and operators do: due, expire, hold and release, cancel, archive."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.nouns import MessageState, Phase, Reason, Settle
+from tests.store.conformance.subject import DAY_MS, Subject, ids
+
+
+def test_due_messages_come_in_portions_oldest_first(subject: Subject) -> None:
+    lane = subject.lane("a")
+    later = subject.accept(lane, 2, send_at_ms=subject.now_ms + 2_000)
+    sooner = subject.accept(lane, 2, send_at_ms=subject.now_ms + 1_000)
+    subject.wait(5_000)
+    assert subject.do(lambda txn: txn.move_due(subject.now_ms, 3)) == 3
+    assert subject.store.next_due_ms() is not None
+    assert subject.do(lambda txn: txn.move_due(subject.now_ms, 3)) == 1
+    assert subject.do(lambda txn: txn.move_due(subject.now_ms, 3)) == 0
+    assert ids(subject.claim(lane)) == ids([*sooner, *later])
+
+
+def test_messages_past_their_validity_end_wherever_they_wait(subject: Subject) -> None:
+    lane = subject.lane("a")
+    end = subject.now_ms + 60_000
+    ready = subject.accept(lane, expires_ms=end)
+    scheduled = subject.accept(lane, send_at_ms=end - 1_000, expires_ms=end)
+    subject.wait(180_000)
+    assert subject.do(lambda txn: txn.expire(subject.now_ms, 1, 0)) == 1
+    assert subject.do(lambda txn: txn.expire(subject.now_ms, 10, 0)) == 1
+    assert sorted(subject.told()) == [(id, MessageState.EXPIRED) for id in sorted(ids([*ready, *scheduled]))]
+    assert subject.claim(lane) == []
+    assert subject.do(lambda txn: txn.move_due(subject.now_ms, 10)) == 0
+
+
+def test_a_message_in_a_carriers_hands_outlives_its_validity(subject: Subject) -> None:
+    (leased,) = subject.leased(subject.lane("a"), expires_ms=subject.now_ms + 60_000)
+    subject.wait(300_000)
+    assert subject.do(lambda txn: txn.expire(subject.now_ms, 10, 60_000)) == 0
+    subject.settle(subject.sent(leased, "c1"))
+    assert subject.counts() == {"AWAITING_RECEIPT": 1}
+
+
+@pytest.mark.parametrize("state", [MessageState.EXPIRED, MessageState.UNKNOWN])
+def test_without_a_receipt_one_final_follows_validity_and_grace(
+    subject: Subject, state: MessageState
+) -> None:
+    subject.account(1, no_receipt_state=state)
+    message = subject.send(subject.lane("a"), "c1")
+    subject.wait(DAY_MS + 120_000)
+    subject.do(lambda txn: txn.expire(subject.now_ms, 10, 3_600_000))
+    assert subject.counts() == {"AWAITING_RECEIPT": 1}
+    subject.wait(3_720_000)
+    for _ in range(2):
+        subject.do(lambda txn: txn.expire(subject.now_ms, 10, 3_600_000))
+    assert subject.told() == [(message.id, state)]
+    assert subject.found(message).reason == Reason.NO_RECEIPT
+
+
+def test_held_messages_are_released_in_portions_and_go_out_again(subject: Subject) -> None:
+    lane = subject.lane("a")
+    leased = subject.leased(lane, count=5)
+    subject.settle(*(subject.outcome(one, Settle.UNKNOWN_HOLD) for one in leased))
+    first = subject.do(lambda txn: txn.release_held(Reason.OUTCOME_UNKNOWN, 3))
+    assert first.count == 3
+    second = subject.do(lambda txn: txn.release_held(Reason.OUTCOME_UNKNOWN, 3, first.after))
+    assert (second.count, second.after) == (2, None)
+    again = subject.claim(lane)
+    assert ids(again) == ids(leased)
+    assert all(one.possible_duplicate for one in again)
+
+
+def test_only_what_is_held_for_the_reason_is_released(subject: Subject) -> None:
+    (leased,) = subject.leased(subject.lane("a"))
+    subject.settle(subject.outcome(leased, Settle.UNKNOWN_HOLD))
+    assert subject.do(lambda txn: txn.release_held(Reason.RESTORED, 10)).count == 0
+    assert subject.counts() == {"UNKNOWN": 1}
+
+
+def test_cancelling_says_what_could_still_be_done(subject: Subject) -> None:
+    lane = subject.lane("a")
+    (ready,) = subject.accept(lane)
+    (scheduled,) = subject.accept(lane, send_at_ms=subject.now_ms + 1_000)
+
+    def cancel(account: int, id: int) -> str:
+        answer: str = subject.do(lambda txn: txn.cancel(account, id, subject.now_ms))
+        return answer
+
+    assert [cancel(1, one.id) for one in (ready, scheduled)] == ["cancelled", "cancelled"]
+    assert cancel(1, ready.id) == "final"
+    assert cancel(2, ready.id) == cancel(1, 1) == "unknown"
+    message = subject.send(lane, "c1")
+    assert cancel(1, message.id) == "sent"
+    assert sorted(subject.told()) == [(one.id, MessageState.DELETED) for one in (ready, scheduled)]
+
+
+def test_a_cancelled_message_in_a_carriers_hands_is_not_sent_again(subject: Subject) -> None:
+    lane = subject.lane("a")
+    (leased,) = subject.leased(lane)
+    assert subject.do(lambda txn: txn.cancel(1, leased.message.id, subject.now_ms)) == "leased"
+    subject.settle(subject.outcome(leased, Settle.RETRY, until_ms=subject.now_ms + 1_000))
+    assert subject.told() == [(leased.message.id, MessageState.DELETED)]
+    assert subject.phase(leased.message) == Phase.FINAL
+
+
+def test_finished_messages_move_to_the_archive_and_are_still_found(subject: Subject) -> None:
+    message = subject.send(subject.lane("a"), "c1")
+    subject.receive(subject.receipt("c1", message.destination))
+    assert subject.store.pick_finished(subject.now_ms, 10) == []
+    subject.wait(subject.options.archive_after_s * 1000 + 1_000)
+    rows = subject.store.pick_finished(subject.now_ms, 10)
+    for _ in range(2):
+        subject.store.write_finished(rows)
+    assert subject.do(lambda txn: txn.forget(rows)) == 1
+    assert subject.store.pick_finished(subject.now_ms, 10) == []
+    assert subject.found(message).state == MessageState.DELIVERED
+    assert subject.store.find(2, message.id) is None
+    found = subject.store.find_any(message.id)
+    assert found is not None
+    assert found[0] == message
+    assert subject.store.latest_to(message.destination, "TEST", subject.now_ms - DAY_MS) == (1, message.id)
+    assert subject.store.drop_old(subject.now_ms, 30) == []
+    assert len(subject.store.drop_old(subject.now_ms + 40 * DAY_MS, 30)) == 1
+    assert subject.store.find(1, message.id) is None
+    assert subject.counts() == {"FINAL": 1}
+
+
+def test_a_crash_between_the_steps_of_archiving_loses_and_doubles_nothing(steady: Subject) -> None:
+    message = steady.send(steady.lane("a"), "c1")
+    steady.receive(steady.receipt("c1", message.destination))
+    steady.wait(steady.options.archive_after_s * 1000 + 1_000)
+    steady.store.write_finished(steady.store.pick_finished(steady.now_ms, 10))
+    steady.reopen()
+    rows = steady.store.pick_finished(steady.now_ms, 10)
+    steady.store.write_finished(rows)
+    steady.do(lambda txn: txn.forget(rows))
+    assert steady.found(message).phase == Phase.FINAL
+    assert steady.told() == [(message.id, MessageState.DELIVERED)]
