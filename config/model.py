@@ -104,6 +104,13 @@ class GatewayConfig:
     drain_timeout_s: float = key(
         20.0, "How long SIGTERM waits for open windows before it closes the sessions.", low=0, high=3600
     )
+    watchdog_s: float = key(
+        60.0,
+        "Messages, callbacks or commits that have not moved for so long, without a reason such as no bind or "
+        "a full window, are logged as an error and shown as signalbox_stalled. 0 = nobody looks.",
+        low=0,
+        high=86_400,
+    )
     log_level: str = key("info", "How much is logged.", choices=("debug", "info", "warning", "error"))
     log_format: str = key(
         "auto", "`auto` is console on a terminal and json elsewhere.", choices=("auto", "console", "json")

@@ -26,6 +26,7 @@ from config.load import load
 from config.model import Address, CarrierConfig, Config, SimulatorConfig
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
+from gateway.admin_shapes import iso
 from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs
 from gateway.callbacks.guard import Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
@@ -51,6 +52,7 @@ from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.server import SmppServer
 from gateway.timers import Clockwork
+from gateway.watchdog import Watchdog, lane_waits
 from gateway.world import RealWorld, World
 from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.correlate import FormLearner
@@ -173,6 +175,7 @@ class Gateway:
             pump=self.pump,
             facts=self.facts,
         )
+        self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.simulators: list[SimulatedSmsc] = []
         self.ready = False
         self.stopping = trio.Event()
@@ -320,6 +323,7 @@ class Gateway:
         admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)
         await nursery.start(admin.serve)
         nursery.start_soon(self._keep_waking)
+        nursery.start_soon(self.watchdog.run)
 
     async def _keep_waking(self) -> None:
         """Lanes may become eligible by time alone (overflow, pauses): ask again now and then."""
@@ -413,6 +417,17 @@ class Gateway:
                 }
                 for carrier in self.carriers
             },
+            "lanes": lane_waits(self),
+            "stalled": [
+                {
+                    "part": stall.part,
+                    "name": stall.name,
+                    "waiting": stall.waiting,
+                    "since": iso(stall.since_ms),
+                    "reason": stall.reason,
+                }
+                for stall in self.watchdog.stalls.values()
+            ],
             "not_ready": self.not_ready(),
         }
 

@@ -119,6 +119,8 @@ class Committer:
         self.probe: Callable[[str], None] | None = None
         self.observe: Callable[[float, int], None] | None = None
         self.failures = 0
+        self.ticks = 0  # transactions ended, one way or the other
+        self._under_way = False
         self._writer = writer
         self._world = world
         self._next = _Batch()
@@ -179,6 +181,11 @@ class Committer:
             raise box[0].error
         return box[0].result  # type: ignore[return-value]
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to commit, or a commit is under way; `ticks` changes as they end."""
+        return self._under_way or bool(self._next) or self._awake.is_set()
+
     def wake(self) -> None:
         """A dispatcher has room and there may be work for it."""
         self._awake.set()
@@ -196,7 +203,10 @@ class Committer:
                 self._awake = trio.Event()
                 if self._stopping:
                     self._awake.set()
+                self._under_way = True
                 await self._tick()
+                self._under_way = False
+                self.ticks += 1
         finally:
             self._writer.close()
 

@@ -30,6 +30,7 @@ def add_measures(gateway: Gateway) -> None:
     _add_http(gateway)
     _add_traffic(gateway)
     _add_endings(gateway)
+    _add_stalls(gateway)
 
 
 def _add_traffic(gateway: Gateway) -> None:
@@ -241,6 +242,27 @@ def _add_endings(gateway: Gateway) -> None:
         lambda: (
             ((carrier.name,), store.outcome_unknown().get(carrier.id, 0)) for carrier in gateway.carriers
         ),
+    )
+
+
+def _add_stalls(gateway: Gateway) -> None:
+    def stalled() -> Rows:
+        stalls = gateway.watchdog.stalls
+        for lane, counts in sorted(gateway.store.lane_totals().items()):
+            if any(counts) or gateway.board.in_force(lane):
+                name = lane_name(gateway, lane)
+                yield ("lane", name, ""), ("lane", name) in stalls
+        for carrier in gateway.carriers:
+            for part in ("carrier", "lease"):
+                yield (part, "", carrier.name), (part, carrier.name) in stalls
+        for part in ("commit", "callback", "due"):
+            yield (part, "", ""), sum(key[0] == part for key in stalls)
+
+    gateway.metrics.gauge(
+        "signalbox_stalled",
+        "What stands still without a reason; the log says since when and what was looked at.",
+        ("part", "lane", "carrier"),
+        stalled,
     )
 
 

@@ -102,6 +102,15 @@ class Session:
         return self._window.outstanding
 
     @property
+    def response_due(self) -> float | None:
+        """When the next unanswered request times out; None when there is none."""
+        return self._window.next_deadline()
+
+    def unanswered(self) -> list[object]:
+        """The contexts of the requests in the window."""
+        return self._window.contexts()
+
+    @property
     def closed(self) -> bool:
         return self.state is SessionState.CLOSED
 

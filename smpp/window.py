@@ -146,6 +146,13 @@ class Window:
         for number in over:
             del self.late[number]
 
+    def contexts(self) -> list[object]:
+        """Of everything in flight; it stays there."""
+        return [
+            *(pending[0] for pending in self.in_flight.values()),
+            *(pending[0] for pending, _ in self.odd.values()),
+        ]
+
     def drain(self) -> list[object]:
         """Contexts of everything in flight, oldest first; the window is empty afterwards."""
         left = [*self.in_flight.values(), *(pending for pending, _ in self.odd.values())]

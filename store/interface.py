@@ -10,7 +10,7 @@ Deliberately not here: trio, tasks, batching policy (gateway.committer), decisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -390,6 +390,15 @@ class Store(Protocol):
 
     def oldest_ready_ms(self, lane: int, unseen_by: int = 0) -> int | None:
         """Due time of the lane's oldest READY message; None: none. `unseen_by`: not had by all of a mask."""
+
+    def ready_queues(self, lane: int) -> dict[int, int]:
+        """The lane's queues that have turns: mask of carriers that had the messages → oldest due time."""
+
+    def leases(self) -> Iterable[tuple[int, int, int]]:
+        """(carrier id, lease, message id) of everything in carriers' hands. Leases grow with time."""
+
+    def due_rows(self) -> int:
+        """Scheduled and deferred messages, and events to be retried."""
 
     def next_due_ms(self) -> int | None:
         """When `move_due` has something to do next; None: nothing waits for a time."""

@@ -351,6 +351,24 @@ class LmdbStore:
         with self.reading() as tx:
             return reads.oldest_ready_ms(tx, self.tables, self.memory.active.groups, lane, unseen_by)
 
+    def ready_queues(self, lane: int) -> dict[int, int]:
+        """The lane's queues that have turns: mask of carriers that had the messages → oldest due time."""
+        with self.reading() as tx:
+            return reads.ready_queues(tx, self.tables, self.memory.active.groups, lane)
+
+    def leases(self) -> Iterator[tuple[int, int, int]]:
+        """(carrier id, lease, message id) of everything in carriers' hands. Leases grow with time."""
+        for lease_id, lease in self.memory.leases.items():
+            for id in lease.left:
+                yield lease.carrier, lease_id, id
+
+    def due_rows(self) -> int:
+        """Scheduled and deferred messages, and events to be retried."""
+        with self.reading() as tx:
+            return sum(
+                int(tx.stat(table.handle)["entries"]) for table in (self.tables.due, self.tables.outbox_due)
+            )
+
     def next_due_ms(self) -> int | None:
         """When the next scheduled, deferred or retried row is due."""
         with self.reading() as tx:

@@ -151,6 +151,18 @@ def oldest_ready_ms(
     return oldest
 
 
+def ready_queues(tx: Read, tables: Tables, groups: Iterable[bytes], lane: int) -> dict[int, int]:
+    """One seek for each of the lane's non-empty queues."""
+    oldest: dict[int, int] = {}
+    with tx.cursor(tables.ready.handle) as cursor:
+        for prefix in groups:
+            of_lane, tried, _, _ = READY_PREFIX.unpack(prefix)
+            if of_lane == lane and cursor.set_range(prefix) and cursor.key().startswith(prefix):
+                due_ms = READY_KEY.unpack(cursor.key())[4]
+                oldest[tried] = min(due_ms, oldest.get(tried, due_ms))
+    return oldest
+
+
 def next_due_ms(tx: Read, tables: Tables) -> int | None:
     due: list[int] = []
     for table, key in ((tables.due, DUE_KEY), (tables.outbox_due, OUTBOX_DUE_KEY)):

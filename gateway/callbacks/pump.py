@@ -135,6 +135,28 @@ class CallbackPump:
     def connections(self) -> int:
         return self._connections
 
+    @property
+    def longest_s(self) -> float:
+        """How long one attempt may take."""
+        return self._settings.connect_timeout_s + self._settings.timeout_s
+
+    def why(self, endpoint: int, now: float) -> tuple[str, int]:
+        """Why this endpoint's rows wait, "" if they should go; and what changes while others are served."""
+        state = self._states.get(endpoint)
+        if self._stopping:
+            return "shutting down", 0
+        if state is None:
+            return "", 0
+        account = self._accounts.get(state.account)
+        if now < state.resume_at:
+            return state.health.value, 0
+        if not state.endpoint.origin and not (account and account.callback_url):
+            return "no callback URL", 0
+        if self._unsettled > self._settings.max_unsettled:
+            return "answers wait for their commit", 0
+        in_line = not state.workers and not self._has_room(state)
+        return "", self.attempts.total() if in_line else 0
+
     def enable(self, endpoint: int) -> bool:
         """Try a disabled, paused or open endpoint now. False when it is not known."""
         state = self._states.get(endpoint)

@@ -29,6 +29,7 @@ from gateway.world import World
 from router.judge import Happening, Verdict, judge
 from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Reason, ReceiptWish, Settle
 from router.throttle import Throttle
+from router.waiting import CarrierFacts
 from smpp import events
 from smpp.alphabet import TextError
 from smpp.constants import CommandId
@@ -135,6 +136,38 @@ class Carrier:
 
     def stalled(self, now: float) -> bool:
         return now - self._full_since > _STALL_S
+
+    # state, as the watchdog and operators ask for it
+
+    def facts(self, now: float) -> CarrierFacts:
+        """What keeps it from sending, if anything does (router.waiting says)."""
+        links = [link for link in self.links if link.can_submit]
+        due = [link.session.response_due for link in links if link.session is not None]
+        return CarrierFacts(
+            name=self.name,
+            bound=bool(links),
+            suspended=self.suspended,
+            stopping=self._draining,
+            paused_until=max(self.paused_until, min((link.paused_until for link in links), default=0.0)),
+            room=sum(link.room for link in links),
+            response_due=max((one for one in due if one is not None), default=-math.inf),
+            tokens=max((link.throttle.available(now) for link in links), default=0),
+            buffered=self._buffered_segments,
+            in_flight=self.in_flight,
+        )
+
+    def progress(self) -> tuple[int, int]:
+        """Changes with each segment that is sent or answered."""
+        return self._counts.segments, self.in_flight
+
+    def holds(self) -> set[tuple[int, int]]:
+        """(lease, message id) of everything it works on."""
+        held = {(job.lease, job.message.id) for job in self.buffer}
+        for link in self.links:
+            for context in (*link.streaming, *(link.session.unanswered() if link.session else ())):
+                if isinstance(context, Flight):
+                    held.add((context.job.lease, context.job.message.id))
+        return held
 
     # Claimer
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from router.lanes import LaneShares
 from router.nouns import LaneSpec, Leased
-from router.throttle import Throttle
+from router.throttle import UNLIMITED, Throttle
 from smpp.segment import MAX_PARTS
 from store.interface import Claim, Store
 
@@ -31,7 +31,7 @@ class Member(Protocol):
 
 
 class _Lane:
-    __slots__ = ("id", "index_of", "members", "shares", "spec", "throttle")
+    __slots__ = ("id", "index_of", "members", "shares", "spec", "taken", "throttle")
 
     def __init__(self, identity: int, spec: LaneSpec, throttle: Throttle | None) -> None:
         self.id = identity
@@ -40,6 +40,7 @@ class _Lane:
         self.members: list[Member | None] = [None] * len(spec.carriers)
         self.index_of = {carrier: index for index, carrier in enumerate(spec.carriers)}
         self.throttle = throttle
+        self.taken = 0  # messages, since the start
 
     def limited(self) -> list[tuple[int, Member]]:
         """(its bit, carrier) for those that do not take every message."""
@@ -62,7 +63,7 @@ class LaneBoard:
 
     def __init__(self, store: Store, overflow_after_s: float) -> None:
         self._store = store
-        self._overflow_after_s = overflow_after_s
+        self.overflow_after_s = overflow_after_s
         self._lanes: dict[int, _Lane] = {}
         self._of_carrier: dict[int, list[_Lane]] = {}
         self._members: dict[int, Member] = {}
@@ -95,6 +96,19 @@ class LaneBoard:
     def in_force(self, lane: int) -> bool:
         """Whether anybody may pull from this lane at all."""
         return lane in self._lanes
+
+    def lanes(self) -> list[int]:
+        """All of them."""
+        return list(self._lanes)
+
+    def taken(self, lane: int) -> int:
+        """Messages that carriers took from it, since the start: what moves when it moves."""
+        return self._lanes[lane].taken if lane in self._lanes else 0
+
+    def tokens(self, lane: int, now: float) -> int:
+        """Segments that the route's own TPS allows now."""
+        throttle = self._lanes[lane].throttle if lane in self._lanes else None
+        return UNLIMITED if throttle is None else throttle.available(now)
 
     def restore(self, lanes: Iterable[tuple[int, LaneSpec]]) -> None:
         """Of the store's lanes, put those in force that leave out nobody but carriers which take only short
@@ -180,13 +194,14 @@ class LaneBoard:
             return 0, most if able >> index & 1 else 0
         oldest_ms = self._store.oldest_ready_ms(lane.id, others)
         age_s = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
-        return others, most if lane.shares.eligible(index, able, age_s, self._overflow_after_s) else 0
+        return others, most if lane.shares.eligible(index, able, age_s, self.overflow_after_s) else 0
 
     def took(self, carrier: int, leased: Leased, now: float) -> None:
         """Count what of a claimed message is still to be sent: in the lane's shares and the route's TPS."""
         lane = self._lanes.get(leased.lane)
         if lane is None:
             return
+        lane.taken += 1
         segments = max(1, leased.message.segments - leased.first_part)
         if lane.spec.weights:
             index = lane.index_of[carrier]

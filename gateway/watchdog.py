@@ -1,0 +1,299 @@
+"""A watchdog on progress: accepted work that stops moving without a reason is said aloud (failure mode 27).
+
+Every few seconds it looks at each lane with ready messages, each carrier with leases, the committer, the
+callbacks that could go, and what is due. Each has a mark that changes when it moves. Where the mark stays for
+`patience_s`, something waits and nothing explains the wait (router.waiting), one error record says what
+stands, how much of it, since when and what was looked at; `signalbox_stalled` is 1 until it moves again.
+
+It only tells. Waiting with a reason (no bind, paused, throttled, window full, suspended…) is no stall, long
+as it may be: other metrics show it. A loop that is blocked altogether is the service manager's business.
+
+Deliberately not here: the reasons (router.waiting), repairing anything, liveness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+import trio
+
+from gateway.admin_shapes import iso
+from gateway.measures import lane_name
+from router.nouns import Phase
+from router.waiting import CarrierFacts, LaneFacts, LaneWait, Queue, Wait, why_lane, why_leases
+from store.interface import SMPP_ORIGIN
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+    from gateway.carriers.carrier import Carrier
+
+log = structlog.get_logger("watchdog")
+
+_LOOKS = 6  # while patience lasts
+_MOST_OFTEN_S = 1.0
+_LEAST_OFTEN_S = 10.0
+_ENDPOINTS_A_LOOK = 200
+_COUNTED_ROWS = 1000
+
+Key = tuple[str, str]  # part, name
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """One thing as it is now. `waiting`: how much of it waits, 0 = nothing. `mark` changes when it moves."""
+
+    part: str  # lane | carrier | lease | commit | callback | due
+    name: str
+    waiting: int
+    mark: object
+    wait: Wait = Wait.FREE
+    looked_at: dict[str, object] = {}
+    patience_s: float = 0.0  # on top of the usual
+
+
+class Stall(msgspec.Struct, frozen=True):
+    """Something that should have moved since `since_ms`."""
+
+    part: str
+    name: str
+    waiting: int
+    since_ms: int
+    reason: str
+    looked_at: dict[str, object]
+
+
+class Watchdog:
+    """`stalls` is what stands still now. `patience_s` 0: it never looks."""
+
+    PARTS = ("lane", "carrier", "lease", "commit", "callback", "due")
+
+    def __init__(self, gateway: Gateway, patience_s: float) -> None:
+        self.stalls: dict[Key, Stall] = {}
+        self._gateway = gateway
+        self._patience_s = patience_s
+        self._since: dict[Key, tuple[object, float, int]] = {}  # mark, seen first at (s, UTC ms)
+        self._endpoint = 0  # where the last look at callbacks ended
+        self._newest_lease = 0  # at the last look
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if not self._patience_s:
+            return
+        period_s = min(_LEAST_OFTEN_S, max(_MOST_OFTEN_S, self._patience_s / _LOOKS))
+        while True:
+            await trio.sleep(period_s)
+            try:
+                self.look()
+            except Exception:
+                # Whoever watches must not be what falls over.
+                log.exception("the watchdog could not look")
+
+    def look(self) -> None:
+        """Once at everything."""
+        now, now_ms = trio.current_time(), self._gateway.world.wall_ms()
+        seen: set[Key] = set()
+        for sight in self._sights(now, now_ms):
+            seen.add((sight.part, sight.name))
+            self._judge(sight, now, now_ms)
+        for key in [key for key in self._since if key not in seen and key[0] != "callback"]:
+            self._moves(key)
+
+    def _judge(self, sight: Sight, now: float, now_ms: int) -> None:
+        key = sight.part, sight.name
+        if not sight.waiting or sight.wait.explains:
+            self._moves(key)
+            return
+        mark, since, since_ms = self._since.get(key, (None, now, now_ms))
+        if mark != sight.mark:
+            self._moves(key)
+            self._since[key] = sight.mark, now, now_ms
+        elif key not in self.stalls and now - since >= self._patience_s + sight.patience_s:
+            self._stands(key, sight, since_ms, now - since)
+
+    def _stands(self, key: Key, sight: Sight, since_ms: int, for_s: float) -> None:
+        stall = Stall(sight.part, sight.name, sight.waiting, since_ms, sight.wait.value, sight.looked_at)
+        self.stalls[key] = stall
+        log.error(
+            "stalled",
+            part=stall.part,
+            name=stall.name,
+            waiting=stall.waiting,
+            since=iso(since_ms),
+            for_s=round(for_s, 1),
+            reason=stall.reason,
+            looked_at=stall.looked_at,
+            hint="a fault of the gateway: keep this line and the log around it; a restart loses nothing",
+        )
+
+    def _moves(self, key: Key) -> None:
+        """It moves, or waits for a reason, or is gone."""
+        self._since.pop(key, None)
+        stall = self.stalls.pop(key, None)
+        if stall is not None:
+            log.warning("moves again", part=stall.part, name=stall.name, stood_since=iso(stall.since_ms))
+
+    # what it looks at
+
+    def _sights(self, now: float, now_ms: int) -> Iterator[Sight]:
+        carriers = {carrier.id: carrier.facts(now) for carrier in self._gateway.carriers}
+        yield from self._lanes(carriers, now, now_ms)
+        for carrier in self._gateway.carriers:
+            yield _carrier(carrier, carriers[carrier.id], now)
+        yield from self._leases()
+        yield self._commits()
+        yield from self._callbacks(now)
+        yield self._due(now_ms)
+
+    def _lanes(self, carriers: dict[int, CarrierFacts], now: float, now_ms: int) -> Iterator[Sight]:
+        gateway = self._gateway
+        for lane, counts in gateway.store.lane_totals().items():
+            ready = counts[Phase.READY]
+            if not ready:
+                continue
+            facts = lane_facts(gateway, lane, carriers, now, now_ms)
+            why = why_lane(facts, now)
+            # Nobody takes from a lane that is gone: its messages are planned anew, and so become fewer.
+            mark = gateway.board.taken(lane) if gateway.board.in_force(lane) else -ready
+            yield Sight(
+                "lane", lane_name(gateway, lane), ready, mark, why.reason, _lane_looked_at(facts, why)
+            )
+
+    def _leases(self) -> Iterator[Sight]:
+        """Messages that the store has leased to a carrier, and the carrier knows nothing of.
+
+        Only leases that were there at the last look: a younger one may be on its way from here to there.
+        """
+        gateway = self._gateway
+        old: dict[int, list[tuple[int, int]]] = {}
+        newest = self._newest_lease
+        for carrier_id, lease, message_id in gateway.store.leases():
+            newest = max(newest, lease)
+            if lease <= self._newest_lease:
+                old.setdefault(carrier_id, []).append((lease, message_id))
+        self._newest_lease = newest
+        for carrier in gateway.carriers:
+            leased = old.get(carrier.id, [])
+            lost = sorted(set(leased) - carrier.holds()) if leased else []
+            first = lost[0] if lost else None
+            looked_at: dict[str, object] = {
+                "leased": len(leased),
+                "message_id": str(first[1]) if first else "",
+            }
+            yield Sight("lease", carrier.name, len(lost), first, Wait.LEASE_LOST, looked_at)
+
+    def _commits(self) -> Sight:
+        committer = self._gateway.committer
+        refusal = self._gateway.store.admission()
+        looked_at: dict[str, object] = {
+            "commits_refused": committer.failures,
+            "store": "" if refusal is None else f"{refusal}. {refusal.hint}",
+        }
+        return Sight("commit", "", int(committer.pending), committer.ticks, looked_at=looked_at)
+
+    def _callbacks(self, now: float) -> Iterator[Sight]:
+        """Some endpoints, each time from where the last look ended."""
+        gateway = self._gateway
+        endpoints = gateway.store.outbox_endpoints()
+        ids = sorted(id for id, endpoint in endpoints.items() if endpoint.origin != SMPP_ORIGIN)
+        turn = [id for id in ids if id > self._endpoint] + [id for id in ids if id <= self._endpoint]
+        for id in turn[:_ENDPOINTS_A_LOOK]:
+            self._endpoint = id
+            page = gateway.store.outbox_page(id, 0, 1)
+            why, mark = gateway.pump.why(id, now)
+            looked_at: dict[str, object] = {"endpoint": id, "origin": endpoints[id].origin, "pump": why}
+            yield Sight(
+                "callback",
+                str(id),
+                self._rows(id) if page else 0,
+                (page[0].seq if page else 0, mark),
+                Wait.PAUSED if why else Wait.FREE,
+                looked_at,
+                gateway.pump.longest_s,
+            )
+        for key in [key for key in self._since if key[0] == "callback" and int(key[1]) not in endpoints]:
+            self._moves(key)
+
+    def _rows(self, endpoint: int) -> int:
+        """How many rows, once it matters: counting reads them."""
+        if not any(key[0] == "callback" and key[1] == str(endpoint) for key in self._since):
+            return 1
+        return len(self._gateway.store.outbox_page(endpoint, 0, _COUNTED_ROWS))
+
+    def _due(self, now_ms: int) -> Sight:
+        store = self._gateway.store
+        due_ms, rows = store.next_due_ms(), store.due_rows()
+        overdue = due_ms is not None and due_ms < now_ms
+        looked_at: dict[str, object] = {"first_due": iso(due_ms or 0), "rows": rows}
+        return Sight("due", "", rows if overdue else 0, (due_ms, rows), looked_at=looked_at)
+
+
+# --- facts, also for others --------------------------------------------------------------------------------
+
+
+def lane_facts(
+    gateway: Gateway, lane: int, carriers: dict[int, CarrierFacts], now: float, now_ms: int
+) -> LaneFacts:
+    """One lane, for router.waiting.why_lane."""
+    store, board = gateway.store, gateway.board
+    spec, counts = store.lane(lane), store.lane_totals().get(lane, [0] * len(Phase))
+    in_force = board.in_force(lane)
+    queues = store.ready_queues(lane).items() if counts[Phase.READY] else ()
+    return LaneFacts(
+        carriers=tuple(carriers.get(carrier) if in_force else None for carrier in spec.carriers),
+        ready=counts[Phase.READY],
+        queues=tuple(Queue(tried, max(0, now_ms - oldest_ms) / 1000) for tried, oldest_ms in queues),
+        suspended=any(account.suspended for account in store.accounts().values()),
+        weighted=bool(spec.weights),
+        overflow_after_s=board.overflow_after_s,
+        tokens=board.tokens(lane, now),
+        scheduled=counts[Phase.SCHEDULED],
+        deferred=counts[Phase.DEFERRED],
+        held=counts[Phase.HELD],
+        unknown=counts[Phase.UNKNOWN],
+    )
+
+
+def lane_waits(gateway: Gateway) -> dict[str, object]:
+    """Every lane with anything in it: how much, and why it does not move, for people and programs."""
+    now, now_ms = trio.current_time(), gateway.world.wall_ms()
+    carriers = {carrier.id: carrier.facts(now) for carrier in gateway.carriers}
+    waits: dict[str, object] = {}
+    for lane, counts in sorted(gateway.store.lane_totals().items()):
+        if not any(counts):
+            continue
+        facts = lane_facts(gateway, lane, carriers, now, now_ms)
+        why = why_lane(facts, now)
+        waits[lane_name(gateway, lane)] = {
+            **{phase.name.lower(): counts[phase] for phase in Phase if counts[phase]},
+            "reason": why.reason.name.lower(),
+            "carriers": _by_name(facts, why),
+        }
+    return waits
+
+
+def _carrier(carrier: Carrier, facts: CarrierFacts, now: float) -> Sight:
+    looked_at: dict[str, object] = {
+        "buffered": facts.buffered,
+        "in_flight": facts.in_flight,
+        "room": facts.room,
+        "tokens": facts.tokens,
+        "paused_for_s": round(max(0.0, facts.paused_until - now), 1),
+    }
+    waiting = facts.buffered + facts.in_flight
+    return Sight("carrier", carrier.name, waiting, carrier.progress(), why_leases(facts, now), looked_at)
+
+
+def _lane_looked_at(facts: LaneFacts, why: LaneWait) -> dict[str, object]:
+    return {
+        "oldest_s": round(max((queue.age_s for queue in facts.queues), default=0.0), 1),
+        "queues": len(facts.queues),
+        "route_tokens": facts.tokens,
+        "carriers": _by_name(facts, why),
+    }
+
+
+def _by_name(facts: LaneFacts, why: LaneWait) -> dict[str, str]:
+    named = [one.name if one is not None else "(gone)" for one in facts.carriers]
+    return {name: wait.name.lower() for name, wait in zip(named, why.carriers, strict=True)}

@@ -1,0 +1,207 @@
+"""Why work does not move: one answer for the watchdog, the console and the command line.
+
+What holds one message back is stored with it (deferred until, held by a rule); what holds a lane or a carrier
+back is worked out here, from facts that somebody else collected. A reason *explains* when the wait ends by
+itself or by an operator's act. What is left over, work that nothing keeps from moving and that does not move,
+is a fault of ours, and the watchdog's business (failure mode 27).
+
+Deliberately not here: who watches and for how long (gateway.watchdog), what is allowed to move
+(gateway.carriers.lanes, which decides by the same rules and on its own).
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from router.throttle import UNLIMITED
+
+
+class Wait(Enum):
+    """Why something waits. The values are for people; the names, in lower case, for labels and programs."""
+
+    # a lane without ready messages
+    NOTHING = "nothing waits"
+    SCHEDULED = "scheduled for later"
+    DEFERRED = "deferred until the next attempt"
+    HELD = "held until released"
+    OUTCOME_UNKNOWN = "held: the outcome is unknown"
+    # a lane with ready messages
+    ACCOUNT_SUSPENDED = "the account is suspended"
+    ROUTE_THROTTLED = "the route is at its TPS"
+    # a carrier
+    STOPPING = "shutting down"
+    SUSPENDED = "suspended by an operator"
+    NO_BIND = "no bind"
+    PAUSED = "paused after a refusal"
+    WINDOW_FULL = "window full, responses pending"
+    THROTTLED = "the carrier is at its TPS"
+    RESPONSE_PENDING = "sent, responses pending"
+    # a carrier in a lane
+    REFUSED_BEFORE = "refused these messages before"
+    OVERFLOW_WAIT = "a higher choice comes first"
+    SHARE_WAIT = "another carrier is behind its share"
+    # no explanation
+    LANE_GONE = "the lane is gone, and its messages were not planned anew"
+    WINDOW_STUCK = "sent, and no response can time out"
+    LEASE_LOST = "leased, and nobody works on it"
+    FREE = "nothing is in the way"
+
+    @property
+    def explains(self) -> bool:
+        """False: it should move, and a watchdog may say so."""
+        return self not in _UNEXPLAINED
+
+
+_UNEXPLAINED = frozenset({Wait.LANE_GONE, Wait.WINDOW_STUCK, Wait.LEASE_LOST, Wait.FREE})
+_NEAREST = (  # of several carriers' reasons, the one that ends first speaks for the lane
+    Wait.FREE,
+    Wait.THROTTLED,
+    Wait.WINDOW_FULL,
+    Wait.PAUSED,
+    Wait.OVERFLOW_WAIT,
+    Wait.SHARE_WAIT,
+    Wait.WINDOW_STUCK,
+    Wait.SUSPENDED,
+    Wait.NO_BIND,
+    Wait.STOPPING,
+    Wait.REFUSED_BEFORE,
+    Wait.LANE_GONE,
+)
+_RANK = {wait: rank for rank, wait in enumerate(_NEAREST)}
+_ABLE = frozenset({Wait.FREE, Wait.THROTTLED, Wait.WINDOW_FULL, Wait.WINDOW_STUCK, Wait.PAUSED})
+_TIMER_SLACK_S = 5.0  # a session's timers run about once a second
+
+
+class CarrierFacts(msgspec.Struct, frozen=True):
+    """One carrier at one moment. Times are monotonic seconds."""
+
+    name: str
+    bound: bool = True  # with a bind that may submit
+    suspended: bool = False
+    stopping: bool = False
+    paused_until: float = 0.0  # of the carrier, or of all its binds
+    room: int = 1  # free slots over all binds
+    response_due: float = -math.inf  # when the last of its binds' oldest submits times out
+    tokens: int = UNLIMITED  # segments its TPS allows now
+    buffered: int = 0  # segments leased and not sent
+    in_flight: int = 0  # segments sent and not answered
+
+
+class Queue(NamedTuple):
+    """One ready queue of a lane that has turns."""
+
+    tried: int  # mask of the carriers that had its messages and are not to have them now
+    age_s: float  # of its oldest message
+
+
+class LaneFacts(msgspec.Struct, frozen=True):
+    """One lane at one moment. `carriers` in the lane's order, None for one that is gone."""
+
+    carriers: tuple[CarrierFacts | None, ...]
+    ready: int = 0
+    queues: tuple[Queue, ...] = ()
+    suspended: bool = False  # some account is, whose messages have no turn
+    weighted: bool = False
+    overflow_after_s: float = 0.0
+    tokens: int = UNLIMITED  # segments the route's own TPS allows now
+    scheduled: int = 0
+    deferred: int = 0
+    held: int = 0
+    unknown: int = 0
+
+
+class LaneWait(msgspec.Struct, frozen=True):
+    """Why a lane does not move, and each of its carriers, in the lane's order."""
+
+    reason: Wait
+    carriers: tuple[Wait, ...] = ()
+
+
+def why_carrier(facts: CarrierFacts, now: float) -> Wait:
+    """Why this carrier takes no more work."""
+    if facts.stopping:
+        return Wait.STOPPING
+    if facts.suspended:
+        return Wait.SUSPENDED
+    if not facts.bound:
+        return Wait.NO_BIND
+    if now < facts.paused_until:
+        return Wait.PAUSED
+    if facts.room <= 0:
+        return Wait.WINDOW_FULL if now < facts.response_due + _TIMER_SLACK_S else Wait.WINDOW_STUCK
+    return Wait.FREE if facts.tokens > 0 else Wait.THROTTLED
+
+
+def why_leases(facts: CarrierFacts, now: float) -> Wait:
+    """Why what this carrier has leased is not sent, or has no answer yet."""
+    if facts.buffered:
+        return why_carrier(facts, now)
+    if facts.in_flight:
+        pending = now < facts.response_due + _TIMER_SLACK_S
+        return Wait.RESPONSE_PENDING if pending else Wait.WINDOW_STUCK
+    return Wait.NOTHING
+
+
+def why_lane(facts: LaneFacts, now: float) -> LaneWait:
+    """Why no message of this lane is taken."""
+    own = tuple(Wait.LANE_GONE if one is None else why_carrier(one, now) for one in facts.carriers)
+    if not facts.ready:
+        return LaneWait(_not_ready(facts), own)
+    if all(wait is Wait.LANE_GONE for wait in own):
+        return LaneWait(Wait.LANE_GONE, own)
+    if not facts.queues:
+        return LaneWait(Wait.ACCOUNT_SUSPENDED if facts.suspended else Wait.FREE, own)
+    if facts.tokens <= 0:
+        return LaneWait(Wait.ROUTE_THROTTLED, own)
+    by_queue = [_why_queue(facts, own, queue) for queue in facts.queues]
+    carriers = tuple(
+        min((waits[index] for waits in by_queue), key=_RANK.__getitem__) for index in range(len(own))
+    )
+    return LaneWait(min(carriers, key=_RANK.__getitem__), carriers)
+
+
+def _not_ready(facts: LaneFacts) -> Wait:
+    for count, wait in (
+        (facts.deferred, Wait.DEFERRED),
+        (facts.scheduled, Wait.SCHEDULED),
+        (facts.held, Wait.HELD),
+        (facts.unknown, Wait.OUTCOME_UNKNOWN),
+    ):
+        if count:
+            return wait
+    return Wait.NOTHING
+
+
+def _why_queue(facts: LaneFacts, own: tuple[Wait, ...], queue: Queue) -> list[Wait]:
+    """Each carrier's reason not to take from one queue."""
+    waits: list[Wait] = []
+    for index, wait in enumerate(own):
+        if queue.tried >> index & 1:
+            waits.append(Wait.REFUSED_BEFORE)
+        elif wait is not Wait.FREE:
+            waits.append(wait)
+        elif facts.weighted:
+            waits.append(_why_share(own, index, queue))
+        else:
+            waits.append(_why_order(facts, own, index, queue))
+    return waits
+
+
+def _why_order(facts: LaneFacts, own: tuple[Wait, ...], index: int, queue: Queue) -> Wait:
+    """A lower choice waits a while for able higher ones that have not refused the message."""
+    higher = any(own[one] in _ABLE and not queue.tried >> one & 1 for one in range(index))
+    return Wait.OVERFLOW_WAIT if higher and queue.age_s <= facts.overflow_after_s else Wait.FREE
+
+
+def _why_share(own: tuple[Wait, ...], index: int, queue: Queue) -> Wait:
+    """With weights a carrier waits for another one's share only while that one is held up for a moment."""
+    behind = any(
+        wait in _ABLE and wait is not Wait.FREE and not queue.tried >> one & 1
+        for one, wait in enumerate(own)
+        if one != index
+    )
+    return Wait.SHARE_WAIT if behind else Wait.FREE
