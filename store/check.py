@@ -7,9 +7,9 @@ can look wrong.
 
 Only the counters span chunks. When no commit came in between (on a stopped gateway none can), they are
 compared with what the walk has counted. Otherwise one last snapshot is asked what its tables tell at once:
-how many messages wait in which table, how many are neither waiting nor final, whether the terms add up. A
-live check cannot decide segments, nor SCHEDULED against DEFERRED, HELD against UNKNOWN, LEASED against
-AWAITING_RECEIPT, nor how much each account has queued; checking the stopped store decides them.
+how many messages wait in which table, how many are neither waiting nor final, whether the terms and the lanes
+add up. A live check cannot decide segments, nor SCHEDULED against DEFERRED, HELD against UNKNOWN, LEASED
+against AWAITING_RECEIPT, nor what each account and lane has; checking the stopped store decides them.
 
 Deliberately not here: repairing (quarantine happens when a row is met, salvage makes a new store).
 """
@@ -259,6 +259,10 @@ class _Check:
             self._compare(_either(phases), sum(messages[phase] for phase in phases), there)
             elsewhere -= there
         self._compare(_either(_NOWHERE), sum(messages[phase] for phase in _NOWHERE), elsewhere)
+        lanes = read_lanes(snapshot.tx, self.tables).values()
+        for phase in sorted(QUEUED):
+            of_lanes = sum(counts[phase] for counts in lanes)
+            self._compare(f"{Phase(phase).name} of all lanes", of_lanes, messages[phase])
 
     def _compare(self, name: str, says: int, there: int, unit: str = "") -> None:
         if says != there:
