@@ -116,7 +116,7 @@ class Refusal(msgspec.Struct, gc=False):
 class Lanes(Protocol):
     def able(self, lane: int) -> bool: ...
     def lane_for(
-        self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes
+        self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes, total: int
     ) -> int: ...  # without the carriers that it is too long for; 0 = nobody is left
     def most_parts(self, lane: int) -> int: ...
 
@@ -287,9 +287,10 @@ class Door:
             return Refusal(
                 422, "no-route", "to", f"no route for numbers like {destination[:4]}…; add one to [[routes]]"
             )
-        lane = self._lanes.lane_for(route.lane, encoding, segments, text or data, request.udh)
+        total = request.relay.total if request.relay is not None else 0
+        lane = self._lanes.lane_for(route.lane, encoding, segments, text or data, request.udh, total)
         if not lane:
-            most = self._lanes.most_parts(route.lane)
+            segments, most = total or segments, self._lanes.most_parts(route.lane)
             return Refusal(
                 422,
                 "too-long",

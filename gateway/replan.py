@@ -59,7 +59,10 @@ class Replan:
         if route is None:
             return 0
         content = message.data if message.encoding == Encoding.BINARY else message.text
-        return self._board.lane_for(route.lane, message.encoding, message.segments, content, message.udh)
+        total = message.relay.total if message.relay is not None else 0
+        return self._board.lane_for(
+            route.lane, message.encoding, message.segments, content, message.udh, total
+        )
 
     async def _empty(self, lane: int) -> None:
         moved = held = 0

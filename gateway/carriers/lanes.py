@@ -121,15 +121,18 @@ class LaneBoard:
                     break
 
     def lane_for(
-        self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes = b""
+        self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes = b"", total: int = 0
     ) -> int:
-        """`lane` without the carriers that would need more than their max_parts; 0 when nobody is left."""
+        """`lane` without the carriers that would need more than their max_parts; 0 when nobody is left.
+
+        `total`: of a customer's own long message, of which this is one part.
+        """
         limited = self._limited.get(lane)
         if limited is None:
             return lane
         mask = 0
         for bit, member in limited:
-            if member.parts(encoding, segments, content, udh) > member.max_parts:
+            if (total or member.parts(encoding, segments, content, udh)) > member.max_parts:
                 mask |= bit
         if not mask:
             return lane

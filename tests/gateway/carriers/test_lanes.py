@@ -200,6 +200,13 @@ def test_a_carrier_that_a_message_is_too_long_for_is_not_in_its_lane(tmp_path: P
     assert len(yard.pull("north")) == 1
 
 
+def test_a_part_of_a_customers_own_long_message_counts_as_all_of_it(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south", limits={"south": 3})
+    lanes = [yard.board.lane_for(yard.lane, Encoding.GSM7, 1, "", b"", total) for total in (3, 4)]
+    assert lanes[0] == yard.lane
+    assert yard.store.lane(lanes[1]).carriers == (yard.members["north"].id,)
+
+
 def test_a_lane_without_its_short_carriers_counts_against_the_same_tps(tmp_path: Path) -> None:
     throttle = Throttle(20, 20)
     yard = Yard(tmp_path, "north", "south", limits={"south": 1}, throttle=throttle)
