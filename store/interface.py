@@ -32,6 +32,7 @@ from router.nouns import (
 if TYPE_CHECKING:
     from store.options import StoreOptions
     from store.records import Parked
+    from store.tallies import Tallies
 
 NO_ID = 1 << 63  # above every id
 SMPP_ORIGIN = "smpp:"  # the origin of an account's endpoint that is its own bound sessions
@@ -235,10 +236,12 @@ class Transaction(Protocol):
     def cancel(self, account: int, id: int, now_ms: int) -> str:
         """`cancelled`, `leased` (not sent again when it comes back), `sent`, `final` or `unknown`."""
 
-    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned: ...
-    def replan_held(
-        self, decide: Callable[[Message], int], after: tuple[int, int], limit: int
-    ) -> Released: ...
+    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned:
+        """Up to `limit` READY messages of a lane go where `decide` says; 0: nowhere, HELD(LANE_GONE)."""
+
+    def replan_held(self, decide: Callable[[Message], int], after: tuple[int, int], limit: int) -> Released:
+        """HELD(LANE_GONE) messages behind `after` go where `decide` says by now; 0: they stay."""
+
     def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int:
         """Parts of customers' long messages that waited since before `before_ms` go on without the rest."""
 
@@ -349,8 +352,12 @@ class Store(Protocol):
     def find_any(self, id: int) -> tuple[Message, Progress] | None:
         """For operators, who know no account."""
 
-    def find_waiting(self, account: int, source: str, destination: str, service_type: str) -> list[int]: ...
-    def find_alias(self, account: int, alias: int) -> int: ...
+    def find_waiting(self, account: int, source: str, destination: str, service_type: str) -> list[int]:
+        """Ids of an account's messages with these addresses that no carrier has yet; from a thread."""
+
+    def find_alias(self, account: int, alias: int) -> int:
+        """The id behind a 32-bit one that `accept` gave out (Message.alias); 0: none."""
+
     def latest_to(
         self, recipient: str, sender: str, since_ms: int, reference: int = -1
     ) -> tuple[int, int] | None:
@@ -385,6 +392,9 @@ class Store(Protocol):
     def queued(self, account: int) -> int:
         """How many messages of the account no carrier has for certain."""
 
+    def tallies(self) -> Tallies:
+        """How messages ended and which receipts matched nothing, since the store was opened."""
+
     def ready_lanes(self) -> set[int]:
         """Lanes that have READY messages of accounts that are not suspended."""
 
@@ -414,6 +424,12 @@ class Store(Protocol):
 
     def outbox_endpoints(self) -> dict[int, Endpoint]:
         """Every endpoint there ever was, by id."""
+
+    def given_up(self, endpoints: Sequence[int], limit: int = 100) -> list[GivenUp]:
+        """Events of these endpoints that nobody took, the last given up first."""
+
+    def given_up_count(self) -> int:
+        """Events that nobody took, kept until they are put back or too old."""
 
     def outbox_backlog(self) -> int:
         """Events not delivered yet, retries included."""

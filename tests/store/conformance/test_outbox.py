@@ -47,6 +47,7 @@ def test_a_retried_event_comes_back_at_its_time_behind_the_others_as_it_was_left
     subject.do(lambda txn: txn.outbox_retry([row], due_ms))
     assert subject.store.outbox_page(endpoint, 0, 10) == [other]
     assert (subject.store.next_due_ms(), subject.store.outbox_backlog()) == (due_ms, 2)
+    assert subject.store.due_rows() == 1
     assert subject.do(lambda txn: txn.move_due(due_ms - 1, 10)) == 0
     assert subject.do(lambda txn: txn.move_due(due_ms, 10)) == 1
     page = subject.store.outbox_page(endpoint, other.seq, 10)
@@ -58,6 +59,9 @@ def test_given_up_events_are_kept_listed_put_back_and_dropped_by_age(subject: Su
     rows = subject.store.outbox_page(endpoint, 0, 2)
     subject.do(lambda txn: txn.outbox_give_up(rows, subject.now_ms))
     assert len(subject.store.outbox_page(endpoint, 0, 10)) == 1
+    listed = subject.store.given_up([endpoint])
+    assert [given.event for given in listed] == [row.event for row in reversed(rows)]
+    assert subject.store.given_up_count() == 2
     later = subject.now_ms + 1
     assert subject.do(lambda txn: txn.replay_given_up([endpoint], later, 1)) == 1
     assert len(subject.store.outbox_page(endpoint, 0, 10)) == 2

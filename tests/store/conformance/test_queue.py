@@ -236,6 +236,27 @@ def test_a_carrier_that_had_it_does_not_get_it_again_but_the_next_one_does(subje
     assert len(subject.claim(lane, "a", index=0)) == 1  # all have had it: a new round
 
 
+def test_the_queues_of_a_lane_say_who_had_their_messages_and_since_when_they_wait(subject: Subject) -> None:
+    lane = subject.lane("a", "b")
+    (leased,) = subject.leased(lane)
+    later = subject.now_ms
+    subject.settle(subject.outcome(leased, Settle.RETRY, until_ms=later, mark_tried=True))
+    subject.wait(1_000)
+    (fresh,) = subject.accept(lane)
+    assert subject.store.ready_queues(lane) == {0b01: later, 0: fresh.accepted_ms}
+    assert subject.store.ready_queues(999) == {}
+
+
+def test_what_carriers_have_in_hand_is_listed_until_they_answer(subject: Subject) -> None:
+    lane = subject.lane("a")
+    first, second = subject.leased(lane, count=2)
+    carrier = subject.store.carrier_id("a")
+    listed = [(carrier, leased.lease, leased.message.id) for leased in (first, second)]
+    assert sorted(subject.store.leases()) == listed
+    subject.settle(subject.sent(first, "c1"))
+    assert list(subject.store.leases()) == listed[1:]
+
+
 def test_parts_are_answered_one_by_one_and_go_on_together(subject: Subject) -> None:
     (leased,) = subject.leased(subject.lane("a"), segments=3)
     for part in (2, 0):

@@ -177,3 +177,16 @@ def test_a_receipt_about_a_message_that_was_archived_is_no_match(subject: Subjec
     subject.store.write_finished(rows)
     subject.do(lambda txn: txn.forget(rows))
     assert fates(subject, "c1", message.destination, DELIVERED) == [ReceiptFate.PARKED]
+
+
+def test_what_ended_and_what_nobody_claimed_is_counted_since_the_opening(steady: Subject) -> None:
+    message = steady.send(steady.lane("a"), "c1")
+    steady.receive(steady.receipt("c1", message.destination), steady.receipt("nobody", "447700900001"))
+    steady.wait(steady.options.park_s * 1000 + 1)
+    steady.do(lambda txn: txn.housekeep(steady.now_ms, 100))
+    tallies = steady.store.tallies()
+    carrier = steady.store.carrier_id("a")
+    assert tallies.finished == {(carrier, MessageState.DELIVERED): 1}
+    assert sum(tallies.unmatched.values()) == 1
+    steady.reopen()
+    assert steady.store.tallies().finished == {}
