@@ -12,6 +12,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from gateway.door import Accepted, Refusal, Submission
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.writer import InlineWriter
+from router.nouns import Login
 from router.throttle import Throttle
-from smpp.pdu import SubmitSm
+from smpp.pdu import Pdu, SubmitSm
 from store.check import check
 from store.lmdb_store import LmdbStore
+from tests.gateway.smpp_server.esme import Esme
+from tests.gateway.smpp_server.hashing import Hashing, hashed
 from tests.simulation.world import SimWorld
 
 SINK = ("127.0.0.1", 9000)
@@ -38,6 +42,10 @@ overflow_after_s = 2
 drain_timeout_s = 5
 [http]
 listen = ["127.0.0.1:8080"]
+[smpp]
+listen = ["127.0.0.1:2775"]
+enquire_link_s = 5
+response_timeout_s = 5
 [store]
 map_size_gb = 0.1
 min_free_disk_mb = 0
@@ -121,6 +129,9 @@ class Simulation:
         self.accepted: dict[int, Accepted] = {}
         self.wanted: set[int] = set()
         self.told: dict[int, set[str]] = {}
+        self.answered_over_smpp: set[int] = set()
+        self.told_over_smpp: dict[int, set[str]] = {}
+        self.part: tuple[str, int, int] = ("", 0, 0)
         self.parts: dict[tuple[bytes, int], list[int]] = {}
         self.submits: list[float] = []  # to carrier a
         self.trace = hashlib.sha256()
@@ -188,6 +199,15 @@ class Simulation:
                             private_callbacks=True,
                             callback_batch=self.rng.choice((1, 10)),
                         )
+                    await gateway.accounts.create(
+                        "three",
+                        self.world.wall_ms(),
+                        logins=(Login("three", (hashed("pw"),)),),
+                        window=self.rng.choice((1, 5, 50)),
+                        deliver_expiry_s=100_000,
+                    )
+                gateway.smpp.gate.passwords = Hashing().passwords
+                nursery.start_soon(self._esmes, crash)
                 if crash:
                     nursery.start_soon(self._customers, gateway)
                     await trio.sleep(seconds)
@@ -208,6 +228,67 @@ class Simulation:
         carrier.throttle = noted  # type: ignore[assignment]
         for link in carrier.links:
             link.throttle = noted  # type: ignore[assignment]
+
+    async def _esmes(self, submitting: bool) -> None:
+        """Two binds of the customer over SMPP, each again and again as long as this process lives."""
+        async with trio.open_nursery() as nursery:
+            for kind in ("transceiver", "receiver"):
+                nursery.start_soon(self._esme, kind, submitting and kind == "transceiver")
+
+    async def _esme(self, kind: str, submitting: bool) -> None:
+        while True:
+            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError, AssertionError):
+                stream = await self.world.connect("127.0.0.1", 2775)
+                try:
+                    await self._bound(Esme(stream), kind, submitting)
+                finally:
+                    await trio.aclose_forcefully(stream)
+            await trio.sleep(self.rng.uniform(0.2, 2))
+
+    async def _bound(self, esme: Esme, kind: str, submitting: bool) -> None:
+        esme.take = self._take_delivery
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                await esme.run()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(run)
+            if (await esme.bind("three", "pw", kind)).command_status:
+                nursery.cancel_scope.cancel()
+            while submitting:
+                await trio.sleep(self.rng.uniform(0, 0.3))
+                response = await esme.ask(self._submit_sm(esme))
+                if response.command_status == 0:
+                    self.answered_over_smpp.add(int(response.message_id))
+            await trio.sleep_forever()
+
+    def _submit_sm(self, esme: Esme) -> SubmitSm:
+        """A short one, or a part of a long one whose others may or may not come."""
+        rng = self.rng
+        to = rng.choice(("4477008", "4917621")) + str(rng.randint(10_000, 99_999))
+        if rng.random() < 0.7:
+            return esme.message(to, rng.choice((b"hello", b"x" * 200)))
+        if not self.part[0] or rng.random() < 0.1:
+            self.part = (to, rng.randint(0, 255), 0)
+        to, reference, index = self.part
+        index += 1
+        self.part = (to, reference, index) if index < 3 else ("", 0, 0)
+        if not to:
+            return esme.message("447700812345")
+        element = bytes((5, 0, 3, reference, 3, index))
+        return esme.message(to, element + b"part", esm_class=0x40)
+
+    def _take_delivery(self, pdu: Pdu) -> int | None:
+        chance = self.rng.random()
+        if chance < 0.05:
+            return None
+        if chance < 0.1:
+            return 0x64
+        text = getattr(pdu, "short_message", b"").decode()
+        id, stat = int(text.split()[0][3:]), text.split("stat:")[1].split()[0]
+        self.told_over_smpp.setdefault(id, set()).add(stat)
+        return 0
 
     async def _customers(self, gateway: Gateway) -> None:
         rng = self.rng
@@ -297,6 +378,12 @@ class Simulation:
         twice = [id for id, states in self.told.items() if len(states) != 1]
         if twice:
             raise Broken(f"message {twice[0]} was told two final states: {self.told[twice[0]]}")
+        missing = self.answered_over_smpp - set(self.told_over_smpp)
+        if missing:
+            raise Broken(f"{len(missing)} submit_sm never got their final receipt, e.g. {min(missing)}")
+        for id, states in self.told_over_smpp.items():
+            if len(states) != 1:
+                raise Broken(f"submit_sm {id} was told two final states: {states}")
         strangers = set(self.told) - self.wanted
         if strangers & set(self.accepted):
             raise Broken(f"message {min(strangers)} wanted no receipt and got one")
