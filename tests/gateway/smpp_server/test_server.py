@@ -751,3 +751,22 @@ async def test_an_answer_comes_for_every_submit_of_a_burst_in_one_read(tmp_path:
         assert all(isinstance(one, SubmitSmResp) and one.command_status == 0 for one in answers)
         assert len({one.message_id for one in answers}) == 200
         await gateway.until(lambda: len(script.submits) == 200)
+
+
+@trio_test(mock_clock=True)
+async def test_fm44_thousands_of_messages_on_one_bind_leave_nothing_behind_in_memory(tmp_path: Path) -> None:
+    async with house(tmp_path, Script(delivering)) as (gateway, _), bound(gateway.world) as esme:
+        for round_ in range(1, 4):
+            pdus = [esme.number(esme.message()) for _ in range(300)]
+            await esme.send(b"".join(codec.encode(pdu) for pdu in pdus))
+            await esme.until(lambda wanted=300 * round_: len(esme.delivered) == wanted)  # type: ignore[misc]
+            await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
+            inside = gateway.gateway
+            (connection,) = inside.smpp.connections
+            port = inside.smpp.deliveries.ports[1]
+            (north,) = inside.carriers
+            assert connection.session.outstanding == connection.unanswered == 0
+            memory = inside.store.memory
+            left = (port.ready, port.busy, port.parked, north.buffer, memory.leases, memory.active.groups)
+            assert [len(one) for one in left] == [0] * len(left)
+            assert port.in_flight == north.in_flight == 0
