@@ -50,6 +50,7 @@ from gateway.recovery import decider
 from gateway.replan import Replan
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
+from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
 from gateway.timers import Clockwork
 from gateway.watchdog import Watchdog, lane_waits
@@ -182,6 +183,7 @@ class Gateway:
         self.finished = trio.Event()
         add_measures(self)
         add_callback_measures(self.metrics, self.pump)
+        add_smpp_measures(self.metrics, self.smpp)
 
     # building
 

@@ -170,6 +170,15 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
+        """Several may read into one family: carriers and customers both have sessions."""
+        families: dict[str, Metric] = {}
+        for metric in self._collect():
+            known = families.setdefault(metric.name, metric)
+            if known is not metric:
+                known.samples.extend(metric.samples)
+        yield from families.values()
+
+    def _collect(self) -> Iterator[Metric]:
         counts = self._counts
         yield _counter(
             "signalbox_messages_accepted",

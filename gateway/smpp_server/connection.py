@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("smpp")
 
 _READ_BYTES = 65_536
-_SUBMIT_SM_RESP = int(CommandId.SUBMIT_SM_RESP)
+_SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _RTHROTTLED = int(Status.ESME_RTHROTTLED)
 _BIND_TYPES: dict[type[Pdu], str] = {
     BindTransmitter: "transmitter",
@@ -335,7 +335,6 @@ class Connection:
                 if account.tps_mode == "pace":
                     self._paced.extend(over)
                 else:
-                    tenant.throttled += len(over)
                     for pdu in over:
                         self.refuse(pdu, _RTHROTTLED)
             tenant.throttle.take(len(pdus), now)
@@ -361,6 +360,8 @@ class Connection:
 
     def refuse(self, pdu: Pdu, status: int) -> None:
         """Answer with a status and no body (3.4 section 4.4.2)."""
+        if self._tenant is not None and pdu.command_id == _SUBMIT_SM:
+            self._tenant.answered(int(status), 1)
         self.session.respond_raw(pdu.command_id | RESPONSE_BIT, int(status), pdu.sequence_number, b"")
 
     def _answered(
@@ -369,8 +370,10 @@ class Connection:
         """COMMIT A is durable: answer each."""
         session = self.session
         form = account.id_form
+        accepted = 0
         for pdu, result in zip(pdus, results, strict=True):
             if type(result) is Accepted:
+                accepted += 1
                 alias = result.message.alias if result.message is not None else 0
                 session.respond_raw(
                     pdu.command_id | RESPONSE_BIT, 0, pdu.sequence_number, id_of(form, result.id, alias)
@@ -378,6 +381,8 @@ class Connection:
             else:
                 assert isinstance(result, Refusal)
                 self.refuse(pdu, status_of(result, session.peer_version))
+        if accepted:
+            self.tenant.answered(0, accepted)
         self._unanswered -= len(pdus)
         self._room.set()
         self.flush()
@@ -391,7 +396,6 @@ class Connection:
         now = trio.current_time()
         throttle = self.tenant.throttle
         if throttle.available(now) < min(count, 1):
-            self.tenant.throttled += count
             return False
         throttle.take(count, now)
         return True

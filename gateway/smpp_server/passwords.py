@@ -26,6 +26,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import string
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -39,6 +40,7 @@ from argon2.low_level import Type, hash_secret, verify_secret
 MOST_CHARACTERS = 8
 MOST_VALID = 2  # passwords of one login at a time
 
+_DRAWN_FROM = string.ascii_letters + string.digits
 _PASSES = 2
 _MEMORY_KIB = 4 * 1024
 _LANES = 1
@@ -64,6 +66,11 @@ def hash_password(password: bytes) -> str:
     """`$argon2id$v=19$m=…,t=…,p=…$salt$hash`, as `Login.hashes` has it. Takes milliseconds."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return hash_secret(password, salt, _PASSES, _MEMORY_KIB, _LANES, _HASH_BYTES, Type.ID).decode("ascii")
+
+
+def draw_password() -> str:
+    """8 letters and digits: as good a password as SMPP can carry."""
+    return "".join(secrets.choice(_DRAWN_FROM) for _ in range(MOST_CHARACTERS))
 
 
 def verifies(hashed: str, password: bytes) -> bool:

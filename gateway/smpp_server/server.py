@@ -36,13 +36,16 @@ _BEFORE_BIND = 4096
 class Tenant:
     """What the binds of one account share: its settings as they are now, and its rate."""
 
-    __slots__ = ("account", "connections", "throttle", "throttled")
+    __slots__ = ("account", "answers", "connections", "throttle")
 
     def __init__(self, account: Account) -> None:
         self.account = account
         self.connections: list[Connection] = []
         self.throttle = Throttle(account.tps, _burst(account.tps))
-        self.throttled = 0
+        self.answers: dict[int, int] = {}  # submits answered, by status
+
+    def answered(self, status: int, submits: int) -> None:
+        self.answers[status] = self.answers.get(status, 0) + submits
 
     def change(self, account: Account) -> None:
         if account.tps != self.account.tps:

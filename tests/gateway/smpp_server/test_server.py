@@ -770,3 +770,24 @@ async def test_fm44_thousands_of_messages_on_one_bind_leave_nothing_behind_in_me
             left = (port.ready, port.busy, port.parked, north.buffer, memory.leases, memory.active.groups)
             assert [len(one) for one in left] == [0] * len(left)
             assert port.in_flight == north.in_flight == 0
+
+
+@trio_test(mock_clock=True)
+async def test_metrics_show_customers_beside_carriers(tmp_path: Path) -> None:
+    async with house(tmp_path, Script(delivering)) as (gateway, _), bound(gateway.world) as esme:
+        await esme.submit()
+        await esme.ask(esme.message("12"))
+        await esme.until(lambda: esme.delivered)
+        await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
+        _, text = await gateway.http("GET", "/metrics")
+        for line in (
+            'signalbox_smpp_sessions{mode="transceiver",peer="acme",side="esme",state="bound"} 1.0',
+            'signalbox_smpp_sessions{mode="transceiver",peer="north",side="carrier",state="bound"} 1.0',
+            'signalbox_smpp_pdus_total{command="submit_sm",peer="acme",side="esme",status="ESME_ROK"} 1.0',
+            'signalbox_smpp_pdus_total{command="submit_sm",peer="acme",side="esme",status="ESME_RINVDSTADR"} 1.0',
+            'signalbox_smpp_deliveries_total{fate="delivered",peer="acme"} 1.0',
+            'signalbox_smpp_connections{state="bound"} 1.0',
+            'signalbox_messages_accepted_total{account="acme",api="smpp"} 1.0',
+        ):
+            assert line in text, line
+        assert text.count("# TYPE signalbox_smpp_sessions ") == 1
