@@ -20,7 +20,7 @@ from config.lines import lines_of
 from config.model import CarrierConfig, Config, RouteConfig, UnknownConfig
 from config.problems import ConfigErrors, Notes, Problem
 from config.reader import Reader
-from config.rules import check, fates_of
+from config.rules import causes_of, check, fates_of
 
 __all__ = ["ConfigErrors", "Problem", "load", "parse", "place_of"]
 
@@ -82,14 +82,19 @@ def _with_common_unknown(carrier: CarrierConfig, common: UnknownConfig, raw: obj
 
 
 def _complete(carrier: CarrierConfig, index: int, notes: Notes) -> CarrierConfig:
-    """Fill in what stands elsewhere: the password in its file, the statuses as numbers."""
+    """Fill in what stands elsewhere: the password in its file, statuses and codes as numbers."""
     password = carrier.password
     if carrier.password and carrier.password_file:
         where = ("carriers", index, "password_file")
         notes.wrong(where, "password is given too", "keep one of the two")
     elif carrier.password_file:
         password = _password_in(carrier.password_file, index, notes)
-    return dataclasses.replace(carrier, password=password, status_fates=fates_of(carrier.statuses))
+    return dataclasses.replace(
+        carrier,
+        password=password,
+        status_fates=fates_of(carrier.statuses),
+        causes=causes_of(carrier.error_map),
+    )
 
 
 def _plain_prefixes(route: RouteConfig) -> RouteConfig:

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from router.causes import Cause, Causes
 from router.judge import Fate, Judging
 from router.lanes import MAX_CARRIERS
 
@@ -422,7 +423,19 @@ class CarrierConfig:
             )
         },
     )
+    error_map: dict[str, str] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "words": Words(
+                "What this carrier means by its codes, where it is not the usual (error-codes.md): "
+                '`"err:001" = "absent_subscriber"` of receipts, `"status:0x42E"` of submit_sm_resp, '
+                '`"net:3:1"` of network_error_code.',
+                choices=tuple(map(str, Cause)),
+            )
+        },
+    )
     status_fates: dict[int, Fate] = dataclasses.field(default_factory=dict, metadata={"derived": True})
+    causes: Causes = dataclasses.field(default_factory=Causes, metadata={"derived": True})
 
     @cached_property
     def targets(self) -> tuple[Address, ...]:

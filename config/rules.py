@@ -13,9 +13,11 @@ import re
 import zoneinfo
 from collections.abc import Iterable
 from pathlib import Path as FilePath
+from typing import Any
 
 from config.model import CarrierConfig, Config, RouteConfig, address_of
 from config.problems import Notes, Path, meant
+from router.causes import Causes, plain_error
 from router.judge import Fate
 from router.lanes import MAX_CARRIERS
 from router.numbers import known_region
@@ -23,6 +25,8 @@ from smpp.status import Status
 
 _ZONE = re.compile(r"[+-](0[0-9]|1[0-4]):(00|15|30|45)")
 _STATUS = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
+_ERROR = re.compile(r"[!-~]{1,10}")
+_NETWORK = re.compile(r"([0-9]{1,3}):(0[xX][0-9a-fA-F]{1,4}|[0-9]{1,5})")
 
 
 def check(config: Config, notes: Notes) -> None:
@@ -155,12 +159,32 @@ def _carrier(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
                 meant(text, (status.name for status in Status))
                 or 'write "0x0000042e" or a name as ESME_RSYSERR',
             )
+    _error_map(carrier, (*path, "error_map"), notes)
     if carrier.tps and carrier.window * carrier.sessions < carrier.tps * 0.02:
         notes.warn(
             (*path, "window"),
             f"{carrier.sessions} sessions x window {carrier.window} may be too few for {carrier.tps:g} TPS",
             "a response usually takes 20 ms and more",
         )
+
+
+def _error_map(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    first: dict[tuple[str, object], str] = {}
+    for text in carrier.error_map:
+        code = code_of(text)
+        if code is None:
+            notes.wrong(
+                (*path, text),
+                f'"{text}" is not a code',
+                '"err:012" of receipts, "status:0x0B" of submit_sm_resp, or "net:3:1" of network_error_code',
+            )
+        elif code in first:
+            line = notes.line_of((*path, first[code]))
+            notes.wrong(
+                (*path, text), f'is the same code as "{first[code]}" in line {line}', "keep one of them"
+            )
+        else:
+            first[code] = text
 
 
 def _hosts(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
@@ -348,6 +372,31 @@ def fates_of(statuses: dict[str, str]) -> dict[int, Fate]:
     """A carrier's `statuses` as router.judge wants them; what is no status is left out."""
     numbers = ((status_of(text), word) for text, word in statuses.items())
     return {number: Fate(word) for number, word in numbers if number is not None}
+
+
+def code_of(text: str) -> tuple[str, object] | None:
+    """A key of `error_map`: ("err", "12"), ("status", 11) or ("net", (3, 1)); None when it is none."""
+    kind, _, code = text.partition(":")
+    if kind == "err" and _ERROR.fullmatch(code):
+        return kind, plain_error(code)
+    if kind == "status":
+        status = status_of(code)
+        return None if status is None else (kind, status)
+    network = _NETWORK.fullmatch(code) if kind == "net" else None
+    if network is None:
+        return None
+    kind_and_code = int(network[1]), int(network[2], 0 if network[2][:2] in ("0x", "0X") else 10)
+    return (kind, kind_and_code) if kind_and_code[0] < 256 and kind_and_code[1] < 65_536 else None
+
+
+def causes_of(error_map: dict[str, str]) -> Causes:
+    """A carrier's `error_map` as router.causes wants it; what is no code is left out."""
+    found: dict[str, dict[Any, str]] = {"status": {}, "err": {}, "net": {}}
+    for text, cause in error_map.items():
+        code = code_of(text)
+        if code is not None:
+            found[code[0]][code[1]] = cause
+    return Causes(found["status"], found["err"], found["net"])
 
 
 def zone_of(text: str) -> datetime.tzinfo | None:

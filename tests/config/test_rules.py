@@ -33,6 +33,17 @@ from tests.config.reading import CARRIER, GOOD, ROUTE, only, problems, read
         ("password = 'a'\npassword_file = '/dev/null'", "carriers[0].password_file", "password is given too"),
         ("statuses = { ESME_RSYSER = 'retry' }", "carriers[0].statuses.ESME_RSYSER", "not a status"),
         ("statuses = { '0x42e' = 'sent' }", "carriers[0].statuses.0x42e", "choices"),
+        ("error_map = { 'err:001' = 'absent' }", "carriers[0].error_map.err:001", "choices"),
+        ("error_map = { '001' = 'spam' }", "carriers[0].error_map.001", "is not a code"),
+        ("error_map = { 'err:' = 'spam' }", "carriers[0].error_map.err:", "is not a code"),
+        ("error_map = { 'status:ESME_X' = 'spam' }", "carriers[0].error_map.status:ESME_X", "is not a code"),
+        ("error_map = { 'net:3' = 'spam' }", "carriers[0].error_map.net:3", "is not a code"),
+        ("error_map = { 'net:256:1' = 'spam' }", "carriers[0].error_map.net:256:1", "is not a code"),
+        (
+            "error_map = { 'err:01' = 'spam', 'err:001' = 'barred' }",
+            "carriers[0].error_map.err:001",
+            "the same code",
+        ),
         ("system_type = 'far too long a word'", "carriers[0].system_type", "does not fit"),
     ],
 )
@@ -41,6 +52,27 @@ def test_a_carriers_mistakes_are_told(addition: str, key: str, word: str) -> Non
     assert problem.key == key
     assert word in problem.message
     assert problem.line >= 2
+
+
+def test_a_wrong_code_of_an_error_map_is_told_with_its_own_line_and_what_to_write() -> None:
+    source = CARRIER + '[carriers.error_map]\n"err:001" = "spam"\n"nett:3:1" = "barred"\n' + ROUTE
+    problem = only(source)
+    assert source.splitlines()[problem.line - 1] == '"nett:3:1" = "barred"'
+    assert '"net:3:1"' in problem.hint
+    near = only(CARRIER + "error_map = { 'err:6' = 'absent_subscribr' }\n" + ROUTE)
+    assert near.hint == 'did you mean "absent_subscriber"?'
+
+
+def test_an_error_map_is_read_in_all_the_forms_that_it_may_be_written_in() -> None:
+    source = CARRIER + (
+        "[carriers.error_map]\n"
+        '"err:001" = "absent_subscriber"\n"err:4a6" = "spam"\n"status:0x42E" = "no_credit"\n'
+        '"status:1071" = "barred"\n"status:ESME_RINVDSTADR" = "opted_out"\n"net:3:0x15" = "no_route"\n'
+    )
+    causes = read(source + ROUTE).carriers[0].causes
+    assert causes.errors == {"1": "absent_subscriber", "4A6": "spam"}
+    assert causes.statuses == {0x42E: "no_credit", 1071: "barred", 0x0B: "opted_out"}
+    assert causes.networks == {(3, 21): "no_route"}
 
 
 def test_a_carrier_needs_a_host() -> None:
