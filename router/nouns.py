@@ -227,6 +227,7 @@ class Part(msgspec.Struct, array_like=True, gc=False):
     carrier_message_id: str
     state: int = MessageState.ENROUTE
     error: str = ""
+    cause: str = ""  # what `error` means: router.causes
 
 
 class Progress(msgspec.Struct, array_like=True, gc=False):
@@ -248,6 +249,7 @@ class Progress(msgspec.Struct, array_like=True, gc=False):
     group: int = 0  # receipt_group of the last carrier
     queue_mask: int = 0  # the queue it stands in: `tried`, or all but the carrier of its first parts
     done_ms: int = 0  # when it ended, as the carrier's receipts say; finished_ms is when we heard of it
+    cause: str = ""  # why it ended without being delivered: router.causes
 
 
 class Settle(IntEnum):
@@ -281,6 +283,7 @@ class Outcome(msgspec.Struct, gc=False):
     mark_tried: bool = False  # the next attempt goes to another carrier of the lane
     receipt_expected: bool = True
     sent_ms: int = 0
+    cause: str = ""  # what a refusal means: router.causes
 
 
 class ReceiptIn(msgspec.Struct, gc=False):
@@ -300,6 +303,7 @@ class ReceiptIn(msgspec.Struct, gc=False):
     text: str = ""  # the receipt's text: prefix
     user_message_reference: int = -1
     flagged: bool = True  # False: known as a receipt by its text alone, which a handset could have written
+    cause: str = ""  # what state and codes mean: router.causes
 
 
 class ReceiptFate(IntEnum):
@@ -426,6 +430,8 @@ class Account(msgspec.Struct):
     deliver_with: str = "deliver_sm"  # or data_sm
     deliver_rate: float = 0.0  # deliver_sm a second over all its binds; 0 = no limit
     deliver_expiry_s: int = 604_800  # how long what it was not there for is kept
+    outbind: str = ""  # host:port that we call when it has something to hear and is not bound
+    outbind_password: str = ""  # by which the customer knows us; kept as it is
     keywords: tuple[str, ...] = ()  # "12345 STOP": MOs to a shared number that begin so are its own
     error_codes: dict[str, str] = {}  # our reason → the code it expects in err:
     lists: dict[str, tuple[str, ...]] = {}  # distribution lists for submit_multi

@@ -26,7 +26,7 @@ from gateway.smpp_server.gate import BindAsked, BindRefusal
 from gateway.smpp_server.translate import id_of, status_of, submission
 from smpp import events
 from smpp.constants import RESPONSE_BIT, CommandId
-from smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter, DataSm, Pdu, SubmitSm
+from smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter, DataSm, Outbind, Pdu, SubmitSm
 from smpp.session import Role, Session, SessionState, WrongState
 from smpp.status import Status
 
@@ -55,7 +55,8 @@ Submit = SubmitSm | DataSm
 class Connection:
     """`serve` carries it from accept to end; the listener closes the stream."""
 
-    def __init__(self, peer: Peer, server: SmppServer) -> None:
+    def __init__(self, peer: Peer, server: SmppServer, *, outbind: Outbind | None = None) -> None:
+        """`outbind`: we made the connection, and ask the customer to bind."""
         now = trio.current_time()
         self.peer = peer
         self.server = server
@@ -75,6 +76,8 @@ class Connection:
         self._scope = trio.CancelScope()
         self._reason = ""
         self._asked: events.BindRequest | None = None
+        if outbind is not None:
+            self.session.outbind(outbind, now)
 
     # what others see
 
@@ -126,6 +129,7 @@ class Connection:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 nursery.start_soon(self._write, nursery.cancel_scope)
+                self.flush()
                 await self._read()
                 await self.outlet.last_words()
                 nursery.cancel_scope.cancel()

@@ -21,6 +21,7 @@ from gateway.smpp_server.deliveries import Deliveries, Port
 from gateway.smpp_server.gate import Gate
 from gateway.smpp_server.listener import Peer, SmppListeners
 from gateway.smpp_server.operations import Operations
+from gateway.smpp_server.outbind import Outbinds
 from gateway.world import World
 from router.nouns import Account
 from router.throttle import Throttle
@@ -84,6 +85,7 @@ class SmppServer:
         self.gate = Gate(accounts, settings)
         self.deliveries = Deliveries(committer, world, lambda id: accounts.by_id.get(id))
         self.operations = Operations(self, committer, store)
+        self.outbinds = Outbinds(self, store)
         self.listeners = SmppListeners(settings, world, self._serve)
         self.connections: set[Connection] = set()
         self.tenants: dict[int, Tenant] = {}
@@ -97,13 +99,20 @@ class SmppServer:
             await nursery.start(self.deliveries.run)
             nursery.start_soon(self._sweep)
             nursery.start_soon(self.operations.run)
+            nursery.start_soon(self.outbinds.run)
             await nursery.start(self.listeners.run)
             task_status.started()
 
     async def _serve(self, peer: Peer) -> None:
-        connection = Connection(peer, self)
+        await self.serve(Connection(peer, self))
+
+    async def serve(self, connection: Connection) -> None:
+        """Carry a connection to its end; the caller closes its stream."""
         self.connections.add(connection)
         await connection.serve()
+
+    def accounts_by_id(self) -> dict[int, Account]:
+        return self._accounts.by_id
 
     async def _sweep(self) -> None:
         while True:
@@ -161,6 +170,10 @@ class SmppServer:
                     connection.unbind(
                         "the account is suspended" if account.suspended else "the account is closed"
                     )
+                continue
+            logins = {login.system_id for login in account.logins}
+            for connection in [one for one in tenant.connections if one.login not in logins]:
+                connection.unbind("its system_id is no login of the account any more")
 
     # submits
 

@@ -274,6 +274,7 @@ def parse_id(form: str, text: bytes) -> int | None:
 # refusals
 
 _STATUSES = {
+    "account-closed": Status.ESME_RSUBMITFAIL,
     "account-suspended": Status.ESME_RSUBMITFAIL,
     "bad-callback-url": Status.ESME_RSUBMITFAIL,
     "bad-encoding": Status.ESME_RINVDCS,

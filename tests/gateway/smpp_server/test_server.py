@@ -22,6 +22,7 @@ from smpp.pdu import (
     DeliverSm,
     EnquireLink,
     GenericNack,
+    Outbind,
     Pdu,
     QuerySm,
     ReplaceSm,
@@ -791,3 +792,27 @@ async def test_metrics_show_customers_beside_carriers(tmp_path: Path) -> None:
         ):
             assert line in text, line
         assert text.count("# TYPE signalbox_smpp_sessions ") == 1
+
+
+@trio_test(mock_clock=True)
+async def test_a_customer_that_is_away_is_called_by_outbind_and_gets_its_receipts(tmp_path: Path) -> None:
+    async with house(tmp_path, Script(delivering), outbind="127.0.0.1:2900", outbind_password="ours") as (
+        gateway,
+        _,
+    ):
+        async with bound(gateway.world, "transmitter") as esme:
+            id = await esme.submit()
+            await gateway.final(id)
+        (listener,) = await gateway.world.listen("127.0.0.1", 2900)
+        called = Esme(await listener.accept())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(called.run)
+            await called.until(lambda: called.pdus)
+            (outbind,) = called.pdus
+            assert isinstance(outbind, Outbind)
+            assert (outbind.system_id, outbind.password) == (b"Signalbox", b"ours")
+            assert (await called.bind(kind="receiver")).command_status == 0
+            await called.until(lambda: called.delivered)
+            assert text_of(called.delivered[0]).startswith(f"id:{id} ")
+            await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
+            nursery.cancel_scope.cancel()
