@@ -16,23 +16,17 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from router.nouns import MessageState, Outcome, Phase, Progress, Reason, Settle, Step
+from store.holding import hold_everything
 from store.interface import StoreError
 from store.layout import Tables, open_environment, sync_names
-from store.queues import put_held, unpack_place
-from store.records import DUE_KEY, ENTRY, MESSAGE_KEY, READY_KEY, Entry
-from store.timeline import note
 
 if TYPE_CHECKING:
     import lmdb
 
-    from router.nouns import Message
-    from store.batch import Batch
     from store.lmdb_store import LmdbStore
     from store.options import StoreOptions
 
 PAGE = 2_000
-_PORTION = 500
 _HOT = "data.mdb"
 _ARCHIVE = "archive"
 _encode = msgspec.msgpack.Encoder().encode
@@ -135,78 +129,34 @@ def _sync_archives(top: Path) -> None:
 
 
 def restore(source: Path, directory: Path, options: StoreOptions | None = None) -> None:
-    """Make `directory` a store from a backup, what waited is HELD. Errors: StoreError, OSError."""
+    """Make `directory` a store from a backup, what waited is HELD. Errors: StoreError, OSError.
+
+    Built aside and moved in when it is whole: one that is cut short leaves nothing that could be opened.
+    """
     from store.lmdb_store import LmdbStore
 
     if not (source / _HOT).is_file():
         raise StoreError(f"{source} holds no backup", "name the directory that `store backup` made")
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    shutil.copyfile(source / _HOT, directory / _HOT)
+    if (directory / _HOT).exists():
+        raise StoreError(f"there is a store in {directory}", "give a directory without one")
+    aside = directory / "restore.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True, mode=0o700)
+    shutil.copyfile(source / _HOT, aside / _HOT)
     if (source / _ARCHIVE).is_dir():
-        shutil.copytree(source / _ARCHIVE, directory / _ARCHIVE, dirs_exist_ok=True)
-        _sync_archives(directory)
-    store = LmdbStore(directory, options)
+        shutil.copytree(source / _ARCHIVE, aside / _ARCHIVE)
+        _sync_archives(aside)
+    store = LmdbStore(aside, options)
     try:
-        store.recover(_hold_unknown(store), store.options.clock())
-        for hold in (_hold_ready, _hold_due):
-            while _commit(store, hold):
-                pass
+        hold_everything(store, "in a carrier's hands when the backup was made")
     finally:
         store.close()
-
-
-def _hold_unknown(store: LmdbStore):  # type: ignore[no-untyped-def]
-    def decide(message: Message, progress: Progress | None, carrier: int) -> Outcome:
-        group = store.group_id(store.carrier_name(carrier))
-        return Outcome(
-            message.account, message.id, 0, carrier, group, 0, message.segments, Settle.UNKNOWN_HOLD,
-            reason=Reason.OUTCOME_UNKNOWN, detail="in a carrier's hands when the backup was made",
-        )  # fmt: skip
-
-    return decide
-
-
-def _commit(store: LmdbStore, verb) -> int:  # type: ignore[no-untyped-def]
-    txn = store.begin()
-    try:
-        count: int = verb(txn.batch)
-    except BaseException:
-        store.abort(txn)
-        raise
-    store.commit(txn)
-    return count
-
-
-def _hold_ready(batch: Batch) -> int:
-    rows = batch.scan(batch.tables.ready, b"\0", _PORTION)
-    for key, payload in rows:
-        lane, tried, inverted, account, _, id = READY_KEY.unpack(key)
-        segments, attempts, flags, expires_ms, first_part = ENTRY.unpack(payload)
-        entry = Entry(
-            account, id, lane, tried, 3 - inverted, segments, attempts, flags, expires_ms, first_part
-        )
-        batch.delete(batch.tables.ready, key)
-        _hold(batch, entry, Phase.READY)
-    return len(rows)
-
-
-def _hold_due(batch: Batch) -> int:
-    rows = batch.scan(batch.tables.due, b"\0", _PORTION)
-    for key, payload in rows:
-        entry, phase = unpack_place(DUE_KEY.unpack(key)[1], payload)
-        batch.delete(batch.tables.due, key)
-        _hold(batch, entry, phase)
-    return len(rows)
-
-
-def _hold(batch: Batch, entry: Entry, before: int) -> None:
-    key = MESSAGE_KEY.pack(entry.account, entry.id)
-    progress = batch.progress(key) or Progress(before, MessageState.ENROUTE, lane=entry.lane)
-    progress.phase, progress.reason, progress.until_ms = Phase.HELD, Reason.RESTORED, 0
-    note(progress, batch.options.clock(), Step.HELD, 0, Reason.RESTORED.name)
-    batch.put_progress(key, progress)
-    put_held(batch, entry, Reason.RESTORED, Phase.HELD)
-    batch.move(entry.account, entry.lane, entry.segments, before, Phase.HELD)
+    _fsync(aside / _HOT)
+    for name in (_ARCHIVE, _HOT):
+        if (aside / name).exists():
+            os.replace(aside / name, directory / name)
+    sync_names(directory, directory.parent)
+    shutil.rmtree(aside)
 
 
 def compact(directory: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from router.nouns import Phase, Reason
 from store.backup import backup, compact, restore
 from store.check import check
-from store.interface import Released, StoreFull
+from store.interface import Released, StoreError, StoreFull
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
 from store.salvage import salvage
@@ -117,6 +117,27 @@ def test_a_restored_store_holds_everything_until_it_is_released(tmp_path: Path) 
     assert store.totals().messages[Phase.READY] == 4
     assert check(store) == []
     store.close()
+
+
+def test_a_restore_that_is_cut_short_leaves_nothing_that_would_send(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = busy_store(tmp_path)
+    backup(store, tmp_path / "copy")
+    store.close()
+
+    def die(store: LmdbStore, why: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("store.backup.hold_everything", die)
+    with pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "copy", tmp_path / "restored", StoreOptions(map_size=256 << 20))
+    assert not (tmp_path / "restored" / "data.mdb").exists()
+    monkeypatch.undo()
+    restore(tmp_path / "copy", tmp_path / "restored", StoreOptions(map_size=256 << 20))
+    with pytest.raises(StoreError, match="there is a store"):
+        restore(tmp_path / "copy", tmp_path / "restored", StoreOptions(map_size=256 << 20))
+    assert sorted(path.name for path in (tmp_path / "restored").iterdir()) == ["data.mdb"]
 
 
 def test_compacting_keeps_every_record(tmp_path: Path) -> None:
