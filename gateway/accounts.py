@@ -17,14 +17,21 @@ from collections.abc import Callable, Mapping
 import msgspec
 import trio
 
+from gateway.account_settings import check_together
 from gateway.committer import Committer
 from gateway.http.auth import new_key
-from router.nouns import Account
+from router.nouns import Account, Login
 from store.interface import StoreError
+
+MOST_LOGINS = 1_000  # of one account
 
 
 class AccountProblem(Exception):
     """The account cannot be made or changed; says what to do."""
+
+
+class NoSuchAccount(AccountProblem):
+    """There is no account of that name."""
 
 
 class Accounts:
@@ -75,28 +82,89 @@ class Accounts:
     async def rotate(self, name: str, keep_previous: bool = True) -> tuple[Account, str]:
         """A second key; the previous one stays valid until the next rotation unless told otherwise."""
         key, prefix, digest = new_key()
-        async with self._one_at_a_time:
-            account = msgspec.structs.replace(self.named(name))
+
+        def change(account: Account) -> None:
             account.key_hashes = (digest, *account.key_hashes[: 1 if keep_previous else 0])
             account.key_prefixes = (prefix, *account.key_prefixes[: 1 if keep_previous else 0])
-            await self._put(account)
-        return account, key
+
+        return await self._change(name, change), key
 
     async def update(self, name: str, **settings: object) -> Account:
-        """Change fields of an account. Errors: AccountProblem, StoreError."""
-        async with self._one_at_a_time:
-            account = msgspec.structs.replace(self.named(name), **settings)
-            await self._put(account)
-        return account
+        """Change fields of an account. Errors: AccountProblem, WrongSettings, StoreError."""
+
+        def change(account: Account) -> None:
+            for field, value in settings.items():
+                setattr(account, field, value)
+
+        return await self._change(name, change)
+
+    async def close(self, name: str) -> Account:
+        """For good: it binds and submits no more. Its numbers are free again; name, ids and logins stay."""
+
+        def change(account: Account) -> None:
+            account.closed = True
+            account.numbers = account.keywords = ()
+
+        return await self._change(name, change)
+
+    # logins
+
+    async def add_login(self, name: str, system_id: str, hashed: str) -> Account:
+        """A system_id that may bind, with the hash of its password."""
+
+        def change(account: Account) -> None:
+            if any(login.system_id == system_id for login in account.logins):
+                raise AccountProblem(f"account {name!r} has system_id {system_id!r} already")
+            if len(account.logins) >= MOST_LOGINS:
+                raise AccountProblem(f"account {name!r} has {MOST_LOGINS} logins, and no account has more")
+            account.logins = (*account.logins, Login(system_id, (hashed,)))
+
+        return await self._change(name, change)
+
+    async def rotate_login(
+        self, name: str, system_id: str, hashed: str, keep_previous: bool = True
+    ) -> Account:
+        """A new password; the previous one stays valid until the next rotation unless told otherwise.
+
+        `hashed` "": no new password, the newest stays.
+        """
+
+        def change(account: Account) -> None:
+            old = _login(account, system_id)
+            hashes = (hashed, *old.hashes) if hashed else old.hashes
+            new = Login(system_id, hashes[: 2 if keep_previous else 1])
+            account.logins = tuple(new if login is old else login for login in account.logins)
+
+        return await self._change(name, change)
+
+    async def remove_login(self, name: str, system_id: str) -> Account:
+        """It binds no more, and may be given to another account."""
+
+        def change(account: Account) -> None:
+            gone = _login(account, system_id)
+            account.logins = tuple(login for login in account.logins if login is not gone)
+
+        return await self._change(name, change)
 
     def named(self, name: str) -> Account:
         account = self.by_name.get(name)
         if account is None:
             known = ", ".join(sorted(self.by_name)) or "none yet"
-            raise AccountProblem(f"no account {name!r}; there are: {known}")
+            raise NoSuchAccount(f"no account {name!r}; there are: {known}")
+        return account
+
+    async def _change(self, name: str, change: Callable[[Account], None]) -> Account:
+        """One change, from what there is now to the end of its commit."""
+        async with self._one_at_a_time:
+            account = msgspec.structs.replace(self.named(name))
+            if account.closed:
+                raise AccountProblem(f"account {name!r} was closed for good; make another one")
+            change(account)
+            await self._put(account)
         return account
 
     async def _put(self, account: Account) -> None:
+        check_together(account)
         self._check_unique(account)
         with trio.CancelScope(shield=True):
             await self._committer.execute(lambda txn: txn.put_account(account))
@@ -108,7 +176,11 @@ class Accounts:
             owner = self._by_number.get(number, account.id)
             if owner != account.id:
                 raise AccountProblem(f"number {number} belongs to account {self.by_id[owner].name!r} already")
+        keywords = set(account.keywords)
         for other in self.by_id.values():
+            if keywords and other.id != account.id and not keywords.isdisjoint(other.keywords):
+                taken = min(keywords.intersection(other.keywords))
+                raise AccountProblem(f"keyword {taken!r} belongs to account {other.name!r} already")
             shared = {login.system_id for login in account.logins} & {
                 login.system_id for login in other.logins
             }
@@ -116,4 +188,13 @@ class Accounts:
                 raise AccountProblem(f"account {other.name!r} has system_id {min(shared)!r} already")
 
 
-__all__ = ["AccountProblem", "Accounts", "StoreError"]
+def _login(account: Account, system_id: str) -> Login:
+    """Errors: AccountProblem."""
+    for login in account.logins:
+        if login.system_id == system_id:
+            return login
+    known = ", ".join(login.system_id for login in account.logins) or "none yet"
+    raise AccountProblem(f"account {account.name!r} has no system_id {system_id!r}; it has: {known}")
+
+
+__all__ = ["AccountProblem", "Accounts", "NoSuchAccount", "StoreError"]

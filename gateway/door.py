@@ -226,7 +226,9 @@ class Door:
     def _policy(self, account: Account) -> Refusal | None:
         if self._closed:
             return Refusal(503, "shutting-down", "", "the gateway is shutting down; try again shortly", 5)
-        if account.suspended or account.closed:
+        if account.closed:
+            return Refusal(403, "account-closed", "", f"account {account.name!r} was closed for good")
+        if account.suspended:
             return Refusal(403, "account-suspended", "", f"account {account.name!r} is suspended")
         error = self._admission.admission()
         if error is not None:

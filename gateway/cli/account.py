@@ -1,74 +1,96 @@
-"""`signalbox account`: customers and their keys. Works on a running gateway and on a stopped one.
+"""`signalbox account`: customers, their settings, keys and logins. On a running gateway and on a stopped one.
 
-An API key and a callback secret are printed once, when they are made; the store keeps only the key's hash.
-SMPP passwords are hashed here, before they go anywhere.
+The options of `create` and `set` are the table in gateway.account_settings. An API key, a callback secret and
+a password made here are printed once; the store keeps only hashes of keys and passwords, and SMPP passwords
+are hashed here, before they go anywhere.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
+from gateway.account_settings import BY_NAME, SETTINGS, Setting
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Place, json_option, place_options
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SPELLINGS = {"numbers": ("--number", "--numbers")}
+_GENERATED = "generated"
+_PASSWORD_HELP = 'Up to 8 characters; "-" asks for it, "generated" makes one and prints it once.'
+
 
 @click.group()
 def account() -> None:
-    """Create, show, change accounts; rotate API keys."""
+    """Create, show, change accounts; rotate API keys; logins for SMPP."""
 
 
-_callback = click.option("--callback-url", help="Where receipts and inbound messages are POSTed.")
-_numbers = click.option("--number", "numbers", multiple=True, help="An inbound number it owns; repeatable.")
-_weight = click.option("--weight", type=int, help="Its share beside other accounts, 1 to 1000.")
-_private = click.option(
-    "--private-callbacks/--no-private-callbacks",
-    default=None,
-    help="Whether callbacks may go to loopback and private addresses.",
-)
+def setting_options(command: Command) -> Command:
+    """An option for each setting, handed to the command as **settings; what is not given is None or ()."""
+    for setting in reversed(SETTINGS):
+        command = _option(setting)(command)
+    return command
 
-_batch = click.option("--callback-batch", type=click.IntRange(1, 100), help="Events in one POST, 1 to 100.")
+
+def _option(setting: Setting) -> Callable[[Command], Command]:
+    flag = setting.name.replace("_", "-")
+    kind = setting.kind
+    none = f' "" or 0: {setting.none}.' if setting.none else ""
+    if kind.shape == "yes_no":
+        return click.option(f"--{flag}/--no-{flag}", setting.name, default=None, help=setting.help)
+    several = {
+        "many": " Repeatable, or with commas; replaces the whole list.",
+        "pairs": " Repeatable; replaces all of them.",
+    }.get(kind.shape, "")
+    allowed = kind.allowed[0].upper() + kind.allowed[1:] + ('; "-" asks for it' if setting.secret else "")
+    return click.option(
+        *_SPELLINGS.get(setting.name, (f"--{flag}",)),
+        setting.name,
+        multiple=bool(several),
+        help=f"{setting.help} {allowed}.{none}{several}",
+    )
+
+
+def given_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """As JSON values; those that were not given are left out."""
+    return {
+        name: value
+        if isinstance(value, bool)
+        else BY_NAME[name].from_texts((_asked(name, value),) if isinstance(value, str) else value)
+        for name, value in settings.items()
+        if value is not None and value != ()
+    }
+
+
+def _asked(name: str, text: str) -> str:
+    """A secret need not be on the command line, where others of this machine see it."""
+    if text == "-" and BY_NAME[name].secret:
+        return str(click.prompt(name, hide_input=True, err=True))
+    return text
 
 
 @account.command()
 @click.argument("name")
 @click.option("--system-id", default="", help="For SMPP binds; needs --password.")
-@click.option("--password", default="", help='For SMPP binds, up to 8 characters; "-" asks for it.')
-@_callback
-@_numbers
-@_weight
-@_private
-@_batch
+@click.option("--password", default="", help=f"For SMPP binds. {_PASSWORD_HELP}")
+@setting_options
 @place_options
 @json_option
-def create(
-    name: str,
-    system_id: str,
-    password: str,
-    callback_url: str | None,
-    numbers: tuple[str, ...],
-    weight: int | None,
-    private_callbacks: bool | None,
-    callback_batch: int | None,
-    place: Place,
-    as_json: bool,
-) -> None:
+def create(name: str, system_id: str, password: str, place: Place, as_json: bool, **settings: Any) -> None:
     """Make the account NAME and print its API key, this once."""
-    if password == "-":
-        password = click.prompt("SMPP password", hide_input=True, confirmation_prompt=True)
+    chosen = _password(password) if password else ""
     made = place.ask(
         "account.create",
         name=name,
         system_id=system_id,
-        password_hash=password_hash(password) if password else "",
-        callback_url=callback_url or "",
-        numbers=list(numbers),
-        weight=1 if weight is None else weight,
-        private_callbacks=bool(private_callbacks),
-        callback_batch=callback_batch or 1,
+        password_hash=password_hash(chosen) if chosen else "",
+        **given_settings(settings),
     )
+    _add_generated(made, password, chosen)
     print_made(made, as_json)
 
 
@@ -84,38 +106,52 @@ def rotate(name: str, drop_previous: bool, place: Place, as_json: bool) -> None:
 
 @account.command("set")
 @click.argument("name")
-@_callback
-@_numbers
-@_weight
-@_private
-@_batch
+@setting_options
 @click.option("--suspend/--resume", "suspended", default=None, help="Refuse its submits, or take them again.")
 @place_options
 @json_option
-def change(
-    name: str,
-    callback_url: str | None,
-    numbers: tuple[str, ...],
-    weight: int | None,
-    private_callbacks: bool | None,
-    callback_batch: int | None,
-    suspended: bool | None,
-    place: Place,
-    as_json: bool,
-) -> None:
-    """Change settings of NAME; what is not given stays. --number replaces the whole list."""
-    wish: dict[str, Any] = {
-        "callback_url": callback_url,
-        "numbers": list(numbers) or None,
-        "weight": weight,
-        "private_callbacks": private_callbacks,
-        "callback_batch": callback_batch,
-        "suspended": suspended,
-    }
-    given = {key: value for key, value in wish.items() if value is not None}
+def change(name: str, suspended: bool | None, place: Place, as_json: bool, **settings: Any) -> None:
+    """Change settings of NAME; what is not given stays."""
+    given = given_settings(settings)
+    if suspended is not None:
+        given["suspended"] = suspended
     if not given:
         raise Failure("nothing to change", "signalbox account set --help lists the settings", USAGE)
     print_account(place.ask("account.set", name=name, **given), as_json)
+
+
+@account.command()
+@click.argument("name")
+@place_options
+@json_option
+def suspend(name: str, place: Place, as_json: bool) -> None:
+    """Unbind NAME and refuse its binds and submits until `resume`; what it has queued waits."""
+    print_account(place.ask("account.set", name=name, suspended=True), as_json)
+
+
+@account.command()
+@click.argument("name")
+@place_options
+@json_option
+def resume(name: str, place: Place, as_json: bool) -> None:
+    """Take binds and submits of NAME again, and send what it has queued."""
+    print_account(place.ask("account.set", name=name, suspended=False), as_json)
+
+
+@account.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@place_options
+@json_option
+def close(name: str, yes: bool, place: Place, as_json: bool) -> None:
+    """Close NAME for good: it never binds or submits again.
+
+    What it has queued is still sent, and its messages can be looked up. Its name, ids and system_ids stay
+    taken; its inbound numbers and keywords are free for another account.
+    """
+    if not yes:
+        click.confirm(f"Close the account {name} for good?", abort=True, err=True)
+    print_account(place.ask("account.close", name=name), as_json)
 
 
 @account.command()
@@ -139,17 +175,105 @@ def list_accounts(place: Place, as_json: bool) -> None:
         click.echo("No accounts yet. Make one: signalbox account create NAME")
     else:
         rows = [
-            (a["name"], a["queued"], ", ".join(a["key_prefixes"]), a["callback_url"], a["suspended"])
+            (a["name"], _state(a), a["queued"], ", ".join(a["key_prefixes"]), a["callback_url"])
             for a in accounts
         ]
-        print_table(("NAME", "QUEUED", "KEYS", "CALLBACK", "SUSPENDED"), rows)
+        print_table(("NAME", "STATE", "QUEUED", "KEYS", "CALLBACK"), rows)
+
+
+def _state(view: dict[str, Any]) -> str:
+    return "closed" if view["closed"] else "suspended" if view["suspended"] else ""
+
+
+# logins
+
+
+@account.group()
+def login() -> None:
+    """The system_ids that may bind for an account, and their passwords."""
+
+
+_password_option = click.option("--password", default=_GENERATED, show_default=True, help=_PASSWORD_HELP)
+
+
+@login.command("add")
+@click.argument("name")
+@click.argument("system_id")
+@_password_option
+@place_options
+@json_option
+def add_login(name: str, system_id: str, password: str, place: Place, as_json: bool) -> None:
+    """Let SYSTEM_ID bind for the account NAME."""
+    chosen = _password(password)
+    view = place.ask("account.login.add", name=name, system_id=system_id, password_hash=password_hash(chosen))
+    print_login(_add_generated(view, password, chosen), as_json)
+
+
+@login.command("rotate")
+@click.argument("name")
+@click.argument("system_id")
+@click.option("--password", default="", help=f"{_PASSWORD_HELP} [default: generated]")
+@click.option(
+    "--drop-previous",
+    is_flag=True,
+    help="The previous password stops at once; without --password nothing else happens.",
+)
+@place_options
+@json_option
+def rotate_login(
+    name: str, system_id: str, password: str, drop_previous: bool, place: Place, as_json: bool
+) -> None:
+    """Give SYSTEM_ID a new password; the previous one works until the next rotation or --drop-previous."""
+    if not password and not drop_previous:
+        password = _GENERATED
+    chosen = _password(password) if password else ""
+    view = place.ask(
+        "account.login.rotate",
+        name=name,
+        system_id=system_id,
+        password_hash=password_hash(chosen) if chosen else "",
+        keep_previous=not drop_previous,
+    )
+    print_login(_add_generated(view, password, chosen), as_json)
+
+
+@login.command("remove")
+@click.argument("name")
+@click.argument("system_id")
+@place_options
+@json_option
+def remove_login(name: str, system_id: str, place: Place, as_json: bool) -> None:
+    """SYSTEM_ID does not bind any more; its sessions are unbound."""
+    print_account(place.ask("account.login.remove", name=name, system_id=system_id), as_json)
+
+
+# printing
 
 
 def print_account(view: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(view)
-    else:
-        print_pairs(view)
+        return
+    print_pairs(
+        {name: BY_NAME[name].to_text(value) if name in BY_NAME else value for name, value in _flat(view)}
+    )
+
+
+def _flat(view: dict[str, Any]) -> list[tuple[str, Any]]:
+    """How many passwords a system_id has only where it is not one."""
+    passwords = view.get("passwords", {})
+    logins = [
+        one if passwords.get(one) == 1 else f"{one} ({passwords.get(one)} passwords)" for one in passwords
+    ]
+    shown = {**view, "system_ids": logins}
+    return [(name, value) for name, value in shown.items() if name != "passwords"]
+
+
+def print_login(view: dict[str, Any], as_json: bool) -> None:
+    """A view that may carry a fresh password."""
+    print_account(view, as_json)
+    if not as_json and "password" in view:
+        click.echo("\nThe password is shown this once; keep it now.")
 
 
 def print_made(made: dict[str, Any], as_json: bool) -> None:
@@ -160,10 +284,30 @@ def print_made(made: dict[str, Any], as_json: bool) -> None:
         click.echo(f"  Authorization: Bearer {made['api_key']}")
 
 
+# passwords
+
+
+def _password(wish: str) -> str:
+    """What is meant by a --password."""
+    if wish == "-":
+        return str(click.prompt("SMPP password", hide_input=True, confirmation_prompt=True, err=True))
+    if wish == _GENERATED:
+        from gateway.smpp_server.passwords import draw_password
+
+        return draw_password()
+    return wish
+
+
+def _add_generated(view: dict[str, Any], wish: str, chosen: str) -> dict[str, Any]:
+    if wish == _GENERATED:
+        view["password"] = chosen
+    return view
+
+
 def password_hash(password: str) -> str:
     """argon2id, encoded. Raises Failure for one that SMPP cannot carry (3.4 §5.2.2)."""
     from gateway.smpp_server.passwords import MOST_CHARACTERS, hash_password
 
-    if not (password.isascii() and password.isprintable() and len(password) <= MOST_CHARACTERS):
-        raise Failure("an SMPP password has at most 8 printable ASCII characters", "SMPP 3.4 §5.2.2", USAGE)
+    if not (password.isascii() and password.isprintable() and 1 <= len(password) <= MOST_CHARACTERS):
+        raise Failure("an SMPP password has 1 to 8 printable ASCII characters", "SMPP 3.4 §5.2.2", USAGE)
     return hash_password(password.encode())

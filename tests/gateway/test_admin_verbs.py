@@ -54,6 +54,8 @@ PROGRESS = Progress(
     events=[(1_767_225_600_000, Step.ACCEPTED, 0, ""), (1_767_225_600_250, Step.SENT, 3, "abc")],
 )
 
+HASH = "$argon2id$v=19$m=4096,t=2,p=1$" + "A" * 22 + "$" + "B" * 43
+
 
 class FakeStore:
     """Just enough of a store: accounts become visible at commit, one message, some held ones."""
@@ -163,7 +165,8 @@ def test_a_setting_that_is_not_given_stays(store: FakeStore) -> None:
         ({"name": "a", "numbers": ["abc"]}, "numbers"),
         ({"name": "a", "weight": 0}, "weight"),
         ({"name": "a", "system_id": "x"}, "password"),
-        ({"name": "a", "system_id": "x" * 16, "password_hash": "h"}, "system_id"),
+        ({"name": "a", "system_id": "x" * 16, "password_hash": HASH}, "system_id"),
+        ({"name": "a", "system_id": "x", "password_hash": "secret"}, "no argon2id hash"),
     ],
 )
 def test_a_wrong_setting_names_itself_and_stores_nothing(
@@ -208,10 +211,10 @@ def test_a_callback_url_that_can_be_called_is_stored(store: FakeStore, url: str)
 
 
 def test_names_system_ids_and_numbers_belong_to_one_account(store: FakeStore) -> None:
-    ask(store, "account.create", name="a", system_id="esme", password_hash="h", numbers=["12345"])
+    ask(store, "account.create", name="a", system_id="esme", password_hash=HASH, numbers=["12345"])
     for args in (
         {"name": "a"},
-        {"name": "b", "system_id": "esme", "password_hash": "h"},
+        {"name": "b", "system_id": "esme", "password_hash": HASH},
         {"name": "b", "numbers": ["12345"]},
     ):
         with pytest.raises(Failure):

@@ -25,6 +25,7 @@ ACCOUNT: dict[str, Any] = {
     "callback_url": "https://shop.example/sms",
     "queued": 1200,
     "suspended": False,
+    "closed": False,
 }
 MESSAGE: dict[str, Any] = {
     "id": "7",
@@ -112,7 +113,8 @@ def test_a_new_accounts_key_is_printed_for_programs(
     assert root.run(["account", "create", "shop", "--number", "12345", "--json"]) == OK
     assert json.loads(capsys.readouterr().out)["api_key"] == "sbk_ab12_x"
     ((_, args),) = gateway.asked
-    assert (args["name"], args["numbers"], args["weight"]) == ("shop", ["12345"], 1)
+    assert (args["name"], args["numbers"]) == ("shop", ["12345"])
+    assert "weight" not in args, "what is not given is the configuration's"
 
 
 def test_a_new_accounts_key_is_printed_for_people(
