@@ -120,6 +120,45 @@ async def test_a_number_that_another_account_gets_meanwhile_is_not_taken_twice()
 
 
 @trio_test
+async def test_a_system_id_that_two_accounts_are_given_at_once_belongs_to_one() -> None:
+    accounts, commits = some_accounts()
+    for name in ("a", "b", "c"):
+        await accounts.create(name, 0)
+    refused = await together(
+        *(lambda name=name: accounts.add_login(name, "esme", "hash") for name in ("a", "b", "c", "a"))
+    )
+    assert len(refused) == 3
+    assert all("system_id 'esme' already" in why for why in refused)
+    assert sum(len(account.logins) for account in commits.kept.values()) == 1
+
+
+@trio_test
+async def test_logins_that_are_added_and_rotated_at_once_all_stay() -> None:
+    accounts, _ = some_accounts()
+    await accounts.create("shop", 0, logins=(Login("one", ("first",)), Login("gone", ("hash",))))
+    refused = await together(
+        *(lambda n=n: accounts.add_login("shop", f"more-{n}", "hash") for n in range(5)),
+        lambda: accounts.rotate_login("shop", "one", "second"),
+        lambda: accounts.remove_login("shop", "gone"),
+    )
+    assert refused == []
+    logins = {login.system_id: login.hashes for login in accounts.named("shop").logins}
+    assert logins.pop("one") == ("second", "first")
+    assert sorted(logins) == [f"more-{n}" for n in range(5)]
+
+
+@trio_test
+async def test_a_login_that_was_removed_may_be_given_to_another_account() -> None:
+    accounts, _ = some_accounts()
+    await accounts.create("a", 0, logins=(Login("esme", ("hash",)),))
+    await accounts.create("b", 0)
+    assert await together(lambda: accounts.remove_login("a", "esme")) == []
+    assert await together(lambda: accounts.add_login("b", "esme", "other")) == []
+    (refused,) = await together(lambda: accounts.remove_login("a", "esme"))
+    assert "it has: none yet" in refused
+
+
+@trio_test
 async def test_a_caller_that_stops_waiting_leaves_no_id_to_be_given_twice() -> None:
     accounts, commits = some_accounts()
     async with trio.open_nursery() as nursery:
