@@ -45,6 +45,7 @@ QUEUED = frozenset(
     {Phase.SCHEDULED, Phase.READY, Phase.DEFERRED, Phase.HELD, Phase.LEASED, Phase.UNKNOWN}
 )  # accepted, and no carrier has it for certain
 STATE_NAME = b"state"
+EPOCH_NAME = b"epoch"
 
 
 class Core:

@@ -20,7 +20,7 @@ from store import archive as archiving
 from store import backup as copying
 from store import check as checking
 from store import customer, lanes, reads, recipients, recovery, upgrade
-from store.batch import STATE_NAME, Batch, Core
+from store.batch import EPOCH_NAME, STATE_NAME, Batch, Core
 from store.ids import IdSource
 from store.interface import (
     NO_ID,
@@ -51,7 +51,6 @@ from store.tallies import Tallies
 from store.transaction import LmdbTransaction
 from store.values import Damaged, unseal
 
-_EPOCH_NAME = b"epoch"
 _RECOVER_PORTION = 200
 
 
@@ -107,7 +106,7 @@ class LmdbStore:
             state = get(STATE_NAME)
             if state is not None:
                 self.memory.load_state(state)
-            self.memory.epoch = int(get(_EPOCH_NAME) or b"0")
+            self.memory.epoch = int(get(EPOCH_NAME) or b"0")
             with tx.cursor(self.tables.name.handle) as cursor:
                 self.names.load(cursor)
             self.memory.load(tx, self.tables)
@@ -123,7 +122,7 @@ class LmdbStore:
     def _start_epoch(self) -> None:
         self.memory.epoch += 1
         txn = self.begin()
-        txn.batch.put(self.tables.meta, _EPOCH_NAME, b"%d" % self.memory.epoch)
+        txn.batch.put(self.tables.meta, EPOCH_NAME, b"%d" % self.memory.epoch)
         for lane, counts in self.memory.lanes.items():
             txn.batch.put(self.tables.meta, lanes.row_name(lane), lanes.pack(counts))
         self.commit(txn)

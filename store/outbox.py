@@ -51,7 +51,8 @@ def move_due_events(batch: Batch, now_ms: int, limit: int) -> int:
             break
         batch.delete(batch.tables.outbox_due, key)
         put_event(batch, endpoint, payload)
-        if batch.core.names.endpoints[endpoint].origin == SMPP_ORIGIN:
+        known = batch.core.names.endpoints.get(endpoint)
+        if known is not None and known.origin == SMPP_ORIGIN:
             batch.events.append(OutboxRow(endpoint, batch.outbox_seq, decode_event(payload)))
         moved += 1
     return moved
