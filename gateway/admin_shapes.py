@@ -50,6 +50,7 @@ def message_view(
         "phase": Phase(progress.phase).name,
         "state": MessageState(progress.state).name,
         "reason": Reason(progress.reason).name,
+        "cause": progress.cause,
         "until": iso(progress.until_ms),
         "finished_at": iso(progress.finished_ms),
         "attempts": progress.attempts,
@@ -60,6 +61,7 @@ def message_view(
                 "carrier_message_id": part.carrier_message_id,
                 "state": MessageState(part.state).name,
                 "error": part.error,
+                "cause": part.cause,
             }
             for part in progress.parts
         ],

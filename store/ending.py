@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.causes import of_ending
 from router.nouns import MessageState, Part, Phase, Reason, Step, wants_final
 from store.groups import uncouple
 from store.lanes import lane_of
@@ -28,8 +29,12 @@ def finalize(
     reason: int,
     now_ms: int,
     error: str = "",
+    cause: str = "",
 ) -> None:
-    """End a message that was in phase `before`. The caller has taken its row out of the queues."""
+    """End a message that was in phase `before`. The caller has taken its row out of the queues.
+
+    `error` is the carrier's own code, `cause` what it means; both "" where no carrier said why.
+    """
     account, id = message.account, message.id
     batch.delete(batch.tables.expiry, expiry_key(message, progress))
     batch.move(account, lane_of(message, progress), message.segments, before, Phase.FINAL)
@@ -38,6 +43,7 @@ def finalize(
     progress.reason = reason
     progress.until_ms = 0
     progress.finished_ms = now_ms
+    progress.cause = of_ending(state, reason, cause)
     if reason != Reason.RECEIPT:
         progress.done_ms = 0
     note(progress, now_ms, Step.FINAL, 0, STATE_NAMES.get(state, str(state)))
@@ -47,7 +53,9 @@ def finalize(
     if message.relay is not None and message.relay.total > 1:
         uncouple(batch, message, now_ms)
     if wants_final(message.receipt, state):
-        tell(batch, receipt_event(message, progress, state, now_ms, error, done_ms=progress.done_ms))
+        event = receipt_event(message, progress, state, now_ms, error, done_ms=progress.done_ms)
+        event.cause = progress.cause
+        tell(batch, event)
 
 
 def fold(parts: list[Part]) -> tuple[int, bool]:
@@ -63,6 +71,8 @@ def fold(parts: list[Part]) -> tuple[int, bool]:
     ), True
 
 
-def error_of(parts: list[Part], state: int) -> str:
-    """The carrier's code for the state a message ended in: that of the first part that ended so."""
-    return next((part.error for part in parts if part.state == state and part.error), "")
+def error_of(parts: list[Part], state: int) -> tuple[str, str]:
+    """(the carrier's code, what it means) of the state a message ended in: the first part's that ended so."""
+    ended = [part for part in parts if part.state == state]
+    told = next((part for part in ended if part.error), ended[0] if ended else None)
+    return (told.error, told.cause) if told is not None else ("", "")

@@ -42,7 +42,7 @@ def park(batch: Batch, receipt: ReceiptIn, now_ms: int) -> None:
     row = Parked(
         receipt.group, receipt.carrier, receipt.ids, receipt.variants, receipt.recipient, receipt.sender,
         receipt.state, receipt.error, receipt.at_ms, receipt.done_ms, receipt.raw, receipt.text,
-        receipt.user_message_reference, now_ms,
+        receipt.user_message_reference, now_ms, receipt.cause,
     )  # fmt: skip
     kept = False
     for id in dict.fromkeys(receipt.ids or ("",)):

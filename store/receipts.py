@@ -149,6 +149,7 @@ def apply_to(
         for part in parts:
             part.state = state
             part.error = receipt.error
+            part.cause = receipt.cause
     if parts and final and progress.phase == Phase.AWAITING_RECEIPT:
         whole, ended = fold(progress.parts)
         if len(progress.parts) > 1:
@@ -156,7 +157,7 @@ def apply_to(
         if ended:
             finalize(
                 batch, message, progress, Phase.AWAITING_RECEIPT, whole, Reason.RECEIPT, now_ms,
-                error_of(progress.parts, whole),
+                *error_of(progress.parts, whole),
             )  # fmt: skip
             result.final = True
             result.state = whole
@@ -174,7 +175,7 @@ def _nameless(part: Part) -> bool:
 
 def event_of(message: Message, progress: Progress, receipt: ReceiptIn, at_ms: int, part: int = 0) -> Event:
     """What one receipt says, where it is not the final word about the message."""
-    return receipt_event(
+    event = receipt_event(
         message,
         progress,
         receipt.state,
@@ -184,6 +185,8 @@ def event_of(message: Message, progress: Progress, receipt: ReceiptIn, at_ms: in
         part=part,
         done_ms=receipt.done_ms,
     )
+    event.cause = receipt.cause
+    return event
 
 
 def after_final(

@@ -118,6 +118,7 @@ class Parked(msgspec.Struct, array_like=True, gc=False):
     text: str = ""
     user_message_reference: int = -1
     parked_ms: int = 0
+    cause: str = ""
 
 
 class UnknownHeld(msgspec.Struct, array_like=True, gc=False):
@@ -175,5 +176,5 @@ def unparked(row: Parked) -> ReceiptIn:
     """The receipt as it came."""
     return ReceiptIn(
         row.group, row.carrier, row.ids, row.variants, row.recipient, row.sender, row.state, row.error,
-        row.at_ms, row.done_ms, row.raw, row.text, row.user_message_reference,
+        row.at_ms, row.done_ms, row.raw, row.text, row.user_message_reference, cause=row.cause,
     )  # fmt: skip

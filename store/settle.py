@@ -142,7 +142,7 @@ def record_part(
         progress.parts = parts = fresh
     part = parts[outcome.part]
     part.carrier = outcome.carrier
-    part.error = ""
+    part.error = part.cause = ""
     progress.group = outcome.group
     at_ms = outcome.sent_ms or now_ms
     which = f" part {outcome.part + 1}/{outcome.total}" if outcome.total > 1 else ""
@@ -158,6 +158,7 @@ def record_part(
     part.carrier_message_id = ""
     part.state = outcome.state if outcome.settle == Settle.FINAL else MessageState.SCHEDULED
     part.error = outcome.detail
+    part.cause = outcome.cause
     if outcome.settle in (Settle.UNKNOWN_HOLD, Settle.UNKNOWN_RESEND):
         part.state = MessageState.UNKNOWN
         note(progress, now_ms, Step.OUTCOME_UNKNOWN, outcome.carrier, outcome.detail + which)
@@ -176,7 +177,17 @@ def conclude(
     if kind == Settle.SENT:
         conclude_sent(batch, key, message, progress, outcomes, now_ms)
     elif kind == Settle.FINAL:
-        finalize(batch, message, progress, Phase.LEASED, worst.state, worst.reason, now_ms, worst.detail)
+        finalize(
+            batch,
+            message,
+            progress,
+            Phase.LEASED,
+            worst.state,
+            worst.reason,
+            now_ms,
+            worst.detail,
+            worst.cause,
+        )
     elif kind == Settle.UNKNOWN_HOLD:
         hold_unknown(batch, key, message, progress, worst, now_ms)
     else:
@@ -189,7 +200,7 @@ def conclude_sent(
     state, final = fold(progress.parts)
     if final:  # the parts' receipts were faster than the last answer
         error = error_of(progress.parts, state)
-        finalize(batch, message, progress, Phase.LEASED, state, Reason.RECEIPT, now_ms, error)
+        finalize(batch, message, progress, Phase.LEASED, state, Reason.RECEIPT, now_ms, *error)
     elif not any(outcome.receipt_expected for outcome in outcomes):
         progress.state = MessageState.ACCEPTED
         finalize(

@@ -38,6 +38,7 @@ class _Receipt(msgspec.Struct, gc=False):
     tags: tuple[str, ...] = ()
     part: int | None = None  # 1-based, with per-part receipts only
     done_at: str | None = None  # the carrier's word
+    cause: str | None = None  # what `error` means: router.causes
 
 
 class _Received(msgspec.Struct, gc=False):
@@ -93,6 +94,7 @@ def _envelope(event: Event) -> _Envelope:
         event.tags,
         event.part or None,
         _rfc3339(event.done_ms) if event.done_ms else None,
+        event.cause or None,
     )
     return _Envelope(event_id(event), "message.receipt", at, receipt)
 

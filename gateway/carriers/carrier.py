@@ -26,6 +26,7 @@ from gateway.carriers.render import Renderer
 from gateway.committer import Committer
 from gateway.metrics import Counts
 from gateway.world import World
+from router.causes import Cause
 from router.judge import Happening, Verdict, judge
 from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Reason, ReceiptWish, Settle
 from router.throttle import Throttle
@@ -100,6 +101,7 @@ class Carrier:
         self.renderer = Renderer(settings)
         self.default_encoding: int = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
         self.zone = zone_of(settings.receipt_zone) or UTC
+        self.causes = settings.causes
         self.suspended = False
         self.paused_until = 0.0
         self.buffer: deque[Job] = deque()
@@ -289,7 +291,8 @@ class Carrier:
         """It was accepted for this lane when the configuration was another: the next carrier may take it."""
         for part in range(min(job.first, job.total - 1), job.total):
             flight = Flight(job, part)
-            self._settle(flight, self._verdict(flight, Happening.NOT_CARRIED, 0), why)
+            verdict = self._verdict(flight, Happening.NOT_CARRIED, 0)
+            self._settle(flight, verdict, why, str(Cause.INVALID_MESSAGE))
 
     def _stream(self, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Parts of one long message leave on one link, in order, as slots and tokens come."""
@@ -460,7 +463,7 @@ class Carrier:
             if verdict.reason in (Reason.THROTTLED, Reason.QUEUE_FULL):
                 self._counts.throttled += 1
             self._pause(link, verdict.suspend_s)
-        self._settle(flight, verdict, Status.name_of(status))
+        self._settle(flight, verdict, Status.name_of(status), self.causes.of_status(status))
 
     def _verdict(self, flight: Flight, happening: Happening, status: int) -> Verdict:
         job = flight.job
@@ -474,8 +477,9 @@ class Carrier:
             max(0, job.message.expires_ms - self._world.wall_ms()) / 1000,
         )
 
-    def _settle(self, flight: Flight, verdict: Verdict, detail: str) -> None:
+    def _settle(self, flight: Flight, verdict: Verdict, detail: str, cause: str = "") -> None:
         outcome = self._outcome(flight, verdict.settle, detail)
+        outcome.cause = cause
         outcome.reason = verdict.reason
         outcome.state = verdict.state
         outcome.count_attempt = verdict.count_attempt

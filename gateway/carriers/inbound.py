@@ -19,6 +19,7 @@ from gateway.carriers.link import Link
 from gateway.committer import Committer
 from gateway.metrics import Counts
 from gateway.world import World
+from router.causes import Causes
 from router.correlate import FormLearner
 from router.nouns import InboundMessage, MessageState, ReceiptFate, ReceiptIn
 from smpp import events, receipt, segment
@@ -47,6 +48,7 @@ class Upstream(Protocol):
     group: int
     default_encoding: int  # what data_coding 0 means to it
     zone: tzinfo  # of the dates in its receipts
+    causes: Causes  # what it means by its codes
 
 
 class Numbers(Protocol):
@@ -92,6 +94,10 @@ class Inbound:
             if parsed is None:
                 self._mo(carrier, link, session, command, pdu, body, now_ms)
                 continue
+            state = parsed.state or MessageState.ENROUTE
+            cause = ""
+            if state != MessageState.DELIVERED:
+                cause = carrier.causes.of_receipt(state, parsed.err, parsed.network_error)
             receipts.append(
                 ReceiptIn(
                     group=carrier.group,
@@ -100,7 +106,7 @@ class Inbound:
                     variants=(),
                     recipient=_digits(pdu.source_addr),
                     sender=_digits(pdu.destination_addr),
-                    state=parsed.state or MessageState.ENROUTE,
+                    state=state,
                     error=parsed.error,
                     at_ms=now_ms,
                     done_ms=parsed.done_ms(carrier.zone, now_ms - now_ms % _DAY_MS),
@@ -108,6 +114,7 @@ class Inbound:
                     text=parsed.text,
                     user_message_reference=parsed.user_message_reference,
                     flagged=parsed.flagged,
+                    cause=cause,
                 )
             )
             answers.append((command, pdu.sequence_number))

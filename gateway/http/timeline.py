@@ -31,6 +31,7 @@ class PartOut(msgspec.Struct, omit_defaults=True):
     carrier_message_id: str
     state: str
     error: str = ""
+    cause: str = ""
 
 
 class StepOut(msgspec.Struct, omit_defaults=True):
@@ -41,7 +42,8 @@ class StepOut(msgspec.Struct, omit_defaults=True):
 
 
 class MessageOut(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "message_class": "class"}):
-    """`phase` says where it is, `state` what SMPP would call it, `reason` why it waits or ended."""
+    """`phase` says where it is, `state` what SMPP would call it, `reason` why it waits or ended, `cause` why
+    it was not delivered (router.causes)."""
 
     id: str
     state: str
@@ -60,6 +62,7 @@ class MessageOut(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "
     attempts: int
     timeline: list[StepOut]
     reason: str = ""
+    cause: str = ""
     text: str | None = None
     data: str | None = None
     send_at: str | None = None
@@ -123,6 +126,7 @@ def message_json(message: Message, progress: Progress, carrier_name: Callable[[i
             attempts=progress.attempts,
             timeline=_timeline(message, progress, carrier_name),
             reason=_name(Reason, progress.reason) if progress.reason else "",
+            cause=progress.cause,
             text=None if binary else message.text,
             data=message.data.hex() if binary else None,
             send_at=rfc3339(message.send_at_ms) if message.send_at_ms else None,
@@ -133,7 +137,11 @@ def message_json(message: Message, progress: Progress, carrier_name: Callable[[i
             cancel_wished=progress.cancel_wished,
             parts=[
                 PartOut(
-                    carrier_name(part.carrier), part.carrier_message_id, state_name(part.state), part.error
+                    carrier_name(part.carrier),
+                    part.carrier_message_id,
+                    state_name(part.state),
+                    part.error,
+                    part.cause,
                 )
                 for part in progress.parts
             ],

@@ -9,6 +9,7 @@ Deliberately not here: which session, windows, retries (deliveries), parsing rec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gateway.smpp_server.translate import id_of
@@ -19,6 +20,7 @@ from smpp.constants import CommandId, Tlv
 from smpp.pdu import DataSm, deliver_sm_body
 from smpp.segment import Segment, render
 from smpp.smpptime import from_ms
+from smpp.status import Status
 
 _RECEIPT = 0x04  # esm_class: MC delivery receipt (3.4 section 5.2.12)
 _INTERMEDIATE = 0x20
@@ -28,7 +30,13 @@ _MESSAGE_STATE = int(Tlv.MESSAGE_STATE)
 _PAYLOAD = int(Tlv.MESSAGE_PAYLOAD)
 _STATE_34 = {int(MessageState.SCHEDULED): 1, int(MessageState.SKIPPED): 8}  # what a 3.4 peer sees
 _REASON_NAMES = {int(reason): reason.name.lower() for reason in Reason}
-_REASON_CODES = {Reason.EXPIRED_IN_QUEUE: "255", Reason.NO_RECEIPT: "254", Reason.CANCELLED: "253"}
+_REASON_CODES: dict[int, str] = {
+    Reason.EXPIRED_IN_QUEUE: "255",
+    Reason.NO_RECEIPT: "254",
+    Reason.CANCELLED: "253",
+}
+_WORD = re.compile(r"[!-~]{1,10}")  # an err that is no number: "4A6", "E_NETWORK"
+_GSM, _SMPP_ERROR = 3, 7  # types of network_error_code; the second is 5.0's
 
 Bodies = Sequence[bytes]
 
@@ -53,8 +61,7 @@ def _receipt(event: Event, account: Account, version: int) -> bytes:
     if account.receipt_tlvs and version >= 0x34:
         known = state if version >= 0x50 else _STATE_34.get(state, state)
         tlvs = ((receipt.RECEIPTED_MESSAGE_ID, shown), (_MESSAGE_STATE, bytes((known,))))
-        if event.error.isdecimal() and event.error.isascii() and 0 < int(event.error) < 65_536:
-            tlvs += ((receipt.NETWORK_ERROR_CODE, b"\x03" + int(event.error).to_bytes(2, "big")),)
+        tlvs += _network_error(event, account, version)
         if event.relay is not None:
             tlvs += event.relay.tlvs
     esm_class = _RECEIPT if event.final or event.part else _INTERMEDIATE
@@ -87,18 +94,53 @@ def error_code(event: Event, account: Account) -> str:
     """err: the code this account expects for our reason, else the carrier's own, in the account's form."""
     if event.state == MessageState.DELIVERED:
         return "000"
-    error = event.error
+    expected = _expected(event, account)
+    if expected is not None:
+        return expected
+    _, number = _type_and_code(event.error)
+    if number is not None:
+        return f"{number:03X}" if account.receipt_error_form == "hex" else f"{number:03d}"
+    if _WORD.fullmatch(event.error):
+        return event.error
+    return _REASON_CODES.get(event.reason, "000") if event.final else "000"
+
+
+def _expected(event: Event, account: Account) -> str | None:
+    """By cause; by reason, where no cause is expected."""
     expected = account.error_codes
-    if expected:
-        reason = event.cause or _REASON_NAMES.get(event.reason, "")
-        found = expected.get(reason)
-        if found is not None:
-            return found
-    if not error:
-        return _REASON_CODES.get(Reason(event.reason), "000") if event.final else "000"
-    if account.receipt_error_form == "hex" and error.isdecimal() and error.isascii():
-        return f"{int(error):03X}"
-    return error
+    if not expected:
+        return None
+    found = expected.get(event.cause)
+    return expected.get(_REASON_NAMES.get(event.reason, "")) if found is None else found
+
+
+def _network_error(event: Event, account: Account, version: int) -> tuple[tuple[int, bytes], ...]:
+    """network_error_code (3.4 section 5.3.2.31) beside err: the same code, where it is a number."""
+    if event.state == MessageState.DELIVERED:
+        return ()
+    expected = _expected(event, account)
+    kind, number = _type_and_code(event.error if expected is None else expected)
+    if not number or number > 0xFFFF or (kind == _SMPP_ERROR and version < 0x50):
+        return ()
+    return ((receipt.NETWORK_ERROR_CODE, bytes((kind,)) + number.to_bytes(2, "big")),)
+
+
+def _type_and_code(error: str) -> tuple[int, int | None]:
+    """A carrier's error as network_error_code has it: "3:21" (its TLV), "021" (err), a command_status by name
+    or as 0x00000420. None: it is no number, or one that could be hexadecimal."""
+    if error.isdecimal() and error.isascii():
+        return _GSM, int(error[:9])
+    kind, colon, code = error.partition(":")
+    if colon and kind.isdecimal() and code.isdecimal():
+        return int(kind) & 0xFF, int(code[:9])
+    if error in Status.__members__:
+        return _SMPP_ERROR, int(Status[error])
+    if error.startswith("0x"):
+        try:
+            return _SMPP_ERROR, int(error, 16)
+        except ValueError:
+            pass
+    return _GSM, None
 
 
 def _mo(event: Event, account: Account, version: int) -> Bodies:

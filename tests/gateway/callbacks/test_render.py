@@ -31,8 +31,14 @@ def test_a_receipt_says_what_became_of_the_message() -> None:
             "tags": ["a", "b"],
             "part": None,
             "done_at": None,
+            "cause": None,
         },
     }
+
+
+def test_a_receipt_says_why_in_our_words_beside_the_carriers_code() -> None:
+    data = msgspec.json.decode(render_one(event(5, state=5, error="027", cause="absent_subscriber")))["data"]
+    assert (data["state"], data["error"], data["cause"]) == ("UNDELIVERABLE", "027", "absent_subscriber")
 
 
 def test_a_received_text_names_the_message_it_answers() -> None:
