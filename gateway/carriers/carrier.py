@@ -367,6 +367,8 @@ class Carrier:
         if requests:
             self._inbound.take(self, link, requests)
         self._hand_over()
+        if self._buffered_segments:
+            self.pump()
         self._note_fullness(trio.current_time())
 
     def link_lost(

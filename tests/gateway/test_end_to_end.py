@@ -310,6 +310,20 @@ async def test_fm16_a_long_message_has_an_id_for_each_part_and_one_final_callbac
         assert [event["final"] for event in house.customer.of(message_id)] == [True]
 
 
+@trio_test(mock_clock=True)
+async def test_fm16_with_a_window_of_one_parts_follow_each_other_as_fast_as_they_are_answered(
+    tmp_path: Path,
+) -> None:
+    toml = carrier("sim", 2776, window=1) + route("sim") + simulator("sim", 2776, response_delay_s=[0.1, 0.1])
+    async with running(tmp_path, toml) as house:
+        await house.bound()
+        began = trio.current_time()
+        message_id = await house.submit("447700900123", "long " * 250)
+        await house.until(lambda: house.gateway.simulators[0].tally.submits == 9)
+        assert trio.current_time() - began < 2
+        assert (await house.final(message_id))["state"] == "DELIVERED"
+
+
 # bytes
 
 
