@@ -4,7 +4,8 @@
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), messages
-(gateway.admin_traffic), callbacks (gateway.admin_callbacks), text for people (gateway.cli).
+(gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds), text for people
+(gateway.cli).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import trio
@@ -21,12 +22,16 @@ import trio
 from gateway.accounts import Accounts
 from gateway.admin import Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import AccountVerbs, Nothing
+from gateway.admin_binds import BindVerbs
 from gateway.admin_callbacks import CallbackVerbs, Pump
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.cli import VERSION
 from router.nouns import Phase, Reason
 from store.interface import Released, Transaction
 from store.lmdb_store import LmdbStore
+
+if TYPE_CHECKING:
+    from gateway.smpp_server.server import SmppServer
 
 _LONG_S = 6 * 3600.0
 TIMEOUTS_S = {
@@ -51,7 +56,7 @@ class Release(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AdminVerbs:
-    """All verbs. `door` and `pump` are None when no gateway runs; `facts` adds to `ping`."""
+    """All verbs. `door`, `pump` and `smpp` are None when no gateway runs; `facts` adds to `ping`."""
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class AdminVerbs:
         *,
         door: Submitter | None = None,
         pump: Pump | None = None,
+        smpp: SmppServer | None = None,
         facts: Callable[[], dict[str, object]] | None = None,
     ) -> None:
         self._accounts = accounts
@@ -71,6 +77,7 @@ class AdminVerbs:
         self._of_accounts = AccountVerbs(accounts, store, wall_ms)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
+        self._of_binds = BindVerbs(accounts, store, wall_ms, smpp)
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -82,6 +89,7 @@ class AdminVerbs:
             **self._of_accounts.table(),
             **self._of_traffic.table(),
             **self._of_callbacks.table(),
+            **self._of_binds.table(),
         }
 
     async def ping(self, _: Nothing) -> object:

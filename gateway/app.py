@@ -174,6 +174,7 @@ class Gateway:
             world.wall_ms,
             door=self.door,
             pump=self.pump,
+            smpp=self.smpp,
             facts=self.facts,
         )
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)

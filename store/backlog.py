@@ -9,6 +9,7 @@ Deliberately not here: an endpoint's health (gateway.callbacks), a total (reads.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -78,3 +79,10 @@ class BacklogWalk:
         backlog.oldest_ms = min(backlog.oldest_ms or event.at_ms, event.at_ms)
         if event.last_error and event.at_ms >= backlog.failed_ms:
             backlog.last_error, backlog.failed_ms = event.last_error, event.at_ms
+
+
+def waiting(store: LmdbStore, endpoint: int, most: int) -> int:
+    """How many events may go to one endpoint now, counted up to `most`."""
+    prefix = endpoint.to_bytes(4, "big")
+    with store.reading() as tx, tx.cursor(store.tables.outbox.handle) as cursor:
+        return sum(1 for _ in islice(scan(cursor, prefix, prefix), most))

@@ -62,6 +62,7 @@ class Connection:
         self.server = server
         self.session = Session(Role.SMSC, server.session_settings, now)
         self.outlet = Outlet(peer.stream)
+        self.number = 0  # of the bind, for operators
         self.login = ""
         self.bind_type = ""
         self.bound_at = 0.0

@@ -90,6 +90,7 @@ class SmppServer:
         self.connections: set[Connection] = set()
         self.tenants: dict[int, Tenant] = {}
         self.violations = 0
+        self._binds = 0  # how many there have been
         self._accounts = accounts
         self.door = door
         accounts.changed.append(self._accounts_changed)
@@ -141,6 +142,8 @@ class SmppServer:
             stalest = min(tenant.connections, key=lambda one: one.active_at)
             stalest.close("taken over by a newer bind")
             self._leave_tenant(stalest)
+        self._binds += 1
+        connection.number = self._binds
         tenant.connections.append(connection)
         self.gate.bound(account.id)
         self.listeners.bound(connection.peer)

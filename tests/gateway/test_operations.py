@@ -418,6 +418,16 @@ def test_a_backup_is_restored_compacted_and_released_with_answers_for_programs(
     assert typed("store", "check") == (OK, "The store is sound.\n")
 
 
+# sessions
+
+
+def test_on_a_stopped_gateway_nobody_is_bound_or_locked_out(tmp_path: Path, typed: Typed) -> None:
+    lived(tmp_path, ONE, lambda house: house.submit("447700900123"))
+    for line in (("binds",), ("binds", "drop", "1"), ("locks",), ("unlock", "acme")):
+        code, told = typed(*line)
+        assert (code, "the gateway is not running" in told) == (FAILED, True)
+
+
 # the socket itself
 
 ANSWERS: dict[tuple[str, ...], object] = {
@@ -428,6 +438,8 @@ ANSWERS: dict[tuple[str, ...], object] = {
     ("callbacks", "given-up", "--account", "acme"): [],
     ("callbacks", "replay", "--all"): {"replayed": 0, "shut": []},
     ("callbacks", "enable", "--account", "acme"): {"enabled": []},
+    ("binds",): [],
+    ("locks",): [],
 }
 
 

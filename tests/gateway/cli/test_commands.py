@@ -175,6 +175,49 @@ def test_no_accounts_yet_teaches_how_to_make_one(
     assert "signalbox account create" in capsys.readouterr().out
 
 
+BIND: dict[str, Any] = {
+    "id": "3", "account": "shop", "system_id": "shop1", "bind": "transceiver",
+    "address": "192.0.2.7", "tls": True, "version": "3.4",
+    "since": "2026-01-01T00:00:00.000Z", "last_active": "2026-01-02T00:00:00.000Z",
+    "submits": 1200, "unanswered": 5, "window": 100, "delivering": 7, "outbox": 10_000,
+}  # fmt: skip
+LOCK: dict[str, Any] = {
+    "network": "192.0.2.7", "system_id": "", "failures": 20, "left_s": 300,
+    "until": "2026-01-01T00:05:00.000Z",
+}  # fmt: skip
+
+
+def test_binds_are_listed_in_columns_and_dropped(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers = {
+        "binds.list": [BIND],
+        "binds.drop": {"id": "3", "account": "shop", "system_id": "shop1"},
+    }
+    for line in (["binds", "--account", "shop"], ["binds", "list", "--account", "shop"]):
+        assert root.run(line) == OK
+        heading, row = capsys.readouterr().out.splitlines()
+        assert heading.index("SYSTEM ID") == row.index("shop1")
+        assert ("5/100" in row, "192.0.2.7 TLS" in row) == (True, True)
+    assert root.run(["binds", "drop", "3"]) == OK
+    assert "shop1 of shop is asked to leave" in capsys.readouterr().out
+    gateway.answers["binds.list"] = []
+    assert root.run(["binds"]) == OK
+    assert capsys.readouterr().out == "Nobody is bound.\n"
+    assert [args for _, args in gateway.asked] == [{"account": "shop"}] * 2 + [{"id": "3"}, {"account": ""}]
+
+
+def test_locks_are_listed_and_ended(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers = {"locks.list": [LOCK], "locks.release": {"who": "192.0.2.7", "released": 2}}
+    assert root.run(["locks"]) == OK
+    assert "(all)" in capsys.readouterr().out
+    assert root.run(["unlock", "192.0.2.7"]) == OK
+    assert capsys.readouterr().out == "2 locks ended.\n"
+    gateway.answers["locks.list"] = []
+    assert root.run(["locks"]) == OK
+    assert capsys.readouterr().out == "Nobody is locked out.\n"
+
+
 def test_a_message_is_shown_with_parts_and_timeline(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -568,7 +611,7 @@ def test_the_shipped_configuration_is_valid(capsys: pytest.CaptureFixture[str]) 
     assert "fine" in capsys.readouterr().out
 
 
-FAST = ("account", "message", "send", "check", "run", "inbox", "receipts", "callbacks")
+FAST = ("account", "binds", "message", "send", "check", "run", "inbox", "receipts", "callbacks")
 
 
 def test_the_small_verbs_start_without_the_gateways_machinery() -> None:

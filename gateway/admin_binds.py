@@ -1,0 +1,159 @@
+"""The admin verbs of customers' sessions: who is bound, ending a bind, who is locked out, ending a lock.
+
+All of it is the running gateway's memory; on a stopped one there is nobody.
+
+Deliberately not here: who may bind (gateway.smpp_server.gate), what their outboxes hold in full
+(gateway.admin_deliveries), text for people (gateway.cli.binds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from gateway.accounts import Accounts
+from gateway.admin import AdminError, Verb, bad_arguments, typed
+from gateway.admin_accounts import Nothing, account_problems
+from gateway.admin_shapes import iso
+from store.backlog import waiting
+from store.interface import SMPP_ORIGIN
+from store.lmdb_store import LmdbStore
+
+if TYPE_CHECKING:
+    from gateway.smpp_server.connection import Connection
+    from gateway.smpp_server.server import SmppServer
+
+MOST_COUNTED = 10_000  # events of one outbox, for a list of binds
+
+
+class BindsOf(msgspec.Struct, forbid_unknown_fields=True):
+    """Of one account, or of all."""
+
+    account: str = ""
+
+
+class Drop(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+
+
+class Unlock(msgspec.Struct, forbid_unknown_fields=True):
+    who: str  # an address, a network as `locks` shows it, or a system_id
+
+
+class BindVerbs:
+    """The verbs as methods. `smpp` is None when no gateway runs."""
+
+    def __init__(
+        self, accounts: Accounts, store: LmdbStore, wall_ms: Callable[[], int], smpp: SmppServer | None
+    ) -> None:
+        self._accounts = accounts
+        self._store = store
+        self._wall_ms = wall_ms
+        self._smpp = smpp
+
+    def table(self) -> dict[str, Verb]:
+        return {
+            "binds.drop": typed(Drop, self.drop),
+            "binds.list": typed(BindsOf, self.list_binds),
+            "locks.list": typed(Nothing, self.list_locks),
+            "locks.release": typed(Unlock, self.unlock),
+        }
+
+    async def list_binds(self, wish: BindsOf) -> object:
+        """The longest bound first."""
+        found = self._bound()
+        if wish.account:
+            with account_problems():
+                chosen = self._accounts.named(wish.account).id
+            found = [one for one in found if one.tenant.account.id == chosen]
+        outboxes: dict[int, int] = {}
+        views = []
+        for connection in sorted(found, key=lambda one: one.number):
+            account = connection.tenant.account.id
+            if account not in outboxes:
+                outboxes[account] = self._waiting(account)
+                await trio.lowlevel.checkpoint()
+            views.append(self._view(connection, outboxes[account]))
+        return views
+
+    async def drop(self, wish: Drop) -> object:
+        """Ask the customer to leave; whoever does not answer is cut off by the response timer."""
+        for connection in self._bound():
+            if str(connection.number) == wish.id:
+                view = self._view(connection, 0)
+                connection.unbind("dropped by an operator")
+                return {"id": wish.id, "account": view["account"], "system_id": view["system_id"]}
+        raise AdminError("not_found", f"there is no bind {wish.id}", "signalbox binds lists them")
+
+    async def list_locks(self, _: Nothing) -> object:
+        """Who is locked out now, those for longest first."""
+        return [
+            {
+                "network": lock.network,
+                "system_id": lock.system_id,
+                "failures": lock.failures,
+                "until": iso(self._wall_ms() + int(lock.left_s * 1000)),
+                "left_s": round(lock.left_s),
+            }
+            for lock in self._server().gate.status()
+        ]
+
+    async def unlock(self, wish: Unlock) -> object:
+        if not wish.who:
+            raise bad_arguments("who", "say whose locks", "an address or a system_id")
+        released = self._server().gate.unlock(wish.who)
+        if not released:
+            raise AdminError(
+                "not_found", f"nothing is locked for {wish.who!r}", "signalbox locks lists what is"
+            )
+        return {"who": wish.who, "released": released}
+
+    def _server(self) -> SmppServer:
+        if self._smpp is None:
+            raise AdminError(
+                "not_running",
+                "the gateway is not running, so nobody is bound or locked out",
+                "locks last as long as the process",
+            )
+        return self._smpp
+
+    def _bound(self) -> list[Connection]:
+        return [one for tenant in self._server().tenants.values() for one in tenant.connections]
+
+    def _waiting(self, account: int) -> int:
+        endpoints = self._store.outbox_endpoints().values()
+        return sum(
+            waiting(self._store, one.id, MOST_COUNTED)
+            for one in endpoints
+            if one.account == account and one.origin == SMPP_ORIGIN
+        )
+
+    def _view(self, connection: Connection, outbox: int) -> dict[str, object]:
+        account = connection.tenant.account
+        return {
+            "id": str(connection.number),
+            "account": account.name,
+            "system_id": connection.login,
+            "bind": connection.bind_type,
+            "address": connection.peer.address,
+            "tls": connection.peer.tls,
+            "version": _version(connection.session.peer_version),
+            "since": self._at(connection.bound_at),
+            "last_active": self._at(connection.active_at),
+            "submits": connection.submits,
+            "unanswered": connection.unanswered,
+            "window": account.window,
+            "delivering": connection.session.outstanding,
+            "outbox": outbox,
+        }
+
+    def _at(self, clock: float) -> str:
+        return iso(self._wall_ms() - int((trio.current_time() - clock) * 1000))
+
+
+def _version(number: int) -> str:
+    """interface_version as people say it; below 0x33 all are 3.3 or older (3.4 section 5.2.4)."""
+    return f"{number >> 4}.{number & 15}"

@@ -1,0 +1,126 @@
+"""Customers' sessions and locks as an operator sees them and ends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.admin import AdminError
+from router.nouns import Login
+from smpp.pdu import Unbind
+from smpp.status import Status
+from tests.gateway.house import Running, Script, carrier, route, running_with
+from tests.gateway.smpp_server.esme import Esme, bound, connected
+from tests.gateway.smpp_server.hashing import Hashing, hashed
+from tests.trio_case import trio_test
+
+TOML = (
+    '[smpp]\nlisten = ["127.0.0.1:2775"]\nlock_failures = 3\nlock_s = 600\n'
+    + carrier("north", 2790)
+    + route("north")
+)
+
+
+async def ask(house: Running, verb: str, **args: object) -> Any:
+    return json.loads(json.dumps(await house.gateway.verbs.table()[verb](args)))
+
+
+@asynccontextmanager
+async def house(directory: Path) -> AsyncIterator[Running]:
+    """Two accounts that may bind, acme and other."""
+    login = (Login("acme", (hashed("secret"),)),)
+    async with running_with(directory, TOML, Script(), logins=login, callback_url="") as (gateway, _):
+        gateway.gateway.smpp.gate.passwords = Hashing().passwords
+        await gateway.gateway.accounts.create("other", 0, logins=(Login("other", (hashed("secret"),)),))
+        await gateway.bound()
+        yield gateway
+
+
+def left(esme: Esme) -> bool:
+    return any(isinstance(pdu, Unbind) for pdu in esme.pdus)
+
+
+@trio_test(mock_clock=True)
+async def test_who_is_bound_is_listed_with_what_the_session_does(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        assert await ask(gateway, "binds.list") == []
+        async with (
+            connected(gateway.world),
+            bound(gateway.world, "transmitter") as tx,
+            bound(gateway.world, "receiver", version=0x50) as rx,
+            bound(gateway.world, system_id="other"),
+        ):
+            rx.take = lambda pdu: None
+            for _ in range(3):
+                await tx.submit()
+            first, second, third = await ask(gateway, "binds.list")
+            assert [one["id"] for one in (first, second, third)] == ["1", "2", "3"]
+            assert (first["account"], first["system_id"], first["bind"], first["version"]) == (
+                "acme", "acme", "transmitter", "3.4",
+            )  # fmt: skip
+            assert (first["submits"], first["unanswered"], first["window"]) == (3, 0, 100)
+            assert (first["address"], first["tls"]) == ("memory", False)
+            assert second["version"] == "5.0"
+            assert (third["account"], third["submits"]) == ("other", 0)
+            assert second["since"].startswith("2026-")
+            assert first["last_active"] >= first["since"]
+            assert [one["system_id"] for one in await ask(gateway, "binds.list", account="other")] == [
+                "other"
+            ]
+            with pytest.raises(AdminError, match="there are: acme, other"):
+                await ask(gateway, "binds.list", account="nobody")
+        await gateway.until(lambda: not gateway.gateway.smpp.connections)
+        assert await ask(gateway, "binds.list") == []
+
+
+@trio_test(mock_clock=True)
+async def test_what_waits_for_a_session_is_counted(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        ids = [await gateway.submit("447700900123", send_at="2026-10-30T00:00:00Z") for _ in range(5)]
+        await gateway.gateway.accounts.update("acme", window=2)
+        async with bound(gateway.world) as esme:
+            esme.take = lambda pdu: None
+            for id in ids:
+                await ask(gateway, "message.cancel", id=id)
+            await esme.until(lambda: len(esme.delivered) == 2)
+            (one,) = await ask(gateway, "binds.list")
+            assert (one["window"], one["delivering"], one["outbox"]) == (2, 2, 5)
+
+
+@trio_test(mock_clock=True)
+async def test_a_bind_is_dropped_by_its_id_and_no_other(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway, bound(gateway.world) as stays, bound(gateway.world) as goes:
+        dropped = await ask(gateway, "binds.drop", id="2")
+        assert dropped == {"id": "2", "account": "acme", "system_id": "acme"}
+        await goes.until(lambda: left(goes))
+        assert not left(stays)
+        for wrong in ("7", "", "acme"):
+            with pytest.raises(AdminError, match="there is no bind"):
+                await ask(gateway, "binds.drop", id=wrong)
+
+
+@trio_test(mock_clock=True)
+async def test_a_lock_is_listed_and_ended_by_address_or_system_id(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+
+        async def status(password: str) -> int:
+            async with connected(gateway.world) as esme:
+                return int((await esme.bind(password=password)).command_status)
+
+        for who in ("acme", "memory"):
+            for _ in range(3):
+                await status("wrong")
+            assert await status("secret") == Status.ESME_RBINDFAIL
+            (lock,) = await ask(gateway, "locks.list")
+            assert (lock["network"], lock["system_id"], lock["failures"]) == ("memory", "acme", 3)
+            assert 500 < lock["left_s"] <= 600
+            assert await ask(gateway, "locks.release", who=who) == {"who": who, "released": 1}
+            assert await ask(gateway, "locks.list") == []
+        assert await status("secret") == 0
+        with pytest.raises(AdminError, match="nothing is locked for 'acme'"):
+            await ask(gateway, "locks.release", who="acme")
