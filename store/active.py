@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 class Active:
     """`groups` holds the 9-byte prefixes of ready keys that have rows and may have turns."""
 
-    __slots__ = ("_memory", "groups", "queues")
+    __slots__ = ("_memory", "_suspended", "groups", "queues")
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self._suspended: set[int] = set()
         self.groups: set[bytes] = set()
         self.queues: dict[int, dict[int, Turns]] = {}  # lane → tried mask → turns
 
     def add(self, prefix: bytes) -> None:
         """A row was put under this prefix, which was not in `groups`."""
         lane, tried, inverted, account = READY_PREFIX.unpack(prefix)
-        known = self._memory.accounts.get(account)
-        if known is not None and known.suspended:
+        if account in self._suspended:
             return
         self.groups.add(prefix)
         turns = self.queues.setdefault(lane, {}).get(tried)
@@ -53,12 +53,22 @@ class Active:
             if not self.queues[lane]:
                 del self.queues[lane]
 
-    def discard_account(self, account: int) -> None:
+    def suspend(self, account: int) -> None:
+        """No turns for this account from now on."""
+        self._suspended.add(account)
         for prefix in [p for p in self.groups if READY_PREFIX.unpack(p)[3] == account]:
             self.discard(prefix)
 
+    def resume(self, account: int, cursor: lmdb.Cursor[bytes]) -> None:
+        """Turns again, for what is in the ready table."""
+        self._suspended.discard(account)
+        for prefix in ready_groups(cursor):
+            if READY_PREFIX.unpack(prefix)[3] == account and prefix not in self.groups:
+                self.add(prefix)
+
     def rebuild(self, cursor: lmdb.Cursor[bytes]) -> None:
-        """Start over from the ready table."""
+        """Start over from the ready table and the accounts of the last commit."""
+        self._suspended = {account.id for account in self._memory.accounts.values() if account.suspended}
         self.groups.clear()
         self.queues.clear()
         for prefix in ready_groups(cursor):

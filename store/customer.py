@@ -1,4 +1,4 @@
-"""What a customer does to messages of its own that still wait: find them by address, give them another text.
+"""What a customer is, and does to messages of its own that still wait: find them by address, replace them.
 
 A message that a carrier has, or has had, stays as it is. Ids of 32 bits, for customers that can keep no more,
 are given out here too.
@@ -43,13 +43,25 @@ if TYPE_CHECKING:
 
     import lmdb
 
-    from router.nouns import Message
+    from router.nouns import Account, Message
     from store.batch import Batch
     from store.interface import Replacement
     from store.layout import Tables
 
 _MOST_ALIAS = 0xFFFFFFFF
 _ALIAS_KEPT_MS = 40 * 86_400_000
+
+
+def put_account(batch: Batch, account: Account) -> None:
+    """New, or as it is from now on. What a suspended one has waiting stands still until it is resumed."""
+    known = batch.accounts_put.get(account.id) or batch.memory.accounts.get(account.id)
+    batch.put(batch.tables.account, ACCOUNT_KEY.pack(account.id), encode(account))
+    batch.accounts_put[account.id] = account
+    if account.suspended:
+        batch.memory.active.suspend(account.id)
+    elif known is not None and known.suspended:
+        with batch.tx.cursor(batch.tables.ready.handle) as cursor:
+            batch.memory.active.resume(account.id, cursor)
 
 
 def waiting(

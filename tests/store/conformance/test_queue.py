@@ -9,6 +9,7 @@ import pytest
 from router.nouns import MessageState, Phase, Reason, Settle, Step
 from store.interface import Claim
 from tests.store.conformance.subject import Subject, ids
+from tests.store.records_for_tests import account
 
 FLOOR = 20  # of router.turns: a lower priority is owed one segment in so many
 
@@ -91,12 +92,24 @@ def test_accounts_take_turns_by_weight_whatever_their_backlogs(
 
 def test_a_suspended_accounts_messages_wait_until_it_is_resumed(subject: Subject) -> None:
     lane = subject.lane("a")
-    subject.accept(lane, 2)
+    subject.account(2)
+    (early,) = subject.accept(lane)
     subject.account(1, suspended=True)
-    subject.reopen()
-    assert subject.claim(lane) == []
-    assert subject.store.ready_lanes() == set()
-    assert subject.counts() == {"READY": 2}
+    (late,) = subject.accept(lane)
+    (other,) = subject.accept(lane, account=2)
+    assert ids(subject.claim(lane)) == ids([other])
+    assert (subject.store.ready_lanes(), subject.store.totals().messages[Phase.READY]) == (set(), 2)
+    subject.account(1)
+    assert ids(subject.claim(lane)) == ids([early, late])
+
+
+def test_a_suspension_that_was_not_committed_suspends_nobody(subject: Subject) -> None:
+    lane = subject.lane("a")
+    (message,) = subject.accept(lane)
+    txn = subject.store.begin()
+    txn.put_account(account(1, suspended=True))
+    subject.store.abort(txn)
+    assert ids(subject.claim(lane)) == ids([message])
 
 
 def test_one_claim_reads_several_lanes_and_several_carriers_claim_at_once(subject: Subject) -> None:
