@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import lmdb
 import msgspec
 
-from router.nouns import Message, Phase, Progress
+from router.nouns import Message, Progress
 from store import correlation
+from store.ids import first_id_at, ms_of
 from store.layout import DATA, open_environment, sync_names, translated
 from store.records import (
     BUCKET_MS,
@@ -81,7 +82,7 @@ class Archive:
     def latest_to(self, recipient: str, sender: str, since_ms: int) -> tuple[int, int] | None:
         """(account, id) of the newest archived message from `sender` to `recipient`."""
         number = number_of(recipient).to_bytes(8, "big")
-        oldest = _day_of(since_ms << 20)
+        oldest = _day_of(first_id_at(since_ms))
         for day in reversed(self.days()):
             if day < oldest:
                 break
@@ -90,7 +91,7 @@ class Archive:
                 rows = _prefixed(cursor, number)
                 for row in sorted(rows, key=lambda key: -RECIPIENT.unpack(key)[2]):
                     _, account, id = RECIPIENT.unpack(row)
-                    if id >> 20 < since_ms:
+                    if ms_of(id) < since_ms:
                         break
                     value = tx.get(id.to_bytes(8, "big"), None, messages)
                     if value is None:
@@ -229,7 +230,7 @@ _pair = msgspec.msgpack.Decoder(tuple[Message, Progress])
 
 
 def _day_of(id: int) -> str:
-    return datetime.fromtimestamp((id >> 20) / 1000, UTC).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(ms_of(id) / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def _prefixed(cursor: lmdb.Cursor[bytes], prefix: bytes) -> list[bytes]:
@@ -241,6 +242,3 @@ def _prefixed(cursor: lmdb.Cursor[bytes], prefix: bytes) -> list[bytes]:
             break
         found.append(key)
     return found
-
-
-__all__ = ["Archive", "Finished", "Phase", "forget", "pick"]

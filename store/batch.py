@@ -291,7 +291,6 @@ class Batch:
         self.core.told(True)
         memory = self.memory
         memory.load_state(self._state)
-        memory.commits += 1
         memory.quarantined += self.quarantined
         for account, (accepted, queued) in self.accounts.items():
             old = memory.counts.get(account, (0, 0))

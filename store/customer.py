@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from router.nouns import MessageState, Phase, Progress, Reason, Step
+from store.ids import ms_of
 from store.queues import (
     entry_of,
     expiry_key,
@@ -206,7 +207,7 @@ def _drop_oldest(batch: Batch, account: int, id: int) -> None:
     """For each alias given out up to two are forgotten that are older than any message is kept."""
     prefix = ACCOUNT_KEY.pack(account)
     for key, payload in batch.scan(batch.tables.alias, prefix, 2, prefix):
-        if (id >> 20) - (int.from_bytes(payload, "big") >> 20) > _ALIAS_KEPT_MS:
+        if ms_of(id) - ms_of(int.from_bytes(payload, "big")) > _ALIAS_KEPT_MS:
             batch.delete(batch.tables.alias, key)
 
 

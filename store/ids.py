@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 SHIFT = 20
-MAX_ID = (1 << 63) - 1
 
 
 class IdSource:

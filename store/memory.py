@@ -67,7 +67,6 @@ class Memory:
         self.recipient_seq = 0
         self.last_id = 0
         self.quarantined = 0
-        self.commits = 0
         self.fresh_events: list[OutboxRow] | None = None  # of the last commits, for `take_fresh_events`
 
     def next_lease(self) -> int:

@@ -135,8 +135,4 @@ def receipt_event(
     )
 
 
-def read_event(payload: bytes) -> Event:
-    return decode_event(payload)
-
-
 STATE_NAMES = {int(state): state.name for state in MessageState}

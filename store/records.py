@@ -45,7 +45,7 @@ from typing import NamedTuple
 import msgspec
 
 from router.nouns import Account, Event, InboundMessage, Message, Progress, ReceiptIn
-from store.interface import Endpoint, MoPart
+from store.interface import MoPart
 
 MINUTE_MS = 60_000
 BUCKET_MS = 6 * 3600 * 1000
@@ -142,7 +142,6 @@ decode_account = msgspec.msgpack.Decoder(Account).decode
 decode_parked = msgspec.msgpack.Decoder(Parked).decode
 decode_parked_list = msgspec.msgpack.Decoder(list[Parked]).decode
 decode_unknown = msgspec.msgpack.Decoder(UnknownHeld).decode
-decode_endpoint = msgspec.msgpack.Decoder(Endpoint).decode
 
 
 def expiry_minute(expires_ms: int) -> int:
