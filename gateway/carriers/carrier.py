@@ -34,6 +34,7 @@ from router.waiting import CarrierFacts
 from smpp import events
 from smpp.alphabet import TextError
 from smpp.constants import CommandId
+from smpp.errors import EncodeError
 from smpp.pdu import Pdu, SubmitSmResp
 from smpp.status import Status
 from store.interface import Claim, ClaimResult
@@ -247,7 +248,7 @@ class Carrier:
         self._buffered_segments -= job.counted
         try:
             bodies = self.renderer.bodies(message, job.duplicate, now_ms)
-        except TextError as problem:
+        except (TextError, EncodeError) as problem:
             self._not_carried(job, str(problem))
             return
         if len(bodies) > self.max_parts and not job.first:
@@ -280,7 +281,7 @@ class Carrier:
             one.total = 1
             try:
                 one.bodies = self.renderer.bodies(one.message, one.duplicate, now_ms)
-            except TextError as problem:
+            except (TextError, EncodeError) as problem:
                 self._not_carried(one, str(problem))
                 continue
             link.streaming.append(Flight(one, 0))

@@ -36,6 +36,10 @@ _MODE_AND_UDHI = 0x43
 _ACKS = 0x0C
 _ALPHANUMERIC = 5
 _LONGEST_NAME = 11
+_LONGEST_SERVICE_TYPE = 5
+_LONGEST_PART = (
+    247  # octets with its header; under another carrier's header it must still fit a short_message
+)
 _CLASS_NAMES = {int(one): one.name.lower() for one in MessageClass}
 _SOURCES_CACHED = 10_000
 
@@ -92,6 +96,8 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
     content = content_of(short_message, pdu.esm_class, pdu.data_coding, pdu.tlvs, account.alphabet)
     if isinstance(content, int):
         return content
+    if len(pdu.service_type) > _LONGEST_SERVICE_TYPE:
+        return Status.ESME_RINVSERTYP
     registered = pdu.registered_delivery
     wishes = _WISHES_50 if version >= 0x50 else _WISHES_34
     kept = pdu.esm_class & ~_MODE_AND_UDHI
@@ -200,6 +206,8 @@ def content_of(
     concat = segment.parse_udh(udh) or segment.parse_sar(tlvs)
     if concat is not None and concat.total < 2:
         concat = None
+    if concat is not None and len(udh) + len(body) > _LONGEST_PART:
+        return int(Status.ESME_RINVMSGLEN)
     others = b"".join(
         bytes((iei, len(data))) + data
         for iei, data in segment.elements(udh)
