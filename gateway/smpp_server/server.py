@@ -25,12 +25,14 @@ from gateway.smpp_server.outbind import Outbinds
 from gateway.world import World
 from router.nouns import Account
 from router.throttle import Throttle
+from smpp.pdu import AlertNotification
 from smpp.session import SessionSettings
 from store.interface import Store
 
 log = structlog.get_logger("smpp")
 
 _SWEEP_S = 0.5
+_UNBIND_S = 5.0  # for customers to answer our unbind at shutdown
 _BEFORE_BIND = 4096
 
 
@@ -127,7 +129,7 @@ class SmppServer:
         self.listeners.stop()
         for connection in list(self.connections):
             connection.unbind("the gateway is shutting down")
-        with trio.move_on_after(within_s):
+        with trio.move_on_after(min(within_s, _UNBIND_S)):
             while self.connections:
                 await trio.sleep(0.05)
 
@@ -177,6 +179,18 @@ class SmppServer:
             logins = {login.system_id for login in account.logins}
             for connection in [one for one in tenant.connections if one.login not in logins]:
                 connection.unbind("its system_id is no login of the account any more")
+
+    def alert(self, account: int, pdu: AlertNotification) -> int:
+        """Pass an alert_notification on to the account's receivers; how many got it. One whose window is full
+        does not: it is not kept for anybody (3.4 section 4.12)."""
+        tenant = self.tenants.get(account)
+        told = 0
+        for connection in tenant.connections if tenant is not None else ():
+            if connection.receives and connection.session.window_free:
+                connection.session.request(pdu, trio.current_time())
+                connection.flush()
+                told += 1
+        return told
 
     # submits
 

@@ -1,7 +1,7 @@
 """Kill the gateway again and again under load, then count: nothing answered may be lost.
 
-Real processes on loopback: a carrier that survives, the gateway, and this one, which posts batches and
-remembers what was answered. Used by tests/crash and by bin/crashtest.
+Real processes on loopback: a carrier that survives, the gateway, and this one, which posts batches, and
+submits over SMPP, and remembers what was answered. Used by tests/crash and by bin/crashtest.
 
 Deliberately not here: what is asserted (test_kills.py).
 """
@@ -23,6 +23,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.crash.customer import PASSWORD, SYSTEM_ID, Customer
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 _CONFIG = """
 [gateway]
@@ -31,6 +33,8 @@ demo = true
 log_format = "json"
 [http]
 listen = ["127.0.0.1:{http}"]
+[smpp]
+listen = ["127.0.0.1:{smpp}"]
 [unknown]
 resend_after_s = 0.3
 [[carriers]]
@@ -66,6 +70,17 @@ class Report:
     seen: Counter[str] = field(default_factory=Counter)
     totals: dict[str, float] = field(default_factory=dict)
     findings: str = ""
+    told: dict[str, set[str]] = field(default_factory=dict)  # over SMPP: id → final states
+    over_smpp: int = 0  # of those answered
+
+    @property
+    def not_told(self) -> list[str]:
+        """Answered over SMPP and without exactly one final state in its receipts."""
+        return [
+            id
+            for id, text in self.answered.items()
+            if text.startswith("over smpp") and len(self.told.get(id, ())) != 1
+        ]
 
     @property
     def lost(self) -> list[str]:
@@ -83,6 +98,8 @@ class Report:
         return {
             "kills": self.kills,
             "answered": len(self.answered),
+            "over_smpp": self.over_smpp,
+            "without_one_receipt": len(self.not_told),
             "lost": len(self.lost),
             "sent_again": self.sent_again,
             "announced": self.announced,
@@ -98,9 +115,12 @@ class Harness:
         self.directory = directory
         self.rng = random.Random(seed)
         self.http = free_port()
-        carrier = free_port()
+        carrier, smpp = free_port(), free_port()
+        self.customer = Customer(smpp)
         self.config = directory / "gateway.toml"
-        self.config.write_text(_CONFIG.format(data=directory / "data", http=self.http, carrier=carrier))
+        self.config.write_text(
+            _CONFIG.format(data=directory / "data", http=self.http, carrier=carrier, smpp=smpp)
+        )
         self.submits = directory / "submits.log"
         self.submits.touch()
         self.log = directory / "gateway.log"
@@ -111,11 +131,23 @@ class Harness:
             [self._python, "-m", "tests.crash.carrier", str(carrier), str(self.submits)], cwd=ROOT
         )
         self.gateway: subprocess.Popen[bytes] | None = None
+        self._run("account", "create", SYSTEM_ID, "--system-id", SYSTEM_ID, "--password", PASSWORD)
+
+    def _run(self, *command: str) -> str:
+        done = subprocess.run(
+            [self._python, "-P", "-m", "gateway.cli", *command, "--config", str(self.config)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout.strip() or done.stderr.strip()
 
     def __enter__(self) -> Harness:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.customer.stop()
         for process in (self.gateway, self._carrier):
             if process is not None and process.poll() is None:
                 process.kill()
@@ -146,6 +178,7 @@ class Harness:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=10)
         sent = 0
+        self.customer.start()
         with contextlib.suppress(OSError, http.client.HTTPException):
             while time.monotonic() < until and sent < most:
                 size = self.rng.choice((1, 1, 5, 20))
@@ -164,34 +197,34 @@ class Harness:
         assert self.gateway is not None
         self.gateway.send_signal(signal.SIGKILL)
         self.gateway.wait()
+        self.customer.stop()
         self.report.kills += 1
 
     def died(self) -> None:
         """It killed itself at a named phase."""
         assert self.gateway is not None
         self.gateway.wait(30)
+        self.customer.stop()
         self.report.kills += 1
 
     def finish(self, within_s: float = 60) -> Report:
         """Let everything end, stop politely, check the store, count."""
         assert self.start()
+        self.report.answered.update(self.customer.answered)
+        self.report.over_smpp = len(self.customer.answered)
+        self.report.told = self.customer.told
+        self.customer.start(submitting=False)
         end = time.monotonic() + within_s
         while time.monotonic() < end:
             self.report.totals = self._totals()
-            if self.report.totals["accepted"] == self.report.totals["final"]:
+            if self.report.totals["accepted"] == self.report.totals["final"] and not self.report.not_told:
                 break
             time.sleep(0.05)
         assert self.gateway is not None
         self.gateway.terminate()
         self.gateway.wait(60)
-        checked = subprocess.run(
-            [self._python, "-P", "-m", "gateway.cli", "store", "check", "--config", str(self.config)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        self.report.findings = checked.stdout.strip() or checked.stderr.strip()
+        self.customer.stop()
+        self.report.findings = self._run("store", "check")
         self.report.seen = Counter(self.submits.read_text().splitlines())
         for line in self.log.read_text().splitlines():
             if "unknown outcome after the last stop" in line:

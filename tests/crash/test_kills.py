@@ -24,6 +24,7 @@ def nothing_lost(report: Report) -> None:
     assert report.answered
     assert report.lost == []
     assert report.not_final == 0
+    assert report.not_told == []
     assert report.sent_again <= report.announced
     assert report.findings == "The store is sound."
     assert report.totals["accepted"] >= len(report.answered)
@@ -49,4 +50,5 @@ def test_fm30_nothing_answered_is_lost_when_killed(phase: str, tmp_path: Path) -
 def test_fm30_forty_random_kills_under_load(tmp_path: Path) -> None:
     report = random_kills(tmp_path, 40, seed=1)
     assert report.kills == 40
+    assert report.over_smpp
     nothing_lost(report)
