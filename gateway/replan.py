@@ -18,8 +18,7 @@ from gateway.carriers.lanes import LaneBoard
 from gateway.committer import Committer
 from router.nouns import Encoding, Message
 from router.routes import RouteTable
-from store.interface import Replanned, StoreError, Transaction
-from store.lmdb_store import LmdbStore
+from store.interface import Replanned, Store, StoreError, Transaction
 
 log = structlog.get_logger("replan")
 
@@ -31,7 +30,7 @@ _BREATH_S = 0.01
 class Replan:
     def __init__(
         self,
-        store: LmdbStore,
+        store: Store,
         committer: Committer,
         board: LaneBoard,
         routes: RouteTable,

@@ -20,8 +20,7 @@ from gateway.replan import Replan
 from gateway.world import World
 from router.nouns import Phase
 from store.archive import Finished
-from store.interface import StoreError, Transaction
-from store.lmdb_store import LmdbStore
+from store.interface import Store, StoreError, Transaction
 
 log = structlog.get_logger("timers")
 
@@ -41,7 +40,7 @@ _DAY_MS = 86_400_000
 class Clockwork:
     def __init__(
         self,
-        store: LmdbStore,
+        store: Store,
         committer: Committer,
         world: World,
         inbound: Inbound,

@@ -49,7 +49,11 @@ def stats(place: Place, as_json: bool) -> None:
 @place_options
 @json_option
 def check(place: Place, as_json: bool) -> int:
-    """Verify every record, index and counter."""
+    """Verify every record, index and counter.
+
+    On a running gateway the counters are compared as far as a moving store allows; stop it to have all of
+    them compared.
+    """
     findings = place.ask("store.check", timeout_s=_LONG_S)
     if as_json:
         print_json(findings)
