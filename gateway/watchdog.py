@@ -277,8 +277,8 @@ def _carrier(carrier: Carrier, facts: CarrierFacts, now: float) -> Sight:
     looked_at: dict[str, object] = {
         "buffered": facts.buffered,
         "in_flight": facts.in_flight,
-        "room": facts.room,
-        "tokens": facts.tokens,
+        "slots": facts.way,
+        "tokens": facts.way_tokens,
         "paused_for_s": round(max(0.0, facts.paused_until - now), 1),
     }
     waiting = facts.buffered + facts.in_flight

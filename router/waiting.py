@@ -39,6 +39,7 @@ class Wait(Enum):
     PAUSED = "paused after a refusal"
     WINDOW_FULL = "window full, responses pending"
     THROTTLED = "the carrier is at its TPS"
+    BUSY = "sends first what it has leased"
     RESPONSE_PENDING = "sent, responses pending"
     # a carrier in a lane
     REFUSED_BEFORE = "refused these messages before"
@@ -59,6 +60,7 @@ class Wait(Enum):
 _UNEXPLAINED = frozenset({Wait.LANE_GONE, Wait.WINDOW_STUCK, Wait.LEASE_LOST, Wait.FREE})
 _NEAREST = (  # of several carriers' reasons, the one that ends first speaks for the lane
     Wait.FREE,
+    Wait.BUSY,
     Wait.THROTTLED,
     Wait.WINDOW_FULL,
     Wait.PAUSED,
@@ -72,7 +74,7 @@ _NEAREST = (  # of several carriers' reasons, the one that ends first speaks for
     Wait.LANE_GONE,
 )
 _RANK = {wait: rank for rank, wait in enumerate(_NEAREST)}
-_ABLE = frozenset({Wait.FREE, Wait.THROTTLED, Wait.WINDOW_FULL, Wait.WINDOW_STUCK, Wait.PAUSED})
+_ABLE = frozenset({Wait.FREE, Wait.BUSY, Wait.THROTTLED, Wait.WINDOW_FULL, Wait.WINDOW_STUCK, Wait.PAUSED})
 _TIMER_SLACK_S = 5.0  # a session's timers run about once a second
 
 
@@ -84,9 +86,12 @@ class CarrierFacts(msgspec.Struct, frozen=True):
     suspended: bool = False
     stopping: bool = False
     paused_until: float = 0.0  # of the carrier, or of all its binds
-    room: int = 1  # free slots over all binds
+    room: int = 1  # free slots over all binds that are not paused
+    appetite: int = 1  # segments it would lease now, tokens apart: what is leased already comes first
+    way: int = 1  # free slots for what is leased: the rest of a long message has to leave on its own bind
     response_due: float = -math.inf  # when the last of its binds' oldest submits times out
     tokens: int = UNLIMITED  # segments its TPS allows now
+    way_tokens: int = UNLIMITED  # the same for what is leased
     buffered: int = 0  # segments leased and not sent
     in_flight: int = 0  # segments sent and not answered
 
@@ -123,27 +128,44 @@ class LaneWait(msgspec.Struct, frozen=True):
 
 def why_carrier(facts: CarrierFacts, now: float) -> Wait:
     """Why this carrier takes no more work."""
+    held_back = _held_back(facts, now)
+    if held_back is not None:
+        return held_back
+    if facts.room <= 0:
+        return Wait.WINDOW_FULL if _answers_come(facts, now) else Wait.WINDOW_STUCK
+    if facts.tokens <= 0:
+        return Wait.THROTTLED
+    return Wait.FREE if facts.appetite > 0 else Wait.BUSY
+
+
+def why_leases(facts: CarrierFacts, now: float) -> Wait:
+    """Why what this carrier has leased is not sent, or has no answer yet."""
+    if facts.buffered:
+        held_back = _held_back(facts, now)
+        if held_back is not None:
+            return held_back
+        if facts.way <= 0:
+            return Wait.WINDOW_FULL if _answers_come(facts, now) else Wait.WINDOW_STUCK
+        return Wait.FREE if facts.way_tokens > 0 else Wait.THROTTLED
+    if facts.in_flight:
+        return Wait.RESPONSE_PENDING if _answers_come(facts, now) else Wait.WINDOW_STUCK
+    return Wait.NOTHING
+
+
+def _held_back(facts: CarrierFacts, now: float) -> Wait | None:
+    """What concerns the carrier as a whole."""
     if facts.stopping:
         return Wait.STOPPING
     if facts.suspended:
         return Wait.SUSPENDED
     if not facts.bound:
         return Wait.NO_BIND
-    if now < facts.paused_until:
-        return Wait.PAUSED
-    if facts.room <= 0:
-        return Wait.WINDOW_FULL if now < facts.response_due + _TIMER_SLACK_S else Wait.WINDOW_STUCK
-    return Wait.FREE if facts.tokens > 0 else Wait.THROTTLED
+    return Wait.PAUSED if now < facts.paused_until else None
 
 
-def why_leases(facts: CarrierFacts, now: float) -> Wait:
-    """Why what this carrier has leased is not sent, or has no answer yet."""
-    if facts.buffered:
-        return why_carrier(facts, now)
-    if facts.in_flight:
-        pending = now < facts.response_due + _TIMER_SLACK_S
-        return Wait.RESPONSE_PENDING if pending else Wait.WINDOW_STUCK
-    return Wait.NOTHING
+def _answers_come(facts: CarrierFacts, now: float) -> bool:
+    """Or time out: either way slots become free."""
+    return now < facts.response_due + _TIMER_SLACK_S
 
 
 def why_lane(facts: LaneFacts, now: float) -> LaneWait:

@@ -146,15 +146,20 @@ class Carrier:
         """What keeps it from sending, if anything does (router.waiting says)."""
         links = [link for link in self.links if link.can_submit]
         due = [link.session.response_due for link in links if link.session is not None]
+        awake = [link for link in links if link.paused_until <= now]
+        used = [link for link in awake if link.streaming or self.buffer]
         return CarrierFacts(
             name=self.name,
             bound=bool(links),
             suspended=self.suspended,
             stopping=self._draining,
             paused_until=max(self.paused_until, min((link.paused_until for link in links), default=0.0)),
-            room=sum(link.room for link in links),
+            room=sum(link.room for link in awake),
+            appetite=self._appetite(now),
+            way=sum(link.room for link in used),
+            way_tokens=max((link.throttle.available(now) for link in used), default=0),
             response_due=max((one for one in due if one is not None), default=-math.inf),
-            tokens=max((link.throttle.available(now) for link in links), default=0),
+            tokens=max((link.throttle.available(now) for link in awake), default=0),
             buffered=self._buffered_segments,
             in_flight=self.in_flight,
         )
@@ -181,14 +186,17 @@ class Carrier:
         now = trio.current_time()
         if now < self.paused_until:
             return None
-        budget = sum(link.room for link in self.links if link.paused_until <= now)
-        if self.settings.tps and budget > 0:
-            ahead = max(1, math.ceil(self.settings.tps * _AHEAD_S))
-            budget = min(budget, ahead)
-        budget -= self._buffered_segments
+        budget = self._appetite(now)
         if budget <= 0:
             return None
         return self._board.claim(self, budget, now, now_ms)
+
+    def _appetite(self, now: float) -> int:
+        """Segments that could be sent within the next moments, besides those that are leased already."""
+        room = sum(link.room for link in self.links if link.paused_until <= now)
+        if self.settings.tps and room > 0:
+            room = min(room, max(1, math.ceil(self.settings.tps * _AHEAD_S)))
+        return room - self._buffered_segments
 
     def leased(self, result: ClaimResult) -> None:
         """COMMIT L is durable: send."""

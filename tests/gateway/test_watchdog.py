@@ -230,6 +230,10 @@ async def overflow_late(house: Running) -> None:
     house.gateway.board.overflow_after_s = 1000
 
 
+async def long_first(house: Running) -> None:
+    await house.submit("447700900123", "long " * 60)
+
+
 def mute(script: Script, pdu: Pdu) -> list[Pdu | bytes]:
     return [b""] if pdu.command == "submit_sm" else []
 
@@ -256,6 +260,13 @@ FULL_QUEUE = "447700909908"  # the simulator answers ESME_RMSGQFUL
         ),
         pytest.param(
             carrier("a", 2790, **SLOW) + route("a"), nothing, "447700900123", "window_full", id="window-full"
+        ),
+        pytest.param(
+            carrier("a", 2790, sessions=2, **SLOW) + route("a"),
+            long_first,
+            "447700900123",
+            "",
+            id="long-message",
         ),
         pytest.param(
             carrier("a", 2776, tps=0.004) + route("a"), nothing, "447700900123", "throttled", id="throttled"

@@ -38,6 +38,7 @@ def lane(*carriers: CarrierFacts | None, **facts: object) -> LaneFacts:
         (PAUSED, Wait.PAUSED),
         (CarrierFacts("was-paused", paused_until=NOW), Wait.FREE),
         (AT_TPS, Wait.THROTTLED),
+        (CarrierFacts("has-enough", appetite=0), Wait.BUSY),
         (SUSPENDED, Wait.SUSPENDED),
         (CarrierFacts("stopping", stopping=True, bound=False), Wait.STOPPING),
     ],
@@ -53,7 +54,9 @@ def test_a_carrier_takes_no_more_work_for_one_reason(facts: CarrierFacts, wait: 
         (FREE, Wait.NOTHING),
         (CarrierFacts("unsent", buffered=2), Wait.FREE),
         (msgspec.structs.replace(PAUSED, buffered=2), Wait.PAUSED),
-        (msgspec.structs.replace(AT_TPS, buffered=2, in_flight=1), Wait.THROTTLED),
+        (CarrierFacts("at-tps", buffered=2, in_flight=1, way_tokens=0), Wait.THROTTLED),
+        (CarrierFacts("bind-full", buffered=2, way=0, response_due=NOW + 1), Wait.WINDOW_FULL),
+        (CarrierFacts("bind-stuck", buffered=2, way=0), Wait.WINDOW_STUCK),
         (CarrierFacts("sent", in_flight=1, response_due=NOW + 1), Wait.RESPONSE_PENDING),
         (CarrierFacts("no-timer", in_flight=1, response_due=-math.inf), Wait.WINDOW_STUCK),
     ],
@@ -128,7 +131,7 @@ def test_one_queue_that_could_go_is_enough() -> None:
     assert why.carriers == (Wait.FREE, Wait.NO_BIND)
 
 
-@pytest.mark.parametrize("held_up", [PAUSED, AT_TPS, FULL])
+@pytest.mark.parametrize("held_up", [PAUSED, AT_TPS, FULL, CarrierFacts("busy", appetite=0)])
 def test_with_weights_a_carrier_waits_for_the_share_of_one_that_is_held_up(held_up: CarrierFacts) -> None:
     why = why_lane(lane(held_up, FREE, weighted=True, queues=(Queue(0, 90.0),)), NOW)
     assert why.carriers[1] is Wait.SHARE_WAIT

@@ -40,6 +40,7 @@ CONFIG = """
 data_dir = "{path}"
 overflow_after_s = 2
 drain_timeout_s = 5
+watchdog_s = 10
 [http]
 listen = ["127.0.0.1:8080"]
 [smpp]
@@ -308,6 +309,7 @@ class Simulation:
             gateway.door.submit(account, requests, done)
             await trio.sleep(rng.uniform(0, 0.3))
             self._conserved(gateway.store)
+            self._moving(gateway)
 
     def _request(self) -> Submission:
         rng = self.rng
@@ -326,8 +328,14 @@ class Simulation:
             totals = gateway.store.totals()
             if totals.accepted == totals.messages[0] and not gateway.store.outbox_backlog():
                 return
+            self._moving(gateway)
             await trio.sleep(1)
         raise Broken(f"not everything ended: {gateway.store.totals()}")
+
+    def _moving(self, gateway: Gateway) -> None:
+        """Nothing stands still without a reason, whatever the carriers do."""
+        for stall in gateway.watchdog.stalls.values():
+            raise Broken(f"stalled: {stall}")
 
     def _conserved(self, store: LmdbStore) -> None:
         totals = store.totals()
