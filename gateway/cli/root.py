@@ -24,6 +24,7 @@ class _Verb(NamedTuple):
 VERBS = {
     "run": _Verb("gateway.cli.run", "Start the gateway."),
     "check": _Verb("gateway.cli.check", "Validate a configuration: every error at once."),
+    "status": _Verb("gateway.cli.status", "Is it ready, what waits, and why."),
     "account": _Verb("gateway.cli.account", "Create, show, change accounts; rotate API keys."),
     "binds": _Verb("gateway.cli.binds", "Customers' SMPP sessions; end one."),
     "locks": _Verb("gateway.cli.binds", "Who is locked out after wrong passwords."),

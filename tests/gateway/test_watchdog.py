@@ -319,6 +319,21 @@ async def test_fm27_a_wait_with_a_reason_is_no_stall(
 
 
 @trio_test(mock_clock=True)
+async def test_fm27_messages_of_a_suspended_account_are_no_stall(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (house, lines):
+        house.gateway.carriers[0].suspended = True
+        message_id = await house.submit("447700900123")
+        await house.gateway.accounts.update("acme", suspended=True)
+        house.gateway.carriers[0].suspended = False
+        await trio.sleep(LONG_S)
+        lanes = house.gateway.facts()["lanes"]
+        assert lanes == {"sim": {"ready": 1, "reason": "account_suspended", "carriers": {"sim": "free"}}}
+        await house.gateway.accounts.update("acme", suspended=False)
+        assert (await house.final(message_id))["state"] == "DELIVERED"
+        assert stalls(lines) == []
+
+
+@trio_test(mock_clock=True)
 async def test_fm27_messages_for_later_are_no_stall(tmp_path: Path) -> None:
     async with watched(tmp_path) as (house, lines):
         await house.submit("447700900123", send_at="2026-09-22T14:13:00Z")

@@ -218,6 +218,67 @@ def test_locks_are_listed_and_ended(gateway: FakeGateway, capsys: pytest.Capture
     assert capsys.readouterr().out == "Nobody is locked out.\n"
 
 
+STATUS: dict[str, Any] = {
+    "version": VERSION,
+    "not_ready": "",
+    "carriers": {
+        "north": {"able": True, "in_flight": 3, "links": {"north/1": "bound"}},
+        "south": {"able": False, "in_flight": 0, "links": {"south/1": "connecting"}},
+    },
+    "lanes": {
+        "north>south": {
+            "ready": 1200,
+            "leased": 3,
+            "reason": "window_full",
+            "carriers": {"north": "window_full", "south": "no_bind"},
+        }
+    },
+    "stalled": [],
+}
+STALL = {
+    "part": "lane",
+    "name": "north>south",
+    "waiting": 1200,
+    "since": "2026-01-01T00:00:00.000Z",
+    "reason": "nothing is in the way",
+}
+
+
+def test_status_says_what_waits_and_why(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["ping"] = STATUS
+    assert root.run(["status"]) == OK
+    out = capsys.readouterr().out
+    assert f"Signalbox {VERSION}, ready" in out
+    assert "north    up" in out
+    assert "1,200" in out
+    assert "window full (south: no bind)" in out
+    assert "STALLED" not in out
+
+
+def test_a_stall_is_shown_and_is_the_exit_code(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["ping"] = {**STATUS, "lanes": {}, "stalled": [STALL]}
+    assert root.run(["status"]) == FAILED
+    out = capsys.readouterr().out
+    assert "No message waits." in out
+    assert "STALLED  lane north>south: 1,200 since 2026-01-01T00:00:00.000Z, nothing is in the way" in out
+
+
+def test_a_gateway_that_is_not_ready_says_why(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["ping"] = {**STATUS, "not_ready": "no carrier is bound"}
+    assert root.run(["status"]) == FAILED
+    assert "no carrier is bound" in capsys.readouterr().out
+
+
+def test_status_needs_a_running_gateway(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["ping"] = AdminAbsent("nobody")
+    assert root.run(["status"]) == UNREACHABLE
+    assert "signalbox run" in capsys.readouterr().err
+
+
 def test_a_message_is_shown_with_parts_and_timeline(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,74 @@
+"""`signalbox status`: is it ready, which binds are up, what waits in each lane and why it does not move.
+
+Deliberately not here: figures over time (/metrics), one message (`signalbox message ID`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gateway.admin_client import AdminAbsent
+from gateway.cli.failure import FAILED, OK, UNREACHABLE, Failure
+from gateway.cli.output import print_json, print_table
+from gateway.cli.place import Place, json_option, place_options
+
+_WAITING = ("ready", "leased", "deferred", "scheduled", "held", "unknown")
+
+
+@click.command()
+@place_options
+@json_option
+def status(place: Place, as_json: bool) -> int:
+    """How the running gateway is. Exit code 1 when it is not ready, or when something stands still."""
+    try:
+        facts = place.ask_running("ping")
+    except AdminAbsent:
+        raise Failure(
+            f"no gateway runs on {place.data_dir}", "start it: signalbox run", UNREACHABLE
+        ) from None
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(facts)
+    return FAILED if facts["not_ready"] or facts["stalled"] else OK
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    click.echo(f"Signalbox {facts['version']}, {facts['not_ready'] or 'ready'}")
+    click.echo()
+    rows = [
+        [name, "up" if one["able"] else "down", one["in_flight"], link, state]
+        for name, one in facts["carriers"].items()
+        for link, state in one["links"].items()
+    ]
+    print_table(["CARRIER", "TAKES WORK", "IN FLIGHT", "BIND", "STATE"], rows)
+    click.echo()
+    lanes = facts["lanes"]
+    if lanes:
+        headings = ["LANE", *(phase.upper() for phase in _WAITING), "WHY IT WAITS"]
+        print_table(
+            headings,
+            [[name, *(one.get(phase, 0) for phase in _WAITING), why(one)] for name, one in lanes.items()],
+        )
+    else:
+        click.echo("No message waits.")
+    for stall in facts["stalled"]:
+        what = f"{stall['part']} {stall['name']}".strip()
+        click.echo(
+            f"\nSTALLED  {what}: {stall['waiting']:,} since {stall['since']}, {stall['reason']}; see the log"
+        )
+
+
+def why(lane: dict[str, Any]) -> str:
+    """The lane's reason, and its carriers' where they have other ones. A lane that moves needs none."""
+    reason = words(lane["reason"])
+    others = [
+        f"{carrier}: {words(wait)}" for carrier, wait in lane["carriers"].items() if wait != lane["reason"]
+    ]
+    return f"{reason} ({', '.join(others)})" if others else reason
+
+
+def words(reason: str) -> str:
+    return {"free": "moves", "nothing": ""}.get(reason, reason.replace("_", " "))
