@@ -32,7 +32,7 @@ _YEAR_S = 31_536_000
 _NUMBER = re.compile(r"[0-9]{2,20}")
 _PREFIX = re.compile(r"[0-9]{1,15}")
 _SENDER = re.compile(r"[!-)+-~]([ -)+-~]{0,19}[!-)+-~])?\*?|\*")
-_KEYWORD = re.compile(r"[0-9]{2,20} [^\s,]{1,32}")
+_KEYWORD = re.compile(r"[0-9]{2,20} (?=.{1,32}$)[^\s,]+( [^\s,]+)*")
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
 _PASSWORD = re.compile(r"[ -~]{1,8}")
@@ -247,7 +247,7 @@ def _sender(text: str) -> str:
 
 def _keyword(text: str) -> str:
     number, _, word = text.partition(" ")
-    return f"{_digits(number)} {word.strip().upper()}"
+    return f"{_digits(number)} {' '.join(word.split()).upper()}"
 
 
 def _network(text: str) -> str:
@@ -366,7 +366,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "keywords",
-        _many('a number, a blank and a word, such as "12345 STOP"', _matching(_KEYWORD, _keyword)),
+        _many('a number, a blank and one or more words, such as "12345 STOP"', _matching(_KEYWORD, _keyword)),
         "Inbound messages to a shared number that begin with the word are its own.",
         "none",
     ),

@@ -5,7 +5,8 @@ only once it is durable. `changed` hooks let others (keys, pumps) rebuild what t
 
 Invariants: one change at a time, from reading what there is to the end of its commit, so that ids, names,
 numbers and system_ids stay unique and no change undoes another; a change once handed to the committer is
-waited for, even when its caller is cancelled, because it may be durable.
+waited for, even when its caller is cancelled, because it may be durable; the audit trail tells of each in the
+same transaction.
 
 Deliberately not here: checking a key (gateway.http.auth), limits (gateway.door).
 """
@@ -18,12 +19,15 @@ import msgspec
 import trio
 
 from gateway.account_settings import check_together
+from gateway.audit import account_entry
 from gateway.committer import Committer
 from gateway.http.auth import new_key
+from gateway.world import RealWorld
 from router.nouns import Account, Login
-from store.interface import StoreError
+from store.interface import StoreError, Transaction
 
 MOST_LOGINS = 1_000  # of one account
+_LONGEST_KEYWORD = 200  # characters of a text that are searched
 
 
 class AccountProblem(Exception):
@@ -35,14 +39,24 @@ class NoSuchAccount(AccountProblem):
 
 
 class Accounts:
-    def __init__(self, committer: Committer, defaults: Mapping[str, object] | None = None) -> None:
-        """`defaults`: fields of a new account that nobody gave."""
+    def __init__(
+        self,
+        committer: Committer,
+        defaults: Mapping[str, object] | None = None,
+        fallback: str = "",
+        wall_ms: Callable[[], int] | None = None,
+    ) -> None:
+        """`defaults`: fields of a new account that nobody gave. `fallback`: the name of the account that gets
+        inbound messages that are nobody's."""
         self._defaults = dict(defaults or {})
         self._committer = committer
+        self._wall_ms = wall_ms or RealWorld().wall_ms
         self.changed: list[Callable[[], None]] = []
         self.by_id: dict[int, Account] = {}
         self.by_name: dict[str, Account] = {}
         self._by_number: dict[str, int] = {}
+        self._by_keyword: dict[str, list[tuple[str, int]]] = {}  # number → (keyword, account), longest first
+        self._fallback = fallback
         self._one_at_a_time = trio.Lock()
         self.reload()
 
@@ -53,12 +67,31 @@ class Accounts:
         self._by_number = {
             number: account.id for account in self.by_id.values() for number in account.numbers
         }
+        self._by_keyword = {}
+        for account in self.by_id.values():
+            for number, word in map(_number_and_word, account.keywords):
+                self._by_keyword.setdefault(number, []).append((word, account.id))
+        for words in self._by_keyword.values():
+            words.sort(key=lambda pair: -len(pair[0]))
         for hook in self.changed:
             hook()
 
-    def owner_of(self, number: str) -> int:
-        """The account that declared an inbound number, or 0."""
+    def owner_of(self, number: str, text: str = "") -> int:
+        """The account that has the number with a keyword that `text` begins with, else the one that has the
+        number; 0: nobody. The longest keyword wins; case and the blanks between words do not matter."""
+        keywords = self._by_keyword.get(number)
+        if keywords and text:
+            said = _folded(text[:_LONGEST_KEYWORD])
+            for word, account in keywords:
+                if said.startswith(word) and not said[len(word) : len(word) + 1].isalnum():
+                    return account
         return self._by_number.get(number, 0)
+
+    @property
+    def fallback(self) -> int:
+        """The account that gets what is nobody's, or 0."""
+        account = self.by_name.get(self._fallback)
+        return 0 if account is None or account.closed else account.id
 
     async def create(self, name: str, now_ms: int, **settings: object) -> tuple[Account, str]:
         """A new account and its first API key, shown this once. Errors: AccountProblem, StoreError."""
@@ -76,7 +109,7 @@ class Accounts:
             for field, value in {**self._defaults, **settings}.items():
                 if value is not None:
                     setattr(account, field, value)
-            await self._put(account)
+            await self._put(account, None, "account.created", f"account:{name}")
         return account, key
 
     async def rotate(self, name: str, keep_previous: bool = True) -> tuple[Account, str]:
@@ -87,7 +120,7 @@ class Accounts:
             account.key_hashes = (digest, *account.key_hashes[: 1 if keep_previous else 0])
             account.key_prefixes = (prefix, *account.key_prefixes[: 1 if keep_previous else 0])
 
-        return await self._change(name, change), key
+        return await self._change(name, change, "account.key_rotated"), key
 
     async def update(self, name: str, **settings: object) -> Account:
         """Change fields of an account. Errors: AccountProblem, WrongSettings, StoreError."""
@@ -105,7 +138,7 @@ class Accounts:
             account.closed = True
             account.numbers = account.keywords = ()
 
-        return await self._change(name, change)
+        return await self._change(name, change, "account.closed")
 
     # logins
 
@@ -119,7 +152,7 @@ class Accounts:
                 raise AccountProblem(f"account {name!r} has {MOST_LOGINS} logins, and no account has more")
             account.logins = (*account.logins, Login(system_id, (hashed,)))
 
-        return await self._change(name, change)
+        return await self._change(name, change, "login.added", f"login:{name}:{system_id}")
 
     async def rotate_login(
         self, name: str, system_id: str, hashed: str, keep_previous: bool = True
@@ -135,7 +168,7 @@ class Accounts:
             new = Login(system_id, hashes[: 2 if keep_previous else 1])
             account.logins = tuple(new if login is old else login for login in account.logins)
 
-        return await self._change(name, change)
+        return await self._change(name, change, "login.rotated", f"login:{name}:{system_id}")
 
     async def remove_login(self, name: str, system_id: str) -> Account:
         """It binds no more, and may be given to another account."""
@@ -144,7 +177,7 @@ class Accounts:
             gone = _login(account, system_id)
             account.logins = tuple(login for login in account.logins if login is not gone)
 
-        return await self._change(name, change)
+        return await self._change(name, change, "login.removed", f"login:{name}:{system_id}")
 
     def named(self, name: str) -> Account:
         account = self.by_name.get(name)
@@ -153,21 +186,30 @@ class Accounts:
             raise NoSuchAccount(f"no account {name!r}; there are: {known}")
         return account
 
-    async def _change(self, name: str, change: Callable[[Account], None]) -> Account:
-        """One change, from what there is now to the end of its commit."""
+    async def _change(
+        self, name: str, change: Callable[[Account], None], act: str = "", subject: str = ""
+    ) -> Account:
+        """One change, from what there is now to the end of its commit; `act`, `subject` as in the trail."""
         async with self._one_at_a_time:
             account = msgspec.structs.replace(self.named(name))
             if account.closed:
                 raise AccountProblem(f"account {name!r} was closed for good; make another one")
             change(account)
-            await self._put(account)
+            await self._put(account, self.by_name[name], act, subject or f"account:{name}")
         return account
 
-    async def _put(self, account: Account) -> None:
+    async def _put(self, account: Account, before: Account | None, act: str, subject: str) -> None:
         check_together(account)
         self._check_unique(account)
+        told = account_entry(self._wall_ms(), act, subject, before, account)
+
+        def put(txn: Transaction) -> None:
+            txn.put_account(account)
+            if told is not None:
+                txn.audit(told)
+
         with trio.CancelScope(shield=True):
-            await self._committer.execute(lambda txn: txn.put_account(account))
+            await self._committer.execute(put)
         self.reload()
 
     def _check_unique(self, account: Account) -> None:
@@ -176,16 +218,27 @@ class Accounts:
             owner = self._by_number.get(number, account.id)
             if owner != account.id:
                 raise AccountProblem(f"number {number} belongs to account {self.by_id[owner].name!r} already")
-        keywords = set(account.keywords)
+        keywords = {_number_and_word(one): one for one in account.keywords}
         for other in self.by_id.values():
-            if keywords and other.id != account.id and not keywords.isdisjoint(other.keywords):
-                taken = min(keywords.intersection(other.keywords))
-                raise AccountProblem(f"keyword {taken!r} belongs to account {other.name!r} already")
+            taken = keywords.keys() & set(map(_number_and_word, other.keywords))
+            if taken and other.id != account.id:
+                keyword = keywords[min(taken)]
+                raise AccountProblem(f"keyword {keyword!r} belongs to account {other.name!r} already")
             shared = {login.system_id for login in account.logins} & {
                 login.system_id for login in other.logins
             }
             if shared and other.id != account.id:
                 raise AccountProblem(f"account {other.name!r} has system_id {min(shared)!r} already")
+
+
+def _number_and_word(keyword: str) -> tuple[str, str]:
+    """ "12345 Stop" → ("12345", "stop")"""
+    number, _, word = keyword.partition(" ")
+    return number, _folded(word)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _login(account: Account, system_id: str) -> Login:

@@ -1,8 +1,9 @@
 """The local admin socket: how `signalbox account`, `message`, `store …` talk to a running gateway.
 
 A unix socket in the data directory, mode 0600: whoever may open it may already read the store, so there is
-no further log-in. Newline-delimited JSON (gateway.admin_client has the shapes), one request after another
-on a connection. Verbs are entries of a dict: name → async function of the argument object.
+no further log-in; the kernel says who it is, for the audit trail. Newline-delimited JSON (its shapes are in
+gateway.admin_client), one request after another on a connection. Verbs are entries of a dict: name → async
+function of the argument object.
 
 Invariants: every request gets one answer or a closed connection; limits on line length, connections and
 time; a verb that fails hurts nobody else; the peer of an unexpected error gets a bland answer, the log the
@@ -19,13 +20,15 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from struct import Struct
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import structlog
 import trio
 
 from gateway.admin_client import SOCKET_NAME, AdminAbsent, AdminBroken, AdminClient, AdminError, short_path
+from gateway.audit import LONGEST_REASON, Actor, acting, os_user
 from store.interface import StoreError, Transaction
 
 __all__ = [
@@ -50,6 +53,7 @@ MAX_REQUEST = 1024 * 1024
 MAX_CONNECTIONS = 32
 IDLE_S = 60.0
 VERB_TIMEOUT_S = 60.0
+_CREDENTIALS = Struct("3i")  # pid, uid, gid
 
 log = structlog.get_logger("admin")
 
@@ -57,6 +61,7 @@ log = structlog.get_logger("admin")
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     verb: str
     args: dict[str, Any] = {}
+    reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""  # for the audit trail
 
 
 def bad_arguments(field: str, message: str, hint: str = "") -> AdminError:
@@ -119,12 +124,13 @@ class AdminServer:
 
     async def _answer_all(self, stream: trio.SocketStream) -> None:
         pending = bytearray()
+        who = _peer_user(stream.socket)
         while True:
             end = pending.find(b"\n")
             if end >= 0:
                 line = bytes(pending[:end])
                 del pending[: end + 1]
-                await self._send(stream, await self._answer(line))
+                await self._send(stream, await self._answer(line, who))
                 continue
             if len(pending) > MAX_REQUEST:
                 await self._send(stream, refusal("too_long", f"a request may have {MAX_REQUEST} bytes"))
@@ -139,7 +145,7 @@ class AdminServer:
         with trio.fail_after(IDLE_S):
             await stream.send_all(answer)
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes, who: str) -> bytes:
         try:
             request = msgspec.json.decode(line, type=_Request)
         except msgspec.MsgspecError as error:
@@ -149,7 +155,10 @@ class AdminServer:
             known = ", ".join(sorted(self._verbs))
             return refusal("unknown_verb", f"no verb {request.verb!r}", f"this gateway knows: {known}")
         try:
-            with trio.fail_after(self._timeouts_s.get(request.verb, VERB_TIMEOUT_S)):
+            with (
+                acting(Actor(who, "cli", request.reason)),
+                trio.fail_after(self._timeouts_s.get(request.verb, VERB_TIMEOUT_S)),
+            ):
                 return accepted(await verb(request.args))
         except AdminError as error:
             return refusal(error.code, error.message, error.hint)
@@ -164,6 +173,14 @@ class AdminServer:
             return refusal(
                 "internal", f"{request.verb} failed inside the gateway", "its log has the traceback"
             )
+
+
+def _peer_user(connection: trio.socket.SocketType) -> str:
+    """Who is on the other side, by the kernel's word (unix(7), SO_PEERCRED)."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return "unknown"
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return os_user(_CREDENTIALS.unpack(credentials)[1])
 
 
 def accepted(result: object) -> bytes:

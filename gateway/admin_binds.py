@@ -9,15 +9,16 @@ Deliberately not here: who may bind (gateway.smpp_server.gate), what their outbo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
 from gateway.accounts import Accounts
-from gateway.admin import AdminError, Verb, bad_arguments, typed
+from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import Nothing, account_problems
 from gateway.admin_shapes import iso
+from gateway.audit import entry
 from store.backlog import waiting
 from store.interface import SMPP_ORIGIN
 from store.lmdb_store import LmdbStore
@@ -47,10 +48,16 @@ class BindVerbs:
     """The verbs as methods. `smpp` is None when no gateway runs."""
 
     def __init__(
-        self, accounts: Accounts, store: LmdbStore, wall_ms: Callable[[], int], smpp: SmppServer | None
+        self,
+        accounts: Accounts,
+        store: LmdbStore,
+        execute: Execute[Any],
+        wall_ms: Callable[[], int],
+        smpp: SmppServer | None,
     ) -> None:
         self._accounts = accounts
         self._store = store
+        self._execute = execute
         self._wall_ms = wall_ms
         self._smpp = smpp
 
@@ -84,6 +91,7 @@ class BindVerbs:
         for connection in self._bound():
             if str(connection.number) == wish.id:
                 view = self._view(connection, 0)
+                await self._tell("bind.dropped", f"bind:{view['account']}:{view['system_id']}", after=view)
                 connection.unbind("dropped by an operator")
                 return {"id": wish.id, "account": view["account"], "system_id": view["system_id"]}
         raise AdminError("not_found", f"there is no bind {wish.id}", "signalbox binds lists them")
@@ -104,12 +112,20 @@ class BindVerbs:
     async def unlock(self, wish: Unlock) -> object:
         if not wish.who:
             raise bad_arguments("who", "say whose locks", "an address or a system_id")
-        released = self._server().gate.unlock(wish.who)
-        if not released:
+        gate = self._server().gate
+        locked = gate.locked(wish.who)
+        if not locked:
             raise AdminError(
                 "not_found", f"nothing is locked for {wish.who!r}", "signalbox locks lists what is"
             )
+        await self._tell("lock.released", f"lock:{wish.who}", before={"locks": len(locked)})
+        released = gate.unlock(wish.who)
         return {"who": wish.who, "released": released}
+
+    async def _tell(self, act: str, subject: str, **changes: dict[str, object]) -> None:
+        """What is only in memory is told first, so that nothing is done without a trace."""
+        told = entry(self._wall_ms(), act, subject, **changes)
+        await self._execute(lambda txn: txn.audit(told))
 
     def _server(self) -> SmppServer:
         if self._smpp is None:

@@ -20,9 +20,10 @@ from gateway.accounts import Accounts
 from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import given_up_view, iso
+from gateway.audit import entry
 from gateway.callbacks.endpoint import EndpointState, Health
 from store.backlog import Backlog, BacklogWalk
-from store.interface import Endpoint, Transaction
+from store.interface import AuditEntry, Endpoint, Transaction
 from store.lmdb_store import LmdbStore
 
 _PORTION = 500
@@ -106,8 +107,9 @@ class CallbackVerbs:
         now_ms = self._wall_ms()
         replayed = 0
         moved = _PORTION
+        told = partial(entry, now_ms, "callbacks.replayed", _subject(wish))
         while moved == _PORTION:
-            moved = await self._execute(partial(_replay, list(chosen), now_ms))
+            moved = await self._execute(partial(_replay, list(chosen), now_ms, replayed, told))
             replayed += moved
         return {"replayed": replayed, "shut": self._shut(chosen) if replayed else []}
 
@@ -122,6 +124,10 @@ class CallbackVerbs:
                 "a gateway that starts tries every endpoint: signalbox run",
             )
         shut = self._shut(chosen)
+        if shut:
+            names = [endpoint["origin"] for endpoint in shut]
+            told = entry(self._wall_ms(), "callbacks.enabled", _subject(wish), after={"endpoints": names})
+            await self._execute(lambda txn: txn.audit(told))
         for endpoint in shut:
             self._pump.enable(endpoint["endpoint"])
         return {"enabled": shut}
@@ -181,8 +187,20 @@ class CallbackVerbs:
         return account.name if account else ""
 
 
-def _replay(endpoints: list[int], before_ms: int, txn: Transaction) -> int:
-    return txn.replay_given_up(endpoints, before_ms, _PORTION)
+def _replay(
+    endpoints: list[int], before_ms: int, replayed: int, told: Callable[..., AuditEntry], txn: Transaction
+) -> int:
+    """One portion behind `replayed` others; the trail tells of the first and of the whole."""
+    moved = txn.replay_given_up(endpoints, before_ms, _PORTION)
+    replayed, complete = replayed + moved, moved < _PORTION
+    if replayed and (replayed == moved or complete):
+        txn.audit(told(after={"events": replayed, "complete": complete}))
+    return moved
+
+
+def _subject(wish: Which) -> str:
+    chosen = [wish.account, str(wish.endpoint or "")]
+    return ":".join(["callbacks", *filter(None, chosen)])
 
 
 def _is_good(state: EndpointState | None) -> bool:

@@ -1,7 +1,7 @@
 """The calling side of the admin socket: synchronous, standard library only, so that the CLI starts fast.
 
-One JSON object a line: `{"verb": …, "args": {…}}` out, `{"ok": true, "result": …}` or `{"ok": false,
-"error": {"code", "message", "hint"}}` back.
+One JSON object a line: `{"verb": …, "args": {…}}` out, with `"reason": …` for the audit trail where there is
+one; `{"ok": true, "result": …}` or `{"ok": false, "error": {"code", "message", "hint"}}` back.
 
 Deliberately not here: the server (gateway.admin), any verb, any retry.
 """
@@ -45,12 +45,15 @@ class AdminClient:
     `call` returns the verb's result as plain JSON values. Errors: AdminAbsent, AdminBroken, AdminError.
     """
 
-    def __init__(self, path: str | os.PathLike[str], timeout_s: float = 60) -> None:
+    def __init__(self, path: str | os.PathLike[str], timeout_s: float = 60, reason: str = "") -> None:
+        """`reason`: why the caller does what it does."""
         self.path = Path(path)
+        self._reason = reason
         self._timeout_s = timeout_s
 
     def call(self, verb: str, /, *, timeout_s: float | None = None, **args: Any) -> Any:
-        request = json.dumps({"verb": verb, "args": args}).encode() + b"\n"
+        said = {"reason": self._reason} if self._reason else {}
+        request = json.dumps({"verb": verb, "args": args, **said}).encode() + b"\n"
         wait_s = timeout_s or self._timeout_s
         with self._connected(wait_s) as connection:
             try:

@@ -8,6 +8,7 @@ Deliberately not here: text for people (gateway.cli), suspending or rerouting.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -17,9 +18,10 @@ from gateway.accounts import Accounts
 from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import inbound_view, message_view, receipt_view
+from gateway.audit import entry
 from gateway.door import Accepted, Refusal, Submission
 from router.nouns import Account, Encoding, Message, MessageState, Progress
-from store.interface import NO_ID
+from store.interface import NO_ID, Transaction
 from store.lmdb_store import LmdbStore
 
 
@@ -97,7 +99,7 @@ class TrafficVerbs:
     async def cancel(self, wish: ById) -> object:
         """`cancelled`, or `leased`: a carrier has it, it will not be sent again. Else refused, saying why."""
         message, _ = self._found(wish.id)
-        outcome = await self._execute(lambda txn: txn.cancel(message.account, message.id, self._wall_ms()))
+        outcome = await self._execute(partial(self._cancel, message))
         if outcome in ("cancelled", "leased"):
             return {"id": wish.id, "outcome": outcome}
         if outcome == "sent":
@@ -111,6 +113,13 @@ class TrafficVerbs:
         raise AdminError(
             "final", f"message {wish.id} has ended already, as {state}", "there is nothing left to cancel"
         )
+
+    def _cancel(self, message: Message, txn: Transaction) -> str:
+        now_ms = self._wall_ms()
+        outcome = txn.cancel(message.account, message.id, now_ms)
+        if outcome in ("cancelled", "leased"):
+            txn.audit(entry(now_ms, "message.cancelled", f"message:{message.id}", after={"outcome": outcome}))
+        return outcome
 
     def _found(self, id: str) -> tuple[Message, Progress]:
         found = self._store.find_any(int(id)) if _is_id(id) else None

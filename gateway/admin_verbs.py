@@ -4,8 +4,8 @@
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), messages
-(gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds), text for people
-(gateway.cli).
+(gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds), the audit trail
+(gateway.admin_audit), text for people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import trio
 from gateway.accounts import Accounts
 from gateway.admin import Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import AccountVerbs, Nothing
+from gateway.admin_audit import AuditVerbs
 from gateway.admin_binds import BindVerbs
 from gateway.admin_callbacks import CallbackVerbs, Pump
 from gateway.admin_traffic import Submitter, TrafficVerbs
+from gateway.audit import entry
 from gateway.cli import VERSION
 from router.nouns import Phase, Reason
-from store.interface import Released, Transaction
+from store.interface import AuditEntry, Released, Transaction
 from store.lmdb_store import LmdbStore
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _LONG_S = 6 * 3600.0
 TIMEOUTS_S = {
+    "audit.verify": _LONG_S,
     "callbacks.list": _LONG_S,
     "callbacks.replay": _LONG_S,
     "store.backup": _LONG_S,
@@ -73,11 +76,13 @@ class AdminVerbs:
         self._accounts = accounts
         self._store = store
         self._execute = execute
+        self._wall_ms = wall_ms
         self._facts = facts
         self._of_accounts = AccountVerbs(accounts, store, wall_ms)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
-        self._of_binds = BindVerbs(accounts, store, wall_ms, smpp)
+        self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
+        self._of_audit = AuditVerbs(store)
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -90,6 +95,7 @@ class AdminVerbs:
             **self._of_traffic.table(),
             **self._of_callbacks.table(),
             **self._of_binds.table(),
+            **self._of_audit.table(),
         }
 
     async def ping(self, _: Nothing) -> object:
@@ -134,7 +140,10 @@ class AdminVerbs:
         released = 0
         after: tuple[int, int] | None = (0, 0)
         while after is not None:
-            portion = await self._execute(partial(_release, reason, after, carrier))
+            told = partial(
+                entry, self._wall_ms(), "held.released", f"held:{wish.reason}:{wish.carrier}".strip(":")
+            )
+            portion = await self._execute(partial(_release, reason, after, carrier, released, told))
             released += portion.count
             after = portion.after
         return {"released": released, "reason": wish.reason, "carrier": wish.carrier}
@@ -159,5 +168,17 @@ class AdminVerbs:
         return known[wish.carrier]
 
 
-def _release(reason: Reason, after: tuple[int, int], carrier: int, txn: Transaction) -> Released:
-    return txn.release_held(reason, _RELEASE_PORTION, after, carrier)
+def _release(
+    reason: Reason,
+    after: tuple[int, int],
+    carrier: int,
+    before: int,
+    told: Callable[..., AuditEntry],
+    txn: Transaction,
+) -> Released:
+    """One portion behind `before` others; the trail tells of the first and of the whole."""
+    portion = txn.release_held(reason, _RELEASE_PORTION, after, carrier)
+    released = before + portion.count
+    if released and (not before or portion.after is None):
+        txn.audit(told(after={"released": released, "complete": portion.after is None}))
+    return portion

@@ -121,6 +121,7 @@ class _Check:
         with self.store.reading() as tx:
             self.commits.add(tx.id())
             self._counters(_Snapshot(self.store, tx))
+        self.findings += self.store.audit_verify().findings[: _MOST - len(self.findings)]
         return self.findings
 
     def _walk(self, table: Table, look: _Row | None) -> None:

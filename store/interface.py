@@ -27,6 +27,7 @@ from router.nouns import (
     Progress,
     ReceiptFate,
     ReceiptIn,
+    Relay,
 )
 
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ class MoPart(msgspec.Struct, array_like=True, gc=False):
     encoding: int
     data: bytes  # user data without the UDH
     received_ms: int
+    relay: Relay | None = None
+    source_type: int = 0x11
+    destination_type: int = 0x11
 
 
 class Totals(msgspec.Struct):
@@ -167,6 +171,37 @@ class Finding(msgspec.Struct):
 
     where: str
     what: str
+
+
+class AuditEntry(msgspec.Struct, array_like=True, gc=False):
+    """One change that somebody made; without secrets. `previous` is the store's to fill in."""
+
+    at_ms: int
+    who: str  # an OS user, an operator key's name, or "signalbox"
+    via: str  # cli | http | console | gateway
+    act: str  # account.changed, lock.released…
+    subject: str  # kind:name, such as account:shop or login:shop:esme1
+    before: dict[str, Any] = {}  # of what changed
+    after: dict[str, Any] = {}
+    reason: str = ""
+    previous: bytes = b""  # hash of the entry before
+
+
+class AuditRow(msgspec.Struct, gc=False):
+    """An entry as it is kept: its number from 1 on, and its hash in hex."""
+
+    number: int
+    entry: AuditEntry
+    digest: str
+
+
+class AuditState(msgspec.Struct):
+    """What `audit_verify` saw: how many entries, the newest one's number and hash, what is wrong."""
+
+    entries: int
+    last: int
+    digest: str
+    findings: list[Finding]
 
 
 class Transaction(Protocol):
@@ -272,6 +307,9 @@ class Transaction(Protocol):
     def put_meta(self, name: str, value: bytes) -> None:
         """A small value by name, for the gateway's own memory."""
 
+    def audit(self, entry: AuditEntry) -> int:
+        """Tell of a change that this transaction makes; for ever, behind all others. Returns its number."""
+
 
 class Store(Protocol):
     """An open store. `begin`/`commit`/`abort` may be called from one dedicated thread, verbs from another."""
@@ -361,7 +399,7 @@ class Store(Protocol):
     def latest_to(
         self, recipient: str, sender: str, since_ms: int, reference: int = -1
     ) -> tuple[int, int] | None:
-        """(account, id) of the newest message sent from `sender` to `recipient`, or with this reference."""
+        """(account, id) of the newest message to `recipient` sent with this reference, else from `sender`."""
 
     def inbox(
         self, account: int | Sequence[int], limit: int = 100, before: int = NO_ID
@@ -433,6 +471,12 @@ class Store(Protocol):
 
     def outbox_backlog(self) -> int:
         """Events not delivered yet, retries included."""
+
+    def audit_log(self, limit: int = 100, before: int = NO_ID, subject: str = "") -> list[AuditRow]:
+        """Entries newest first, numbered below `before`; of one subject, or with it among its parts."""
+
+    def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
+        """Whether every entry is there, as it was written; `number` must have `digest` if given."""
 
     # what has ended
     def pick_finished(self, now_ms: int, limit: int) -> Sequence[Any]:

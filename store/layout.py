@@ -53,6 +53,7 @@ TABLES: Final = (
     "long_time",
     "train",
     "given_up",
+    "audit",
 )
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
@@ -107,6 +108,7 @@ class Tables:
         self.long_time = by_name["long_time"]
         self.train = by_name["train"]
         self.given_up = by_name["given_up"]
+        self.audit = by_name["audit"]
 
 
 class Lock:

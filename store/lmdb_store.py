@@ -17,13 +17,15 @@ import lmdb
 
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
 from store import archive as archiving
+from store import audit, customer, lanes, reads, recipients, recovery, upgrade
 from store import backup as copying
 from store import check as checking
-from store import customer, lanes, reads, recipients, recovery, upgrade
 from store.batch import EPOCH_NAME, STATE_NAME, Batch, Core
 from store.ids import IdSource
 from store.interface import (
     NO_ID,
+    AuditRow,
+    AuditState,
     Endpoint,
     Finding,
     GivenUp,
@@ -422,6 +424,17 @@ class LmdbStore:
     def meta(self, name: str) -> bytes | None:
         with self.reading() as tx:
             return self._meta_getter(tx)(b"m:" + name.encode())
+
+    # audit
+
+    def audit_log(self, limit: int = 100, before: int = NO_ID, subject: str = "") -> list[AuditRow]:
+        """Entries newest first, numbered below `before`; of one subject, or with it among its parts."""
+        with self.reading() as tx:
+            return audit.log(tx, self.tables, limit, before, subject)
+
+    def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
+        """Whether every entry is there, as it was written; `number` must have `digest` if given."""
+        return audit.verify(self, number, digest)
 
     # archive
 

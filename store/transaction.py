@@ -14,8 +14,8 @@ import lmdb
 
 from store import accept as accepting
 from store import archive as archiving
+from store import audit, customer, given_up, parked, recipients, retention, timed
 from store import claim as claiming
-from store import customer, given_up, parked, recipients, retention, timed
 from store import inbound as inbounding
 from store import outbox as outgoing
 from store import receipts as receiving
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from router.nouns import Account, InboundMessage, Message, Outcome, ReceiptIn
     from store.batch import Batch
     from store.interface import (
+        AuditEntry,
         Claim,
         ClaimResult,
         MoPart,
@@ -153,6 +154,10 @@ class LmdbTransaction:
     @_verb
     def put_meta(self, name: str, value: bytes) -> None:
         self.batch.put(self.batch.tables.meta, b"m:" + name.encode(), value)
+
+    @_verb
+    def audit(self, entry: AuditEntry) -> int:
+        return audit.append(self.batch, entry)
 
     @_verb
     def replay_given_up(self, endpoints: Sequence[int], before_ms: int, limit: int) -> int:

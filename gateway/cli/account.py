@@ -15,7 +15,7 @@ import click
 from gateway.account_settings import BY_NAME, SETTINGS, Setting
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_pairs, print_table
-from gateway.cli.place import Place, json_option, place_options
+from gateway.cli.place import Place, acting_options, json_option, place_options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -78,7 +78,7 @@ def _asked(name: str, text: str) -> str:
 @click.option("--system-id", default="", help="For SMPP binds; needs --password.")
 @click.option("--password", default="", help=f"For SMPP binds. {_PASSWORD_HELP}")
 @setting_options
-@place_options
+@acting_options
 @json_option
 def create(name: str, system_id: str, password: str, place: Place, as_json: bool, **settings: Any) -> None:
     """Make the account NAME and print its API key, this once."""
@@ -97,7 +97,7 @@ def create(name: str, system_id: str, password: str, place: Place, as_json: bool
 @account.command()
 @click.argument("name")
 @click.option("--drop-previous", is_flag=True, help="The previous key stops working at once.")
-@place_options
+@acting_options
 @json_option
 def rotate(name: str, drop_previous: bool, place: Place, as_json: bool) -> None:
     """Give NAME a new API key; the previous one works until the next rotation."""
@@ -108,7 +108,7 @@ def rotate(name: str, drop_previous: bool, place: Place, as_json: bool) -> None:
 @click.argument("name")
 @setting_options
 @click.option("--suspend/--resume", "suspended", default=None, help="Refuse its submits, or take them again.")
-@place_options
+@acting_options
 @json_option
 def change(name: str, suspended: bool | None, place: Place, as_json: bool, **settings: Any) -> None:
     """Change settings of NAME; what is not given stays."""
@@ -122,7 +122,7 @@ def change(name: str, suspended: bool | None, place: Place, as_json: bool, **set
 
 @account.command()
 @click.argument("name")
-@place_options
+@acting_options
 @json_option
 def suspend(name: str, place: Place, as_json: bool) -> None:
     """Unbind NAME and refuse its binds and submits until `resume`; what it has queued waits."""
@@ -131,7 +131,7 @@ def suspend(name: str, place: Place, as_json: bool) -> None:
 
 @account.command()
 @click.argument("name")
-@place_options
+@acting_options
 @json_option
 def resume(name: str, place: Place, as_json: bool) -> None:
     """Take binds and submits of NAME again, and send what it has queued."""
@@ -141,7 +141,7 @@ def resume(name: str, place: Place, as_json: bool) -> None:
 @account.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@place_options
+@acting_options
 @json_option
 def close(name: str, yes: bool, place: Place, as_json: bool) -> None:
     """Close NAME for good: it never binds or submits again.
@@ -200,7 +200,7 @@ _password_option = click.option("--password", default=_GENERATED, show_default=T
 @click.argument("name")
 @click.argument("system_id")
 @_password_option
-@place_options
+@acting_options
 @json_option
 def add_login(name: str, system_id: str, password: str, place: Place, as_json: bool) -> None:
     """Let SYSTEM_ID bind for the account NAME."""
@@ -218,7 +218,7 @@ def add_login(name: str, system_id: str, password: str, place: Place, as_json: b
     is_flag=True,
     help="The previous password stops at once; without --password nothing else happens.",
 )
-@place_options
+@acting_options
 @json_option
 def rotate_login(
     name: str, system_id: str, password: str, drop_previous: bool, place: Place, as_json: bool
@@ -240,7 +240,7 @@ def rotate_login(
 @login.command("remove")
 @click.argument("name")
 @click.argument("system_id")
-@place_options
+@acting_options
 @json_option
 def remove_login(name: str, system_id: str, place: Place, as_json: bool) -> None:
     """SYSTEM_ID does not bind any more; its sessions are unbound."""

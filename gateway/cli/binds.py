@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gateway.cli.output import counted, print_json, print_table
-from gateway.cli.place import Place, json_option, place_options
+from gateway.cli.place import Place, acting_options, json_option, place_options
 
 _LIST = "list"
 
@@ -50,7 +50,7 @@ def list_binds(account: str, place: Place, as_json: bool) -> None:
 
 @binds.command()
 @click.argument("bind_id", metavar="ID")
-@place_options
+@acting_options
 @json_option
 def drop(bind_id: str, place: Place, as_json: bool) -> None:
     """Unbind the session ID of `signalbox binds`. Its customer may bind again: see `account suspend`."""
@@ -80,7 +80,7 @@ def locks(place: Place, as_json: bool) -> None:
 
 @click.command()
 @click.argument("who", metavar="ADDRESS|SYSTEM_ID")
-@place_options
+@acting_options
 @json_option
 def unlock(who: str, place: Place, as_json: bool) -> None:
     """End the locks of an address, or of a system_id wherever it binds from."""

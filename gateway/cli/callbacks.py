@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from gateway.cli.output import counted, print_json, print_table
-from gateway.cli.place import Place, json_option, limit_option, place_options
+from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options
 
 _LONG_S = 6 * 3600
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -77,7 +77,7 @@ def given_up(endpoint: int | None, account: str, limit: int, place: Place, as_js
 @callbacks.command()
 @which_options
 @_all
-@place_options
+@acting_options
 @json_option
 def replay(endpoint: int | None, account: str, everything: bool, place: Place, as_json: bool) -> None:
     """Send given-up events again, now and with all their attempts before them.
@@ -105,7 +105,7 @@ def replay(endpoint: int | None, account: str, everything: bool, place: Place, a
 @callbacks.command()
 @which_options
 @_all
-@place_options
+@acting_options
 @json_option
 def enable(endpoint: int | None, account: str, everything: bool, place: Place, as_json: bool) -> None:
     """Try endpoints that are disabled, paused or open now, and not when their time comes."""

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gateway.cli.output import print_json, print_pairs, print_table
-from gateway.cli.place import Place, json_option, place_options
+from gateway.cli.place import Place, acting_options, json_option, place_options
 
 _BESIDE_TABLES = ("parts", "timeline")
 _SHOW = "show"
@@ -44,7 +44,7 @@ def show(message_id: str, place: Place, as_json: bool) -> None:
 
 @message.command()
 @click.argument("message_id", metavar="ID")
-@place_options
+@acting_options
 @json_option
 def cancel(message_id: str, place: Place, as_json: bool) -> None:
     """End the message ID, if no carrier has accepted it; its account is told DELETED."""

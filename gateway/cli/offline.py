@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from gateway.cli.failure import FAILED, STORE, UNREACHABLE, Failure
+from gateway.cli.failure import FAILED, STORE, UNREACHABLE, USAGE, Failure
 from store.interface import StoreBusy, StoreError, Transaction
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class Direct:
 def ask_stopped(place: Place, verb: str, args: dict[str, Any]) -> Any:
     """The verb's result from the store itself. Raises Failure."""
     with opened(place.data_dir / STORE_DIRECTORY, create=verb in _MAY_CREATE) as store:
-        return run_verb(store, verb, args)
+        return run_verb(store, verb, args, place.reason)
 
 
-def run_verb(store: LmdbStore, verb: str, args: dict[str, Any]) -> Any:
+def run_verb(store: LmdbStore, verb: str, args: dict[str, Any], reason: str = "") -> Any:
     """One admin verb on an open store; plain JSON values, as over the socket. Raises Failure."""
     import msgspec
     import trio
@@ -57,14 +57,18 @@ def run_verb(store: LmdbStore, verb: str, args: dict[str, Any]) -> Any:
     from gateway.accounts import Accounts
     from gateway.admin import AdminError
     from gateway.admin_verbs import AdminVerbs
+    from gateway.audit import LONGEST_REASON, Actor, acting, os_user
     from gateway.cli.place import refused
     from gateway.world import RealWorld
 
     direct = Direct(store)
     accounts = Accounts(cast("Committer", direct))
     table = AdminVerbs(accounts, store, direct.execute, RealWorld().wall_ms).table()
+    if len(reason) > LONGEST_REASON:
+        raise Failure(f"--reason: at most {LONGEST_REASON} characters", exit_code=USAGE)
     try:
-        return msgspec.to_builtins(trio.run(table[verb], args))
+        with acting(Actor(os_user(), "cli", reason)):
+            return msgspec.to_builtins(trio.run(table[verb], args))
     except AdminError as error:
         raise refused(error) from None
     except msgspec.ValidationError as error:

@@ -29,7 +29,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Place:
     """One configuration file and one data directory; either may be the default."""
 
-    def __init__(self, config_path: Path | None = None, data_dir: Path | None = None) -> None:
+    def __init__(
+        self, config_path: Path | None = None, data_dir: Path | None = None, reason: str = ""
+    ) -> None:
+        """`reason`: what somebody who changes something says about it."""
+        self.reason = reason
         self.config_path = config_path or SHIPPED
         self.given_data_dir = data_dir
 
@@ -59,7 +63,7 @@ class Place:
     def ask_running(self, verb: str, /, *, timeout_s: float | None = None, **args: Any) -> Any:
         """The verb's result from the running gateway. Raises AdminAbsent when none runs, else Failure."""
         try:
-            return AdminClient(self.socket).call(verb, timeout_s=timeout_s, **args)
+            return AdminClient(self.socket, reason=self.reason).call(verb, timeout_s=timeout_s, **args)
         except AdminError as error:
             raise refused(error) from None
         except AdminBroken as error:
@@ -104,7 +108,7 @@ def problems_text(path: Path, errors: ConfigErrors) -> str:
 
 
 def place_options(command: Command) -> Command:
-    """--config and --data-dir, handed to the command as one `place`."""
+    """--config and --data-dir, handed to the command as one `place`; with `reason_option` its reason, too."""
 
     @click.option(
         "--config",
@@ -120,10 +124,26 @@ def place_options(command: Command) -> Command:
         help="Where the store and the admin socket are.  [default: what the configuration says]",
     )
     @functools.wraps(command)
-    def with_place(*args: Any, config_path: Path | None, data_dir: Path | None, **kwargs: Any) -> Any:
-        return command(*args, place=Place(config_path, data_dir), **kwargs)
+    def with_place(
+        *args: Any, config_path: Path | None, data_dir: Path | None, because: str = "", **kwargs: Any
+    ) -> Any:
+        return command(*args, place=Place(config_path, data_dir, because), **kwargs)
 
     return with_place  # type: ignore[return-value]
+
+
+def acting_options(command: Command) -> Command:
+    """place_options of a command that changes something, and --reason: why, for the audit trail."""
+    return _reason_option("--reason")(place_options(command))
+
+
+def releasing_options(command: Command) -> Command:
+    """The same for a command whose --reason is another one: --because."""
+    return _reason_option("--because")(place_options(command))
+
+
+def _reason_option(flag: str) -> Callable[[Command], Command]:
+    return click.option(flag, "because", default="", metavar="TEXT", help="Why; kept in the audit trail.")
 
 
 def json_option(command: Command) -> Command:

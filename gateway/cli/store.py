@@ -14,7 +14,7 @@ import click
 from gateway.cli.failure import FAILED, UNREACHABLE, USAGE, Failure
 from gateway.cli.offline import STORE_DIRECTORY, store_failures
 from gateway.cli.output import counted, print_json, print_pairs, print_table
-from gateway.cli.place import Place, json_option, place_options
+from gateway.cli.place import Place, json_option, place_options, releasing_options
 
 _LONG_S = 6 * 3600
 _directory = click.Path(path_type=Path, file_okay=False)
@@ -111,7 +111,7 @@ def restore(source: Path, place: Place, as_json: bool) -> None:
     help="Why they are held: a restore, or an outcome that nobody knows.",
 )
 @click.option("--carrier", default="", help="With --reason unknown: only what this carrier had.")
-@place_options
+@releasing_options
 @json_option
 def release(reason: str, carrier: str, place: Place, as_json: bool) -> None:
     """Let held messages be sent.

@@ -155,6 +155,11 @@ class Gate:
         """Who is locked out now, those for longest first."""
         return self._locks.status()
 
+    def locked(self, address_or_system_id: str) -> list[Lock]:
+        """The locks that `unlock` would end."""
+        who = _network(address_or_system_id)
+        return [lock for lock in self._locks.status() if who in (lock.network, lock.system_id)]
+
     def unlock(self, address_or_system_id: str) -> int:
         """End the locks of an address (or network as `status` shows it) or a system_id. Returns how many."""
         return self._locks.release(_network(address_or_system_id))

@@ -12,7 +12,7 @@ import trio.testing
 from gateway.accounts import AccountProblem, Accounts
 from gateway.committer import Committer
 from router.nouns import Account, Login
-from store.interface import Transaction
+from store.interface import AuditEntry, Transaction
 from tests.trio_case import trio_test
 
 T = TypeVar("T")
@@ -25,6 +25,7 @@ class SlowCommits:
         self.store = self
         self.kept: dict[int, Account] = {}
         self.puts = 0
+        self.told: list[AuditEntry] = []
         self.asked = trio.Event()
 
     def accounts(self) -> dict[int, Account]:
@@ -33,6 +34,9 @@ class SlowCommits:
     def put_account(self, account: Account) -> None:
         self.puts += 1
         self.kept[account.id] = account
+
+    def audit(self, entry: AuditEntry) -> None:
+        self.told.append(entry)
 
     async def execute(self, function: Callable[[Transaction], T]) -> T:
         self.asked.set()

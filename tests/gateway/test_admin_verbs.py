@@ -20,7 +20,7 @@ from gateway.committer import Committer
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import key_hash
 from router.nouns import Account, Message, MessageState, Part, Phase, Progress, Reason, Step
-from store.interface import Released, StoreFull, Totals, Transaction
+from store.interface import AuditEntry, Released, StoreFull, Totals, Transaction
 from store.lmdb_store import LmdbStore
 from tests.trio_case import trio_test
 
@@ -66,6 +66,7 @@ class FakeStore:
         self.held = 0
         self.released: list[tuple[int, int, int]] = []
         self.full = False
+        self.told: list[AuditEntry] = []
         self.aborted = 0
 
     def begin(self) -> FakeStore:
@@ -83,6 +84,9 @@ class FakeStore:
 
     def put_account(self, account: Account) -> None:
         self.pending.append(account)
+
+    def audit(self, entry: AuditEntry) -> None:
+        self.told.append(entry)
 
     def release_held(self, reason: int, limit: int, after: tuple[int, int], carrier: int) -> Released:
         looked_at = min(limit, self.held - after[1])

@@ -33,7 +33,7 @@ from router.nouns import (
     Settle,
 )
 from store import recipients
-from store.interface import MoPart
+from store.interface import AuditEntry, MoPart
 from store.layout import DATA
 from store.lmdb_store import LmdbStore
 from tests.store.golden.words import words_of
@@ -189,6 +189,17 @@ class Builder:
     def parked(self) -> None:
         self.receive("early", variants=("EARLY",), text="in a carrier's hands", error="000")
 
+    def audited(self) -> None:
+        told = AuditEntry(
+            self.clock.now_ms, "ann", "cli", "account.changed", "account:shop", {"tps": 5.0}, {"tps": 9.0}
+        )
+        self.do(lambda txn: txn.audit(told))
+        self.do(
+            lambda txn: txn.audit(
+                AuditEntry(self.clock.now_ms, "bob", "http", "lock.released", "lock:192.0.2.7")
+            )
+        )
+
 
 def build(directory: Path) -> Builder:
     """With its store still open."""
@@ -209,6 +220,7 @@ def build(directory: Path) -> Builder:
         made.waiting()
         made.inbound()
         made.parked()
+        made.audited()
     finally:
         recipients.SMALL = usual
     return made

@@ -46,6 +46,7 @@ def words_of(store: Store, ids: Iterable[int]) -> dict[str, Any]:
         "parked": plain(store.parked(MOST)),
         "unmatched": plain(store.unmatched(MOST)),
         "next_due_ms": store.next_due_ms(),
+        "audit": plain(store.audit_log(MOST)),
         "learner": plain(store.meta("learner:a")),
     }
 
