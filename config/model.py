@@ -238,6 +238,19 @@ class MessagesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InboundConfig:
+    """`[inbound]`: whose inbound messages are. First the account with the number and a keyword that the text
+    begins with, then the one with the number, then the sender of the message that is answered.
+    """
+
+    fallback_account: str = key(
+        "",
+        "The account that gets what is nobody's. Empty: it is kept; `signalbox inbox --unowned` shows it.",
+        pattern=f"|{NAME}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccountsConfig:
     """`[accounts]`: what a new account starts with; each can be changed for one account."""
 
@@ -616,6 +629,7 @@ class Config:
     store: StoreConfig = table(StoreConfig, "The durable queue.")
     receipts: ReceiptsConfig = table(ReceiptsConfig, "Matching receipts.")
     messages: MessagesConfig = table(MessagesConfig, "What may be submitted.")
+    inbound: InboundConfig = table(InboundConfig, "Whose inbound messages are.")
     accounts: AccountsConfig = table(AccountsConfig, "What a new account starts with.")
     callbacks: CallbacksConfig = table(CallbacksConfig, "Signed JSON POSTs.")
     unknown: UnknownConfig = table(UnknownConfig, "Unknown outcomes, for all carriers.")

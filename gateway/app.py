@@ -114,7 +114,7 @@ class Gateway:
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)
-        self.accounts = Accounts(self.committer, account_defaults(config))
+        self.accounts = Accounts(self.committer, account_defaults(config), config.inbound.fallback_account)
         self.inbound = Inbound(
             self.committer,
             world,
@@ -164,6 +164,7 @@ class Gateway:
             groups_wait_s=config.smpp.parts_timeout_s,
         )
         self.smpp = SmppServer(config.smpp, world, self.committer, store, self.accounts, self.door)
+        self.inbound.alert = self.smpp.alert
         self.keys = Keys(self.accounts.by_id.values(), trio.current_time)
         self.accounts.changed.append(lambda: self.keys.rebuild(self.accounts.by_id.values()))
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
@@ -308,6 +309,11 @@ class Gateway:
         self.finished.set()
 
     async def _start(self, nursery: trio.Nursery) -> None:
+        fallback = self.config.inbound.fallback_account
+        if fallback and not self.accounts.fallback:
+            log.warning(
+                "[inbound] fallback_account is no open account: make it, or name another", name=fallback
+            )
         for one in self.config.simulators:
             await nursery.start(self._simulate, one)
         await nursery.start(self.clockwork.run)

@@ -330,6 +330,9 @@ class InboundMessage(msgspec.Struct, array_like=True, gc=False):
     parts: int = 1
     complete: bool = True
     udh: bytes = b""
+    relay: Relay | None = None  # what its PDU said beyond it; of a long one, its first part's
+    source_type: int = 0x11  # TON << 4 | NPI, as the carrier wrote them
+    destination_type: int = 0x11
 
 
 class EventKind(IntEnum):

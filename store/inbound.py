@@ -39,6 +39,9 @@ def mo_event(message: InboundMessage) -> Event:
         encoding=message.encoding,
         in_reply_to=message.in_reply_to,
         carrier=message.carrier,
+        source_type=message.source_type,
+        destination_type=message.destination_type,
+        relay=message.relay,
     )
 
 

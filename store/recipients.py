@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 from router.correlate import reference_of
 from store.batch import scan
+from store.correlation import customer_reference
 from store.ids import first_id_at
 from store.records import MESSAGE_KEY, RECIPIENT, RECIPIENT_KEY, decode_message, number_of
 from store.values import Damaged, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import lmdb
 
+    from router.nouns import Message
     from store.batch import Batch
     from store.layout import Tables
 
@@ -37,7 +39,21 @@ def latest_to(
     since_ms: int,
     reference: int = -1,
 ) -> tuple[int, int] | None:
-    """(account, id) of the newest message from `sender` to `recipient`, or with the reference given."""
+    """(account, id) of the newest message to `recipient` sent with this reference, else from `sender`."""
+    if reference >= 0:
+        found = _latest(tx, tables, recipient, since_ms, lambda message: _reference(message) == reference)
+        if found is not None:
+            return found
+    return _latest(tx, tables, recipient, since_ms, lambda message: message.source == sender)
+
+
+def _latest(
+    tx: lmdb.Transaction[bytes],
+    tables: Tables,
+    recipient: str,
+    since_ms: int,
+    is_it: Callable[[Message], bool],
+) -> tuple[int, int] | None:
     number = number_of(recipient)
     best: tuple[int, int] | None = None
     newer_than = first_id_at(since_ms) - 1
@@ -47,7 +63,8 @@ def latest_to(
                 break
             found = {pair for pair in _rows_of(rows, number, level > 0) if pair[1] > newer_than}
             for account, id in sorted(found, key=lambda pair: -pair[1]):
-                if _answers(tx, tables, account, id, recipient, sender, reference):
+                message = _read(tx, tables, account, id)
+                if message is not None and message.destination == recipient and is_it(message):
                     best, newer_than = (account, id), id
                     break
     return best
@@ -69,27 +86,20 @@ def _newest_first(cursor: lmdb.Cursor[bytes]) -> Iterator[tuple[int, int, bytes]
         found = cursor.prev()
 
 
-def _answers(
-    tx: lmdb.Transaction[bytes],
-    tables: Tables,
-    account: int,
-    id: int,
-    recipient: str,
-    sender: str,
-    reference: int,
-) -> bool:
-    """Whether the message is in the hot store and is what was asked for."""
+def _read(tx: lmdb.Transaction[bytes], tables: Tables, account: int, id: int) -> Message | None:
+    """The message, where it is in the hot store."""
     key = MESSAGE_KEY.pack(account, id)
     stored = tx.get(key, None, tables.message.handle)
-    if stored is None:
-        return False
     try:
-        message = decode_message(unseal(key, stored))
+        return None if stored is None else decode_message(unseal(key, stored))
     except Damaged:
-        return False
-    if message.destination != recipient:
-        return False
-    return message.source == sender or (reference >= 0 and reference_of(id) == reference)
+        return None
+
+
+def _reference(message: Message) -> int:
+    """The user_message_reference that its handset may have been shown: its customer's own, else ours."""
+    own = customer_reference(message)
+    return own if own >= 0 else reference_of(message.id)
 
 
 def _rows_of(rows: bytes, number: int, ordered: bool) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from router.nouns import Encoding, Event, EventKind, MessageState, Reason
+from smpp.constants import ESM_TYPE_MASK, EsmClass
 
 MAX_BATCH = 100
 
@@ -23,6 +24,12 @@ _STATES = {int(state): state.name for state in MessageState}
 _REASONS = {int(reason): reason.name for reason in Reason}
 _ENCODINGS = {int(encoding): encoding.name.lower() for encoding in Encoding}
 _ENCODINGS[Encoding.BINARY] = "binary"
+_MESSAGE = "message"
+_KINDS: dict[int, str] = {  # 3.4 section 5.2.12
+    EsmClass.DELIVERY_ACKNOWLEDGEMENT: "delivery_acknowledgement",
+    EsmClass.USER_ACKNOWLEDGEMENT: "user_acknowledgement",
+    EsmClass.CONVERSATION_ABORT: "conversation_abort",
+}
 
 
 class _Receipt(msgspec.Struct, gc=False):
@@ -50,6 +57,7 @@ class _Received(msgspec.Struct, gc=False):
     data: str | None
     segments: int
     in_reply_to: str | None
+    kind: str
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -115,6 +123,7 @@ def _received(event: Event) -> _Received:
         event.data.hex() if binary else None,
         event.segments,
         str(event.in_reply_to) if event.in_reply_to else None,
+        _KINDS.get(event.relay.esm_class & ESM_TYPE_MASK, _MESSAGE) if event.relay is not None else _MESSAGE,
     )
 
 

@@ -13,9 +13,11 @@ from datetime import tzinfo
 from functools import partial
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from gateway.carriers.link import Link
+from gateway.carriers.relay import is_acknowledgement, reference_in, relay_of, types_of
 from gateway.committer import Committer
 from gateway.metrics import Counts
 from gateway.world import World
@@ -34,6 +36,7 @@ _DELIVER_SM_RESP = int(CommandId.DELIVER_SM_RESP)
 _DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
 _EMPTY_ID = b"\0"
 _DAY_MS = 86_400_000
+_LONGEST_ADDRESS = 64
 _SYSTEM_ERROR = 0x00000008  # ESME_RSYSERR
 _INVALID_COMMAND = 0x00000003  # ESME_RINVCMDID, SMPP 3.4 section 5.1.3
 
@@ -52,9 +55,11 @@ class Upstream(Protocol):
 
 
 class Numbers(Protocol):
-    """Who owns an inbound number."""
+    """Who owns an inbound number, or a keyword on it."""
 
-    def owner_of(self, number: str) -> int: ...
+    @property
+    def fallback(self) -> int: ...
+    def owner_of(self, number: str, text: str = "") -> int: ...
 
 
 class Inbound:
@@ -74,6 +79,8 @@ class Inbound:
         self._match_ms = int(mo_match_days * 86_400_000)
         self._next_id = next_id
         self.learners: dict[int, FormLearner] = {}
+        # tells an account's sessions that a handset can be reached again; how many were told
+        self.alert: Callable[[int, AlertNotification], int] = lambda account, pdu: 0
 
     def take(self, carrier: Upstream, link: Link, requests: Sequence[events.Request]) -> None:
         """All requests of one read, in order."""
@@ -89,7 +96,9 @@ class Inbound:
                 self._other(carrier, session, pdu)
                 continue
             body = _body(pdu)
-            parsed = receipt.parse(body, pdu.data_coding, pdu.tlvs, pdu.esm_class)
+            # what an SME acknowledges is no receipt, even if it names the message by receipted_message_id
+            tlvs = () if is_acknowledgement(pdu.esm_class) else pdu.tlvs
+            parsed = receipt.parse(body, pdu.data_coding, tlvs, pdu.esm_class)
             command = _DELIVER_SM_RESP if isinstance(pdu, DeliverSm) else _DATA_SM_RESP
             if parsed is None:
                 self._mo(carrier, link, session, command, pdu, body, now_ms)
@@ -149,11 +158,24 @@ class Inbound:
 
     def _other(self, carrier: Upstream, session: Session, pdu: object) -> None:
         if isinstance(pdu, AlertNotification):  # has no response
-            log.info("alert_notification", carrier=carrier.name)
+            self._alerted(carrier, pdu)
             return
         sequence = getattr(pdu, "sequence_number", 0)
         command = getattr(pdu, "command_id", 0)
         session.respond_raw(command | 0x80000000, _INVALID_COMMAND, sequence, b"")
+
+    def _alerted(self, carrier: Upstream, pdu: AlertNotification) -> None:
+        """A handset can be reached again: of interest to whoever waits for it now, so it is not kept (3.4
+        section 4.12)."""
+        handset, esme = _digits(pdu.source_addr), _digits(pdu.esme_addr)
+        account = self._owners.owner_of(esme)
+        if not account:
+            latest = self._latest_to(handset, esme, self._world.wall_ms(), -1)
+            account = latest[0] if latest else 0
+        pdu.source_addr, pdu.esme_addr = pdu.source_addr[:_LONGEST_ADDRESS], pdu.esme_addr[:_LONGEST_ADDRESS]
+        told = self.alert(account, pdu) if account else 0
+        self._counts.carrier(carrier.name).count_pdus(pdu.command, 0)
+        log.debug("alert_notification", carrier=carrier.name, account=account, sessions=told)
 
     # MOs
 
@@ -171,25 +193,28 @@ class Inbound:
         concat, encoding, content, udh = segment.parse_user_data(
             body, pdu.esm_class, pdu.data_coding, pdu.tlvs, carrier.default_encoding
         )
-        source, destination = _digits(pdu.source_addr), _digits(pdu.destination_addr)
-        reference = _user_message_reference(pdu)
+        if concat is not None and concat.total < 2:
+            concat = None
+        source_type, destination_type = types_of(pdu)
+        part = MoPart(
+            carrier=carrier.id,
+            source=_digits(pdu.source_addr),
+            destination=_digits(pdu.destination_addr),
+            reference=concat.reference if concat else 0,
+            total=concat.total if concat else 1,
+            index=concat.index if concat else 1,
+            encoding=encoding,
+            data=content,
+            received_ms=now_ms,
+            relay=relay_of(pdu, encoding, udh, carrier.default_encoding),
+            source_type=source_type,
+            destination_type=destination_type,
+        )
 
         def store(txn: Transaction) -> None:
-            if concat is None or concat.total < 2:
-                whole = MoPart(carrier.id, source, destination, 0, 1, 1, encoding, content, now_ms)
-                self.keep(txn, [whole], now_ms, reference=reference, udh=udh)
+            if concat is None:
+                self.keep(txn, [part], now_ms, udh=udh)
                 return
-            part = MoPart(
-                carrier=carrier.id,
-                source=source,
-                destination=destination,
-                reference=concat.reference,
-                total=concat.total,
-                index=concat.index,
-                encoding=encoding,
-                data=content,
-                received_ms=now_ms,
-            )
             for parts in txn.inbound_parts([part], now_ms):
                 if parts is not None:
                     self.keep_parts(txn, parts, now_ms)
@@ -210,15 +235,15 @@ class Inbound:
         """Parts of one message: all of them, or what came before the timer."""
         self.keep(txn, parts, now_ms)
 
-    def keep(
-        self, txn: Transaction, parts: Sequence[MoPart], now_ms: int, *, reference: int = -1, udh: bytes = b""
-    ) -> None:
+    def keep(self, txn: Transaction, parts: Sequence[MoPart], now_ms: int, *, udh: bytes = b"") -> None:
         """Store one MO with the message it answers and the account it belongs to."""
         first = parts[0]
         joined = segment.reassemble(parts, first.total)
-        since_ms = now_ms - self._match_ms
-        latest = self._committer.store.latest_to(first.source, first.destination, since_ms, reference)
-        owner = self._owners.owner_of(first.destination) or (latest[0] if latest else 0)
+        latest = self._latest_to(first.source, first.destination, now_ms, reference_in(first.relay))
+        owner = self._owner(first, joined.text, latest[0] if latest else 0)
+        relay = first.relay
+        if relay is not None and joined.encoding != first.encoding:
+            relay = msgspec.structs.replace(relay, data_coding=-1)  # its parts came in several
         message = InboundMessage(
             id=self._next_id(now_ms),
             account=owner,
@@ -233,8 +258,21 @@ class Inbound:
             parts=len(parts),
             complete=not joined.missing,
             udh=udh,
+            relay=relay,
+            source_type=first.source_type,
+            destination_type=first.destination_type,
         )
         txn.inbound([message], now_ms)
+
+    def _owner(self, part: MoPart, text: str, sender: int) -> int:
+        """`sender`: whose message this one answers, or 0. An acknowledgement is always his."""
+        owner = self._owners.owner_of(part.destination, text)
+        if part.relay is not None and is_acknowledgement(part.relay.esm_class):
+            owner = sender or owner
+        return owner or sender or self._owners.fallback
+
+    def _latest_to(self, handset: str, number: str, now_ms: int, reference: int) -> tuple[int, int] | None:
+        return self._committer.store.latest_to(handset, number, now_ms - self._match_ms, reference)
 
 
 def _ids(learner: FormLearner, ids: Sequence[str]) -> tuple[str, ...]:
@@ -257,11 +295,6 @@ def _digits(address: bytes) -> str:
     if text[:1] == "+":
         return text[1:]
     return text[2:] if text[:2] == "00" else text
-
-
-def _user_message_reference(pdu: Delivery) -> int:
-    value = pdu.tlv(Tlv.USER_MESSAGE_REFERENCE)
-    return int.from_bytes(value, "big") if value else -1
 
 
 def fate_name(fate: int) -> str:

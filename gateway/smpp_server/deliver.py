@@ -2,7 +2,10 @@
 
 A receipt is text as 3.4 Appendix B has it, with receipted_message_id and message_state where the account
 wants TLVs and the peer's version has them; its addresses are the message's, swapped. An MO goes in the
-encoding it came in, a long one in parts under one reference, as handsets' networks do.
+encoding it came in, with all that its PDU said beyond the text, a long one in parts under one reference, as
+handsets' networks do.
+
+Invariant: every event that can be stored can be written.
 
 Deliberately not here: which session, windows, retries (deliveries), parsing receipts (smpp.receipt).
 """
@@ -13,12 +16,15 @@ import re
 from collections.abc import Sequence
 
 from gateway.smpp_server.translate import id_of
-from router.nouns import Account, Encoding, Event, EventKind, MessageState, Reason
+from router.correlate import reference_of
+from router.nouns import Account, Encoding, Event, EventKind, MessageState, Reason, Relay
 from smpp import receipt
+from smpp.alphabet import DATA_CODING, GSM7, LATIN1, UCS2, TextError, cheapest
+from smpp.alphabet import encode as encode_text
 from smpp.codec import encode
 from smpp.constants import CommandId, Tlv
 from smpp.pdu import DataSm, deliver_sm_body
-from smpp.segment import Segment, render
+from smpp.segment import MAX_PAYLOAD, UDHI, Segment, render
 from smpp.smpptime import from_ms
 from smpp.status import Status
 
@@ -35,6 +41,8 @@ _REASON_CODES: dict[int, str] = {
     Reason.NO_RECEIPT: "254",
     Reason.CANCELLED: "253",
 }
+_NOTHING = Relay()
+_LONGEST_SHORT_MESSAGE = 254
 _WORD = re.compile(r"[!-~]{1,10}")  # an err that is no number: "4A6", "E_NETWORK"
 _GSM, _SMPP_ERROR = 3, 7  # types of network_error_code; the second is 5.0's
 
@@ -144,40 +152,57 @@ def _type_and_code(error: str) -> tuple[int, int | None]:
 
 
 def _mo(event: Event, account: Account, version: int) -> Bodies:
-    content: str | bytes = event.data if event.encoding == Encoding.BINARY else event.text
-    relay = event.relay
-    method = "payload" if account.deliver_with == "data_sm" else "udh8"
-    alphabet = "latin1" if account.alphabet == "latin1" else "gsm7"
-    segments = render(
-        content, event.encoding, 0, alphabet, method, event.message_id & 0xFF, udh=relay.udh if relay else b""
-    )
-    esm_class = relay.esm_class if relay else 0
+    relay = event.relay or _NOTHING
+    kept, encoding = relay.data_coding, event.encoding
+    if encoding == Encoding.GSM7 and cheapest(event.text) != GSM7:  # it had octets that are no septets
+        kept, encoding = -1, LATIN1 if max(event.text) <= "\xff" else UCS2
+    try:
+        segments = _segments(event, account, encoding, kept, relay.udh)
+    except TextError:  # its header leaves no room for another one, or it would have more than 255 parts
+        segments = [_unsplit(event, encoding, relay.udh)]
     written = []
     for segment in segments:
-        tlvs = segment.tlvs
-        if relay is not None and version >= 0x34:
-            tlvs += relay.tlvs
-        data_coding = segment.data_coding
-        if relay is not None and relay.data_coding >= 0:
-            data_coding = relay.data_coding
-        whole = segment._replace(tlvs=tlvs)
-        written.append(
-            _body(event, account, esm_class | segment.esm_class, data_coding, whole, swapped=False)
-        )
+        whole = segment._replace(tlvs=segment.tlvs + relay.tlvs) if version >= 0x34 else segment
+        data_coding = segment.data_coding if kept < 0 else kept
+        esm_class = relay.esm_class | segment.esm_class
+        written.append(_body(event, account, esm_class, data_coding, whole, swapped=False))
     return written
+
+
+def _segments(event: Event, account: Account, encoding: int, data_coding: int, udh: bytes) -> list[Segment]:
+    """`data_coding` other than -1 says itself which alphabet it is; the account's is that of 0."""
+    return render(
+        event.data if encoding == Encoding.BINARY else event.text,
+        encoding,
+        0,
+        account.alphabet if data_coding < 0 else "gsm7",
+        "payload" if account.deliver_with == "data_sm" else "udh8",
+        reference_of(event.message_id),
+        udh=udh,
+    )
+
+
+def _unsplit(event: Event, encoding: int, udh: bytes) -> Segment:
+    octets = event.data if encoding == Encoding.BINARY else encode_text(event.text, encoding)
+    esm_class, data_coding = UDHI if udh else 0, DATA_CODING[encoding]
+    if len(udh + octets) <= _LONGEST_SHORT_MESSAGE:
+        return Segment(udh + octets, udh, esm_class, data_coding)
+    return Segment(b"", udh, esm_class, data_coding, ((_PAYLOAD, (udh + octets)[:MAX_PAYLOAD]),))
 
 
 def _body(
     event: Event, account: Account, esm_class: int, data_coding: int, segment: Segment, *, swapped: bool
 ) -> bytes:
-    source, destination = event.source.encode("latin-1", "replace"), event.destination.encode("latin-1")
+    """Carriers' fields longer than the specification allows are cut: no customer could read them."""
+    longest = 64 if account.deliver_with == "data_sm" else 20
+    source = event.source.encode("latin-1", "replace")[:longest]
+    destination = event.destination.encode("latin-1", "replace")[:longest]
     source_type, destination_type = event.source_type, event.destination_type
     if swapped:
         source, destination = destination, source
         source_type, destination_type = destination_type, source_type
-    relay = event.relay
-    service_type = relay.service_type.encode("latin-1", "replace") if relay is not None else b""
-    protocol_id = relay.protocol_id if relay is not None else 0
+    relay = event.relay or _NOTHING
+    service_type = relay.service_type.encode("latin-1", "replace")[:5] if relay.service_type else b""
     if account.deliver_with == "data_sm":
         tlvs = segment.tlvs
         if segment.short_message:
@@ -192,6 +217,7 @@ def _body(
                 dest_addr_npi=destination_type & 15,
                 destination_addr=destination,
                 esm_class=esm_class,
+                registered_delivery=relay.registered,
                 data_coding=data_coding,
                 tlvs=tlvs,
             )
@@ -205,11 +231,11 @@ def _body(
         destination_type & 15,
         destination,
         esm_class,
-        protocol_id,
-        0,
+        relay.protocol_id,
+        relay.priority,
         b"",
         b"",
-        0,
+        relay.registered,
         0,
         data_coding,
         0,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from gateway.callbacks.render import batch_id, event_id, render_batch, render_one
+from router.nouns import Relay
 from tests.gateway.callbacks.outside import event
 
 BIG = 2**63 - 1
@@ -56,7 +58,22 @@ def test_a_received_text_names_the_message_it_answers() -> None:
         "data": None,
         "segments": 2,
         "in_reply_to": str(BIG),
+        "kind": "message",
     }
+
+
+@pytest.mark.parametrize(
+    ("esm_class", "kind"),
+    [
+        (0x80, "message"),
+        (0x08, "delivery_acknowledgement"),
+        (0x90, "user_acknowledgement"),
+        (0x18, "conversation_abort"),
+    ],
+)
+def test_what_a_handset_acknowledges_is_told_apart_from_what_it_writes(esm_class: int, kind: str) -> None:
+    data = msgspec.json.decode(render_one(event(5, kind=1, relay=Relay(esm_class=esm_class))))["data"]
+    assert data["kind"] == kind
 
 
 def test_received_bytes_are_hex() -> None:
