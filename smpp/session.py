@@ -264,7 +264,7 @@ class Session:
                         add(Response(pdu, pending[0], now - pending[1]))
                     else:
                         self._response(frame, now, happened)
-                elif command_id in self._carries and self._unbinding is None:
+                elif command_id in self._carries:  # also what crosses our unbind on the wire
                     add(Request(decode_frame(frame)))
                 else:
                     self._request(frame, now, happened)

@@ -97,6 +97,11 @@ class Connection:
         return self._unanswered
 
     @property
+    def busy(self) -> bool:
+        """Whether an answer is due, ours or the customer's."""
+        return bool(self._unanswered or self._paced or self.session.outstanding)
+
+    @property
     def receives(self) -> bool:
         return self.session.state in (SessionState.BOUND_RX, SessionState.BOUND_TRX)
 

@@ -138,6 +138,7 @@ class Deliveries:
         self._by_endpoint: dict[int, Port] = {}
         self._timed: set[Port] = set()
         self._wake = trio.Event()
+        self._stopped = False
         self._store.watch_events()
 
     # binds
@@ -174,6 +175,10 @@ class Deliveries:
             if port.account.deliver_rate != account.deliver_rate:
                 port.throttle.change(account.deliver_rate, max(1, int(account.deliver_rate / 50)))
             port.account = account
+
+    def stop(self) -> None:
+        """Hand over nothing more; what is under way can still be answered."""
+        self._stopped = True
 
     # rows
 
@@ -222,7 +227,7 @@ class Deliveries:
 
     def pump(self, port: Port) -> None:
         """Send what windows, rate and pauses allow."""
-        if not port.receivers:
+        if not port.receivers or self._stopped:
             return
         now = trio.current_time()
         if now < port.paused_until:

@@ -32,7 +32,9 @@ from store.interface import Store
 log = structlog.get_logger("smpp")
 
 _SWEEP_S = 0.5
-_UNBIND_S = 5.0  # for customers to answer our unbind at shutdown
+_ANSWER_S = 5.0  # at shutdown, for answers that are due on either side
+_UNBIND_S = 5.0  # and for customers to answer our unbind
+_STOPPING = "the gateway is shutting down"
 _BEFORE_BIND = 4096
 
 
@@ -125,11 +127,21 @@ class SmppServer:
                 connection.tick(now)
 
     async def drain(self, within_s: float) -> None:
-        """Take no more connections, unbind everybody, wait until they are gone or `within_s` is over."""
+        """Take no more connections, unbind each customer once both sides have answered what is under way, and
+        wait until they are gone or `within_s` is over. Who answers nothing is waited for some seconds only."""
         self.listeners.stop()
-        for connection in list(self.connections):
-            connection.unbind("the gateway is shutting down")
-        with trio.move_on_after(min(within_s, _UNBIND_S)):
+        self.deliveries.stop()
+        staying = set(self.connections)
+        with trio.move_on_after(min(within_s / 2, _ANSWER_S)):
+            while staying:
+                for connection in [one for one in staying if not one.busy]:
+                    staying.discard(connection)
+                    connection.unbind(_STOPPING)
+                staying &= self.connections
+                await trio.sleep(0.02)
+        for connection in staying:
+            connection.unbind(_STOPPING)
+        with trio.move_on_after(min(within_s / 2, _UNBIND_S)):
             while self.connections:
                 await trio.sleep(0.05)
 

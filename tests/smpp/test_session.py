@@ -233,6 +233,17 @@ def test_fm39_after_an_unbind_nothing_is_taken_any_more() -> None:
     assert pdus(smsc.data_to_send())[0].command_status == Status.ESME_RINVBNDSTS
 
 
+def test_what_crosses_our_unbind_is_still_taken_and_answered() -> None:
+    esme, smsc = pair()
+    smsc.unbind(1.0)
+    number = esme.submit_raw(BODY, SUBMIT_ID, 1.0, "mine")
+    (event,) = smsc.receive(esme.data_to_send(), 1.0)
+    assert isinstance(event, events.Request)
+    smsc.respond(SubmitSmResp(message_id=b"1", sequence_number=number))
+    happened = esme.receive(smsc.data_to_send(), 1.0)
+    assert [type(one) for one in happened] == [events.PeerUnbound, events.Response]
+
+
 def test_fm39_a_second_bind_is_already_bound() -> None:
     _, smsc = pair()
     assert smsc.receive(encode(BindReceiver(system_id=b"u", sequence_number=3)), 0.0) == []
