@@ -9,6 +9,7 @@ Deliberately not here: what an answer means (router.judge), what to send (dispat
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections import deque
 from collections.abc import Sequence
@@ -185,6 +186,8 @@ class Link:
         tls = self._target.tls
         if tls is not None and isinstance(cause, OSError):
             return tls_problem(cause, tls.server_name or host)
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
         return str(cause or error) or type(error).__name__
 
     async def carry(self, stream: trio.abc.Stream, *, outbound: bool = False) -> None:

@@ -8,6 +8,7 @@ Deliberately not here: making the context (gateway.app), connecting (gateway.wor
 
 from __future__ import annotations
 
+import os
 import ssl
 
 _OF_THE_CERTIFICATE = {  # X509_V_ERR_… of OpenSSL, which the ssl module gives as numbers
@@ -42,4 +43,6 @@ def tls_problem(cause: OSError, name: str) -> str:
     reason = getattr(cause, "reason", None)
     if isinstance(reason, str):
         return _OTHERWISE.get(reason, f"TLS failed: {reason.lower().replace('_', ' ')}")
-    return cause.strerror or str(cause) or type(cause).__name__
+    if cause.errno and not isinstance(cause, ssl.SSLError):
+        return os.strerror(cause.errno)  # its own words repeat the address
+    return str(cause) or type(cause).__name__

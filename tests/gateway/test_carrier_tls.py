@@ -273,6 +273,19 @@ async def test_fm35_a_carrier_that_speaks_plain_smpp_is_called_that(tmp_path: Pa
     await listeners[0].aclose()
 
 
+@pytest.mark.parametrize("tls", [True, False])
+@trio_test
+async def test_a_port_where_nobody_listens_is_said_in_few_words(tmp_path: Path, tls: bool) -> None:
+    port, http_port, customer_port = free_ports(3)
+    toml = carrier("north", port, tls=tls) + route("north")
+    async with running(
+        tmp_path, toml, RealWorld(), http_port=http_port, customer_port=customer_port
+    ) as house:
+        (link,) = house.gateway.carriers[0].links
+        await house.until(lambda: link.last_error, PATIENCE_S)
+        assert link.last_error == f"cannot connect to 127.0.0.1:{port}: Connection refused"
+
+
 def _verification(code: int, message: str) -> ssl.SSLCertVerificationError:
     error = ssl.SSLCertVerificationError(1, message)
     error.verify_code = code
