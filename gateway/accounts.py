@@ -5,7 +5,8 @@ only once it is durable. `changed` hooks let others (keys, pumps) rebuild what t
 
 Invariants: one change at a time, from reading what there is to the end of its commit, so that ids, names,
 numbers and system_ids stay unique and no change undoes another; a change once handed to the committer is
-waited for, even when its caller is cancelled, because it may be durable.
+waited for, even when its caller is cancelled, because it may be durable; the audit trail tells of each in the
+same transaction.
 
 Deliberately not here: checking a key (gateway.http.auth), limits (gateway.door).
 """
@@ -18,10 +19,12 @@ import msgspec
 import trio
 
 from gateway.account_settings import check_together
+from gateway.audit import account_entry
 from gateway.committer import Committer
 from gateway.http.auth import new_key
+from gateway.world import RealWorld
 from router.nouns import Account, Login
-from store.interface import StoreError
+from store.interface import StoreError, Transaction
 
 MOST_LOGINS = 1_000  # of one account
 _LONGEST_KEYWORD = 200  # characters of a text that are searched
@@ -37,12 +40,17 @@ class NoSuchAccount(AccountProblem):
 
 class Accounts:
     def __init__(
-        self, committer: Committer, defaults: Mapping[str, object] | None = None, fallback: str = ""
+        self,
+        committer: Committer,
+        defaults: Mapping[str, object] | None = None,
+        fallback: str = "",
+        wall_ms: Callable[[], int] | None = None,
     ) -> None:
         """`defaults`: fields of a new account that nobody gave. `fallback`: the name of the account that gets
         inbound messages that are nobody's."""
         self._defaults = dict(defaults or {})
         self._committer = committer
+        self._wall_ms = wall_ms or RealWorld().wall_ms
         self.changed: list[Callable[[], None]] = []
         self.by_id: dict[int, Account] = {}
         self.by_name: dict[str, Account] = {}
@@ -101,7 +109,7 @@ class Accounts:
             for field, value in {**self._defaults, **settings}.items():
                 if value is not None:
                     setattr(account, field, value)
-            await self._put(account)
+            await self._put(account, None, "account.created", f"account:{name}")
         return account, key
 
     async def rotate(self, name: str, keep_previous: bool = True) -> tuple[Account, str]:
@@ -112,7 +120,7 @@ class Accounts:
             account.key_hashes = (digest, *account.key_hashes[: 1 if keep_previous else 0])
             account.key_prefixes = (prefix, *account.key_prefixes[: 1 if keep_previous else 0])
 
-        return await self._change(name, change), key
+        return await self._change(name, change, "account.key_rotated"), key
 
     async def update(self, name: str, **settings: object) -> Account:
         """Change fields of an account. Errors: AccountProblem, WrongSettings, StoreError."""
@@ -130,7 +138,7 @@ class Accounts:
             account.closed = True
             account.numbers = account.keywords = ()
 
-        return await self._change(name, change)
+        return await self._change(name, change, "account.closed")
 
     # logins
 
@@ -144,7 +152,7 @@ class Accounts:
                 raise AccountProblem(f"account {name!r} has {MOST_LOGINS} logins, and no account has more")
             account.logins = (*account.logins, Login(system_id, (hashed,)))
 
-        return await self._change(name, change)
+        return await self._change(name, change, "login.added", f"login:{name}:{system_id}")
 
     async def rotate_login(
         self, name: str, system_id: str, hashed: str, keep_previous: bool = True
@@ -160,7 +168,7 @@ class Accounts:
             new = Login(system_id, hashes[: 2 if keep_previous else 1])
             account.logins = tuple(new if login is old else login for login in account.logins)
 
-        return await self._change(name, change)
+        return await self._change(name, change, "login.rotated", f"login:{name}:{system_id}")
 
     async def remove_login(self, name: str, system_id: str) -> Account:
         """It binds no more, and may be given to another account."""
@@ -169,7 +177,7 @@ class Accounts:
             gone = _login(account, system_id)
             account.logins = tuple(login for login in account.logins if login is not gone)
 
-        return await self._change(name, change)
+        return await self._change(name, change, "login.removed", f"login:{name}:{system_id}")
 
     def named(self, name: str) -> Account:
         account = self.by_name.get(name)
@@ -178,21 +186,30 @@ class Accounts:
             raise NoSuchAccount(f"no account {name!r}; there are: {known}")
         return account
 
-    async def _change(self, name: str, change: Callable[[Account], None]) -> Account:
-        """One change, from what there is now to the end of its commit."""
+    async def _change(
+        self, name: str, change: Callable[[Account], None], act: str = "", subject: str = ""
+    ) -> Account:
+        """One change, from what there is now to the end of its commit; `act`, `subject` as in the trail."""
         async with self._one_at_a_time:
             account = msgspec.structs.replace(self.named(name))
             if account.closed:
                 raise AccountProblem(f"account {name!r} was closed for good; make another one")
             change(account)
-            await self._put(account)
+            await self._put(account, self.by_name[name], act, subject or f"account:{name}")
         return account
 
-    async def _put(self, account: Account) -> None:
+    async def _put(self, account: Account, before: Account | None, act: str, subject: str) -> None:
         check_together(account)
         self._check_unique(account)
+        told = account_entry(self._wall_ms(), act, subject, before, account)
+
+        def put(txn: Transaction) -> None:
+            txn.put_account(account)
+            if told is not None:
+                txn.audit(told)
+
         with trio.CancelScope(shield=True):
-            await self._committer.execute(lambda txn: txn.put_account(account))
+            await self._committer.execute(put)
         self.reload()
 
     def _check_unique(self, account: Account) -> None:

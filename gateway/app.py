@@ -114,7 +114,9 @@ class Gateway:
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)
-        self.accounts = Accounts(self.committer, account_defaults(config), config.inbound.fallback_account)
+        self.accounts = Accounts(
+            self.committer, account_defaults(config), config.inbound.fallback_account, world.wall_ms
+        )
         self.inbound = Inbound(
             self.committer,
             world,

@@ -173,6 +173,37 @@ class Finding(msgspec.Struct):
     what: str
 
 
+class AuditEntry(msgspec.Struct, array_like=True, gc=False):
+    """One change that somebody made; without secrets. `previous` is the store's to fill in."""
+
+    at_ms: int
+    who: str  # an OS user, an operator key's name, or "signalbox"
+    via: str  # cli | http | console | gateway
+    act: str  # account.changed, lock.released…
+    subject: str  # kind:name, such as account:shop or login:shop:esme1
+    before: dict[str, Any] = {}  # of what changed
+    after: dict[str, Any] = {}
+    reason: str = ""
+    previous: bytes = b""  # hash of the entry before
+
+
+class AuditRow(msgspec.Struct, gc=False):
+    """An entry as it is kept: its number from 1 on, and its hash in hex."""
+
+    number: int
+    entry: AuditEntry
+    digest: str
+
+
+class AuditState(msgspec.Struct):
+    """What `audit_verify` saw: how many entries, the newest one's number and hash, what is wrong."""
+
+    entries: int
+    last: int
+    digest: str
+    findings: list[Finding]
+
+
 class Transaction(Protocol):
     """One write transaction. Verbs are applied in the order of architecture §2: D, B, C, A, L."""
 
@@ -275,6 +306,9 @@ class Transaction(Protocol):
 
     def put_meta(self, name: str, value: bytes) -> None:
         """A small value by name, for the gateway's own memory."""
+
+    def audit(self, entry: AuditEntry) -> int:
+        """Tell of a change that this transaction makes; for ever, behind all others. Returns its number."""
 
 
 class Store(Protocol):
@@ -437,6 +471,12 @@ class Store(Protocol):
 
     def outbox_backlog(self) -> int:
         """Events not delivered yet, retries included."""
+
+    def audit_log(self, limit: int = 100, before: int = NO_ID, subject: str = "") -> list[AuditRow]:
+        """Entries newest first, numbered below `before`; of one subject, or with it among its parts."""
+
+    def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
+        """Whether every entry is there, as it was written; `number` must have `digest` if given."""
 
     # what has ended
     def pick_finished(self, now_ms: int, limit: int) -> Sequence[Any]:
