@@ -127,8 +127,8 @@ class SmppServer:
                 connection.tick(now)
 
     async def drain(self, within_s: float) -> None:
-        """Take no more connections, unbind each customer once both sides have answered what is under way, and
-        wait until they are gone or `within_s` is over. Who answers nothing is waited for some seconds only."""
+        """Take no more connections, unbind each customer once both sides have answered what is under way,
+        wait until they are gone. At most `within_s`, and some seconds only for who answers nothing."""
         self.listeners.stop()
         self.deliveries.stop()
         staying = set(self.connections)
