@@ -374,6 +374,7 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     shown: int = 0  # the id its submitter was given, where that is another (submit_multi)
     cause: str = ""  # why it was not delivered, in our words (router.causes), where the carrier said why
     done_ms: int = 0  # receipts: the carrier's done date, 0 = it gave none worth believing
+    since_ms: int = 0  # from when its receiver's time runs; 0 = at_ms, another where it was put back later
 
 
 class Login(msgspec.Struct, frozen=True, array_like=True):

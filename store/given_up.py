@@ -46,7 +46,7 @@ def replay(batch: Batch, endpoints: Sequence[int], before_ms: int, limit: int) -
                 break
             batch.delete(batch.tables.given_up, key)
             event = decode_event(payload)
-            event.attempts, event.last_error = 0, ""
+            event.attempts, event.last_error, event.since_ms = 0, "", before_ms
             if not tell(batch, event):  # nowhere to send it yet: it waits where it was
                 put_event(batch, endpoint, encode(event))
             moved += 1

@@ -4,7 +4,8 @@ Each account has a Port: its bound sessions and what waits for them. Rows come a
 that queued them; a port that fell behind, or was away, reads pages of the outbox instead. A row goes to
 whichever receiver has room; rows of one message go one after the other.
 
-- ESME_ROK: done. ESME_RX_P_APPN and ESME_RX_R_APPN: the customer does not want it; done, counted.
+- ESME_ROK: done. ESME_RX_P_APPN and ESME_RX_R_APPN: the customer does not want it; given up, and kept with
+  the callbacks that were given up. So is what the account's `deliver_expiry_s` ended.
 - Any other status, and no answer in time: again later, with growing pauses (3.4 section 5.1.3 says so of
   ESME_RX_T_APPN), until the account's `deliver_expiry_s`.
 - A lost session: what it had not answered goes to another one, or waits for the next bind.
@@ -59,6 +60,7 @@ class Outbox(Protocol):
     def store(self) -> OutboxReads: ...
     def add_outbox_done(self, rows: Sequence[OutboxRow]) -> None: ...
     def add_outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None: ...
+    def add_outbox_given_up(self, rows: Sequence[OutboxRow], now_ms: int) -> None: ...
 
 
 class OutboxReads(Protocol):
@@ -246,7 +248,7 @@ class Deliveries:
             if message_id in port.busy:
                 port.parked.setdefault(message_id, deque()).append(port.ready.popleft())
                 continue
-            if event.at_ms < oldest_ms:
+            if (event.since_ms or event.at_ms) < oldest_ms:
                 expired.append(port.ready.popleft())
                 continue
             if throttle is not None and throttle.available(now) < 1:
@@ -283,7 +285,13 @@ class Deliveries:
     def _expire(self, port: Port, rows: Sequence[OutboxRow]) -> None:
         port.expired += len(rows)
         log.warning("not delivered in time", account=port.account.name, events=len(rows))
-        self._committer.add_outbox_done(rows)
+        for row in rows:
+            row.event.last_error = row.event.last_error or "its customer was not there in time"
+        self._give_up(rows)
+
+    def _give_up(self, rows: Sequence[OutboxRow]) -> None:
+        """Not tried again, and kept where an operator finds it."""
+        self._committer.add_outbox_given_up(rows, self._world.wall_ms())
 
     # answers
 
@@ -309,9 +317,11 @@ class Deliveries:
                 port.release(message_id)
         elif status in _REFUSED_FOR_GOOD:
             port.refused += 1
-            self._tell(port, row, Status.name_of(status))
+            row.event.attempts += 1
+            row.event.last_error = Status.name_of(status)
+            self._tell(port, row, row.event.last_error)
             port.release(row.event.message_id)
-            done.append(row)
+            self._give_up([row])
         else:
             self._again(port, row, Status.name_of(status))
 
@@ -402,7 +412,7 @@ class Deliveries:
         if account is None:
             return
         oldest_ms = self._world.wall_ms() - account.deliver_expiry_s * 1000
-        old = [row for row in page if row.event.at_ms < oldest_ms]
+        old = [row for row in page if (row.event.since_ms or row.event.at_ms) < oldest_ms]
         if old:
             port = self.ports.setdefault(account.id, Port(account))
             taken = {row.seq for row in port.ready}

@@ -6,6 +6,7 @@ Deliberately not here: what every engine must do (conformance/test_audit), what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ def key(number: int) -> bytes:
 def tell(store: LmdbStore, *subjects: str) -> None:
     for subject in subjects:
         entry = AuditEntry(1_000, "ann", "cli", "account.changed", subject, {"tps": 5}, {"tps": 10}, "asked")
-        made.commit(store, lambda txn, entry=entry: txn.audit(entry))
+        made.commit(store, partial(_write, entry))
+
+
+def _write(entry: AuditEntry, txn: Any) -> None:
+    txn.audit(entry)
 
 
 @pytest.fixture

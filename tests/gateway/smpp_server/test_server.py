@@ -600,6 +600,13 @@ async def test_what_nobody_comes_for_ends_at_its_expiry(tmp_path: Path) -> None:
         await trio.sleep(30)
         assert gateway.gateway.store.outbox_backlog() == 1
         await gateway.until(lambda: not gateway.gateway.store.outbox_backlog(), 200)
+        (given_up,) = gateway.gateway.store.given_up(list(gateway.gateway.store.outbox_endpoints()))
+        assert given_up.event.last_error == "its customer was not there in time"
+        replay = gateway.gateway.verbs.table()["callbacks.replay"]
+        assert await replay({"account": "acme"}) == {"replayed": 1, "shut": []}
+        async with bound(gateway.world, "receiver") as receiver:
+            await receiver.until(lambda: receiver.delivered)
+        assert not gateway.gateway.store.given_up_count()
 
 
 @trio_test(mock_clock=True)
@@ -615,6 +622,8 @@ async def test_a_temporary_refusal_is_tried_again_and_a_permanent_one_is_not(tmp
         await trio.sleep(60)
         assert len(esme.delivered) == 4
         assert not gateway.gateway.store.outbox_backlog()
+        (given_up,) = gateway.gateway.store.given_up(list(gateway.gateway.store.outbox_endpoints()))
+        assert (given_up.event.attempts, given_up.event.last_error) == (1, "ESME_RX_P_APPN")
 
 
 @trio_test(mock_clock=True)

@@ -49,8 +49,7 @@ def test_an_entry_is_there_if_and_only_if_its_change_is(steady: Subject) -> None
 
 
 def test_no_retention_takes_an_entry_away(subject: Subject) -> None:
-    for number in range(20):
-        subject.do(lambda txn, number=number: txn.audit(entry(f"account:{number}")))
+    subject.do(lambda txn: [txn.audit(entry(f"account:{number}")) for number in range(20)])
     subject.wait(4_000 * DAY_MS)
     subject.do(lambda txn: txn.housekeep(subject.now_ms, 1_000))
     subject.store.drop_old(subject.now_ms, 1)
