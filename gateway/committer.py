@@ -34,6 +34,7 @@ T = TypeVar("T")
 _RETRY_S = 0.2
 
 AcceptDone = Callable[[StoreError | None], None]
+Before = Callable[[Transaction], object] | None
 ReceiptsDone = Callable[[Sequence[ReceiptResult]], None]
 
 log = structlog.get_logger("committer")
@@ -87,7 +88,7 @@ class _Batch:
         self.receipts: list[ReceiptIn] = []
         self.receipts_done: list[tuple[int, ReceiptsDone]] = []
         self.calls: list[_Call[Any]] = []
-        self.accepts: list[tuple[list[Message], AcceptDone]] = []
+        self.accepts: list[tuple[list[Message], AcceptDone, Before]] = []
 
     def __bool__(self) -> bool:
         return bool(
@@ -101,7 +102,7 @@ class _Batch:
         )
 
     def size(self) -> int:
-        accepted = sum(len(messages) for messages, _ in self.accepts)
+        accepted = sum(len(messages) for messages, _, _ in self.accepts)
         return accepted + len(self.outcomes) + len(self.receipts) + len(self.outbox_done) + len(self.calls)
 
 
@@ -130,9 +131,12 @@ class Committer:
 
     # what the rest of the gateway hands in
 
-    def submit_accept(self, messages: list[Message], done: AcceptDone) -> None:
-        """COMMIT A for messages of one caller, all or none; `done(None)` after the fsync."""
-        self._next.accepts.append((messages, done))
+    def submit_accept(self, messages: list[Message], done: AcceptDone, before: Before = None) -> None:
+        """COMMIT A for messages of one caller, all or none; `done(None)` after the fsync.
+
+        `before` is a verb that goes with them: in the same commit or, if they are refused, not at all.
+        """
+        self._next.accepts.append((messages, done, before))
         self._awake.set()
 
     def add_outcomes(self, outcomes: Sequence[Outcome]) -> None:
@@ -272,7 +276,10 @@ class Committer:
             except Exception as exc:
                 raise _CallFailed(call, exc) from exc
         if batch.accepts:
-            txn.accept([message for messages, _ in batch.accepts for message in messages])
+            for _, _, before in batch.accepts:
+                if before is not None:
+                    before(txn)
+            txn.accept([message for messages, _, _ in batch.accepts for message in messages])
         return results, self._claim(txn, now_ms) if with_claims else []
 
     def _claim(self, txn: Transaction, now_ms: int) -> list[tuple[Claimer, ClaimResult]]:
@@ -290,13 +297,13 @@ class Committer:
 
     def _refuse(self, batch: _Batch, error: StoreError) -> None:
         accepts, batch.accepts = batch.accepts, []
-        for _, done in accepts:
+        for _, done, _ in accepts:
             done(error)
 
     def _finish(
         self, batch: _Batch, results: list[ReceiptResult], leases: list[tuple[Claimer, ClaimResult]]
     ) -> None:
-        for _, accepted in batch.accepts:
+        for _, accepted, _ in batch.accepts:
             accepted(None)
         if self.probe is not None:
             self.probe("after-reply")

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.committer import Committer
+from gateway.committer import Before, Committer
 from gateway.world import World
 from router.nouns import (
     ALIAS_WANTED,
@@ -167,8 +167,13 @@ class Door:
         """Shutting down: refuse from now on."""
         self._closed = True
 
-    def submit(self, account: Account, requests: Sequence[Submission], done: SubmitDone) -> None:
-        """Accept or refuse each request on its own; `done` is called once, in order, after the commit."""
+    def submit(
+        self, account: Account, requests: Sequence[Submission], done: SubmitDone, before: Before = None
+    ) -> None:
+        """Accept or refuse each request on its own; `done` is called once, in order, after the commit.
+
+        `before` is done in the commit that accepts them, and only if it accepts any.
+        """
         api = _APIS[requests[0].via] if requests else ""
         refusal = self._policy(account)
         if refusal is not None:
@@ -219,7 +224,7 @@ class Door:
                 self.refused(account.name, api, full.code, len(messages))
                 done([full if type(result) is Accepted else result for result in results])
 
-        self._committer.submit_accept(messages, committed)
+        self._committer.submit_accept(messages, committed, before)
 
     # policy: what concerns the account and the house, not the message
 

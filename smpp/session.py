@@ -250,10 +250,12 @@ class Session:
             return []
         happened: list[Event] = []
         add = happened.append
-        self._heard = now
-        self._misses = 0
         in_flight = self._window.in_flight
-        for frame in self._framer.feed(data):
+        frames = self._framer.feed(data)
+        if frames:  # half a PDU is no sign of life: a peer may send it octet by octet for ever
+            self._heard = now
+            self._misses = 0
+        for frame in frames:
             command_id = frame[0]
             try:
                 if command_id & RESPONSE_BIT:

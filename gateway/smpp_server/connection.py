@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger("smpp")
 
 _READ_BYTES = 65_536
+_BEFORE_BIND = 4096  # octets in all
+_MOST_VIOLATIONS = 1_000
+_COMPLAIN_S = 60.0
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _RTHROTTLED = int(Status.ESME_RTHROTTLED)
 _BIND_TYPES: dict[type[Pdu], str] = {
@@ -72,7 +75,12 @@ class Connection:
         self._tenant: Tenant | None = None
         self._port: Port | None = None
         self._unanswered = 0
-        self._paced: list[Submit] = []  # taken from the wire, waiting for the account's rate
+        self._early = 0  # octets before the bind
+        self._violations = 0
+        self._leaving = False
+        self._complain_at = 0.0
+        self._paced: list[Submit] = []  # waiting for the account's rate, in order
+        self._nursery: trio.Nursery | None = None
         self._room = trio.Event()
         self._scope = trio.CancelScope()
         self._reason = ""
@@ -134,6 +142,7 @@ class Connection:
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
+                self._nursery = nursery
                 nursery.start_soon(self._write, nursery.cancel_scope)
                 self.flush()
                 await self._read()
@@ -156,13 +165,18 @@ class Connection:
                 return
             now = trio.current_time()
             self.active_at = now
+            if not self.bound:
+                self._early += len(data)
+                if self._early > _BEFORE_BIND:
+                    self._reason = self._reason or f"more than {_BEFORE_BIND} octets before a bind"
+                    return
             self.handle(session.receive(data, now), now)  # type: ignore[arg-type]
+            if self._leaving:
+                return
             if self._asked is not None:
                 await self._bind()
             if self._unanswered and self._unanswered >= self.tenant.account.window:
                 await self._wait_for_room()
-            while self._paced:
-                await self._wait_for_rate()
 
     async def _write(self, scope: trio.CancelScope) -> None:
         try:
@@ -177,12 +191,20 @@ class Connection:
             self._room = trio.Event()
             await self._room.wait()
 
-    async def _wait_for_rate(self) -> None:
-        throttle = self.tenant.throttle
-        await trio.sleep_until(throttle.next_at(1, trio.current_time()))
+    async def _pace(self) -> None:
+        """Submit what the account's rate lets through; answers and enquiries go on meanwhile."""
+        while self._paced:
+            await trio.sleep_until(self.tenant.throttle.next_at(1, trio.current_time()))
+            self._submit_paced(trio.current_time())
+            self.flush()
+
+    def _submit_paced(self, now: float) -> None:
         waiting, self._paced = self._paced, []
-        self._submit(waiting, trio.current_time())
-        self.flush()
+        allowed = self.tenant.throttle.available(now)
+        self._paced = waiting[allowed:]
+        if waiting[:allowed]:
+            self.tenant.throttle.take(len(waiting[:allowed]), now)
+            self._through_the_door(waiting[:allowed])
 
     def tick(self, now: float) -> None:
         """The server's sweep: act on what is due."""
@@ -269,14 +291,27 @@ class Connection:
                 deliveries.leave(port, self, event.unanswered)
                 self._port = None
         elif isinstance(event, events.ProtocolViolation):
-            self.server.violations += 1
+            self._violated(event.error.detail)
+        return False
+
+    def _violated(self, what: str) -> None:
+        """Before the bind once is enough; a customer of ours has many tries, and is told of now and then."""
+        self.server.violations += 1
+        self._violations += 1
+        if not self.bound or self._violations > _MOST_VIOLATIONS:
+            self._reason = self._reason or f"broke the protocol: {what}"
+            self._leaving = True
+            return
+        now = trio.current_time()
+        if now >= self._complain_at:
+            self._complain_at = now + _COMPLAIN_S
             log.info(
                 "customer broke the protocol",
                 system_id=self.login,
                 address=self.peer.address,
-                what=event.error.detail,
+                what=what,
+                so_far=self._violations,
             )
-        return False
 
     # binding
 
@@ -338,16 +373,26 @@ class Connection:
         tenant = self.tenant
         account = tenant.account
         if account.tps:
-            allowed = tenant.throttle.available(now)
-            if allowed < len(pdus):
-                over = pdus[allowed:]
-                pdus = pdus[:allowed]
-                if account.tps_mode == "pace":
-                    self._paced.extend(over)
-                else:
-                    for pdu in over:
-                        self.refuse(pdu, _RTHROTTLED)
+            allowed = 0 if self._paced else tenant.throttle.available(now)
+            over, pdus = pdus[allowed:], pdus[:allowed]
             tenant.throttle.take(len(pdus), now)
+            if over and account.tps_mode == "pace":
+                over = self._hold(over, account.window)
+            for pdu in over:
+                self.refuse(pdu, _RTHROTTLED)
+        if pdus:
+            self._through_the_door(pdus)
+
+    def _hold(self, pdus: list[Submit], window: int) -> list[Submit]:
+        """Let them wait for the rate; returns those for which a window and as much again leaves no room."""
+        room = max(0, 2 * window - len(self._paced))
+        if not self._paced and room and self._nursery is not None:
+            self._nursery.start_soon(self._pace)
+        self._paced.extend(pdus[:room])
+        return pdus[room:]
+
+    def _through_the_door(self, pdus: Sequence[Submit]) -> None:
+        account = self.tenant.account
         now_ms = self.server.world.wall_ms()
         version = self.session.peer_version
         asked: list[Submission] = []
@@ -400,6 +445,12 @@ class Connection:
     def submit(self, pdus: list[Submit]) -> None:
         """A data_sm goes the way of a submit_sm."""
         self._submit(pdus, trio.current_time())
+
+    def took(self, count: int) -> None:
+        """So many more submits are under way; negative: answered."""
+        self._unanswered += count
+        if count < 0:
+            self._room.set()
 
     def may_submit(self, count: int) -> bool:
         """Take so many from the account's rate, or none."""

@@ -7,7 +7,7 @@ whichever receiver has room; rows of one message go one after the other.
 - ESME_ROK: done. ESME_RX_P_APPN and ESME_RX_R_APPN: the customer does not want it; given up, and kept with
   the callbacks that were given up. So is what the account's `deliver_expiry_s` ended.
 - Any other status, and no answer in time: again later, with growing pauses (3.4 section 5.1.3 says so of
-  ESME_RX_T_APPN), until the account's `deliver_expiry_s`.
+  ESME_RX_T_APPN), until the account's `deliver_expiry_s`; an intermediate state never after the final one.
 - A lost session: what it had not answered goes to another one, or waits for the next bind.
 
 A port holds at most `_READY_MOST` rows and a window for each session, so a slow customer costs no memory and
@@ -39,6 +39,8 @@ _PAGE = 500
 _RETRY_FIRST_S = 1.0
 _RETRY_MOST_S = 300.0
 _PAUSE_S = 1.0
+_REFUSALS = 5  # in a row, before an account is left alone for a moment
+_LATER_MOST = 10_000
 _JANITOR_S = 60.0
 _REFUSED_FOR_GOOD = frozenset({int(Status.ESME_RX_P_APPN), int(Status.ESME_RX_R_APPN)})
 
@@ -66,6 +68,7 @@ class Outbox(Protocol):
 class OutboxReads(Protocol):
     def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]: ...
     def outbox_endpoints(self) -> dict[int, Endpoint]: ...
+    def has_event(self, row: OutboxRow) -> bool: ...
     def watch_events(self) -> None: ...
     def take_fresh_events(self) -> list[OutboxRow]: ...
 
@@ -85,8 +88,9 @@ class Port:
     """One account's receivers and what waits for them."""
 
     __slots__ = (
-        "account", "behind", "busy", "cursor", "delivered", "endpoint", "expired", "in_flight", "parked",
-        "paused_until", "ready", "receivers", "refused", "retried", "throttle", "timer", "turn",
+        "account", "behind", "busy", "cursor", "delivered", "endpoint", "expired", "in_flight", "later",
+        "overtaken", "parked", "paused_until", "ready", "receivers", "refusals", "refused", "retried",
+        "throttle", "timer", "turn",
     )  # fmt: skip
 
     def __init__(self, account: Account) -> None:
@@ -98,6 +102,9 @@ class Port:
         self.behind = True  # rows after the cursor are to be read from the outbox
         self.busy: set[int] = set()  # messages with a row under way
         self.parked: dict[int, deque[OutboxRow]] = {}  # their further rows
+        self.later: set[int] = set()  # messages with an intermediate row that waits for its next attempt
+        self.overtaken: set[int] = set()  # those of them whose final row has been delivered
+        self.refusals = 0  # in a row
         self.in_flight = 0
         self.turn = 0
         self.throttle = Throttle(account.deliver_rate, max(1, int(account.deliver_rate / 50)))
@@ -182,6 +189,32 @@ class Deliveries:
         """Hand over nothing more; what is under way can still be answered."""
         self._stopped = True
 
+    def hold(self, account_id: int) -> set[int]:
+        """Send this account nothing more until `release`; the numbers of the rows that are under way."""
+        port = self.ports.get(account_id)
+        if port is None:
+            return set()
+        port.paused_until = math.inf
+        port.behind = True
+        rows = [
+            context.row if isinstance(context, Sending) else context
+            for receiver in port.receivers
+            for context in receiver.session.unanswered()
+        ]
+        return {row.seq for row in rows if isinstance(row, OutboxRow)}
+
+    def release(self, account_id: int) -> None:
+        """As before `hold`; what left the outbox meanwhile is forgotten."""
+        port = self.ports.get(account_id)
+        if port is None:
+            return
+        there = self._store.has_event
+        port.ready = deque(row for row in port.ready if there(row))
+        for message_id, rows in list(port.parked.items()):
+            port.parked[message_id] = deque(row for row in rows if there(row))
+        port.paused_until = -math.inf
+        self.pump(port)
+
     # rows
 
     def on_commit(self) -> None:
@@ -248,6 +281,10 @@ class Deliveries:
             if message_id in port.busy:
                 port.parked.setdefault(message_id, deque()).append(port.ready.popleft())
                 continue
+            if port.overtaken and not event.final and message_id in port.overtaken:
+                port.overtaken.discard(message_id)
+                self._committer.add_outbox_done([port.ready.popleft()])
+                continue
             if (event.since_ms or event.at_ms) < oldest_ms:
                 expired.append(port.ready.popleft())
                 continue
@@ -310,8 +347,13 @@ class Deliveries:
         port.in_flight -= 1
         if status == 0:
             port.delivered += 1
+            port.refusals = 0
             done.append(row)
             message_id = row.event.message_id
+            if port.later and message_id in port.later:
+                port.later.discard(message_id)
+                if row.event.final:
+                    port.overtaken.add(message_id)
             port.busy.discard(message_id)
             if message_id in port.parked:
                 port.release(message_id)
@@ -349,12 +391,21 @@ class Deliveries:
         port.retried += 1
         if event.attempts == 1:
             self._tell(port, row, why)
-        now = trio.current_time()
+        port.refusals += 1
+        if not event.final and not event.part:
+            waiting = port.parked.get(event.message_id, ())
+            if any(other.event.final for other in waiting):  # it would come after the final state
+                self._committer.add_outbox_done([row])
+                port.release(event.message_id)
+                return
+            if len(port.later) < _LATER_MOST:
+                port.later.add(event.message_id)
         wait_s = min(_RETRY_MOST_S, _RETRY_FIRST_S * 2.0 ** min(event.attempts - 1, 20))
-        port.paused_until = max(port.paused_until, now + _PAUSE_S)
         self._committer.add_outbox_retry([row], self._world.wall_ms() + int(wait_s * 1000))
         port.release(event.message_id)
-        self._look_again(port, port.paused_until)
+        if port.refusals >= _REFUSALS:  # it is not this event: the customer takes nothing now
+            port.paused_until = max(port.paused_until, trio.current_time() + _PAUSE_S)
+            self._look_again(port, port.paused_until)
 
     def _tell(self, port: Port, row: OutboxRow, why: str) -> None:
         log.warning(

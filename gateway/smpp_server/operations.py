@@ -150,7 +150,8 @@ class Operations:
         if unknown:
             connection.refuse(pdu, unknown)
             return
-        if not connection.may_submit(len(destinations)):
+        beyond = connection.unanswered >= account.window  # within one read; between reads nothing is read
+        if beyond or not connection.may_submit(len(destinations)):
             connection.refuse(pdu, Status.ESME_RTHROTTLED)
             return
         now_ms = self._server.world.wall_ms()
@@ -164,22 +165,26 @@ class Operations:
             request.destination_type = (to.dest_addr_ton & 15) << 4 | to.dest_addr_npi & 15
             request.multi = True
             requests.append(request)
+        connection.took(len(requests))
         done = partial(self._multi_answered, connection, account, pdu, destinations)
         self._server.submit(account, requests, done)
 
     def _destinations(self, account: Account, pdu: SubmitMulti) -> tuple[list[SmeAddress], int]:
         """Every address, lists written out; or the status that refuses the whole."""
         found: list[SmeAddress] = []
+        most = max(_MOST_DESTINATIONS, *(len(members) for members in account.lists.values()), 0)
         for one in pdu.dest_address:
             if isinstance(one, SmeAddress):
                 found.append(one)
-                continue
-            assert isinstance(one, DistributionList)
-            members = account.lists.get(one.dl_name.decode("latin-1"))
-            if members is None:
-                return [], Status.ESME_RINVDLNAME
-            found.extend(SmeAddress(1, 1, member.lstrip("+").encode()) for member in members)
-        if not 1 <= len(found) <= max(_MOST_DESTINATIONS, sum(map(len, account.lists.values()))):
+            else:
+                assert isinstance(one, DistributionList)
+                members = account.lists.get(one.dl_name.decode("latin-1"))
+                if members is None:
+                    return [], Status.ESME_RINVDLNAME
+                found.extend(SmeAddress(1, 1, member.lstrip("+").encode()) for member in members)
+            if len(found) > most:
+                return [], Status.ESME_RINVNUMDESTS
+        if not found:
             return [], Status.ESME_RINVNUMDESTS
         return found, 0
 
@@ -192,6 +197,7 @@ class Operations:
         results: Sequence[Accepted | Refusal],
     ) -> None:
         """One id for all that were accepted; the others named with their status."""
+        connection.took(-len(results))
         refused: list[UnsuccessSme] = []
         shown = b""
         version = connection.session.peer_version
@@ -359,15 +365,7 @@ class Operations:
             for id in ids:
                 txn.cancel(account.id, id, now_ms)
 
-        refused: list[Refusal] = []
-
-        def answered(results: Sequence[Accepted | Refusal]) -> None:
-            refused.extend(one for one in results if isinstance(one, Refusal))
-            done(results)
-
-        self._server.door.submit(account, [request], answered)
-        if ids and not refused:  # in the commit that accepts the new one
-            self._committer.call_soon(end, _told)
+        self._server.door.submit(account, [request], done, end if ids else None)
 
     def _enqueue(self, search: Search, found: Callable[[Sequence[int]], None]) -> None:
         self._searches.append((search, found))
@@ -424,11 +422,6 @@ def _settled(connection: Connection, pdu: Pdu, response: type[Pdu], call: Any) -
     else:
         connection.session.respond(response(sequence_number=pdu.sequence_number))
     connection.flush()
-
-
-def _told(call: Any) -> None:
-    if call.error is not None:
-        log.error("replace_if_present failed", error=str(call.error))
 
 
 def as_markdown() -> str:

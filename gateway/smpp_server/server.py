@@ -59,7 +59,8 @@ class Tenant:
 
 
 def _burst(tps: float) -> int:
-    return max(1, int(tps / 20))
+    """A second's worth: customers send what they have at once."""
+    return max(1, int(tps))
 
 
 class SmppServer:

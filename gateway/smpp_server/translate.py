@@ -32,6 +32,8 @@ _PAYLOAD = int(Tlv.MESSAGE_PAYLOAD)
 _OF_CONTENT = frozenset(
     {_PAYLOAD, segment.SAR_MSG_REF_NUM, segment.SAR_TOTAL_SEGMENTS, segment.SAR_SEGMENT_SEQNUM}
 )
+MOST_TLVS = 32
+MOST_TLV_OCTETS = 1024  # in all, without message_payload
 _MODE_AND_UDHI = 0x43
 _ACKS = 0x0C
 _ALPHANUMERIC = 5
@@ -93,6 +95,8 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
             if isinstance(times, int):
                 return times
             send_at_ms, expires_ms = times
+    if pdu.tlvs and not _tlvs_fit(pdu.tlvs):
+        return Status.ESME_RINVOPTPARSTREAM
     content = content_of(short_message, pdu.esm_class, pdu.data_coding, pdu.tlvs, account.alphabet)
     if isinstance(content, int):
         return content
@@ -140,6 +144,13 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
         request.to = destination_of(pdu.destination_addr, pdu.dest_addr_ton)
         request.destination_type = (pdu.dest_addr_ton & 15) << 4 | pdu.dest_addr_npi & 15
     return request
+
+
+def _tlvs_fit(tlvs: Sequence[tuple[int, bytes]]) -> bool:
+    """What is relayed must be something that carriers take: they close a link over a PDU that is too long,
+    and everybody's messages in its window go out a second time."""
+    octets = sum(len(value) + 4 for tag, value in tlvs if tag != _PAYLOAD)
+    return len(tlvs) <= MOST_TLVS and octets <= MOST_TLV_OCTETS
 
 
 def destination_of(address: bytes, ton: int) -> str:
