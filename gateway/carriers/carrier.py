@@ -206,7 +206,10 @@ class Carrier:
             self.buffer.append(job)
             self._buffered_segments += job.counted
             self._board.took(self.id, leased, now)
-        self.pump()
+        if self._draining:  # the stop came while they were being committed
+            self.give_back_all("shutting down")
+        else:
+            self.pump()
 
     # sending
 

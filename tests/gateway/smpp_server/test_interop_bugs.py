@@ -8,8 +8,10 @@ from typing import Any
 
 import trio
 
+from router.nouns import Phase
 from smpp.pdu import DeliverSmResp, Pdu, SubmitSmResp, Unbind, UnbindResp
 from smpp.status import Status
+from store.interface import Transaction
 from tests.gateway.house import Running, Script
 from tests.gateway.smpp_server.esme import Esme, bound
 from tests.gateway.smpp_server.test_server import delivering, house, receipt
@@ -21,18 +23,18 @@ def of(esme: Esme, kind: type[Pdu]) -> list[Any]:
 
 
 class Gate:
-    """Stands before a gateway's commits: none begins while it is shut."""
+    """Stands before a gateway's commits: none is done while it is shut."""
 
     def __init__(self, gateway: Running) -> None:
         writer = gateway.gateway.committer._writer
-        begin = writer.begin
+        commit = writer.commit
         self.open = trio.Event()
 
-        async def wait() -> Any:
+        async def wait(txn: Transaction) -> None:
             await self.open.wait()
-            return await begin()
+            await commit(txn)
 
-        writer.begin = wait  # type: ignore[method-assign]
+        writer.commit = wait  # type: ignore[method-assign]
 
 
 @trio_test(mock_clock=True)
@@ -82,6 +84,23 @@ async def test_submits_that_are_being_committed_are_answered_before_we_unbind(tm
         gate.open.set()
         await esme.until(lambda: of(esme, Unbind))
         assert [pdu.command_status for pdu in of(esme, SubmitSmResp)] == [0, 0, 0]
+
+
+@trio_test(mock_clock=True)
+async def test_a_message_that_was_being_leased_at_a_stop_is_not_of_unknown_outcome(tmp_path: Path) -> None:
+    """Nothing was sent, so it goes out at once after the start, and never twice."""
+    async with house(tmp_path) as (gateway, script), bound(gateway.world) as esme:
+        gate = Gate(gateway)
+        await esme.send(esme.number(esme.message()))
+        (connection,) = gateway.gateway.smpp.connections
+        await gateway.until(lambda: connection.unanswered == 1)
+        gateway.gateway.stop()
+        await trio.sleep(1)
+        gate.open.set()
+        await gateway.gateway.finished.wait()
+        phases = gateway.gateway.store.totals().messages
+        assert (phases[Phase.READY], phases[Phase.LEASED]) == (1, 0)
+        assert not script.submits
 
 
 @trio_test(mock_clock=True)
