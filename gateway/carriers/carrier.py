@@ -118,6 +118,7 @@ class Carrier:
         self._pace = trio.Event()
         self._turn = 0
         self._full_since = math.inf
+        self._throttled_since = math.inf
         self._draining = False
 
     # state, as the lanes ask for it
@@ -218,6 +219,7 @@ class Carrier:
         now = trio.current_time()
         if now < self.paused_until:
             self._pace.set()
+            self._note_throttle(now)
             return
         now_ms = self._world.wall_ms()
         touched: dict[Link, None] = {}
@@ -234,6 +236,7 @@ class Carrier:
         if self.buffer or any(link.streaming for link in self.links):
             self._pace.set()
         self._note_fullness(now)
+        self._note_throttle(now)
         self._hand_over()
 
     def _next_link(self, now: float) -> Link | None:
@@ -330,6 +333,12 @@ class Carrier:
         elif self._full_since == math.inf:
             self._full_since = now
 
+    def _note_throttle(self, now: float) -> None:
+        """From one look to the next it waited for tokens, if it did so after the first."""
+        if self._throttled_since < now:
+            self._counts.throttle_wait_s += now - self._throttled_since
+        self._throttled_since = now if self._throttled(now) else math.inf
+
     async def pace(self) -> None:
         """Wake the pump when the next token, or the end of a pause, is due."""
         while True:
@@ -338,10 +347,7 @@ class Carrier:
             now = trio.current_time()
             due = [max(link.throttle.next_at(1, now), link.paused_until) for link in self.links if link.room]
             at = max(min(due, default=now + _STALL_S), self.paused_until)
-            throttled = self._throttled(now)
             await trio.sleep_until(max(at, now + 0.001))
-            if throttled:
-                self._counts.throttle_wait_s += trio.current_time() - now
             self.pump()
             self._committer.wake()
 
