@@ -10,7 +10,8 @@ What the peer is told (3.4 section 5.1.3), chosen by what clients do with it:
   one: Kannel takes it for a success. Clients try again later.
 - ESME_RSYSERR when too many verifications wait: try again.
 
-A peer is spared locks where it is trusted_from, or where this account showed a right password within
+A peer is spared locks where it is trusted_from, at an address that the account lists, or where this account
+showed a right password within
 30 days: failing from elsewhere, or for another system_id behind the same address, locks no customer out.
 
 Invariants: an address that is not allowed costs no hashing; `admit` looks at accounts as they are when it
@@ -22,6 +23,7 @@ Deliberately not here: hashing and its queue (passwords), counting failures (loc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -94,7 +96,10 @@ class Gate:
         settings: SmppConfig,
         now: Callable[[], float] = trio.current_time,
         passwords: Passwords | None = None,
+        wall_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`now` is monotonic, `wall_s` seconds since the epoch."""
+        self._wall_s = wall_s
         self.passwords = passwords or Passwords()
         self._accounts = accounts
         self._settings = settings
@@ -149,6 +154,20 @@ class Gate:
     def binds(self, account_id: int) -> int:
         return self._binds.get(account_id, 0)
 
+    # over a restart
+
+    def remembered(self) -> bytes:
+        """From where accounts bound well, for `remember` of the next process."""
+        rows = [(id, network, self._wall_s() - since_s) for id, network, since_s in self._good.remembered()]
+        return msgspec.json.encode(rows)
+
+    def remember(self, written: bytes) -> None:
+        """What an earlier process `remembered`; what cannot be read is left."""
+        with suppress(msgspec.MsgspecError):
+            rows = msgspec.json.decode(written, type=list[tuple[int, str, float]])
+            now = self._wall_s()
+            self._good.remember((id, network, max(0.0, now - seen)) for id, network, seen in rows)
+
     # for operators
 
     def status(self) -> list[Lock]:
@@ -172,7 +191,13 @@ class Gate:
         attempt = _Attempt(request)
         address, network, system_id = attempt.address, attempt.network, attempt.system_id
         entry = self._entries.get(system_id)
-        spared = address in self._trusted or (entry is not None and self._good.has(entry.account.id, network))
+        spared = address in self._trusted or (
+            entry is not None
+            and (
+                self._good.has(entry.account.id, network)
+                or (entry.allowed is not None and address in entry.allowed)
+            )
+        )
 
         def wanted() -> bool:
             return spared or not self._locks.left_s(network, system_id)

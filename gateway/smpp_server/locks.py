@@ -16,7 +16,7 @@ as the process.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -199,6 +199,22 @@ class GoodNetworks:
         networks = self._by_account.get(account_id)
         seen = networks.get(network) if networks is not None else None
         return seen is not None and self._now() - seen <= _GOOD_S
+
+    def remembered(self) -> list[tuple[int, str, float]]:
+        """(account id, network, seconds since) of all, to be written down over a restart."""
+        now = self._now()
+        return [
+            (account, network, now - seen)
+            for account, networks in self._by_account.items()
+            for network, seen in networks.items()
+        ]
+
+    def remember(self, rows: Iterable[tuple[int, str, float]]) -> None:
+        """What `remembered` told an earlier process."""
+        now = self._now()
+        for account, network, since_s in sorted(rows, key=lambda row: -row[2]):
+            networks = self._by_account.setdefault(account, OrderedDict())
+            networks[network] = now - since_s
 
     def keep(self, account_ids: Collection[int]) -> None:
         """Forget every other account."""

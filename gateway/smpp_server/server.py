@@ -32,6 +32,8 @@ from store.interface import Store
 log = structlog.get_logger("smpp")
 
 _SWEEP_S = 0.5
+_WRITE_DOWN_S = 60.0
+_GOOD = "smpp:good"
 _ANSWER_S = 5.0  # at shutdown, for answers that are due on either side
 _UNBIND_S = 5.0  # and for customers to answer our unbind
 _STOPPING = "the gateway is shutting down"
@@ -87,7 +89,8 @@ class SmppServer:
             max_pdu_before_bind=_BEFORE_BIND,
             version=settings.version,
         )
-        self.gate = Gate(accounts, settings)
+        self.gate = Gate(accounts, settings, wall_s=lambda: world.wall_ms() / 1000)
+        self.gate.remember(store.meta(_GOOD) or b"[]")
         self.deliveries = Deliveries(committer, world, lambda id: accounts.by_id.get(id))
         self.operations = Operations(self, committer, store)
         self.outbinds = Outbinds(self, store)
@@ -97,6 +100,7 @@ class SmppServer:
         self.violations = 0
         self._binds = 0  # how many there have been
         self._accounts = accounts
+        self._committer = committer
         self.door = door
         accounts.changed.append(self._accounts_changed)
 
@@ -105,6 +109,7 @@ class SmppServer:
             await nursery.start(self.deliveries.run)
             nursery.start_soon(self._sweep)
             nursery.start_soon(self.operations.run)
+            nursery.start_soon(self._write_down)
             nursery.start_soon(self.outbinds.run)
             await nursery.start(self.listeners.run)
             task_status.started()
@@ -126,6 +131,16 @@ class SmppServer:
             now = trio.current_time()
             for connection in [one for one in self.connections if one.check_at <= now]:
                 connection.tick(now)
+
+    async def _write_down(self) -> None:
+        """From where customers bound well: a restart must not make strangers of them."""
+        written = self.gate.remembered()
+        while True:
+            await trio.sleep(_WRITE_DOWN_S)
+            remembered = self.gate.remembered()
+            if remembered != written:
+                await self._committer.execute(lambda txn: txn.put_meta(_GOOD, self.gate.remembered()))
+                written = remembered
 
     async def drain(self, within_s: float) -> None:
         """Take no more connections, unbind each customer once both sides have answered what is under way,

@@ -725,3 +725,21 @@ async def test_unlocking_an_address_forgets_all_its_failures() -> None:
         await house.fail(1, system_id=b"id%d" % number)
     assert house.gate.unlock(HOME) == 1
     assert (await house.refused()).wait_s == 0.0
+
+
+@trio_test
+async def test_an_address_that_the_account_lists_is_never_locked_out() -> None:
+    house = House(account(allowed_addresses=("192.0.2.0/24",)), lock_failures=2, lock_address_failures=2)
+    await house.fail(10, address="192.0.2.9")
+    await house.admitted(address="192.0.2.9")
+
+
+@trio_test
+async def test_where_customers_bound_well_is_known_after_a_restart() -> None:
+    before = House()
+    await before.admitted(address="192.0.2.9")
+    after = House(lock_failures=2, lock_address_failures=2)
+    after.gate.remember(before.gate.remembered())
+    await after.fail(10, address="192.0.2.9")
+    await after.admitted(address="192.0.2.9")
+    after.gate.remember(b"rubbish")
