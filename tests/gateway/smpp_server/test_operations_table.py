@@ -10,9 +10,34 @@ from gateway.smpp_server.operations import answer, as_markdown
 from smpp.constants import RESPONSE_BIT, CommandId
 from smpp.pdu import PDUS, Pdu
 from smpp.states import BINDS, SessionState
+from smpp.status import Status
 from tests.gateway.smpp_server.esme import Esme, connected
 from tests.gateway.smpp_server.test_server import house
 from tests.trio_case import trio_test
+
+# As SMPP 3.4 section 2.3 and 5.0 section 2.4 have it, and what this SMSC does not do: OPEN, TX, RX, TRX.
+S, N, A, U = "served", "ESME_RINVBNDSTS", "ESME_RALYBND", "ESME_RINVCMDID"
+ROWS = {
+    "bind_receiver": (S, A, A, A),
+    "bind_transmitter": (S, A, A, A),
+    "bind_transceiver": (S, A, A, A),
+    "unbind": (N, S, S, S),
+    "enquire_link": (S, S, S, S),
+    "outbind": ("ignored",) * 4,
+    "alert_notification": ("ignored",) * 4,
+    "submit_sm": (N, S, N, S),
+    "submit_multi": (N, S, N, S),
+    "data_sm": (N, S, N, S),
+    "query_sm": (N, S, N, S),
+    "cancel_sm": (N, S, N, S),
+    "replace_sm": (N, S, N, S),
+    "deliver_sm": (N, N, N, N),
+    "broadcast_sm": (N, U, N, U),
+    "query_broadcast_sm": (N, U, N, U),
+    "cancel_broadcast_sm": (N, U, N, U),
+}
+BROADCASTS = {name for name in ROWS if "broadcast" in name}
+
 
 KINDS = {
     SessionState.OPEN: "",
@@ -67,3 +92,13 @@ async def test_each_request_is_answered_as_the_table_says(
 def test_the_page_shows_the_table() -> None:
     page = Path("docs/smpp.md").read_text()
     assert as_markdown() in page
+
+
+@pytest.mark.parametrize("version", [0x33, 0x34, 0x50])
+@pytest.mark.parametrize("command", REQUESTS, ids=lambda command: command.name)
+def test_the_table_is_what_the_specification_says(version: int, command: CommandId) -> None:
+    for state, wanted in zip(KINDS, ROWS[command.name.lower()], strict=True):
+        said = answer(version, state, command)
+        shown = "ignored" if said.silent else Status.name_of(said.status) if said.status else "served"
+        assert shown == wanted, state
+        assert said.nack == (wanted == U and command.name.lower() in BROADCASTS and version < 0x50)
