@@ -124,7 +124,15 @@ class HttpConfig:
 
     listen: tuple[Address, ...] = key((Address("127.0.0.1", 8080),), "Addresses to listen on.")
     max_batch: int = key(1_000, "Messages in one `POST /v1/messages/batch`.", low=1, high=1_000)
-    max_connections: int = key(1_000, "Open connections; more are closed at once.", low=1, high=100_000)
+    max_connections: int = key(
+        1_000,
+        "Open connections. One more ends the one idle for longest; where none is idle, it is refused.",
+        low=1,
+        high=100_000,
+    )
+    max_connections_per_address: int = key(
+        200, "The same for one address (IPv6: one /64). A reverse proxy is one address.", low=1, high=100_000
+    )
     max_pipelined: int = key(64, "Unanswered requests on one connection.", low=1, high=1_000)
     max_body_bytes: int = key(1_048_576, "Longest body of a request.", low=1_024, high=67_108_864)
     max_head_bytes: int = key(16_384, "Longest request line and headers together.", low=1_024, high=1_048_576)

@@ -187,9 +187,9 @@ def _add_http(gateway: Gateway) -> None:
     )
     metrics.counter(
         "signalbox_http_connections_refused",
-        "Connections turned away over max_connections.",
-        (),
-        lambda: (((), counts.connections_refused),),
+        "Connections turned away, and idle ones ended for new ones.",
+        ("reason",),
+        lambda: (((reason,), number) for reason, number in counts.connections_refused.items()),
     )
 
 

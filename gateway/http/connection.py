@@ -91,6 +91,13 @@ class Connection:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await trio.aclose_forcefully(self._stream)
 
+    @property
+    def idle_since(self) -> float | None:
+        """When it was last heard of, if there is nothing to answer and no request has begun; else None."""
+        if self._stopped_reading or self._head is not None or self._rest or not self._answers.done:
+            return None
+        return self._now
+
     def stop(self) -> None:
         """Read no further request; what was taken is still answered, then the connection closes."""
         self._stopped_reading = True

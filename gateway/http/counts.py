@@ -24,12 +24,12 @@ class EndpointCounts:
 
 
 class HttpCounts:
-    """All endpoints, plus connections now and refused."""
+    """All endpoints, plus connections now, and turned away by reason."""
 
     def __init__(self) -> None:
         self.endpoints: dict[str, EndpointCounts] = {}
         self.connections = 0
-        self.connections_refused = 0
+        self.connections_refused = {"full": 0, "per_address": 0, "evicted": 0}
 
     def answered(self, endpoint: str, status: int, duration_s: float) -> None:
         counts = self.endpoints.get(endpoint)

@@ -1,15 +1,16 @@
-"""The HTTP/1.1 server: accepts connections up to a limit, flushes what commits answered, stops politely.
+"""The HTTP/1.1 server: accepts what there is room for, flushes what commits answered, stops politely.
 
 `serve(listeners)` runs until `stop()`: then it accepts no more, lets what is in flight be answered, and
 cuts what is left after stop_timeout_s. Works on any trio listener and stream; sockets are the fast case.
 
-Deliberately not here: HTTP itself (connection.py), which handler (routes.py), binding (gateway.world).
+Deliberately not here: HTTP itself (connection.py), which handler (routes.py), who gets the room there is
+(room.py), binding (gateway.world).
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
@@ -19,7 +20,8 @@ from gateway.http.connection import Connection
 from gateway.http.counts import HttpCounts
 from gateway.http.head import HeadReader
 from gateway.http.ports import WallClock
-from gateway.http.problems import PROBLEM_HEADERS, problem_json
+from gateway.http.problems import BadRequest
+from gateway.http.room import Room, Spare, network_named, no_room
 from gateway.http.routes import Routes
 from gateway.http.settings import HttpSettings
 
@@ -32,15 +34,26 @@ log = structlog.get_logger("http")
 
 
 class HttpServer:
-    """One server over any number of listeners. `routes` must be complete before `serve`."""
+    """One server over any number of listeners. `routes` must be complete before `serve`.
 
-    def __init__(self, routes: Routes, settings: HttpSettings, wall_ms: WallClock) -> None:
+    `address_of` tells a stream's peer.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        settings: HttpSettings,
+        wall_ms: WallClock,
+        *,
+        address_of: Callable[[trio.abc.Stream], str] | None = None,
+    ) -> None:
         self.settings = settings
         self.heads = HeadReader(settings, routes)
         self.renderer = Renderer(wall_ms)
         self.counts = HttpCounts()
         self.answered = self.counts.answered
-        self._connections: set[Connection] = set()
+        self._address_of = address_of or peer_address
+        self._room = Room(settings)
         self._dirty: list[Connection] = []
         self._flusher = trio.lowlevel.ParkingLot()
         self._accepting: trio.CancelScope | None = None
@@ -66,7 +79,7 @@ class HttpServer:
                         accepting.cancel_scope.cancel()
                     else:
                         accepting.start_soon(trio.sleep_forever)
-                for connection in self._connections:
+                for connection in self._room.connections():
                     connection.stop()
                 serving.cancel_scope.deadline = trio.current_time() + self.settings.stop_timeout_s
             flushing.cancel_scope.cancel()
@@ -107,13 +120,25 @@ class HttpServer:
                     )
                     await trio.sleep(_ACCEPT_PAUSE_S)
                     continue
-                if len(self._connections) >= self.settings.max_connections:
-                    self._turn_away(stream, serving)
-                    continue
-                connection = Connection(self, stream, _address(stream))
-                self._connections.add(connection)
-                self.counts.connections = len(self._connections)
-                serving.start_soon(self._run, connection)
+                self._admit(stream, serving)
+
+    def _admit(self, stream: trio.abc.Stream, serving: trio.Nursery) -> None:
+        peer = self._address_of(stream)
+        network = network_named(peer)
+        why = self._room.make(network)
+        if why is None:
+            connection = Connection(self, stream, peer)
+        else:
+            refusal = no_room(why, self.settings)
+            self.counts.connections_refused[why] += 1
+            if not self._room.has_spare(network):
+                self._refusing += 1
+                serving.start_soon(self._refuse, stream, refusal)
+                return
+            connection = Spare(self, stream, peer, refusal)
+        self._room.enter(connection, network)
+        self._count()
+        serving.start_soon(self._run, connection)
 
     async def _run(self, connection: Connection) -> None:
         try:
@@ -121,23 +146,20 @@ class HttpServer:
         except Exception:
             log.exception("connection failed", peer=connection.peer)
         finally:
-            self._connections.discard(connection)
-            self.counts.connections = len(self._connections)
+            self._room.leave(connection)
+            self._count()
 
-    def _turn_away(self, stream: trio.abc.Stream, serving: trio.Nursery) -> None:
-        self.counts.connections_refused += 1
-        self._refusing += 1
-        serving.start_soon(self._refuse, stream)
+    def _count(self) -> None:
+        self.counts.connections = len(self._room)
+        self.counts.connections_refused["evicted"] = self._room.evicted
 
-    async def _refuse(self, stream: trio.abc.Stream) -> None:
-        """Over the limit: say so where that costs little, and close."""
+    async def _refuse(self, stream: trio.abc.Stream, refusal: BadRequest) -> None:
+        """Not even a spare place: say so where that costs little, and close."""
         try:
             if self._refusing <= _REFUSALS_AT_ONCE:
-                detail = f"all {self.settings.max_connections} connections are taken; reuse one, or try later"
-                body = problem_json(503, "too-many-connections", detail)
-                headers = (*PROBLEM_HEADERS, ("Retry-After", "1"))
+                answer = self.renderer.render(*refusal.answer(), connection="close")
                 with trio.move_on_after(_REFUSAL_TIMEOUT_S):
-                    await stream.send_all(self.renderer.render(503, headers, body, connection="close"))
+                    await stream.send_all(answer)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
@@ -146,7 +168,7 @@ class HttpServer:
                 await trio.aclose_forcefully(stream)
 
 
-def _address(stream: trio.abc.Stream) -> str:
+def peer_address(stream: trio.abc.Stream) -> str:
     """The peer's address where the stream knows one."""
     transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if not isinstance(transport, trio.SocketStream):

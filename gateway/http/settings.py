@@ -11,6 +11,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """Sizes in bytes, times in seconds. At worst max_connections x (head + body + unsent) of memory."""
 
     max_connections: int = 1000
+    max_connections_per_address: int = 200  # IPv6: per /64
     max_pipelined: int = 64  # unanswered requests on one connection; reading pauses there
     max_head_bytes: int = 16_384
     max_target_bytes: int = 8_192

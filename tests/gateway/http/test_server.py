@@ -436,21 +436,6 @@ async def test_an_answer_for_a_peer_that_has_gone_is_dropped_quietly() -> None:
 
 
 @trio_test(mock_clock=True)
-async def test_fm41_connections_over_the_limit_are_told_so_and_closed() -> None:
-    async with serving(table(), HttpSettings(max_connections=2)) as house:
-        first, second, third = house.client(), house.client(), house.client()
-        assert (await first.ask(request("/hello"))).status == 200
-        assert (await second.ask(request("/hello"))).status == 200
-        answer = await third.answer()
-        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        assert await third.closed()
-        await first.stream.aclose()
-        await trio.testing.wait_all_tasks_blocked()
-        assert (await house.client().ask(request("/hello"))).status == 200
-        assert house.server.counts.connections_refused == 1
-
-
-@trio_test(mock_clock=True)
 async def test_stop_answers_what_is_in_flight_and_closes_the_rest() -> None:
     later = Later()
     server = HttpServer(table(later), HttpSettings(), lambda: WALL_MS)

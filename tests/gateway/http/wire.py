@@ -26,9 +26,14 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](1000)
+        self._addresses: dict[trio.abc.Stream, str] = {}
 
-    def connect(self) -> trio.abc.HalfCloseableStream:
+    def address_of(self, stream: trio.abc.Stream) -> str:
+        return self._addresses[stream]
+
+    def connect(self, address: str = "local") -> trio.abc.HalfCloseableStream:
         ours, theirs = trio.testing.memory_stream_pair()
+        self._addresses[theirs] = address
         self._send.send_nowait(theirs)
         return ours
 
@@ -95,15 +100,15 @@ class Serving:
         self.server = server
         self.listener = listener
 
-    def client(self) -> Client:
-        return Client(self.listener.connect())
+    def client(self, address: str = "local") -> Client:
+        return Client(self.listener.connect(address))
 
 
 @asynccontextmanager
 async def serving(routes: Routes, settings: HttpSettings | None = None) -> AsyncIterator[Serving]:
     """Serve `routes` on memory streams for the length of the block."""
-    server = HttpServer(routes, settings or HttpSettings(), lambda: WALL_MS)
     listener = MemoryListener()
+    server = HttpServer(routes, settings or HttpSettings(), lambda: WALL_MS, address_of=listener.address_of)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, [listener])
         yield Serving(server, listener)
