@@ -151,6 +151,8 @@ class Gateway:
         )
         self.door.accepted = self.counts.accepted
         self.door.refused = self.counts.refused
+        self.door.repeated = self.counts.repeated
+        self.accounts.changed.append(lambda: self.door.repeats.keep(self.accounts.by_id))
         self.pump = CallbackPump(self.committer, world, callback_settings(config))
         own = [*config.http.listen, *(one.listen for one in config.simulators)]
         self.pump.guard.own_listeners((address.host, address.port) for address in own)
@@ -293,7 +295,16 @@ class Gateway:
         unknown = self.store.recover(decider(judgings, groups, self.world.rng, now_ms), now_ms)
         if unknown:
             log.warning("messages with an unknown outcome after the last stop", count=unknown)
+        self._recall(now_ms)
         return unknown
+
+    def _recall(self, now_ms: int) -> None:
+        """What guarded accounts submitted lately, so that a repetition is known over a restart."""
+        repeats = self.door.repeats
+        for account in self.accounts.by_id.values():
+            if account.duplicate_guard_s and not account.closed:
+                since_ms = now_ms - account.duplicate_guard_s * 1000
+                repeats.recall(account, self.store.accepted_since(account.id, since_ms, repeats.most))
 
     async def run(self, *, task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop`; returns when everything is written and closed."""

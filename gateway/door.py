@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.committer import Before, Committer
+from gateway.repeats import Repeats
 from gateway.world import World
 from router.nouns import (
     ALIAS_WANTED,
@@ -22,6 +23,7 @@ from router.nouns import (
     Message,
     MessageClass,
     MessageState,
+    Progress,
     ReceiptWish,
     Relay,
     Via,
@@ -127,6 +129,7 @@ class Admission(Protocol):
     def admission(self) -> StoreError | None: ...
     def queued(self, account: int) -> int: ...
     def next_ids(self, count: int, now_ms: int) -> int: ...
+    def find(self, account: int, id: int) -> tuple[Message, Progress] | None: ...
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -160,6 +163,8 @@ class Door:
         self._senders: dict[str, tuple[str, int, int]] = {}
         self._policies: dict[int, Policy] = {}
         self._closed = False
+        self.repeats = Repeats(admission.find)
+        self.repeated: Callable[[str, str, int], None] = lambda account, api, messages: None
         self.accepted: Callable[[str, str, int], None] = lambda account, api, messages: None
         self.refused: Callable[[str, str, str, int], None] = lambda account, api, code, messages: None
 
@@ -191,26 +196,16 @@ class Door:
             planned = self._plan(policy, request, first_id + offset, now_ms)
             if type(planned) is Message:
                 if request.multi and messages:
-                    relay = planned.relay or Relay()
-                    planned.relay = msgspec.structs.replace(relay, shown=messages[0].id)
+                    _show_as(planned, messages[0].id)
                 messages.append(planned)
-                results.append(
-                    Accepted(
-                        planned.id,
-                        MessageState.SCHEDULED if planned.send_at_ms else MessageState.ENROUTE,
-                        planned.segments,
-                        planned.encoding,
-                        planned.source,
-                        planned.destination,
-                        planned.send_at_ms,
-                        planned.expires_ms,
-                        planned,
-                    )
-                )
+                results.append(_accepted(planned))
             else:
                 assert isinstance(planned, Refusal)
                 self.refused(account.name, api, planned.code, 1)
                 results.append(planned)
+        if account.duplicate_guard_s:
+            self._submit_guarded(account, requests, results, done, before, now_ms)
+            return
         if not messages:
             done(results)
             return
@@ -225,6 +220,65 @@ class Door:
                 done([full if type(result) is Accepted else result for result in results])
 
         self._committer.submit_accept(messages, committed, before)
+
+    def _submit_guarded(
+        self,
+        account: Account,
+        requests: Sequence[Submission],
+        results: list[Accepted | Refusal],
+        done: SubmitDone,
+        before: Before,
+        now_ms: int,
+    ) -> None:
+        """`submit` from where all is planned: what repeats an earlier message gets that one's answer. What
+        replaces others (`before`) repeats nobody."""
+        planned = {
+            place: one.message
+            for place, one in enumerate(results)
+            if type(one) is Accepted and one.message is not None
+        }
+        submit = self.repeats.sort(account, planned, now_ms, anew=before is not None)
+        shown = 0
+        for place, message in planned.items():
+            earlier = submit.repeated.get(place)
+            id = message.id
+            if earlier is not None:
+                results[place] = told = _accepted(earlier)
+                told.message = self.repeats.shown(earlier)
+                told.id = id = told.message.id
+            if requests[place].multi:
+                shown = shown or id
+                if earlier is None:
+                    _show_as(message, shown)
+        api = _APIS[requests[0].via]
+
+        def answer(error: StoreError | None) -> None:
+            own = {message.id for message in submit.messages} if error is not None else set()
+            for place, message in planned.items():
+                why = submit.failed(place)
+                if submit.repeated.get(place, message).id in own:
+                    why = error
+                if why is not None:
+                    results[place] = full = _store_refusal(why)
+                    self.refused(account.name, api, full.code, 1)
+            if error is None and submit.messages:
+                self.accepted(account.name, api, len(submit.messages))
+            if submit.repeated:
+                self.repeated(account.name, api, len(submit.repeated))
+            done(results)
+
+        def committed(error: StoreError | None) -> None:
+            self.repeats.end(account, submit, error)
+            answer(error)
+            for ended in submit.ended:
+                ended()
+
+        if submit.messages:
+            self._committer.submit_accept(submit.messages, committed, before)
+        elif submit.newest is not None:
+            submit.newest.ended.append(lambda: answer(None))
+        else:
+            answer(None)
 
     # policy: what concerns the account and the house, not the message
 
@@ -386,6 +440,27 @@ class Door:
         elif not 1 <= validity_s <= most_s:
             return Refusal(422, "bad-validity", "validity_s", f"validity_s must be 1 to {most_s} seconds")
         return send_at_ms, (send_at_ms or now_ms) + validity_s * 1000
+
+
+def _accepted(message: Message) -> Accepted:
+    return Accepted(
+        message.id,
+        MessageState.SCHEDULED if message.send_at_ms else MessageState.ENROUTE,
+        message.segments,
+        message.encoding,
+        message.source,
+        message.destination,
+        message.send_at_ms,
+        message.expires_ms,
+        message,
+    )
+
+
+def _show_as(message: Message, shown: int) -> None:
+    """Of one submit_multi: its receipts name the id that its submitter was given."""
+    shown = shown if shown != message.id else 0
+    if shown != (message.relay.shown if message.relay is not None else 0):
+        message.relay = msgspec.structs.replace(message.relay or Relay(), shown=shown)
 
 
 def _store_refusal(error: StoreError) -> Refusal:

@@ -111,6 +111,7 @@ class Counts:
         self.carriers: dict[str, CarrierCounts] = {}
         self.accepted_messages: dict[tuple[str, str], int] = {}  # (account, api)
         self.refusals: dict[tuple[str, str, str], int] = {}  # (account, api, code)
+        self.repetitions: dict[tuple[str, str], int] = {}  # (account, api)
         self.commit_seconds = Histogram(SECONDS)
         self.commit_sizes = Histogram(SIZES)
 
@@ -122,10 +123,10 @@ class Counts:
 
     def accepted(self, account: str, api: str, messages: int) -> None:
         """`api` and `code` are of closed sets; accounts are not, and capped."""
-        key = (account, api)
-        if key not in self.accepted_messages and len(self.accepted_messages) >= _MOST_ACCOUNTS:
-            key = (_OTHER, api)
-        self.accepted_messages[key] = self.accepted_messages.get(key, 0) + messages
+        _count(self.accepted_messages, account, api, messages)
+
+    def repeated(self, account: str, api: str, messages: int) -> None:
+        _count(self.repetitions, account, api, messages)
 
     def refused(self, account: str, api: str, code: str, messages: int) -> None:
         key = (account, api, code)
@@ -136,6 +137,13 @@ class Counts:
     def observe_commit(self, duration_s: float, size: int) -> None:
         self.commit_seconds.observe(duration_s)
         self.commit_sizes.observe(size)
+
+
+def _count(counts: dict[tuple[str, str], int], account: str, api: str, messages: int) -> None:
+    key = (account, api)
+    if key not in counts and len(counts) >= _MOST_ACCOUNTS:
+        key = (_OTHER, api)
+    counts[key] = counts.get(key, 0) + messages
 
 
 class Metrics(Collector):
@@ -191,6 +199,12 @@ class Metrics(Collector):
             "Messages refused at the door.",
             ("account", "api", "code"),
             counts.refusals.items(),
+        )
+        yield _counter(
+            "signalbox_messages_repeated",
+            "Submits answered with an earlier message's id, by an account's duplicate guard.",
+            ("account", "api"),
+            counts.repetitions.items(),
         )
         yield from self._carriers()
         yield _histogram(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,12 +35,15 @@ from store.records import (
     encode,
     number_of,
 )
-from store.values import Damaged, seal, unseal
+from store.values import HEAD_SIZE, Damaged, seal, unseal
 
 if TYPE_CHECKING:
     from store.batch import Batch
     from store.layout import Tables
     from store.options import StoreOptions
+
+
+_MOST_LOOKED_AT = 1_000_000  # some seconds
 
 
 class Finished(msgspec.Struct, gc=False):
@@ -100,6 +104,26 @@ class Archive:
                     if message.destination == recipient and message.source == sender:
                         return account, id
         return None
+
+    def accepted_since(self, account: int, since_ms: int, limit: int) -> list[Message]:
+        """An account's archived messages with ids from then on, newest first; looks at _MOST_LOOKED_AT."""
+        first = first_id_at(since_ms).to_bytes(8, "big")
+        oldest = _day_of(first_id_at(since_ms))
+        found: list[Message] = []
+        left = _MOST_LOOKED_AT
+        for day in reversed(self.days()):
+            if day < oldest:
+                break
+            env, messages, _ = self._environment(day)
+            with env.begin() as tx, tx.cursor(messages) as cursor:
+                for key, value in cursor.iterprev():
+                    if key < first or len(found) >= limit or left <= 0:
+                        return found
+                    left -= 1
+                    with suppress(Damaged, msgspec.DecodeError):
+                        if _whose.decode(value[HEAD_SIZE:])[0].account == account:
+                            found.append(_decode(unseal(key, value))[0])
+        return found
 
     def write(self, rows: Sequence[Finished]) -> None:
         """Fsync these into their days, names and all. Repeating it changes nothing. Errors: StoreError."""
@@ -226,7 +250,15 @@ def _decode(payload: bytes) -> tuple[Message, Progress]:
     return _pair.decode(payload)
 
 
+class _Whose(msgspec.Struct, array_like=True, gc=False):
+    """The beginning of a Message."""
+
+    id: int
+    account: int
+
+
 _pair = msgspec.msgpack.Decoder(tuple[Message, Progress])
+_whose = msgspec.msgpack.Decoder(tuple[_Whose, msgspec.Raw])
 
 
 def _day_of(id: int) -> str:

@@ -396,6 +396,10 @@ class Store(Protocol):
     def find_alias(self, account: int, alias: int) -> int:
         """The id behind a 32-bit one that `accept` gave out (Message.alias); 0: none."""
 
+    def accepted_since(self, account: int, since_ms: int, limit: int) -> list[Message]:
+        """What an account submitted since then, oldest first; of more than `limit` the newest. Finished ones,
+        too, though of very many archived ones perhaps not the oldest. For starting: it may take seconds."""
+
     def latest_to(
         self, recipient: str, sender: str, since_ms: int, reference: int = -1
     ) -> tuple[int, int] | None:

@@ -294,6 +294,14 @@ class LmdbStore:
                     return found
         return self.archive.find(id)
 
+    def accepted_since(self, account: int, since_ms: int, limit: int) -> list[Message]:
+        """What an account submitted since then, oldest first; of more than `limit` the newest."""
+        with self.reading() as tx:
+            found = {one.id: one for one in reads.accepted_since(tx, self.tables, account, since_ms, limit)}
+        for message in self.archive.accepted_since(account, since_ms, limit):
+            found.setdefault(message.id, message)  # it may be in both for a moment
+        return [found[id] for id in sorted(found)[-limit:]]
+
     def latest_to(
         self, recipient: str, sender: str, since_ms: int, reference: int = -1
     ) -> tuple[int, int] | None:

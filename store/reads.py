@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from router.nouns import InboundMessage, Message, MessageState, Phase, Progress
 from store.batch import scan
-from store.interface import GivenUp, OutboxRow
+from store.ids import first_id_at
+from store.interface import NO_ID, GivenUp, OutboxRow
 from store.queues import locate
 from store.records import (
     DUE_KEY,
@@ -65,6 +66,12 @@ def find(tx: Read, tables: Tables, account: int, id: int) -> tuple[Message, Prog
     else:
         progress.phase = phase
     return message, progress
+
+
+def accepted_since(tx: Read, tables: Tables, account: int, since_ms: int, limit: int) -> Iterator[Message]:
+    """An account's messages of the hot store with ids from then on, the newest first."""
+    first, end = MESSAGE_KEY.pack(account, first_id_at(since_ms)), MESSAGE_KEY.pack(account, NO_ID)
+    return islice(_sound(_backward(tx, tables.message, first, end), decode_message), limit)
 
 
 def inbox(tx: Read, tables: Tables, accounts: Sequence[int], limit: int, before: int) -> list[InboundMessage]:
