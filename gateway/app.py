@@ -154,8 +154,7 @@ class Gateway:
         self.door.repeated = self.counts.repeated
         self.accounts.changed.append(lambda: self.door.repeats.keep(self.accounts.by_id))
         self.pump = CallbackPump(self.committer, world, callback_settings(config))
-        own = [*config.http.listen, *(one.listen for one in config.simulators)]
-        self.pump.guard.own_listeners((address.host, address.port) for address in own)
+        self.pump.guard.own_listeners((one.host, one.port) for one in own_addresses(config))
         self.clockwork = Clockwork(
             store,
             self.committer,
@@ -464,6 +463,18 @@ def check_url(url: str, account: Account) -> str:
 
 
 # settings, each part's own from the configuration's
+
+
+def own_addresses(config: Config) -> list[Address]:
+    """Every address that we listen on ourselves."""
+    outbinds = (one.outbind_address for one in config.carriers)
+    return [
+        *config.http.listen,
+        *config.smpp.listen,
+        *config.smpp.listen_tls,
+        *(address for address in outbinds if address is not None),
+        *(one.listen for one in config.simulators),
+    ]
 
 
 def _binds(settings: CarrierConfig) -> list[tuple[str, tuple[Address, ...]]]:
