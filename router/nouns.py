@@ -428,8 +428,8 @@ class Account(msgspec.Struct):
     id_form: str = "decimal"  # message_id in responses and receipts: decimal | hex | short (8 hex digits)
     receipts_via: str = "same"  # as submitted | smpp | http
     mos_via: str = "auto"  # http where a callback URL is set, else smpp | smpp | http
-    receipt_layout: str = "standard"  # smpp.receipt.LAYOUTS
-    receipt_error_form: str = "dec3"  # smpp.receipt.ERROR_FORMS
+    receipt_layout: str = "standard"  # as 3.4 Appendix B | seconds: its dates with seconds
+    receipt_error_form: str = "dec3"  # err: in decimal | hex
     receipt_tlvs: bool = True
     deliver_with: str = "deliver_sm"  # or data_sm
     deliver_rate: float = 0.0  # deliver_sm a second over all its binds; 0 = no limit
@@ -437,7 +437,7 @@ class Account(msgspec.Struct):
     outbind: str = ""  # host:port that we call when it has something to hear and is not bound
     outbind_password: str = ""  # by which the customer knows us; kept as it is
     keywords: tuple[str, ...] = ()  # "12345 STOP": MOs to a shared number that begin so are its own
-    error_codes: dict[str, str] = {}  # our reason → the code it expects in err:
+    error_codes: dict[str, str] = {}  # our cause (router.causes) → the code it expects in err:
     lists: dict[str, tuple[str, ...]] = {}  # distribution lists for submit_multi
 
 

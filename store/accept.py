@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from router.nouns import ALIAS_WANTED, Phase
-from store.customer import next_alias
+from store.customer import alias_of
 from store.groups import group_of, hold_part
 from store.queues import activate
 from store.records import (
@@ -37,7 +37,7 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
     for message in messages:
         account, id = message.account, message.id
         if message.alias == ALIAS_WANTED:
-            message.alias = next_alias(batch, account, id)
+            message.alias = alias_of(batch, message)
         relay = message.relay
         is_part = relay is not None and relay.total > 1 and message.send_at_ms <= message.accepted_ms
         if is_part:

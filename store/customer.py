@@ -186,6 +186,15 @@ def _queue(batch: Batch, message: Message, progress: Progress, phase: int, now_m
 # ids of 32 bits
 
 
+def alias_of(batch: Batch, message: Message) -> int:
+    """A new one, or that of the message under whose id its submitter knows it (submit_multi)."""
+    shown = message.relay.shown if message.relay is not None else 0
+    first = batch.message(message.account, shown) if shown else None
+    return (
+        first.alias if first is not None and first.alias else next_alias(batch, message.account, message.id)
+    )
+
+
 def next_alias(batch: Batch, account: int, id: int) -> int:
     """A number of this account that is free, from 1 to 0xFFFFFFFF, after the newest one; it is `id`'s now."""
     table = batch.tables.alias

@@ -280,8 +280,12 @@ async def test_what_replaces_a_message_is_not_taken_for_it(tmp_path: Path) -> No
 
 
 @trio_test(mock_clock=True)
-async def test_a_submit_multi_sends_to_each_number_once_and_shows_one_id(tmp_path: Path) -> None:
-    async with house(tmp_path, Script(delivering)) as (gateway, script), bound(gateway.world) as esme:
+@pytest.mark.parametrize("form", ["decimal", "short"])
+async def test_a_submit_multi_sends_to_each_number_once_and_shows_one_id(tmp_path: Path, form: str) -> None:
+    async with (
+        house(tmp_path, Script(delivering), id_form=form) as (gateway, script),
+        bound(gateway.world) as esme,
+    ):
 
         def to(*numbers: str) -> SubmitMulti:
             return SubmitMulti(

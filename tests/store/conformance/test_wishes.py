@@ -53,6 +53,16 @@ def test_an_alias_is_given_with_the_message_and_leads_to_it(subject: Subject) ->
     assert (subject.store.find_alias(2, aliases[0]), subject.store.find_alias(1, 999)) == (0, 0)
 
 
+def test_messages_that_one_id_stands_for_have_one_alias(subject: Subject) -> None:
+    lane = subject.lane("a")
+    (first,) = subject.accept(lane, alias=ALIAS_WANTED)
+    second, third = (
+        subject.accept(lane, alias=ALIAS_WANTED, relay=Relay(shown=shown))[0] for shown in (first.id, 0)
+    )
+    assert first.alias == second.alias != third.alias
+    assert subject.store.find_alias(1, first.alias) == first.id
+
+
 def parts(subject: Subject, lane: int, *indexes: int) -> list[Message]:
     """Of a customer's own long message of three."""
     to: dict[str, Any] = {"destination": "447700900001"}
