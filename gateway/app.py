@@ -147,7 +147,7 @@ class Gateway:
                 messages.max_schedule_s,
                 config.gateway.default_region,
             ),
-            check_url,
+            self.check_url,
         )
         self.door.accepted = self.counts.accepted
         self.door.refused = self.counts.refused
@@ -270,6 +270,14 @@ class Gateway:
         routes.add("GET", "/metrics", metrics)
         routes.add("GET", "/", index)
         return routes
+
+    def check_url(self, url: str, account: Account) -> str:
+        """What is wrong with a callback URL, or ""; what a name resolves to is judged when it is called."""
+        try:
+            self.pump.guard.check_literal(parse_url(url), account.private_callbacks)
+        except Refused as refusal:
+            return str(refusal)
+        return ""
 
     def not_ready(self) -> str:
         """Why new work would be refused or stay put; "" when all is well."""
@@ -451,15 +459,6 @@ class Gateway:
             ],
             "not_ready": self.not_ready(),
         }
-
-
-def check_url(url: str, account: Account) -> str:
-    """What is wrong with a callback URL's form, or ""; addresses are checked when it is called."""
-    try:
-        parse_url(url)
-    except Refused as refusal:
-        return str(refusal)
-    return ""
 
 
 # settings, each part's own from the configuration's

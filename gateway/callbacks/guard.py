@@ -261,12 +261,23 @@ class Guard:
                 return True
         return False
 
+    def check_literal(self, target: Target, allow_private: bool) -> None:
+        """Judge a host that is an address; a name is not judged before it is resolved. Errors: Refused."""
+        if _is_address(target.host):
+            self.check([target.host], target.port, allow_private)
+
     async def addresses(self, world: Resolver, target: Target, allow_private: bool) -> list[str]:
         """Resolve once and check. Errors: Refused, OSError."""
-        try:
-            ip_address(target.host)
-        except ValueError:
-            found = await world.resolve(target.host, target.port)
-        else:
+        if _is_address(target.host):
             found = [target.host]
+        else:
+            found = await world.resolve(target.host, target.port)
         return self.check(found, target.port, allow_private)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
