@@ -1,5 +1,7 @@
 """Logs: structlog, one record for each fact, numbers masked and secrets left out by default.
 
+Invariant: a record for people is of printable characters, one for programs is JSON.
+
 Deliberately not here: what is logged; where it goes (stderr, for the service manager to keep).
 """
 
@@ -47,9 +49,24 @@ def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str
     return event
 
 
+def escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog processor: what strangers wrote cannot steer a terminal; a traceback keeps its lines."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            lines = value.split("\n") if name == "exception" else [value]
+            event[name] = "\n".join("".join(map(_printable, line)) for line in lines)
+    return event
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
+
+
 def configure(json: bool, level: str = "info") -> None:
     """Once, at start. `json`: one object a line; else text for people."""
-    renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+    renderers: list[Any] = [structlog.processors.JSONRenderer()]
+    if not json:
+        renderers = [escape, structlog.dev.ConsoleRenderer()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -57,7 +74,7 @@ def configure(json: bool, level: str = "info") -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             mask,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

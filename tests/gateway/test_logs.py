@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -94,3 +95,35 @@ def test_a_traceback_in_a_line_loses_its_secrets(capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().err
     assert "ValueError" in shown
     assert "MfKQ" not in shown
+
+
+@pytest.mark.parametrize(
+    "stranger", ["\x1b]0;owned\x07", "a\rb", "a\nforged line", "\x9b31m", "\u202e", "\ud800"]
+)
+def test_what_a_stranger_sent_cannot_steer_the_terminal_that_shows_the_log(
+    stranger: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(json=False)
+    structlog.get_logger("t").warning("bind refused", system_id=stranger, about=[stranger], error=stranger)
+    shown = capsys.readouterr().err
+    line, _, rest = re.sub(r"\x1b\[[0-9;]*m", "", shown).partition("\n")  # but for our own colours
+    assert line.isprintable()
+    assert rest == ""
+
+
+def test_a_traceback_keeps_its_lines_and_loses_its_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure(json=False)
+    try:
+        raise ValueError("\x1b]0;owned")
+    except ValueError:
+        structlog.get_logger("t").exception("broke")
+    shown = capsys.readouterr().err
+    assert "\nValueError: \\x1b]0;owned" in shown
+
+
+def test_words_of_any_language_are_logged_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(json=False)
+    structlog.get_logger("t").info("bound", system_id="Grüße 中文")
+    assert "Grüße 中文" in capsys.readouterr().err
