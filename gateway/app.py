@@ -346,7 +346,7 @@ class Gateway:
                 nursery.start_soon(self._await_outbind, carrier)
         listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
         for address in self.config.http.listen:
-            listeners.extend(await self.world.listen(address.host, address.port))
+            listeners.extend(await self._listen(address, "[http] listen"))
         await nursery.start(self.http.serve, listeners)
         await nursery.start(self.smpp.run)
         admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)
@@ -376,14 +376,21 @@ class Gateway:
             self.world.wall_ms,
         )
         self.simulators.append(smsc)
-        listeners = await self.world.listen(settings.listen.host, settings.listen.port)
+        listeners = await self._listen(settings.listen, f"[[simulators]] {settings.name}")
         await smsc.serve(listeners, task_status=task_status)
+
+    async def _listen(self, address: Address, key: str) -> list[trio.abc.Listener[trio.abc.Stream]]:
+        """Errors: OSError with the address and its configuration key as its filename."""
+        try:
+            return await self.world.listen(address.host, address.port)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{address}, {key}") from None
 
     async def _await_outbind(self, carrier: Carrier) -> None:
         """The carrier connects to us and asks us to bind (SMPP 3.4 section 2.2.1)."""
         address = carrier.settings.outbind_address
         assert address is not None
-        listeners = await self.world.listen(address.host, address.port)
+        listeners = await self._listen(address, f"[[carriers]] {carrier.name} outbind_listen")
         async with trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(self._accept_outbinds, carrier, listener, nursery)

@@ -124,7 +124,8 @@ class SmppListeners:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop` and until the last connection ended; started once all addresses listen.
 
-        Errors, only before it has started: CertificateProblem; OSError with the address as its filename.
+        Errors, only before it has started: CertificateProblem; OSError with the address and its configuration
+        key as its filename.
         """
         secured = bool(self._settings.listen_tls)
         if secured:
@@ -178,7 +179,7 @@ class SmppListeners:
         opened: list[tuple[trio.abc.Listener[trio.abc.Stream], bool]] = []
         try:
             for address, tls in wanted:
-                opened += [(listener, tls) for listener in await self._listen_on(address)]
+                opened += [(listener, tls) for listener in await self._listen_on(address, tls)]
         except BaseException:
             with trio.CancelScope(shield=True):
                 for listener, _ in opened:
@@ -186,11 +187,12 @@ class SmppListeners:
             raise
         return opened
 
-    async def _listen_on(self, address: Address) -> list[trio.abc.Listener[trio.abc.Stream]]:
+    async def _listen_on(self, address: Address, tls: bool) -> list[trio.abc.Listener[trio.abc.Stream]]:
         try:
             return await self._world.listen(address.host, address.port)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(address)) from None
+            key = "[smpp] listen_tls" if tls else "[smpp] listen"
+            raise OSError(error.errno, error.strerror, f"{address}, {key}") from None
 
     # accepting
 

@@ -1,13 +1,17 @@
-"""Where a callback may not go is told when it is asked for: our own sockets, addresses of the inside."""
+"""Our own listeners: one in use is named; callbacks reach none of them, nor the network inside."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
+import trio
 
 from gateway.callbacks.guard import Refused
-from tests.gateway.house import running
+from gateway.cli.failure import FAILED
+from gateway.cli.run import failure_of, only_leaf
+from tests.gateway.house import MemoryWorld, running
 from tests.trio_case import trio_test
 
 EVERY_LISTENER = """
@@ -69,3 +73,38 @@ async def test_a_callback_url_with_an_address_that_is_never_called_is_refused_at
             assert why in str(answer["errors"])
         else:
             assert status == 202
+
+
+class Occupied(MemoryWorld):
+    """Somebody else has one port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.taken = port
+
+    async def listen(self, host: str, port: int) -> list[trio.abc.Listener[trio.abc.Stream]]:
+        if port == self.taken:
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        return await super().listen(host, port)
+
+
+@pytest.mark.parametrize(
+    ("port", "key"),
+    [
+        (8080, "[http] listen"),
+        (2775, "[smpp] listen"),
+        (2790, "[[simulators]] sim"),
+        (2799, "[[carriers]] sim outbind_listen"),
+    ],
+)
+@trio_test(mock_clock=True)
+async def test_an_address_in_use_is_named_with_its_place_in_the_configuration(
+    tmp_path: Path, port: int, key: str
+) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(tmp_path, EVERY_LISTENER, Occupied(port)):
+            await trio.sleep(1)
+    failure = failure_of(only_leaf(caught.value))
+    assert failure is not None
+    assert failure.exit_code == FAILED
+    assert failure.message == f"cannot start: Address already in use (127.0.0.1:{port}, {key})"

@@ -119,7 +119,7 @@ async def test_an_address_in_use_is_named_and_nothing_stays_open() -> None:
             free = Address("127.0.0.1", probe.getsockname()[1])
         with pytest.raises(OSError, match="in use") as caught:
             await _run_alone(settings(listen=(free, taken)))
-        assert caught.value.filename == str(taken)
+        assert caught.value.filename == f"{taken}, [smpp] listen"
         async with listening(settings(listen=(free,))) as other:
             await other.accepted()
 
