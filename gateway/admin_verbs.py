@@ -4,8 +4,8 @@
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), messages
-(gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds), the audit trail
-(gateway.admin_audit), text for people (gateway.cli).
+(gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds,
+gateway.admin_deliveries), the audit trail (gateway.admin_audit), text for people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gateway.admin_accounts import AccountVerbs, Nothing
 from gateway.admin_audit import AuditVerbs
 from gateway.admin_binds import BindVerbs
 from gateway.admin_callbacks import CallbackVerbs, Pump
+from gateway.admin_deliveries import DeliveryVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.audit import entry
 from gateway.cli import VERSION
@@ -40,6 +41,9 @@ TIMEOUTS_S = {
     "audit.verify": _LONG_S,
     "callbacks.list": _LONG_S,
     "callbacks.replay": _LONG_S,
+    "deliveries.list": _LONG_S,
+    "deliveries.move": _LONG_S,
+    "deliveries.replay": _LONG_S,
     "store.backup": _LONG_S,
     "store.check": _LONG_S,
     "store.release": _LONG_S,
@@ -83,6 +87,7 @@ class AdminVerbs:
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
         self._of_audit = AuditVerbs(store)
+        self._of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -96,6 +101,7 @@ class AdminVerbs:
             **self._of_callbacks.table(),
             **self._of_binds.table(),
             **self._of_audit.table(),
+            **self._of_deliveries.table(),
         }
 
     async def ping(self, _: Nothing) -> object:

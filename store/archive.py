@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 _MOST_LOOKED_AT = 1_000_000  # some seconds
 
 
+Numbered = tuple[int, tuple[Message, Progress] | None]  # a message by its id; None where it cannot be read
+
+
 class Finished(msgspec.Struct, gc=False):
     """One message on its way out of the hot store."""
 
@@ -82,6 +85,38 @@ class Archive:
         except (Damaged, msgspec.DecodeError):
             return None
         return (message, progress) if account in (None, message.account) else None
+
+    def page(self, after: int, to: int, limit: int) -> list[Numbered]:
+        """Of all accounts' with after < id < to the first, in order; None for one that cannot be read."""
+        found: list[Numbered] = []
+        first = _day_of(after)
+        with self._changing:
+            for day in self.days():
+                if day >= first and len(found) < limit:
+                    self._page_of_day(day, after, to, limit, found)
+        return found
+
+    def _page_of_day(
+        self,
+        day: str,
+        after: int,
+        to: int,
+        limit: int,
+        found: list[Numbered],
+    ) -> None:
+        env, messages, _ = self._environment(day)
+        with env.begin() as tx, tx.cursor(messages) as cursor:
+            there = cursor.set_range((after + 1).to_bytes(8, "big"))
+            while there and len(found) < limit:
+                key, value = bytes(cursor.key()), bytes(cursor.value())
+                id = int.from_bytes(key, "big")
+                if id >= to:
+                    return
+                try:
+                    found.append((id, _decode(unseal(key, value))))
+                except (Damaged, msgspec.DecodeError):
+                    found.append((id, None))
+                there = cursor.next()
 
     def latest_to(self, recipient: str, sender: str, since_ms: int) -> tuple[int, int] | None:
         """(account, id) of the newest archived message from `sender` to `recipient`."""

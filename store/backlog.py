@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from store.layout import Table
     from store.lmdb_store import LmdbStore
 
+AGES_MS = (60_000, 3_600_000, 86_400_000)
+
 _PAGE = 500
 
 
@@ -36,13 +38,16 @@ class Backlog(msgspec.Struct, gc=False):
     given_up: int = 0
     oldest_ms: int = 0  # when the oldest of them all happened
     last_error: str = ""  # of the newest that has failed
+    ages: list[int] = []  # of those not given up, by AGES_MS: younger than each, and older than all
     failed_ms: int = 0  # when that one happened
 
 
 class BacklogWalk:
     """Call `step` until it is False; `found` has the counts by endpoint id."""
 
-    def __init__(self, store: LmdbStore) -> None:
+    def __init__(self, store: LmdbStore, now_ms: int = 0) -> None:
+        """`now_ms`: ages are told, too."""
+        self._now_ms = now_ms
         self.found: dict[int, Backlog] = {}
         self._store = store
         self._pages = self._walk()
@@ -76,9 +81,15 @@ class BacklogWalk:
             return
         backlog = self.found.setdefault(endpoint, Backlog())
         setattr(backlog, count, getattr(backlog, count) + 1)
+        if self._now_ms and count != "given_up":
+            self._count_age(backlog, self._now_ms - event.at_ms)
         backlog.oldest_ms = min(backlog.oldest_ms or event.at_ms, event.at_ms)
         if event.last_error and event.at_ms >= backlog.failed_ms:
             backlog.last_error, backlog.failed_ms = event.last_error, event.at_ms
+
+    def _count_age(self, backlog: Backlog, age_ms: int) -> None:
+        backlog.ages = backlog.ages or [0] * (len(AGES_MS) + 1)
+        backlog.ages[sum(age_ms >= limit for limit in AGES_MS)] += 1
 
 
 def waiting(store: LmdbStore, endpoint: int, most: int) -> int:

@@ -10,7 +10,7 @@ Deliberately not here: trio, tasks, batching policy (gateway.committer), decisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -122,6 +122,20 @@ class OutboxRow(msgspec.Struct, gc=False):
     endpoint: int
     seq: int
     event: Event
+
+
+class FinishedPage(msgspec.Struct, gc=False):
+    """Messages that have ended, and the id behind which the next page begins; None: there is no more."""
+
+    pairs: list[tuple[Message, Progress]]
+    after: int | None
+
+
+class Moved(msgspec.Struct, gc=False):
+    """A portion of `move_events`: how many, and where the next one begins; b"": that was the last."""
+
+    count: int
+    after: bytes
 
 
 class GivenUp(msgspec.Struct, gc=False):
@@ -292,6 +306,23 @@ class Transaction(Protocol):
     def replay_given_up(self, endpoints: Sequence[int], before_ms: int, limit: int) -> int:
         """Given-up events of these endpoints go back into the outbox; how many."""
 
+    def tell_again(self, pairs: Sequence[tuple[Message, Progress]], now_ms: int) -> int:
+        """Final receipts of finished messages, once more, to those who wanted them; how many."""
+
+    def move_events(
+        self,
+        source: int,
+        url: str,
+        skip: Collection[int],
+        now_ms: int,
+        limit: int,
+        after: bytes = b"",
+    ) -> Moved:
+        """Events that wait for this endpoint wait for `url` from now on (SMPP_ORIGIN: bound sessions).
+
+        Looks at `limit` rows behind `after`. `skip`: numbers of rows that are being sent just now.
+        """
+
     def drop_given_up(self, before_ms: int, limit: int) -> int:
         """Retention of given-up events."""
 
@@ -458,6 +489,9 @@ class Store(Protocol):
     def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]:
         """An endpoint's events numbered above `after_seq`, oldest first."""
 
+    def has_event(self, row: OutboxRow) -> bool:
+        """Whether it still waits in the outbox, under its number."""
+
     def watch_events(self) -> None:
         """From now on `take_fresh_events` has what is queued for accounts' own sessions."""
 
@@ -481,6 +515,11 @@ class Store(Protocol):
 
     def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
         """Whether every entry is there, as it was written; `number` must have `digest` if given."""
+
+    def finished_page(
+        self, account: int, after: int, to: int = NO_ID, state: int = -1, limit: int = 500
+    ) -> FinishedPage:
+        """An account's messages that ended in `state` (-1: any), after < id < to, also archived ones."""
 
     # what has ended
     def pick_finished(self, now_ms: int, limit: int) -> Sequence[Any]:

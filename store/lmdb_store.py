@@ -16,8 +16,8 @@ from pathlib import Path
 import lmdb
 
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
+from store import again, audit, customer, lanes, reads, recipients, recovery, upgrade
 from store import archive as archiving
-from store import audit, customer, lanes, reads, recipients, recovery, upgrade
 from store import backup as copying
 from store import check as checking
 from store.batch import EPOCH_NAME, STATE_NAME, Batch, Core
@@ -28,6 +28,7 @@ from store.interface import (
     AuditState,
     Endpoint,
     Finding,
+    FinishedPage,
     GivenUp,
     OutboxRow,
     StoreDamaged,
@@ -48,7 +49,7 @@ from store.layout import (
 from store.memory import Memory
 from store.names import Names
 from store.options import StoreOptions
-from store.records import Parked
+from store.records import OUTBOX_KEY, Parked
 from store.tallies import Tallies
 from store.transaction import LmdbTransaction
 from store.values import Damaged, unseal
@@ -387,6 +388,12 @@ class LmdbStore:
         with self.reading() as tx:
             return reads.outbox_page(tx, self.tables, endpoint, after_seq, limit)
 
+    def has_event(self, row: OutboxRow) -> bool:
+        """Whether it still waits in the outbox, under its number."""
+        key = OUTBOX_KEY.pack(row.endpoint, row.seq)
+        with self.reading() as tx:
+            return tx.get(key, None, self.tables.outbox.handle) is not None
+
     def find_waiting(self, account: int, source: str, destination: str, service_type: str) -> list[int]:
         """Ids of an account's messages with these addresses that no carrier has yet; may be called from a
         thread, as it looks at every waiting message of the account."""
@@ -443,6 +450,14 @@ class LmdbStore:
     def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
         """Whether every entry is there, as it was written; `number` must have `digest` if given."""
         return audit.verify(self, number, digest)
+
+    def finished_page(
+        self, account: int, after: int, to: int = NO_ID, state: int = -1, limit: int = 500
+    ) -> FinishedPage:
+        """An account's messages that ended in `state` (-1: any), after < id < to, also archived ones; may be
+        called from a thread."""
+        with self._lmdb_errors():
+            return again.finished_page(self, account, after, to, state, limit)
 
     # archive
 

@@ -5,7 +5,7 @@ Deliberately not here: what verbs do (accept, claim, settle, receipts, timed, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import lmdb
 
 from store import accept as accepting
+from store import again, audit, customer, given_up, parked, recipients, retention, timed
 from store import archive as archiving
-from store import audit, customer, given_up, parked, recipients, retention, timed
 from store import claim as claiming
 from store import inbound as inbounding
 from store import outbox as outgoing
@@ -24,13 +24,14 @@ from store import settle as settling
 from store.layout import translated
 
 if TYPE_CHECKING:
-    from router.nouns import Account, InboundMessage, Message, Outcome, ReceiptIn
+    from router.nouns import Account, InboundMessage, Message, Outcome, Progress, ReceiptIn
     from store.batch import Batch
     from store.interface import (
         AuditEntry,
         Claim,
         ClaimResult,
         MoPart,
+        Moved,
         OutboxRow,
         ReceiptResult,
         Released,
@@ -162,6 +163,22 @@ class LmdbTransaction:
     @_verb
     def replay_given_up(self, endpoints: Sequence[int], before_ms: int, limit: int) -> int:
         return given_up.replay(self.batch, endpoints, before_ms, limit)
+
+    @_verb
+    def tell_again(self, pairs: Sequence[tuple[Message, Progress]], now_ms: int) -> int:
+        return again.tell_again(self.batch, pairs, now_ms)
+
+    @_verb
+    def move_events(
+        self,
+        source: int,
+        url: str,
+        skip: Collection[int],
+        now_ms: int,
+        limit: int,
+        after: bytes = b"",
+    ) -> Moved:
+        return again.move_events(self.batch, source, url, skip, now_ms, limit, after)
 
     @_verb
     def drop_given_up(self, before_ms: int, limit: int) -> int:

@@ -43,6 +43,7 @@ class EndpointState:
         "endpoint",
         "failures",
         "health",
+        "held",
         "id",
         "last_error",
         "leaving",
@@ -75,13 +76,14 @@ class EndpointState:
         self.failures = 0
         self.probing = False
         self.probes = 0
+        self.held = False  # by an operator, while its rows are moved
         self.health = Health.GOOD
         self.resume_at = 0.0
         self.last_error = ""
 
     def closed(self, now: float) -> bool:
         """Must nothing be tried now?"""
-        return now < self.resume_at or self.probing
+        return self.held or now < self.resume_at or self.probing
 
     def trying(self) -> None:
         """A POST starts: while the endpoint is shut it is the only one."""

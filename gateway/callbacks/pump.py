@@ -148,6 +148,8 @@ class CallbackPump:
         if state is None:
             return "", 0
         account = self._accounts.get(state.account)
+        if state.held:
+            return "its events are being moved", 0
         if now < state.resume_at:
             return state.health.value, 0
         if not state.endpoint.origin and not (account and account.callback_url):
@@ -165,6 +167,23 @@ class CallbackPump:
         state.reopen()
         self._wake.set()
         return True
+
+    def hold(self, endpoint: int) -> set[int]:
+        """Send nothing more there until `release`; the numbers of the rows that are under way."""
+        state = self._states.get(endpoint)
+        if state is None:
+            known = self._store.outbox_endpoints()[endpoint]
+            state = self._states[endpoint] = EndpointState(known)
+        state.held = True
+        state.let_go()
+        return set(state.taken)
+
+    def release(self, endpoint: int) -> None:
+        """As before `hold`."""
+        state = self._states.get(endpoint)
+        if state is not None:
+            state.held = False
+            self._wake.set()
 
     # lifetime
 

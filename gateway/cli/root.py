@@ -34,6 +34,7 @@ VERBS = {
     "inbox": _Verb("gateway.cli.inbox", "Inbound messages, newest first."),
     "receipts": _Verb("gateway.cli.receipts", "Receipts that belong to no message."),
     "callbacks": _Verb("gateway.cli.callbacks", "Endpoints that are behind; send again what was given up."),
+    "deliveries": _Verb("gateway.cli.deliveries", "Who is behind over SMPP; receipts again; move to HTTP."),
     "audit": _Verb("gateway.cli.audit", "Who changed what; whether the trail is whole."),
     "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, release, compact."),
     "simulate": _Verb("gateway.cli.tools", "A carrier simulator on a port."),

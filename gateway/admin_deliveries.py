@@ -1,0 +1,332 @@
+"""The admin verbs of what accounts get over their sessions: who is behind, receipts again, moving to HTTP.
+
+A replay is a job: how far it came is kept in the transaction of each portion, so that one whose gateway was
+stopped goes on where it was. A move holds the sender of what is moved while it lasts; what is under way
+stays with it.
+
+Invariant: a portion is some hundreds of rows, with traffic between the portions.
+
+Deliberately not here: delivering (gateway.smpp_server.deliveries), events that were given up
+(gateway.admin_callbacks), text for people (gateway.cli.deliveries).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+import trio
+
+from gateway.accounts import Accounts
+from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
+from gateway.admin_accounts import account_problems
+from gateway.admin_shapes import iso
+from gateway.audit import entry
+from router.nouns import FINAL_STATES, Account, MessageState
+from store.backlog import Backlog, BacklogWalk
+from store.ids import first_id_at
+from store.interface import NO_ID, SMPP_ORIGIN, AuditEntry, Endpoint, FinishedPage, Transaction
+from store.lmdb_store import LmdbStore
+
+if TYPE_CHECKING:
+    from gateway.smpp_server.server import SmppServer
+
+_PORTION = 300
+_BREATH_S = 0.002
+_PASSES = 3  # of a move: what comes due meanwhile may be put behind where it looked
+_AGES = ("minute", "hour", "day", "older")
+
+
+class Holder(Protocol):
+    """The part of gateway.callbacks.pump.CallbackPump that is used here."""
+
+    def hold(self, endpoint: int) -> set[int]: ...
+    def release(self, endpoint: int) -> None: ...
+
+
+class Backlogs(msgspec.Struct, forbid_unknown_fields=True):
+    """Of one account; `all`: also those that are up to date."""
+
+    account: str = ""
+    all: bool = False
+
+
+class Replay(msgspec.Struct, forbid_unknown_fields=True):
+    """`since` and `until`: when messages were accepted, ISO 8601; `resume`: the job that was cut off."""
+
+    account: str
+    since: str = ""
+    until: str = ""
+    id: str = ""
+    state: str = ""
+    resume: bool = False
+    abandon: bool = False
+
+
+class Move(msgspec.Struct, forbid_unknown_fields=True):
+    account: str
+    to: Literal["http", "smpp"]
+
+
+class Job(msgspec.Struct):
+    """A replay as the store keeps it. `after`: the id behind which it goes on."""
+
+    after: int
+    to: int
+    state: int
+    receipts: int = 0
+    messages: int = 0
+
+
+class DeliveryVerbs:
+    """The verbs as methods. `smpp` and `pump` are None when no gateway runs."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        store: LmdbStore,
+        execute: Execute[Any],
+        wall_ms: Callable[[], int],
+        smpp: SmppServer | None,
+        pump: Holder | None,
+    ) -> None:
+        self._accounts = accounts
+        self._store = store
+        self._execute = execute
+        self._wall_ms = wall_ms
+        self._smpp = smpp
+        self._pump = pump
+        self._busy: set[int] = set()  # accounts with a job under way
+
+    def table(self) -> dict[str, Verb]:
+        return {
+            "deliveries.list": typed(Backlogs, self.list_backlogs),
+            "deliveries.move": typed(Move, self.move),
+            "deliveries.replay": typed(Replay, self.replay),
+        }
+
+    async def list_backlogs(self, wish: Backlogs) -> object:
+        """Accounts with events for their sessions that wait or were given up; most behind first."""
+        chosen = self._named(wish.account).id if wish.account else 0
+        walk = BacklogWalk(self._store, self._wall_ms())
+        while walk.step():
+            await trio.sleep(_BREATH_S)
+        views = [
+            self._view(endpoint, walk.found.get(endpoint.id, Backlog()))
+            for endpoint in self._store.outbox_endpoints().values()
+            if endpoint.origin == SMPP_ORIGIN
+            and chosen in (0, endpoint.account)
+            and (wish.all or endpoint.id in walk.found or self._unfinished(endpoint.account))
+        ]
+        return sorted(views, key=lambda view: (-view["backlog"], -view["given_up"], view["account"]))
+
+    def _view(self, endpoint: Endpoint, found: Backlog) -> dict[str, Any]:
+        account = self._accounts.by_id.get(endpoint.account)
+        port = self._smpp.deliveries.ports.get(endpoint.account) if self._smpp else None
+        job = self._unfinished(endpoint.account)
+        return {
+            "account": account.name if account else "",
+            "endpoint": endpoint.id,
+            "receivers": len(port.receivers) if port else 0,
+            "backlog": found.ready + found.retrying,
+            "retrying": found.retrying,
+            "under_way": port.in_flight if port else 0,
+            "ages": dict(zip(_AGES, found.ages or [0] * len(_AGES), strict=True)),
+            "given_up": found.given_up,
+            "oldest_at": iso(found.oldest_ms),
+            "last_error": found.last_error,
+            "replay": {"messages": job.messages, "receipts": job.receipts} if job else None,
+        }
+
+    # replay
+
+    async def replay(self, wish: Replay) -> object:
+        """Receipts of finished messages once more, to where the account wants its receipts now."""
+        account = self._named(wish.account)
+        with self._alone(account):
+            job = self._job(wish, account)
+            while True:
+                page = await trio.to_thread.run_sync(
+                    self._store.finished_page, account.id, job.after, job.to, job.state, _PORTION
+                )
+                job = await self._execute(partial(self._portion, account, job, page, self._wall_ms()))
+                if page.after is None:
+                    break
+                await trio.sleep(_BREATH_S)
+        if wish.id and not job.messages:
+            raise AdminError(
+                "not_found",
+                f"{account.name!r} has no finished message {wish.id}",
+                f"signalbox message {wish.id}",
+            )
+        return {"account": account.name, "messages": job.messages, "receipts": job.receipts}
+
+    def _portion(self, account: Account, job: Job, page: FinishedPage, now_ms: int, txn: Transaction) -> Job:
+        """Tell of these, and note how far it came; the trail tells of the first portion and of the whole."""
+        told = txn.tell_again(page.pairs, now_ms)
+        complete = page.after is None
+        done = Job(
+            job.to if page.after is None else page.after,
+            job.to,
+            job.state,
+            job.receipts + told,
+            job.messages + len(page.pairs),
+        )
+        txn.put_meta(_job_name(account), b"" if complete else msgspec.json.encode(done))
+        if done.messages and (not job.messages or complete):
+            txn.audit(self._told("deliveries.replayed", account, done.receipts, complete))
+        return done
+
+    def _job(self, wish: Replay, account: Account) -> Job:
+        """The wish as a job, or the one that was cut off. Errors: AdminError."""
+        unfinished = self._unfinished(account.id)
+        said = bool(wish.since or wish.until or wish.id or wish.state)
+        if wish.resume:
+            if said or wish.abandon:
+                raise bad_arguments("resume", "what is to be replayed was said before", "give --resume alone")
+            if unfinished is None:
+                raise AdminError("not_found", f"no replay of {account.name!r} was cut off")
+            return unfinished
+        if unfinished is not None and not wish.abandon:
+            raise AdminError(
+                "unfinished",
+                f"a replay of {account.name!r} was cut off after {unfinished.messages} messages",
+                "--resume goes on with it, --abandon begins this one instead",
+            )
+        if not said:
+            raise bad_arguments("since", "say what to replay", "--from and --to, --id, or --state")
+        if wish.id:
+            return self._job_of_one(wish)
+        first = first_id_at(_time("since", wish.since)) if wish.since else 1
+        to = first_id_at(_time("until", wish.until)) if wish.until else NO_ID
+        if first >= to:
+            raise bad_arguments("until", "it lies before the beginning", "--from is the earlier one")
+        return Job(first - 1, to, _state(wish.state))
+
+    def _job_of_one(self, wish: Replay) -> Job:
+        if wish.since or wish.until or wish.state:
+            raise bad_arguments("id", "one message needs no range", "give --id alone")
+        if not (wish.id.isascii() and wish.id.isdigit() and 0 < int(wish.id) < NO_ID - 1):
+            raise bad_arguments("id", f"{wish.id!r} is no id", "decimal, as `signalbox message` shows it")
+        return Job(int(wish.id) - 1, int(wish.id) + 1, -1)
+
+    def _unfinished(self, account: int) -> Job | None:
+        kept = self._store.meta(f"replay:{account}")
+        return msgspec.json.decode(kept, type=Job) if kept else None
+
+    # move
+
+    async def move(self, wish: Move) -> object:
+        """What waits for the account's sessions goes to its callback URL, or the other way round."""
+        account = self._named(wish.account)
+        if wish.to == "http" and not account.callback_url:
+            raise AdminError(
+                "account",
+                f"account {account.name!r} has no callback URL",
+                f"signalbox account set {account.name} --callback-url URL",
+            )
+        if wish.to == "smpp" and not account.logins:
+            raise AdminError(
+                "account",
+                f"account {account.name!r} has no system_id to bind with",
+                f"signalbox account login add {account.name} SYSTEM_ID",
+            )
+        url = SMPP_ORIGIN if wish.to == "smpp" else account.callback_url
+        moved = 0
+        with self._alone(account):
+            for endpoint in list(self._store.outbox_endpoints().values()):
+                if endpoint.account == account.id and (endpoint.origin == SMPP_ORIGIN) == (wish.to == "http"):
+                    with self._held(endpoint) as skip:
+                        moved += await self._move(account, endpoint.id, url, skip)
+            if moved:
+                told = self._told("deliveries.moved", account, moved, True, to=wish.to)
+                await self._execute(lambda txn: txn.audit(told))
+        return {"account": account.name, "to": wish.to, "moved": moved}
+
+    async def _move(self, account: Account, endpoint: int, url: str, skip: Collection[int]) -> int:
+        moved = 0
+        for _ in range(_PASSES):
+            in_pass, after = 0, b""
+            while True:
+                portion = await self._execute(
+                    partial(_move_portion, endpoint, url, skip, self._wall_ms(), after)
+                )
+                in_pass += portion.count
+                after = portion.after
+                if not after:
+                    break
+                await trio.sleep(_BREATH_S)
+            moved += in_pass
+            if not in_pass:
+                break
+        return moved
+
+    @contextmanager
+    def _held(self, endpoint: Endpoint) -> Iterator[set[int]]:
+        """Nothing more is sent to it in the block; the numbers of what is under way."""
+        if self._smpp is None or self._pump is None:
+            yield set()
+            return
+        over_smpp = endpoint.origin == SMPP_ORIGIN
+        holder, key = (self._smpp.deliveries, endpoint.account) if over_smpp else (self._pump, endpoint.id)
+        skip = holder.hold(key)
+        try:
+            yield skip
+        finally:
+            holder.release(key)
+
+    # both
+
+    @contextmanager
+    def _alone(self, account: Account) -> Iterator[None]:
+        if account.id in self._busy:
+            raise AdminError(
+                "busy", f"deliveries of {account.name!r} are being replayed or moved", "wait for it"
+            )
+        self._busy.add(account.id)
+        try:
+            yield
+        finally:
+            self._busy.discard(account.id)
+
+    def _told(self, act: str, account: Account, events: int, complete: bool, **more: object) -> AuditEntry:
+        changes = {"events": events, "complete": complete, **more}
+        return entry(self._wall_ms(), act, f"deliveries:{account.name}", after=changes)
+
+    def _named(self, name: str) -> Account:
+        with account_problems():
+            return self._accounts.named(name)
+
+
+def _move_portion(
+    endpoint: int, url: str, skip: Collection[int], now_ms: int, after: bytes, txn: Transaction
+) -> Any:
+    return txn.move_events(endpoint, url, skip, now_ms, _PORTION, after)
+
+
+def _job_name(account: Account) -> str:
+    return f"replay:{account.id}"
+
+
+def _time(field: str, text: str) -> int:
+    """UTC milliseconds of an ISO 8601 time; without a zone it is UTC. Errors: AdminError."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise bad_arguments(
+            field, f"{text!r} is no time", "such as 2030-01-31 or 2030-01-31T09:30:00Z"
+        ) from None
+    return max(0, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
+
+
+def _state(word: str) -> int:
+    if not word:
+        return -1
+    names = {state.name: state for state in FINAL_STATES}
+    if word.upper() not in names:
+        raise bad_arguments("state", f"{word!r} is no final state", f"one of {', '.join(sorted(names))}")
+    return int(MessageState[word.upper()])
