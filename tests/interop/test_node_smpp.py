@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from gateway.world import RealWorld
 from gateway.writer import SplitWriter
 from router.nouns import MessageState
 from store.lmdb_store import LmdbStore
+from tests.interop.house import free_port
 from tests.trio_case import trio_test
 
 HERE = Path(__file__).resolve().parent
@@ -53,12 +53,6 @@ unbind_pause_s = 0.05
 name = "default"
 lane = ["node"]
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Peer:
