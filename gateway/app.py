@@ -26,7 +26,7 @@ from config.load import load
 from config.model import Address, CarrierConfig, Config, SimulatorConfig
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
-from gateway.admin_shapes import iso
+from gateway.admin_status import status_facts
 from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs
 from gateway.callbacks.guard import Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
@@ -53,7 +53,7 @@ from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
 from gateway.timers import Clockwork
-from gateway.watchdog import Watchdog, lane_waits
+from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World
 from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.correlate import FormLearner
@@ -441,31 +441,7 @@ class Gateway:
 
     def facts(self) -> dict[str, object]:
         """For `signalbox` commands that ask how it goes."""
-        return {
-            "carriers": {
-                carrier.name: {
-                    "able": carrier.able(),
-                    "in_flight": carrier.in_flight,
-                    "links": {
-                        link.name: "bound" if link.bound else (link.last_error or "connecting")
-                        for link in carrier.links
-                    },
-                }
-                for carrier in self.carriers
-            },
-            "lanes": lane_waits(self),
-            "stalled": [
-                {
-                    "part": stall.part,
-                    "name": stall.name,
-                    "waiting": stall.waiting,
-                    "since": iso(stall.since_ms),
-                    "reason": stall.reason,
-                }
-                for stall in self.watchdog.stalls.values()
-            ],
-            "not_ready": self.not_ready(),
-        }
+        return status_facts(self)
 
 
 # settings, each part's own from the configuration's

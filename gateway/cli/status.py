@@ -39,12 +39,23 @@ def print_facts(facts: dict[str, Any]) -> None:
     click.echo(f"Signalbox {facts['version']}, {facts['not_ready'] or 'ready'}")
     click.echo()
     rows = [
-        [name, "up" if one["able"] else "down", one["in_flight"], link, state]
+        [
+            name,
+            takes_work(one),
+            window(one),
+            one["tps"] or "",
+            link,
+            state["state"],
+            state["host"],
+            error(state),
+        ]
         for name, one in facts["carriers"].items()
         for link, state in one["links"].items()
     ]
-    print_table(["CARRIER", "TAKES WORK", "IN FLIGHT", "BIND", "STATE"], rows)
+    headings = ["CARRIER", "TAKES WORK", "WINDOW", "TPS", "BIND", "STATE", "HOST", "LAST ERROR"]
+    print_table(headings, rows)
     click.echo()
+    print_customers(facts["customers"])
     lanes = facts["lanes"]
     if lanes:
         headings = ["LANE", *(phase.upper() for phase in _WAITING), "WHY IT WAITS"]
@@ -54,11 +65,42 @@ def print_facts(facts: dict[str, Any]) -> None:
         )
     else:
         click.echo("No message waits.")
+    if facts["backlog"]["events"]:
+        click.echo(
+            f"\n{facts['backlog']['events']:,} events wait for customers (signalbox callbacks, binds)."
+        )
     for stall in facts["stalled"]:
         what = f"{stall['part']} {stall['name']}".strip()
         click.echo(
             f"\nSTALLED  {what}: {stall['waiting']:,} since {stall['since']}, {stall['reason']}; see the log"
         )
+
+
+def print_customers(customers: dict[str, Any]) -> None:
+    if not customers:
+        return
+    print_table(
+        ["CUSTOMER", "BINDS", "OF"],
+        [[name, one["binds"], one["max_binds"]] for name, one in customers.items()],
+    )
+    click.echo()
+
+
+def takes_work(carrier: dict[str, Any]) -> str:
+    if carrier["suspended"]:
+        return "suspended"
+    if carrier["able"] and carrier["paused_until"]:
+        return f"paused until {carrier['paused_until']}"
+    return "yes" if carrier["able"] else "no"
+
+
+def window(carrier: dict[str, Any]) -> str:
+    return f"{carrier['window_used']}/{carrier['window']}"
+
+
+def error(link: dict[str, Any]) -> str:
+    """What went wrong last, where it matters still."""
+    return "" if link["state"] == "bound" else str(link["last_error"])
 
 
 def why(lane: dict[str, Any]) -> str:

@@ -68,6 +68,10 @@ async def test_who_is_bound_is_listed_with_what_the_session_does(tmp_path: Path)
             assert second["version"] == "5.0"
             assert (third["account"], third["submits"]) == ("other", 0)
             assert second["since"].startswith("2026-")
+            customers = (await ask(gateway, "ping"))["customers"]
+            assert list(customers) == ["acme", "other"]
+            acme = customers["acme"]
+            assert (acme["binds"], acme["transmitter"], acme["receiver"]) == (2, 1, 1)
             assert first["last_active"] >= first["since"]
             assert [one["system_id"] for one in await ask(gateway, "binds.list", account="other")] == [
                 "other"

@@ -222,9 +222,38 @@ STATUS: dict[str, Any] = {
     "version": VERSION,
     "not_ready": "",
     "carriers": {
-        "north": {"able": True, "in_flight": 3, "links": {"north/1": "bound"}},
-        "south": {"able": False, "in_flight": 0, "links": {"south/1": "connecting"}},
+        "north": {
+            "able": True,
+            "suspended": False,
+            "in_flight": 3,
+            "window": 10,
+            "window_used": 3,
+            "tps": 50,
+            "paused_until": "",
+            "links": {
+                "north/1": {"state": "bound", "bind": "transceiver", "host": "n:2775", "last_error": ""}
+            },
+        },
+        "south": {
+            "able": False,
+            "suspended": False,
+            "in_flight": 0,
+            "window": 0,
+            "window_used": 0,
+            "tps": 0,
+            "paused_until": "",
+            "links": {
+                "south/1": {
+                    "state": "connecting",
+                    "bind": "transceiver",
+                    "host": "s:1",
+                    "last_error": "refused",
+                }
+            },
+        },
     },
+    "customers": {"shop": {"binds": 2, "max_binds": 4, "transceiver": 2}},
+    "backlog": {"ready": 1200, "events": 12},
     "lanes": {
         "north>south": {
             "ready": 1200,
@@ -249,7 +278,11 @@ def test_status_says_what_waits_and_why(gateway: FakeGateway, capsys: pytest.Cap
     assert root.run(["status"]) == OK
     out = capsys.readouterr().out
     assert f"Signalbox {VERSION}, ready" in out
-    assert "north    up" in out
+    assert "north    yes" in out
+    assert "3/10" in out
+    assert "refused" in out
+    assert "shop          2   4" in out
+    assert "12 events wait for customers" in out
     assert "1,200" in out
     assert "window full (south: no bind)" in out
     assert "STALLED" not in out

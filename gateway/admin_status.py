@@ -1,0 +1,91 @@
+"""How the gateway is, as `ping` answers and `signalbox status` shows it: carriers, customers, lanes, backlog.
+
+Invariant: it reads counters and what is in memory, never messages, so that asking often costs little.
+
+Deliberately not here: why a lane waits (gateway.watchdog), the exit code, columns for people (gateway.cli).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from gateway.admin_shapes import iso
+from gateway.watchdog import lane_waits
+from router.nouns import Phase
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+    from gateway.carriers.carrier import Carrier
+    from gateway.carriers.link import Link
+
+
+def status_facts(gateway: Gateway) -> dict[str, object]:
+    """Plain JSON values; times ISO 8601 UTC, "" for none; windows and TPS in segments, 0 TPS = no limit."""
+    now, now_ms = trio.current_time(), gateway.world.wall_ms()
+    return {
+        "carriers": {carrier.name: _carrier(carrier, now, now_ms) for carrier in gateway.carriers},
+        "customers": _customers(gateway),
+        "lanes": lane_waits(gateway),
+        "backlog": {
+            **_waiting_messages(gateway),
+            "events": gateway.store.outbox_backlog(),  # callbacks and deliveries to binds
+        },
+        "stalled": [
+            {
+                "part": stall.part,
+                "name": stall.name,
+                "waiting": stall.waiting,
+                "since": iso(stall.since_ms),
+                "reason": stall.reason,
+            }
+            for stall in gateway.watchdog.stalls.values()
+        ],
+        "not_ready": gateway.not_ready(),
+    }
+
+
+def _carrier(carrier: Carrier, now: float, now_ms: int) -> dict[str, object]:
+    bound = [link for link in carrier.links if link.can_submit]
+    until = carrier.facts(now).paused_until
+    return {
+        "able": carrier.able(),
+        "suspended": carrier.suspended,
+        "in_flight": carrier.in_flight,
+        "window": carrier.settings.window * len(bound),
+        "window_used": sum(_used(link, carrier.settings.window) for link in bound),
+        "tps": carrier.settings.tps,
+        "paused_until": iso(now_ms + int((until - now) * 1000)) if until > now else "",
+        "links": {
+            link.name: {
+                "state": "bound" if link.bound else "connecting",
+                "bind": link.bind,
+                "host": link.host,
+                "last_error": link.last_error,
+            }
+            for link in carrier.links
+        },
+    }
+
+
+def _used(link: Link, window: int) -> int:
+    return window - link.session.window_free if link.session is not None else 0
+
+
+def _customers(gateway: Gateway) -> dict[str, object]:
+    """Accounts with binds: how many, of how many allowed, by what they bound as."""
+    customers: dict[str, object] = {}
+    for tenant in gateway.smpp.tenants.values():
+        kinds: dict[str, int] = {}
+        for connection in tenant.connections:
+            kinds[connection.bind_type] = kinds.get(connection.bind_type, 0) + 1
+        if kinds:
+            account = tenant.account
+            customers[account.name] = {"binds": sum(kinds.values()), "max_binds": account.max_binds, **kinds}
+    return dict(sorted(customers.items()))
+
+
+def _waiting_messages(gateway: Gateway) -> dict[str, int]:
+    messages = gateway.store.totals().messages
+    return {phase.name.lower(): messages[phase] for phase in Phase if phase is not Phase.FINAL}
