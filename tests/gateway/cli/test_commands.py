@@ -705,7 +705,19 @@ def test_the_shipped_configuration_is_valid(capsys: pytest.CaptureFixture[str]) 
     assert "fine" in capsys.readouterr().out
 
 
-FAST = ("account", "binds", "message", "send", "check", "run", "inbox", "receipts", "callbacks")
+FAST = (
+    "account",
+    "audit",
+    "binds",
+    "deliveries",
+    "message",
+    "send",
+    "check",
+    "run",
+    "inbox",
+    "receipts",
+    "callbacks",
+)
 
 
 def test_the_small_verbs_start_without_the_gateways_machinery() -> None:
