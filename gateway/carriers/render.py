@@ -10,13 +10,22 @@ from __future__ import annotations
 
 from config.model import CarrierConfig
 from router.correlate import reference_of
-from router.nouns import Encoding, Message, ReceiptWish, Relay, Via
+from router.nouns import Encoding, Message, ReceiptWish, Relay, Via, wants_intermediate
 from smpp.constants import Tlv
 from smpp.pdu import submit_sm_body
 from smpp.segment import Concat, Segment, count, render, render_part
 from smpp.smpptime import format_relative
 
+_FINAL, _INTERMEDIATE = 0x01, 0x10
 _USER_MESSAGE_REFERENCE = int(Tlv.USER_MESSAGE_REFERENCE)
+
+
+def _registered(wish: int, version: int) -> int:
+    """registered_delivery (3.4 section 5.2.17): how a message ended is always asked for when anything is told
+    of it; on the way only from 3.4 on."""
+    if wish == ReceiptWish.NONE:
+        return 0
+    return _FINAL | _INTERMEDIATE if wants_intermediate(wish) and version >= 0x34 else _FINAL
 
 
 class Renderer:
@@ -34,6 +43,7 @@ class Renderer:
         self._send_validity = settings.send_validity
         self._send_reference = settings.user_message_reference
         self._with_tlvs = settings.version >= 0x34  # 3.3 has none
+        self._registered = tuple(_registered(wish, settings.version) for wish in ReceiptWish)
 
     def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes = b"") -> int:
         """How many submit_sm this carrier would get; `segments` is the canonical count."""
@@ -70,7 +80,7 @@ class Renderer:
         validity = b""
         if self._send_validity:
             validity = format_relative(max(1, (message.expires_ms - now_ms) // 1000))
-        registered = 0 if message.receipt == ReceiptWish.NONE else 1
+        registered = self._registered[message.receipt]
         ours: tuple[tuple[int, bytes], ...] = ()
         if self._send_reference:
             ours = ((_USER_MESSAGE_REFERENCE, reference_of(message.id).to_bytes(2, "big")),)

@@ -6,13 +6,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from router.nouns import Phase
-from smpp.pdu import DeliverSmResp, Pdu, SubmitSmResp, Unbind, UnbindResp
+from smpp.pdu import (
+    BindReceiver,
+    BindReceiverResp,
+    BindTransmitter,
+    BindTransmitterResp,
+    DeliverSmResp,
+    Pdu,
+    SubmitSmResp,
+    Unbind,
+    UnbindResp,
+)
 from smpp.status import Status
 from store.interface import Transaction
-from tests.gateway.house import Running, Script
+from tests.gateway.house import Running, Script, carrier, route
 from tests.gateway.smpp_server.esme import Esme, bound
 from tests.gateway.smpp_server.test_server import delivering, house, receipt
 from tests.trio_case import trio_test
@@ -131,3 +142,35 @@ async def test_a_customer_that_answers_nothing_holds_a_stop_up_for_seconds_only(
         await gateway.gateway.finished.wait()
         assert trio.current_time() - started < 12
         assert of(esme, Unbind)
+
+
+@pytest.mark.parametrize(
+    ("wish", "asked"), [(0, 0), (1, 1), (2, 1), (0x10, 0x11), (0x11, 0x11), (0x12, 0x11), (0x0D, 0x0D)]
+)
+@trio_test(mock_clock=True)
+async def test_a_carrier_is_asked_for_what_a_customer_wants_to_be_told(
+    wish: int, asked: int, tmp_path: Path
+) -> None:
+    """Kannel asks for intermediate notifications by default; no carrier sends them unasked."""
+    async with house(tmp_path) as (gateway, script), bound(gateway.world) as esme:
+        await esme.submit(registered_delivery=wish)
+        await gateway.until(lambda: script.submits)
+        assert script.submits[0].registered_delivery == asked
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_of_3_3_is_asked_for_a_receipt_and_no_more(tmp_path: Path) -> None:
+    """Its registered_delivery_flag is 0 or 1."""
+    north = carrier("north", 2790, interface_version="3.3", bind="transmitter+receiver")
+    toml = '[smpp]\nlisten = ["127.0.0.1:2775"]\n' + north + route("north")
+
+    def binding(script: Script, pdu: Pdu) -> Iterable[Pdu | bytes]:
+        if isinstance(pdu, BindTransmitter):
+            yield BindTransmitterResp(sequence_number=pdu.sequence_number)
+        elif isinstance(pdu, BindReceiver):
+            yield BindReceiverResp(sequence_number=pdu.sequence_number)
+
+    async with house(tmp_path, Script(binding), toml) as (gateway, script), bound(gateway.world) as esme:
+        await esme.submit(registered_delivery=0x11)
+        await gateway.until(lambda: script.submits)
+        assert script.submits[0].registered_delivery == 1
