@@ -286,7 +286,9 @@ class Simulation:
             return None
         if chance < 0.1:
             return 0x64
-        text = getattr(pdu, "short_message", b"").decode()
+        text = getattr(pdu, "short_message", b"").decode("latin-1")
+        if "stat:" not in text:  # an MO
+            return 0
         id, stat = int(text.split()[0][3:]), text.split("stat:")[1].split()[0]
         self.told_over_smpp.setdefault(id, set()).add(stat)
         return 0
