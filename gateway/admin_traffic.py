@@ -17,7 +17,7 @@ import trio
 from gateway.accounts import Accounts
 from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import account_problems
-from gateway.admin_shapes import inbound_view, message_view, receipt_view
+from gateway.admin_shapes import found_view, inbound_view, message_view, receipt_view
 from gateway.audit import entry
 from gateway.door import Accepted, Refusal, Submission
 from router.nouns import Account, Encoding, Message, MessageState, Progress
@@ -60,6 +60,13 @@ class Inbox(msgspec.Struct, forbid_unknown_fields=True):
     text: bool = False
 
 
+class Find(msgspec.Struct, forbid_unknown_fields=True):
+    to: str
+    account: str = ""
+    since_s: Annotated[float, msgspec.Meta(ge=0)] = 86_400.0
+    limit: Rows = 20
+
+
 class Unmatched(msgspec.Struct, forbid_unknown_fields=True):
     limit: Rows = 100
     text: bool = False
@@ -87,6 +94,7 @@ class TrafficVerbs:
             "inbox": typed(Inbox, self.inbox),
             "message": typed(ById, self.message),
             "message.cancel": typed(ById, self.cancel),
+            "message.find": typed(Find, self.find),
             "receipts.unmatched": typed(Unmatched, self.unmatched),
             "send": typed(Send, self.send),
         }
@@ -95,6 +103,26 @@ class TrafficVerbs:
         message, progress = self._found(wish.id)
         account = self._accounts.by_id.get(message.account)
         return message_view(message, progress, account.name if account else "", self._store.carrier_name)
+
+    async def find(self, wish: Find) -> object:
+        """Messages to a number, newest first, wherever they are; `complete`: it looked at all of them."""
+        to = wish.to.replace(" ", "").removeprefix("+")
+        if not to:
+            raise bad_arguments("to", "say to which number", "with its country code, as 447700900123")
+        with account_problems():
+            accounts = [self._accounts.named(wish.account).id] if wish.account else list(self._accounts.by_id)
+        since_ms = max(0, self._wall_ms() - int(wish.since_s * 1000))
+        found, complete = await trio.to_thread.run_sync(
+            self._store.messages_to, accounts, to, since_ms, wish.limit
+        )
+        names = {account.id: account.name for account in self._accounts.by_id.values()}
+        return {
+            "messages": [
+                found_view(message, progress, names.get(message.account, ""), self._store.carrier_name)
+                for message, progress in found
+            ],
+            "complete": complete,
+        }
 
     async def cancel(self, wish: ById) -> object:
         """`cancelled`, or `leased`: a carrier has it, it will not be sent again. Else refused, saying why."""

@@ -71,14 +71,14 @@ def find(tx: Read, tables: Tables, account: int, id: int) -> tuple[Message, Prog
 def accepted_since(tx: Read, tables: Tables, account: int, since_ms: int, limit: int) -> Iterator[Message]:
     """An account's messages of the hot store with ids from then on, the newest first."""
     first, end = MESSAGE_KEY.pack(account, first_id_at(since_ms)), MESSAGE_KEY.pack(account, NO_ID)
-    return islice(_sound(_backward(tx, tables.message, first, end), decode_message), limit)
+    return islice(_sound(backward(tx, tables.message, first, end), decode_message), limit)
 
 
 def inbox(tx: Read, tables: Tables, accounts: Sequence[int], limit: int, before: int) -> list[InboundMessage]:
     """MOs of these accounts (0 = of nobody) with ids below `before`, newest first."""
     found = [
         _sound(
-            _backward(tx, tables.inbound, MESSAGE_KEY.pack(account, 0), MESSAGE_KEY.pack(account, before)),
+            backward(tx, tables.inbound, MESSAGE_KEY.pack(account, 0), MESSAGE_KEY.pack(account, before)),
             decode_inbound,
         )
         for account in accounts
@@ -88,13 +88,13 @@ def inbox(tx: Read, tables: Tables, accounts: Sequence[int], limit: int, before:
 
 def unmatched(tx: Read, tables: Tables, limit: int) -> list[Parked]:
     """Receipts that waited for their message until nobody could claim them any more, newest first."""
-    return list(islice(_sound(_backward(tx, tables.unmatched), decode_parked), limit))
+    return list(islice(_sound(backward(tx, tables.unmatched), decode_parked), limit))
 
 
 def parked(tx: Read, tables: Tables, limit: int) -> list[Parked]:
     """Receipts that still wait for their message, newest first; each once, though it stands under each id."""
     found: list[Parked] = []
-    for key, _ in _backward(tx, tables.parked_time):
+    for key, _ in backward(tx, tables.parked_time):
         if len(found) >= limit:
             break
         place = key[TIME_KEY.size :]
@@ -112,7 +112,7 @@ def given_up(tx: Read, tables: Tables, endpoints: Sequence[int], limit: int) -> 
 
 def _given_up_of(tx: Read, tables: Tables, endpoint: int) -> Iterator[GivenUp]:
     first = GIVEN_UP_KEY.pack(endpoint, 0, 0)
-    for key, value in _backward(tx, tables.given_up, first, first[:4] + b"\xff" * len(first)):
+    for key, value in backward(tx, tables.given_up, first, first[:4] + b"\xff" * len(first)):
         try:
             yield GivenUp(endpoint, GIVEN_UP_KEY.unpack(key)[1], decode_event(unseal(key, value)))
         except Damaged:
@@ -128,7 +128,7 @@ def _sound(rows: Iterable[tuple[bytes, bytes]], decode: Callable[[bytes], T]) ->
             continue
 
 
-def _backward(tx: Read, table: Table, first: bytes = b"", end: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+def backward(tx: Read, table: Table, first: bytes = b"", end: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
     """Raw rows from below `end` (from the last one without it) down to `first`."""
     with tx.cursor(table.handle) as cursor:
         there = cursor.prev() if end and cursor.set_range(end) else cursor.last()
