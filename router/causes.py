@@ -225,14 +225,6 @@ def of_ending(state: int, reason: int, said: str) -> str:
     return said or str(_BY_REASON.get(reason, Cause.UNKNOWN))
 
 
-def is_permanent(cause: str) -> bool:
-    """Whether the same message to the same number would fail again. A word nobody knows: False."""
-    return cause in _PERMANENT
-
-
-_PERMANENT = frozenset(str(cause) for cause, (permanent, _) in _MEANINGS.items() if permanent)
-
-
 # the table, for people
 
 

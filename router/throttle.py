@@ -78,20 +78,6 @@ class Throttle:
             self._times.append(self._at)
             self._counts.append(n)
 
-    def give_back(self, n: int) -> None:
-        """n that were taken never left. The oldest are struck out, so the limit holds in any case."""
-        if not self._rate:
-            return
-        self._tokens = min(self._cap, self._tokens + n)
-        while n > 0 and self._times:
-            struck = min(n, self._counts[0])
-            n -= struck
-            self._in_window -= struck
-            self._counts[0] -= struck
-            if not self._counts[0]:
-                self._times.popleft()
-                self._counts.popleft()
-
     def next_at(self, n: int, now: float) -> float:
         """The earliest time, ≥ now, at which n are available if nobody takes in between.
 

@@ -155,10 +155,6 @@ def latin1_encode(text: str) -> bytes:
         raise _unencodable("latin1", text, _NOT_LATIN1) from None
 
 
-def latin1_decode(octets: bytes) -> str:
-    return octets.decode("latin-1")
-
-
 def ucs2_encode(text: str) -> bytes:
     """UTF-16 big endian without a byte order mark, data_coding 8. Raises Unencodable for a lone surrogate."""
     try:

@@ -65,12 +65,6 @@ def _after(now_ms: int, years: int, months: int, rest: timedelta) -> int:
     raise BadTime("beyond the calendar")
 
 
-def clamp(at_ms: int, now_ms: int, default_s: float, least_s: float, most_s: float) -> int:
-    """`at_ms` (0 = none given: now + default_s) kept within now + least_s and now + most_s."""
-    wanted = at_ms or now_ms + round(default_s * 1000)
-    return max(now_ms + round(least_s * 1000), min(wanted, now_ms + round(most_s * 1000)))
-
-
 def format_absolute(at_ms: int) -> bytes:
     """ "YYMMDDhhmmsst00+" in UTC; b"" for 0."""
     if not at_ms:

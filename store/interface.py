@@ -366,9 +366,6 @@ class Store(Protocol):
     def epoch(self) -> int:
         """How often this store has been opened."""
 
-    def leased_at_start(self) -> int:
-        """How many messages carriers had in hand when the last process ended, at most."""
-
     def recover(self, decide: Callable[[Message, Progress | None, int], Outcome], now_ms: int) -> int:
         """Settle those by `decide(message, progress, carrier id)`; how many outcomes were unknown.
 

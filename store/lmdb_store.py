@@ -169,10 +169,6 @@ class LmdbStore:
         """How often this store has been opened."""
         return self.memory.epoch
 
-    def leased_at_start(self) -> int:
-        """How many messages were in carriers' hands when the last process ended (at most)."""
-        return recovery.leased_in(self._orphans)
-
     def recover(self, decide: recovery.Decide, now_ms: int) -> int:
         """Settle what was leased when the last process ended. Returns how many outcomes were unknown."""
         count = 0

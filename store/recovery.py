@@ -37,11 +37,6 @@ def read_orphans(tx: lmdb.Transaction[bytes], tables: Tables) -> list[Orphan]:
         return [(LEASE_KEY.unpack(key)[0], unseal(key, value)) for key, value in cursor.iternext()]
 
 
-def leased_in(orphans: list[Orphan]) -> int:
-    """How many messages they name: some may have been settled."""
-    return sum((len(payload) - LEASE_HEAD.size) // LEASE_ROW.size for _, payload in orphans)
-
-
 def recover_lease(batch: Batch, orphan: Orphan, decide: Decide, now_ms: int) -> int:
     """Settle what is left of one lease and forget it. Returns how many outcomes were unknown."""
     lease_id, payload = orphan

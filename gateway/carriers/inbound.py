@@ -23,7 +23,7 @@ from gateway.metrics import Counts
 from gateway.world import World
 from router.causes import Causes
 from router.correlate import FormLearner
-from router.nouns import InboundMessage, MessageState, ReceiptFate, ReceiptIn
+from router.nouns import InboundMessage, MessageState, ReceiptIn
 from smpp import events, receipt, segment
 from smpp.constants import CommandId, Tlv
 from smpp.pdu import AlertNotification, DataSm, DeliverSm
@@ -295,8 +295,3 @@ def _digits(address: bytes) -> str:
     if text[:1] == "+":
         return text[1:]
     return text[2:] if text[:2] == "00" else text
-
-
-def fate_name(fate: int) -> str:
-    """For metrics and logs."""
-    return ReceiptFate(fate).name.lower()

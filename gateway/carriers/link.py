@@ -305,12 +305,6 @@ class Link:
                 while session.state not in (SessionState.CLOSED, SessionState.UNBOUND):
                     await trio.sleep(0.02)
 
-    def rebind(self, why: str) -> None:
-        """Close now; `run` connects again after its back-off."""
-        if self.session is not None:
-            self.last_error = why
-            self._handle(self.session.close(why))
-
     def _failed(self, what: str) -> None:
         if what != self.last_error:
             log.warning("bind failed", link=self.name, error=what)

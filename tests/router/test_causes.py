@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.causes import Cause, Causes, is_permanent, markdown, of_ending, plain_error
+from router.causes import Cause, Causes, markdown, of_ending, plain_error
 from router.nouns import MessageState, Reason
 from smpp.status import Status
 
@@ -122,13 +122,6 @@ def test_our_own_endings_have_a_cause_too() -> None:
     assert of_ending(UNDELIV, Reason.TOO_MANY_ATTEMPTS, "") == "unknown"
     assert of_ending(MessageState.DELIVERED, Reason.RECEIPT, "") == ""
     assert of_ending(MessageState.ACCEPTED, Reason.NO_RECEIPT_WANTED, "") == ""
-
-
-def test_each_cause_is_temporary_or_permanent() -> None:
-    assert is_permanent("unknown_subscriber")
-    assert not is_permanent("absent_subscriber")
-    assert not is_permanent("unknown")
-    assert not is_permanent("a word of a later version")
 
 
 def test_the_page_has_the_table_as_it_is() -> None:

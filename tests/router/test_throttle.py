@@ -116,17 +116,6 @@ def test_rate_zero_is_no_limit() -> None:
     assert throttle.next_at(5, START) == START
 
 
-def test_what_was_given_back_may_be_taken_again_and_the_limit_still_holds() -> None:
-    throttle = Throttle(10)
-    throttle.take(throttle.available(START), START)
-    before = throttle.available(START)
-    throttle.give_back(1)
-    assert throttle.available(START) == before + 1
-    throttle.give_back(1_000)
-    takes = sent(throttle, [START + step * 0.01 for step in range(300)])
-    assert most_in_a_second(takes) <= 10
-
-
 def test_an_overdraft_is_paid_back() -> None:
     """A long message claimed whole may exceed what is available."""
     throttle = Throttle(10)

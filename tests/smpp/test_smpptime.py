@@ -56,14 +56,6 @@ def test_fm34_what_is_no_time_is_refused(value: bytes) -> None:
         smpptime.parse(value, NOW)
 
 
-def test_fm34_times_over_the_limits_are_clamped() -> None:
-    hour = 3_600_000
-    assert smpptime.clamp(0, NOW, 7200, 60, 86_400) == NOW + 2 * hour
-    assert smpptime.clamp(NOW - hour, NOW, 7200, 60, 86_400) == NOW + 60_000
-    assert smpptime.clamp(NOW + 99 * hour, NOW, 7200, 60, 86_400) == NOW + 24 * hour
-    assert smpptime.clamp(NOW + 3 * hour, NOW, 7200, 60, 86_400) == NOW + 3 * hour
-
-
 @given(st.integers(ms(2000, 1, 1), ms(2099, 12, 31)).map(lambda at: at // 100 * 100))
 def test_absolute_times_round_trip_to_the_tenth(at_ms: int) -> None:
     written = smpptime.format_absolute(at_ms)
