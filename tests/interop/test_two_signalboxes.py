@@ -76,9 +76,9 @@ class Pair:
         self.sink = sink
         self.key = key
 
-    async def post(self, texts: list[str]) -> list[str]:
+    async def post(self, texts: list[str], to: str = HANDSET) -> list[str]:
         """Submit to the first over HTTP. Returns the ids."""
-        batch = [{"to": HANDSET, "from": "ACME", "text": text} for text in texts]
+        batch = [{"to": to, "from": "ACME", "text": text} for text in texts]
         status, body = await post(self.first.http, "/v1/messages/batch", self.key, json.dumps(batch).encode())
         assert status == 200, body
         return [result["id"] for result in json.loads(body)["results"]]
@@ -131,6 +131,18 @@ async def test_every_alphabet_and_length_passes_through_both(
         ids = await both.post(list(TEXTS))
         await both.delivered(ids)
         assert sorted(both.second.texts()) == sorted(TEXTS)
+
+
+@trio_test
+async def test_a_failure_is_told_with_its_state_and_code(tmp_path: Path) -> None:
+    async with pair(tmp_path) as both:
+        for number, (to, state) in enumerate(
+            (("447700909901", "UNDELIVERABLE"), ("447700909902", "EXPIRED")), 1
+        ):
+            (id,) = await both.post(["nobody there"], to)
+            await until(lambda number=number: len(both.events("message.receipt")) >= number)  # type: ignore[misc]
+            told = both.events("message.receipt")[-1]
+            assert (told["message_id"], told["state"], told["error"]) == (id, state, "001")
 
 
 @trio_test
