@@ -80,8 +80,9 @@ class Outlet:
     async def last_words(self) -> None:
         """Close, and give `run` a moment to send what still waits (an unbind_resp, a generic_nack)."""
         self.close()
-        with trio.move_on_after(_LAST_WORDS_S):
-            await self._out.wait()
+        if self._waiting:
+            with trio.move_on_after(_LAST_WORDS_S):
+                await self._out.wait()
 
     @property
     def drained(self) -> bool:

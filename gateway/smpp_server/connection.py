@@ -63,14 +63,14 @@ class Connection:
         now = trio.current_time()
         self.peer = peer
         self.server = server
-        self.session = Session(Role.SMSC, server.session_settings, now)
+        self.session = Session(Role.SMSC, server.session_settings, peer.accepted_at)
         self.outlet = Outlet(peer.stream)
         self.number = 0  # of the bind, for operators
         self.login = ""
         self.bind_type = ""
         self.bound_at = 0.0
         self.active_at = now
-        self.check_at = now + server.settings.bind_timeout_s
+        self.check_at = peer.accepted_at + server.settings.bind_timeout_s
         self.submits = 0
         self._tenant: Tenant | None = None
         self._port: Port | None = None
@@ -318,6 +318,7 @@ class Connection:
     async def _bind(self) -> None:
         asked, self._asked = self._asked, None
         assert asked is not None
+        self.server.listeners.asked(self.peer)
         pdu = asked.pdu
         assert isinstance(pdu, BindTransmitter | BindReceiver | BindTransceiver)
         verdict = await self.server.gate.admit(

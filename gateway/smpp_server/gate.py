@@ -168,6 +168,22 @@ class Gate:
             now = self._wall_s()
             self._good.remember((id, network, max(0.0, now - seen)) for id, network, seen in rows)
 
+    # those who do not even ask
+
+    def shut_out_s(self, address: str, network: str) -> float:
+        """Seconds for which connections of this canonical address, of this network, are closed at once."""
+        left_s = self._locks.strikes.left_s(network)
+        return 0.0 if left_s and address in self._trusted else left_s
+
+    def never_asked(self, address: str, network: str) -> None:
+        """A connection ended without a bind request. Good networks and trusted addresses are spared."""
+        if address in self._trusted or not self._locks.strikes.count(network):
+            return
+        if self._good.any_has(network):
+            self._locks.strikes.forget(network)
+        else:
+            self._locks.strikes.shut_out(network)
+
     # for operators
 
     def status(self) -> list[Lock]:

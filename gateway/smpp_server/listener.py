@@ -1,8 +1,9 @@
 """Our SMSC's listening side: accepts connections, finds out who is there, and hands each to `serve`.
 
-A connection is met in this order: room for it, PROXY header, room for its address, TLS, `serve`. Header and
-handshake have until bind_timeout_s after accept. A plain connection reaches `serve` as the bare SocketStream
-it was accepted as, also behind a proxy, because no octet after the header is read here.
+A connection is met in this order: room for it, PROXY header, room for its address, its first octet, TLS,
+`serve`. All of it, and the bind, have until bind_timeout_s after accept. A plain connection reaches `serve`
+as the bare SocketStream it was accepted as, also behind a proxy, because no octet after the header is read
+here.
 
 Invariants:
 - at most max_connections are open, and fewer where the limit of open files is lower;
@@ -10,21 +11,27 @@ Invariants:
   is closed at once. Sockets of a named proxy count for the client they name, once they named it;
 - when all are taken, the socket that has been unbound longest makes room, so sockets that never bind cannot
   keep customers out; bound ones are never closed for others;
+- a socket costs no task before its first octet (behind a proxy: the first after the header);
+- an address whose connections keep ending without a bind request is closed at once for a while, where the
+  gate says so; named proxies never are, their clients are;
+- accepting gives way to everybody else after _ACCEPTED_AT_ONCE;
 - a PROXY header is required from addresses in proxy_from and never looked for from any other;
 - nothing that a peer does ends `run`; nobody is turned away without being counted, and said in the log now
   and then. A peer that leaves by itself before it was served (a health check) is neither.
 
-Deliberately not here: SMPP and the deadline of a bind (connection.py), passwords and addresses that an
-account may come from (gate.py), the end of bound connections at a stop (their server).
+Deliberately not here: one connection's header and handshake (arrivals.py), SMPP and the deadline of a bind
+(connection.py), passwords and who is spared what (gate.py), the end of bound connections at a stop (their
+server).
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-import ssl
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -32,13 +39,15 @@ import trio
 
 from config.model import Address, SmppConfig
 from gateway.smpp_server.addresses import canonical, network_of
-from gateway.smpp_server.certificates import Certificates, subject_of
+from gateway.smpp_server.arrivals import Arrival, Left, Refused, read_header, shake_hands, too_late
+from gateway.smpp_server.certificates import Certificates
 from gateway.smpp_server.descriptors import Spare, room_for
 from gateway.smpp_server.networks import Networks
-from gateway.smpp_server.proxy import HeaderParser, ProxyError, ProxyHeader
+from gateway.smpp_server.parking import Parking
+from gateway.smpp_server.proxy import HeaderParser
 from gateway.world import World, tune
 
-REASONS = ("full", "per_address", "proxy_header", "tls", "evicted", "no_descriptor")
+REASONS = ("full", "per_address", "never_asked", "silent", "proxy_header", "tls", "evicted", "no_descriptor")
 
 _OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _ACCEPT_PAUSE_S = 0.1
@@ -46,6 +55,12 @@ _FAREWELL_S = 1.0
 _UNACKNOWLEDGED_S = 60.0
 _SAY_ACCEPT_EVERY_S = 60.0
 _SAY_REFUSAL_EVERY_S = 10.0
+_SAY_SHUT_OUT_EVERY_S = 60.0
+_ACCEPTED_AT_ONCE = 32  # about a millisecond
+_GATHER_S = 0.005  # while somebody who is shut out knocks, so that a turn of the loop closes several
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: nothing of it stays behind, not even TIME_WAIT
+
+_Listener = tuple[trio.abc.Listener[trio.abc.Stream], bool]  # and whether it is for TLS
 
 log = structlog.get_logger("smpp")
 
@@ -59,6 +74,7 @@ class Peer(msgspec.Struct, eq=False):
     tls: bool = False
     certificate_subject: str = ""  # RFC 4514, as CN=acme,O=Acme Ltd; "" without mutual TLS
     via_proxy: str = ""  # the named proxy's address; equal to `address` where its header named nobody
+    accepted_at: float = msgspec.field(default_factory=trio.current_time)
 
 
 class ListenerCounts(msgspec.Struct):
@@ -70,50 +86,39 @@ class ListenerCounts(msgspec.Struct):
     unbound: int = 0
 
 
-class _Refused(Exception):
-    """This connection is closed; `reason` is one of REASONS, `why` is for the operator."""
+class Strangers(Protocol):
+    """What the gate is asked and told about networks that keep connecting and never ask for a bind."""
 
-    def __init__(self, reason: str, why: str) -> None:
-        super().__init__(why)
-        self.reason = reason
-
-
-class _Left(Exception):
-    """The peer left by itself, before it could be served."""
-
-
-class _Arrival:
-    """One socket from accept to close. `network` is "" while it counts for no address."""
-
-    __slots__ = ("address", "deadline", "network", "port", "scope", "stream", "tls", "via_proxy")
-
-    def __init__(self, stream: trio.abc.Stream, tls: bool, deadline: float) -> None:
-        self.stream = stream
-        self.tls = tls
-        self.deadline = deadline
-        self.address, self.port = _endpoint(stream)
-        self.via_proxy = ""
-        self.network = ""
-        self.scope = trio.CancelScope()
+    def shut_out_s(self, address: str, network: str) -> float: ...
+    def never_asked(self, address: str, network: str) -> None: ...
 
 
 class SmppListeners:
     """`run` once; `serve` is called for each peer in a task of its own, and its stream closed after it."""
 
-    def __init__(self, settings: SmppConfig, world: World, serve: Callable[[Peer], Awaitable[None]]) -> None:
-        """Errors: ValueError for a proxy_from that is no CIDR."""
+    def __init__(
+        self,
+        settings: SmppConfig,
+        world: World,
+        serve: Callable[[Peer], Awaitable[None]],
+        strangers: Strangers | None = None,
+    ) -> None:
+        """`strangers` None: nobody is shut out. Errors: ValueError for a proxy_from that is no CIDR."""
         self._settings = settings
         self._world = world
         self._serve = serve
+        self._strangers = strangers
         self._proxies = Networks(settings.proxy_from)
         if self._proxies.unreadable:
             raise ValueError(f"[smpp] proxy_from: {self._proxies.unreadable[0]!r} is no address and no CIDR")
         self._certificates = Certificates(settings)
         self._room = settings.max_connections
-        self._open: set[_Arrival] = set()
-        self._unbound: dict[_Arrival, None] = {}  # oldest first
+        self._open: set[Arrival] = set()
+        self._unbound: dict[Arrival, None] = {}  # oldest first
         self._unbound_of: dict[str, int] = {}  # by network, never 0
-        self._served: dict[Peer, _Arrival] = {}
+        self._served: dict[Peer, Arrival] = {}
+        self._parking: Parking[Arrival] = Parking(self._spoke, self._late)
+        self._serving: trio.Nursery | None = None
         self._accepting: trio.CancelScope | None = None
         self._stopping = False
         self._said = _Rarely()
@@ -134,20 +139,35 @@ class SmppListeners:
         listeners = await self._listen()
         spare = Spare()
         try:
-            async with trio.open_nursery() as serving, trio.open_nursery() as accepting:
+            async with trio.open_nursery() as serving:
+                self._serving = serving
+                await self._accept_all(listeners, secured, spare, task_status)
+        finally:
+            self._parking.close()
+            spare.give()
+
+    async def _accept_all(
+        self, listeners: list[_Listener], secured: bool, spare: Spare, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Until `stop`."""
+        try:
+            async with trio.open_nursery() as accepting:
                 self._accepting = accepting.cancel_scope
+                accepting.start_soon(self._parking.run)
                 for listener, tls in listeners:
-                    accepting.start_soon(self._accept, listener, tls, spare, serving)
+                    accepting.start_soon(self._accept, listener, tls, spare)
                 if secured:
                     accepting.start_soon(self._certificates.watch)
                 task_status.started()
                 if self._stopping:
                     accepting.cancel_scope.cancel()
         finally:
-            spare.give()
+            for arrival in [one for one in self._unbound if one.socket is not None]:
+                self._unpark(arrival)
+                self._drop(arrival)
 
     def stop(self) -> None:
-        """Accept no more; open connections go on."""
+        """Accept no more; open connections go on, but for those that have said nothing yet."""
         self._stopping = True
         if self._accepting is not None:
             self._accepting.cancel()
@@ -156,6 +176,12 @@ class SmppListeners:
         """Read the certificates again, for new connections; bad ones are refused with a log line."""
         if self._settings.listen_tls:
             self._certificates.reload()
+
+    def asked(self, peer: Peer) -> None:
+        """This peer has asked for a bind: whatever becomes of it, the gate knows."""
+        arrival = self._served.get(peer)
+        if arrival is not None:
+            arrival.asked = True
 
     def bound(self, peer: Peer) -> None:
         """This peer has bound: it no longer counts as unbound, and never has to make room."""
@@ -173,10 +199,10 @@ class SmppListeners:
                 hint="raise the limit of open files (ulimit -n, LimitNOFILE)",
             )
 
-    async def _listen(self) -> list[tuple[trio.abc.Listener[trio.abc.Stream], bool]]:
+    async def _listen(self) -> list[_Listener]:
         wanted = [(address, False) for address in self._settings.listen]
         wanted += [(address, True) for address in self._settings.listen_tls]
-        opened: list[tuple[trio.abc.Listener[trio.abc.Stream], bool]] = []
+        opened: list[_Listener] = []
         try:
             for address, tls in wanted:
                 opened += [(listener, tls) for listener in await self._listen_on(address, tls)]
@@ -196,25 +222,50 @@ class SmppListeners:
 
     # accepting
 
-    async def _accept(
-        self,
-        listener: trio.abc.Listener[trio.abc.Stream],
-        tls: bool,
-        spare: Spare,
-        serving: trio.Nursery,
-    ) -> None:
+    async def _accept(self, listener: trio.abc.Listener[trio.abc.Stream], tls: bool, spare: Spare) -> None:
         async with listener:
-            while True:
-                try:
-                    stream = await listener.accept()
-                except OSError as error:
-                    await self._recover(error, listener, spare)
-                    continue
-                arrival = self._admit(stream, tls)
-                if arrival is None:
-                    await trio.aclose_forcefully(stream)
-                else:
-                    serving.start_soon(self._carry, arrival)
+            if not isinstance(listener, trio.SocketListener):
+                await self._accept_streams(listener, tls, spare)
+                return
+            theirs = listener.socket
+            with socket.fromfd(theirs.fileno(), theirs.family, theirs.type) as listening:
+                listening.setblocking(False)
+                while True:
+                    await trio.lowlevel.wait_readable(listening)
+                    shut_out = self.counts.refused["never_asked"]
+                    try:
+                        self._accept_some(listening, tls)
+                    except OSError as error:
+                        await self._recover(error, listener, spare)
+                    if self.counts.refused["never_asked"] > shut_out:
+                        await trio.sleep(_GATHER_S)
+
+    def _accept_some(self, listening: socket.socket, tls: bool) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                accepted, name = listening.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue  # the peer has gone already
+            self._meet(accepted, name, tls)
+
+    async def _accept_streams(
+        self, listener: trio.abc.Listener[trio.abc.Stream], tls: bool, spare: Spare
+    ) -> None:
+        """Streams that are no sockets have no address and cannot be parked."""
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                await self._recover(error, listener, spare)
+                continue
+            arrival = self._arrival("memory", 0, tls)
+            arrival.stream = stream
+            if self._admit(arrival):
+                self._carry_soon(arrival)
+            else:
+                await trio.aclose_forcefully(stream)
 
     async def _recover(
         self, error: OSError, listener: trio.abc.Listener[trio.abc.Stream], spare: Spare
@@ -248,126 +299,191 @@ class SmppListeners:
         finally:
             spare.keep()
 
-    def _admit(self, stream: trio.abc.Stream, tls: bool) -> _Arrival | None:
-        """Count it in, or None when it has to go."""
+    # admitting
+
+    def _arrival(self, address: str, port: int, tls: bool) -> Arrival:
+        return Arrival(address, port, tls=tls, within_s=self._settings.bind_timeout_s)
+
+    def _meet(self, accepted: socket.socket, name: tuple[str, int], tls: bool) -> None:
+        """Park a socket that was just accepted, or close it."""
+        address = canonical(name[0]) if ":" in name[0] else name[0]
+        proxied = address in self._proxies
+        if not proxied and self._shut_out(address, network_of(address), ""):
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            accepted.close()
+            return
+        arrival = self._arrival(address, name[1], tls)
+        arrival.socket = accepted
+        if proxied:
+            arrival.via_proxy = address
+            arrival.header = HeaderParser()
+        if not self._admit(arrival):
+            accepted.close()
+            return
         try:
-            arrival = _Arrival(stream, tls, trio.current_time() + self._settings.bind_timeout_s)
+            self._parking.add(accepted.fileno(), arrival.deadline, arrival)
         except OSError:
-            return None  # the peer has gone already
+            self._drop(arrival)
+            raise
+
+    def _shut_out(self, address: str, network: str, via_proxy: str) -> bool:
+        """Whether its network keeps connecting without asking for a bind; counted and said then."""
+        left_s = self._strangers.shut_out_s(address, network) if self._strangers is not None else 0.0
+        if left_s:
+            why = f"connections of {network} keep ending without a bind request; for {left_s:.0f} s more"
+            self._refuse(Refused("never_asked", why), address, via_proxy)
+        return left_s > 0
+
+    def _admit(self, arrival: Arrival) -> bool:
+        """Count it in; False when it has to go."""
         try:
-            if arrival.address in self._proxies:
-                arrival.via_proxy = arrival.address
-            else:
+            if not arrival.via_proxy:
                 self._count_for_address(arrival)
             if len(self._open) >= self._room and not self._evict():
-                raise _Refused("full", f"all {self._room} connections are bound ([smpp] max_connections)")
-        except _Refused as refused:
+                raise Refused("full", f"all {self._room} connections are bound ([smpp] max_connections)")
+        except Refused as refused:
             self._leave(arrival)
-            self._refuse(refused, arrival)
-            return None
+            self._refuse(refused, arrival.address, arrival.via_proxy)
+            return False
         self._open.add(arrival)
         self._unbound[arrival] = None
         self.counts.accepted += 1
         self._recount()
-        return arrival
+        return True
 
-    def _count_for_address(self, arrival: _Arrival) -> None:
+    def _count_for_address(self, arrival: Arrival) -> None:
         network = network_of(arrival.address)
         count = self._unbound_of.get(network, 0)
         if count >= self._settings.max_unbound_per_address:
-            raise _Refused("per_address", f"{count} sockets of {network} wait for a bind already")
+            raise Refused("per_address", f"{count} sockets of {network} wait for a bind already")
         self._unbound_of[network] = count + 1
         arrival.network = network
 
     def _evict(self) -> bool:
         """Let the socket that has been unbound longest make room; False when all are bound.
 
-        Only its task is cancelled: its descriptor must not be used again before the task is done with it.
+        Of one that is served only the task is cancelled: its descriptor must not be used again before the
+        task is done with it.
         """
         oldest = next(iter(self._unbound), None)
         if oldest is None:
             return False
-        self._leave(oldest)
-        self._refuse(_Refused("evicted", "it had not bound yet, and its place was needed"), oldest)
-        oldest.scope.cancel()
+        self._refuse(
+            Refused("evicted", "it had not bound yet, and its place was needed"),
+            oldest.address,
+            oldest.via_proxy,
+        )
+        if oldest.scope is None:
+            self._unpark(oldest)
+            self._drop(oldest)
+        else:
+            self._leave(oldest)
+            oldest.scope.cancel()
         return True
+
+    # silent sockets
+
+    def _spoke(self, arrival: Arrival) -> None:
+        """A parked socket has something to read, or its peer has left."""
+        assert arrival.socket is not None
+        try:
+            if arrival.header is not None:
+                read_header(arrival, arrival.socket, arrival.header)
+                self._named(arrival)
+            elif arrival.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                self._open_stream(arrival)
+            else:
+                raise Left
+        except BlockingIOError:
+            pass
+        except Refused as refused:
+            self._unpark(arrival)
+            self._refuse(refused, arrival.address, arrival.via_proxy)
+            self._drop(arrival)
+        except (Left, OSError):
+            self._unpark(arrival)
+            self._drop(arrival)
+
+    def _named(self, arrival: Arrival) -> None:
+        """Its proxy has said who the client is. Errors: Refused, Left."""
+        if arrival.address != arrival.via_proxy:
+            network = network_of(arrival.address)
+            if self._shut_out(arrival.address, network, arrival.via_proxy):
+                raise Left
+        self._count_for_address(arrival)
+
+    def _late(self, arrival: Arrival) -> None:
+        """A parked socket's time is over; it is no longer parked."""
+        self._refuse(too_late(arrival), arrival.address, arrival.via_proxy)
+        self._drop(arrival)
+
+    def _unpark(self, arrival: Arrival) -> None:
+        assert arrival.socket is not None
+        self._parking.remove(arrival.socket.fileno())
+
+    def _drop(self, arrival: Arrival) -> None:
+        """Close a socket that is no longer parked."""
+        assert arrival.socket is not None
+        arrival.socket.close()
+        arrival.socket = None
+        self._leave(arrival)
+
+    def _open_stream(self, arrival: Arrival) -> None:
+        """Give it a stream and a task. Errors: OSError when the peer has gone."""
+        assert arrival.socket is not None
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(arrival.socket))
+        tune(stream, _UNACKNOWLEDGED_S)
+        self._unpark(arrival)
+        arrival.socket = None
+        arrival.stream = stream
+        self._carry_soon(arrival)
 
     # one connection
 
-    async def _carry(self, arrival: _Arrival) -> None:
+    def _carry_soon(self, arrival: Arrival) -> None:
+        assert self._serving is not None
+        arrival.scope = trio.CancelScope()
+        self._serving.start_soon(self._carry, arrival, arrival.scope)
+
+    async def _carry(self, arrival: Arrival, scope: trio.CancelScope) -> None:
         peer = None
         try:
-            with arrival.scope:
-                peer = await self._meet(arrival)
+            with scope:
+                peer = await self._secured(arrival)
                 self._served[peer] = arrival
                 await self._serve(peer)
-        except _Refused as refused:
-            self._refuse(refused, arrival)
-        except _Left:
+        except Refused as refused:
+            self._refuse(refused, arrival.address, arrival.via_proxy)
+        except Left:
             pass
         except Exception:
             log.exception("SMPP connection failed", peer=arrival.address)
         finally:
-            await _close(arrival.stream, 0 if arrival.scope.cancel_called else _FAREWELL_S)
+            assert arrival.stream is not None
+            await _close(arrival.stream, 0 if scope.cancel_called else _FAREWELL_S)
             if peer is not None:
                 self._served.pop(peer, None)
             self._leave(arrival)
 
-    async def _meet(self, arrival: _Arrival) -> Peer:
-        """Who is there. Errors: _Refused, _Left."""
-        if isinstance(arrival.stream, trio.SocketStream):
-            try:
-                tune(arrival.stream, _UNACKNOWLEDGED_S)
-            except OSError:
-                raise _Left from None
-        if arrival.via_proxy:
-            header = await self._read_header(arrival)
-            if header.address:
-                arrival.address, arrival.port = header.address, header.port
-            self._count_for_address(arrival)
-        subject = await self._secure(arrival) if arrival.tls else ""
-        return Peer(arrival.stream, arrival.address, arrival.port, arrival.tls, subject, arrival.via_proxy)
-
-    async def _read_header(self, arrival: _Arrival) -> ProxyHeader:
-        parser = HeaderParser()
-        silent = True
-        try:
-            with trio.fail_at(arrival.deadline):
-                while True:
-                    data = await arrival.stream.receive_some(parser.wants)
-                    if not data:
-                        raise _Left if silent else _Refused("proxy_header", "the header ends in its middle")
-                    silent = False
-                    header = parser.receive(data)
-                    if header is not None:
-                        return header
-        except ProxyError as error:
-            raise _Refused("proxy_header", str(error)) from None
-        except trio.TooSlowError:
-            raise _Refused("proxy_header", f"no header within {self._settings.bind_timeout_s:g} s") from None
-        except trio.BrokenResourceError:
-            raise _Left from None
-
-    async def _secure(self, arrival: _Arrival) -> str:
-        """The handshake; arrival.stream is inside TLS after it. The subject of the client's certificate."""
-        try:
-            with trio.fail_at(arrival.deadline):
-                if not await _speaks(arrival.stream):
-                    raise _Left
-                stream = trio.SSLStream(arrival.stream, self._certificates.context, server_side=True)
-                await stream.do_handshake()
-        except trio.TooSlowError:
-            raise _Refused("tls", f"no handshake within {self._settings.bind_timeout_s:g} s") from None
-        except trio.BrokenResourceError as error:
-            raise _Refused("tls", _why_no_tls(error.__cause__)) from None
-        except OSError:
-            raise _Left from None
-        arrival.stream = stream
-        return subject_of(stream.getpeercert())
+    async def _secured(self, arrival: Arrival) -> Peer:
+        """Who is there, after TLS where it has to be. Errors: Refused, Left."""
+        assert arrival.stream is not None
+        subject = ""
+        if arrival.tls:
+            arrival.stream, subject = await shake_hands(arrival, arrival.stream, self._certificates.context)
+        return Peer(
+            stream=arrival.stream,
+            address=arrival.address,
+            port=arrival.port,
+            tls=arrival.tls,
+            certificate_subject=subject,
+            via_proxy=arrival.via_proxy,
+            accepted_at=arrival.accepted_at,
+        )
 
     # counting
 
-    def _no_longer_unbound(self, arrival: _Arrival) -> None:
+    def _no_longer_unbound(self, arrival: Arrival) -> None:
         self._unbound.pop(arrival, None)
         if arrival.network:
             self._unbound_of[arrival.network] -= 1
@@ -376,23 +492,31 @@ class SmppListeners:
             arrival.network = ""
         self._recount()
 
-    def _leave(self, arrival: _Arrival) -> None:
+    def _leave(self, arrival: Arrival) -> None:
+        if arrival in self._unbound and not arrival.asked:
+            self._never_asked(arrival)
         self._open.discard(arrival)
         self._no_longer_unbound(arrival)
+
+    def _never_asked(self, arrival: Arrival) -> None:
+        """It leaves without having asked for a bind. A proxy that comes for nobody is not counted."""
+        if self._strangers is not None and arrival.network and arrival.address != arrival.via_proxy:
+            self._strangers.never_asked(arrival.address, arrival.network)
 
     def _recount(self) -> None:
         self.counts.open = len(self._open)
         self.counts.unbound = len(self._unbound)
 
-    def _refuse(self, refused: _Refused, arrival: _Arrival) -> None:
+    def _refuse(self, refused: Refused, address: str, via_proxy: str) -> None:
         self.counts.refused[refused.reason] += 1
-        held_back = self._said.turn(refused.reason, _SAY_REFUSAL_EVERY_S)
+        every_s = _SAY_SHUT_OUT_EVERY_S if refused.reason == "never_asked" else _SAY_REFUSAL_EVERY_S
+        held_back = self._said.turn(refused.reason, every_s)
         if held_back is not None:
             log.warning(
                 "SMPP connection refused",
                 reason=refused.reason,
-                peer=arrival.address,
-                via_proxy=arrival.via_proxy,
+                peer=address,
+                via_proxy=via_proxy,
                 why=str(refused),
                 others_since_last_said=held_back,
             )
@@ -415,35 +539,6 @@ class _Rarely:
         held_back = self._held_back.get(what, 0)
         self._held_back[what] = 0
         return held_back
-
-
-def _endpoint(stream: trio.abc.Stream) -> tuple[str, int]:
-    """The peer's canonical address and port. Errors: OSError when it has gone."""
-    if not isinstance(stream, trio.SocketStream):
-        return "memory", 0
-    name = stream.socket.getpeername()
-    return canonical(str(name[0])), int(name[1])
-
-
-async def _speaks(stream: trio.abc.Stream) -> bool:
-    """Wait for the first octet without taking it; False when the peer closes instead. Errors: OSError.
-
-    Also keeps the buffers of TLS from whoever only connects. Other streams than sockets cannot tell.
-    """
-    if not isinstance(stream, trio.SocketStream):
-        return True
-    return bool(await stream.socket.recv(1, socket.MSG_PEEK))
-
-
-def _why_no_tls(error: BaseException | None) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the client's certificate: {error.verify_message}"
-    if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):
-        return "the client left in the middle of the handshake; perhaps it does not trust our certificate"
-    reason = (error.reason or str(error)).replace("_", " ").lower()
-    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "BAD_RECORD_TYPE"):
-        return f"{reason}: probably no TLS client at all"
-    return reason
 
 
 async def _close(stream: trio.abc.Stream, farewell_s: float) -> None:

@@ -9,6 +9,8 @@ Invariants: a lock ends by itself at the time it was set to, whatever is tried m
 spared peer lock neither it nor its network; every table has an end, where what happened longest ago goes
 first, and one account cannot push another's good networks out.
 
+Networks that never get as far as a bind are counted beside (strikes.py), and shown and released here.
+
 Deliberately not here: who is spared, what a locked peer is answered (gate). What is remembered lasts as long
 as the process.
 """
@@ -20,6 +22,8 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
+
+from gateway.smpp_server.strikes import Strikes
 
 DELAYS_S = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)  # before the answer to the first failure, the second…
 
@@ -59,6 +63,7 @@ class Locks:
         self._lock_s = lock_s
         self._pairs: _Tallies[Pair] = _Tallies(now, entries)
         self._networks: _Tallies[str] = _Tallies(now, entries)
+        self.strikes = Strikes(now, lock_s=lock_s, entries=entries)
 
     def left_s(self, network: str, system_id: str) -> float:
         """Seconds until this pair may try again; 0 = now."""
@@ -87,23 +92,28 @@ class Locks:
         return True
 
     def succeeded(self, network: str, system_id: str) -> None:
-        pair = self._pairs.drop((network, system_id))
-        if pair is not None and pair.charged:
-            self._networks.forgive(network, pair.charged)
+        self._forgive((network, system_id))
+        self.strikes.forget(network)
+
+    def _forgive(self, pair: Pair) -> None:
+        tally = self._pairs.drop(pair)
+        if tally is not None and tally.charged:
+            self._networks.forgive(pair[0], tally.charged)
 
     def status(self) -> list[Lock]:
         """The locks there are now, those that last longest first."""
-        whole = [Lock(network, "", failures, left) for network, failures, left in self._networks.locked()]
+        networks = self._networks.locked() + self.strikes.shut_out_now()
+        whole = [Lock(network, "", failures, left) for network, failures, left in networks]
         pairs = [Lock(*pair, failures, left) for pair, failures, left in self._pairs.locked()]
         return sorted(whole + pairs, key=lambda lock: -lock.left_s)
 
     def release(self, network_or_system_id: str) -> int:
         """Forget the failures of a network or of a system_id. Returns how many locks ended by it."""
-        ended = 0
+        ended = int(self.strikes.forget(network_or_system_id))
         pairs = [pair for pair in self._pairs if network_or_system_id in pair]
         for pair in pairs:
             ended += self._pairs.left_s(pair) > 0
-            self.succeeded(*pair)
+            self._forgive(pair)
         ended += self._networks.left_s(network_or_system_id) > 0
         self._networks.drop(network_or_system_id)
         return ended
@@ -215,6 +225,10 @@ class GoodNetworks:
         for account, network, since_s in sorted(rows, key=lambda row: -row[2]):
             networks = self._by_account.setdefault(account, OrderedDict())
             networks[network] = now - since_s
+
+    def any_has(self, network: str) -> bool:
+        """Whether it is good for some account."""
+        return any(self.has(id, network) for id in self._by_account)
 
     def keep(self, account_ids: Collection[int]) -> None:
         """Forget every other account."""

@@ -34,6 +34,8 @@ class Networks:
 
     def __contains__(self, address: str) -> bool:
         """Of an address in any spelling; what is no address is in no network."""
+        if not self._v4 and not self._v6:
+            return False
         try:
             parsed = ip_address(address)
         except ValueError:

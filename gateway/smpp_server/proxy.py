@@ -58,6 +58,11 @@ class HeaderParser:
         self._data = b""
         self.wants = _SHORTEST
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything has come."""
+        return bool(self._data)
+
     def receive(self, data: bytes | bytearray) -> ProxyHeader | None:
         """Take up to `wants` octets; None until the header is complete. Errors: ProxyError."""
         if len(data) > self.wants:

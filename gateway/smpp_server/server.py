@@ -94,7 +94,7 @@ class SmppServer:
         self.deliveries = Deliveries(committer, world, lambda id: accounts.by_id.get(id))
         self.operations = Operations(self, committer, store)
         self.outbinds = Outbinds(self, store)
-        self.listeners = SmppListeners(settings, world, self._serve)
+        self.listeners = SmppListeners(settings, world, self._serve, self.gate)
         self.connections: set[Connection] = set()
         self.tenants: dict[int, Tenant] = {}
         self.violations = 0

@@ -18,7 +18,7 @@ import trio.testing
 import trustme
 
 from config.model import Address, SmppConfig
-from gateway.smpp_server.listener import Peer, SmppListeners
+from gateway.smpp_server.listener import Peer, SmppListeners, Strangers
 from gateway.world import RealWorld
 
 NAME = "smsc.example"
@@ -44,9 +44,9 @@ class LoopbackWorld(RealWorld):
 class House:
     """Listeners that run. `ports` in the order of listen and listen_tls."""
 
-    def __init__(self, settings: SmppConfig) -> None:
+    def __init__(self, settings: SmppConfig, strangers: Strangers | None = None) -> None:
         self.world = LoopbackWorld()
-        self.listeners = SmppListeners(settings, self.world, self._serve)
+        self.listeners = SmppListeners(settings, self.world, self._serve, strangers)
         self.counts = self.listeners.counts
         self.ended = trio.Event()
         self._clients: list[trio.SocketStream] = []
@@ -94,14 +94,15 @@ class House:
             stream.socket.close()
 
     async def accepted(self, source: str = "127.0.0.1") -> tuple[trio.SocketStream, Peer]:
-        """A new plain connection, both ends of it."""
+        """A new plain connection that has said something and heard it back, both ends of it."""
         stream = await self.connect(source=source)
+        assert await answers(stream)
         return stream, await self.next_peer()
 
 
 @asynccontextmanager
-async def listening(settings: SmppConfig) -> AsyncIterator[House]:
-    house = House(settings)
+async def listening(settings: SmppConfig, strangers: Strangers | None = None) -> AsyncIterator[House]:
+    house = House(settings, strangers)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(house.run)

@@ -13,7 +13,8 @@ import trio.testing
 
 from config.model import SmppConfig
 from gateway.smpp_server.gate import Admitted, BindAsked, BindRefusal, Gate
-from gateway.smpp_server.locks import Locks
+from gateway.smpp_server.locks import Lock, Locks
+from gateway.smpp_server.strikes import MOST_STRIKES
 from router.nouns import Account, Login
 from smpp.status import Status
 from tests.gateway.smpp_server.hashing import Hashing, hashed
@@ -743,3 +744,59 @@ async def test_where_customers_bound_well_is_known_after_a_restart() -> None:
     await after.fail(10, address="192.0.2.9")
     await after.admitted(address="192.0.2.9")
     after.gate.remember(b"rubbish")
+
+
+# those who do not even ask
+
+
+def never_ask(gate: Gate, address: str = HOME, network: str = HOME, times: int = MOST_STRIKES) -> float:
+    """So many connections end without a bind request. For how many seconds the address is shut out."""
+    for _ in range(times):
+        gate.never_asked(address, network)
+    return gate.shut_out_s(address, network)
+
+
+@trio_test
+async def test_who_keeps_connecting_and_never_asks_is_shut_out_for_the_length_of_a_lock() -> None:
+    house = House(lock_s=60.0)
+    assert never_ask(house.gate, times=MOST_STRIKES - 1) == 0
+    assert never_ask(house.gate, times=1) == 60
+    assert house.gate.shut_out_s(AWAY, AWAY) == 0
+    house.now += 60
+    assert house.gate.shut_out_s(HOME, HOME) == 0
+
+
+@trio_test
+async def test_trusted_addresses_are_never_shut_out_but_others_of_their_network_are() -> None:
+    network, trusted, other = "2001:db8::/64", "2001:db8::1", "2001:db8::2"
+    house = House(trusted_from=(trusted,))
+    assert never_ask(house.gate, trusted, network, times=1_000) == 0
+    assert never_ask(house.gate, other, network) == 60
+    assert house.gate.shut_out_s(trusted, network) == 0
+
+
+@trio_test
+async def test_a_network_from_where_a_customer_bound_within_thirty_days_is_never_shut_out() -> None:
+    house = House()
+    await house.admitted()
+    assert never_ask(house.gate, times=1_000) == 0
+    house.now += 30 * DAY_S + 1
+    assert never_ask(house.gate) == 60
+
+
+@trio_test
+async def test_a_bind_from_a_network_that_was_shut_out_lets_it_in_again() -> None:
+    house = House()
+    never_ask(house.gate)
+    await house.admitted()
+    assert house.gate.shut_out_s(HOME, HOME) == 0
+
+
+@trio_test
+async def test_a_shut_out_network_is_shown_to_operators_who_can_let_it_in() -> None:
+    house = House()
+    never_ask(house.gate)
+    assert house.gate.status() == [Lock(HOME, "", MOST_STRIKES, 60.0)]
+    assert house.gate.unlock(HOME) == 1
+    assert house.gate.shut_out_s(HOME, HOME) == 0
+    assert house.gate.status() == []

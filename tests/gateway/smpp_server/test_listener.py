@@ -201,13 +201,13 @@ async def test_ipv6_sockets_of_one_64_count_together() -> None:
     async with listening(behind_proxy(max_unbound_per_address=2)) as house:
         for address in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"):
             client = await house.connect()
-            await client.send_all(v2(address))
+            await client.send_all(v2(address) + b"hello")
             assert (await house.next_peer()).address == address
         third = await house.connect()
         await third.send_all(v2("2001:db8:0:1::3"))
         assert await is_closed(third)
         neighbour = await house.connect()
-        await neighbour.send_all(v2("2001:db8:0:2::1"))
+        await neighbour.send_all(v2("2001:db8:0:2::1") + b"hello")
         assert (await house.next_peer()).address == "2001:db8:0:2::1"
         assert house.counts.refused["per_address"] == 1
         assert house.counts.unbound == 3
@@ -234,9 +234,7 @@ async def test_when_all_are_taken_the_oldest_unbound_socket_makes_room() -> None
 async def test_a_crowd_that_never_binds_keeps_no_customer_out() -> None:
     async with listening(settings(max_connections=20, max_unbound_per_address=20)) as house:
         crowd = [await house.connect(source="127.0.0.66") for _ in range(30)]
-        customer = await house.connect(source="127.0.0.7")
-        while (peer := await house.next_peer()).address != "127.0.0.7":
-            pass
+        customer, peer = await house.accepted("127.0.0.7")
         house.listeners.bound(peer)
         crowd += [await house.connect(source="127.0.0.67") for _ in range(30)]
         assert await answers(customer)
@@ -270,6 +268,181 @@ async def test_refusals_are_said_now_and_then_with_how_many_were_not(clock: trio
             assert await is_closed(await house.connect())
         assert [line["others_since_last_said"] for line in logs] == [0, 4]
         assert house.counts.refused["per_address"] == 6
+
+
+# those who say nothing, and those who never ask
+
+
+@standing_still
+async def test_a_silent_socket_costs_no_task_and_is_closed_at_the_deadline_of_a_bind(
+    clock: trio.testing.MockClock,
+) -> None:
+    async with listening(settings(bind_timeout_s=10.0)) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        clients = [await house.connect() for _ in range(20)]
+        await until(lambda: house.counts.unbound == 20)
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        clock.jump(9.9)
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.counts.open == 20
+        with structlog.testing.capture_logs() as logs:
+            clock.jump(0.2)
+            assert all([await is_closed(client) for client in clients])
+        assert house.counts.refused["silent"] == 20
+        assert [line["why"] for line in logs] == ["it said nothing within 10 s"]
+        assert house.counts.open == 0
+
+
+@standing_still
+async def test_the_time_for_a_bind_runs_from_accept_and_not_from_the_first_octet(
+    clock: trio.testing.MockClock,
+) -> None:
+    async with listening(settings()) as house:
+        client = await house.connect()
+        await until(lambda: house.counts.open == 1)
+        accepted_at = trio.current_time()
+        clock.jump(7)
+        assert await answers(client)
+        assert (await house.next_peer()).accepted_at == accepted_at
+
+
+@trio_test
+async def test_a_silent_peer_that_leaves_is_no_refusal() -> None:
+    async with listening(settings()) as house:
+        with structlog.testing.capture_logs() as logs:
+            await (await house.connect()).aclose()
+            await until(lambda: house.counts.accepted == 1 and house.counts.open == 0)
+        assert sum(house.counts.refused.values()) == 0
+        assert logs == []
+
+
+@trio_test
+async def test_silent_sockets_make_room_the_oldest_first() -> None:
+    async with listening(settings(max_connections=2)) as house:
+        oldest, middle = [await house.connect() for _ in range(2)]
+        await until(lambda: house.counts.open == 2)
+        await house.accepted()
+        assert await is_closed(oldest)
+        assert await answers(middle)
+        assert house.counts.refused["evicted"] == 1
+
+
+@trio_test
+async def test_silent_sockets_are_closed_at_a_stop() -> None:
+    async with listening(settings()) as house:
+        silent = await house.connect()
+        client, _ = await house.accepted()
+        house.listeners.stop()
+        assert await is_closed(silent)
+        assert await answers(client)
+        assert house.counts.open == 1
+
+
+class FakeStrangers:
+    """A gate that shuts out whom it is told to, and remembers who never asked."""
+
+    def __init__(self, *out: str) -> None:
+        self.out = set(out)
+        self.never: list[tuple[str, str]] = []
+
+    def shut_out_s(self, address: str, network: str) -> float:
+        return 60.0 if network in self.out else 0.0
+
+    def never_asked(self, address: str, network: str) -> None:
+        self.never.append((address, network))
+
+
+async def is_turned_away(house: House, source: str) -> bool:
+    """It is reset, perhaps before it knows that it is connected."""
+    try:
+        client = await house.connect(source=source)
+    except OSError:
+        return True
+    return await is_closed(client)
+
+
+@trio_test
+async def test_a_network_that_is_shut_out_is_closed_at_once_and_others_are_not_its_concern() -> None:
+    strangers = FakeStrangers("127.0.0.66")
+    async with listening(settings(), strangers) as house:
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(3):
+                assert await is_turned_away(house, "127.0.0.66")
+        assert (house.counts.accepted, house.counts.refused["never_asked"]) == (0, 3)
+        assert [line["why"] for line in logs] == [
+            "connections of 127.0.0.66 keep ending without a bind request; for 60 s more"
+        ]
+        await house.accepted("127.0.0.67")
+        strangers.out.clear()
+        await house.accepted("127.0.0.66")
+        assert strangers.never == []
+
+
+@standing_still
+async def test_who_is_shut_out_is_said_once_a_minute_with_how_many_knocked(
+    clock: trio.testing.MockClock,
+) -> None:
+    async with listening(settings(), FakeStrangers("127.0.0.66")) as house:
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(5):
+                assert await is_turned_away(house, "127.0.0.66")
+                clock.jump(13)
+        assert [line["others_since_last_said"] for line in logs] == [0]
+        with structlog.testing.capture_logs() as logs:
+            assert await is_turned_away(house, "127.0.0.66")
+        assert [line["others_since_last_said"] for line in logs] == [4]
+
+
+@trio_test
+async def test_a_connection_that_ends_without_a_bind_request_is_told_to_the_gate() -> None:
+    strangers = FakeStrangers()
+    async with listening(settings(), strangers) as house:
+        silent = await house.connect(source="127.0.0.2")
+        await until(lambda: house.counts.open == 1)
+        await silent.aclose()
+        speaking, _ = await house.accepted("127.0.0.3")
+        asking, asker = await house.accepted("127.0.0.4")
+        bound, customer = await house.accepted("127.0.0.5")
+        house.listeners.asked(asker)
+        house.listeners.asked(customer)
+        house.listeners.bound(customer)
+        for client in (speaking, asking, bound):
+            await client.aclose()
+        await until(lambda: house.counts.open == 0)
+        assert sorted(strangers.never) == [("127.0.0.2",) * 2, ("127.0.0.3",) * 2]
+
+
+@trio_test
+async def test_a_proxy_is_never_shut_out_but_the_clients_that_it_names_are() -> None:
+    strangers = FakeStrangers("127.0.0.1", "192.0.2.66")
+    async with listening(behind_proxy(), strangers) as house:
+        bad = await house.connect()
+        await bad.send_all(v1("192.0.2.66"))
+        assert await is_closed(bad)
+        assert house.counts.refused["never_asked"] == 1
+        good = await house.connect()
+        assert await answers_after(good, v1("192.0.2.77"), b"hello")
+        check = await house.connect()
+        assert await answers_after(check, v2(command=LOCAL), b"hello")
+        await good.aclose()
+        await check.aclose()
+        await until(lambda: house.counts.open == 0)
+        assert strangers.never == [("192.0.2.77", "192.0.2.77")]
+
+
+@trio_test
+async def test_a_header_alone_costs_no_task() -> None:
+    async with listening(behind_proxy(max_unbound_per_address=1)) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        client = await house.connect()
+        await client.send_all(v1("192.0.2.77"))
+        another = await house.connect()
+        await another.send_all(v1("192.0.2.77"))
+        assert await is_closed(another)
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        assert await answers(client)
 
 
 def test_fewer_connections_fit_than_configured_when_few_files_may_be_open(
@@ -450,8 +623,8 @@ async def test_a_header_may_come_in_pieces(name: str) -> None:
         for place in range(len(header)):
             await client.send_all(header[place : place + 1])
             await trio.testing.wait_all_tasks_blocked()
-        assert (await house.next_peer()).address == address
         assert await answers(client)
+        assert (await house.next_peer()).address == address
 
 
 @pytest.mark.parametrize("header", [v2(command=LOCAL), v2(), b"PROXY UNKNOWN\r\n"])
@@ -531,7 +704,7 @@ async def test_clients_of_one_proxy_count_each_for_himself() -> None:
     async with listening(behind_proxy(max_unbound_per_address=1)) as house:
         for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
             client = await house.connect()
-            await client.send_all(v1(address))
+            await client.send_all(v1(address) + b"hello")
             assert (await house.next_peer()).address == address
         again = await house.connect()
         await again.send_all(v1("192.0.2.2"))

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
+from gateway.smpp_server.connection import Connection
+from gateway.smpp_server.listener import Peer
 from router.nouns import Login
 from smpp import codec
 from smpp.constants import Tlv
@@ -117,6 +120,34 @@ async def test_a_peer_that_does_not_bind_is_closed_after_ten_seconds(tmp_path: P
         started = trio.current_time()
         await esme.until(lambda: esme.closed)
         assert 10 <= trio.current_time() - started <= 11
+
+
+@trio_test(mock_clock=True)
+async def test_what_a_peer_waited_before_its_first_octet_is_part_of_the_ten_seconds(tmp_path: Path) -> None:
+    async with house(tmp_path) as (gateway, _):
+        server = gateway.gateway.smpp
+        ours, theirs = trio.testing.memory_stream_pair()
+        began = trio.current_time()
+        peer = Peer(stream=theirs, address="192.0.2.7", accepted_at=began - 8)
+        await server.serve(Connection(peer, server))
+        assert 2 <= trio.current_time() - began <= 3
+        await ours.aclose()
+
+
+@trio_test(mock_clock=True)
+async def test_peers_that_never_ask_are_strikes_and_wrong_passwords_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as (gateway, _):
+        told: list[str] = []
+        gate = gateway.gateway.smpp.gate
+        monkeypatch.setattr(gate, "never_asked", lambda address, network: told.append(network))
+        async with connected(gateway.world) as esme:
+            await esme.bind(password="wrong")
+        async with connected(gateway.world) as esme:
+            await esme.send(b"GET / HTTP/1.1\r\n\r\n")
+            await esme.until(lambda: esme.closed)
+        assert told == ["memory"]
 
 
 @trio_test(mock_clock=True)
