@@ -92,6 +92,9 @@ lane = [{{ carrier = "a", weight = 3 }}, {{ carrier = "b", weight = 1 }}]
 """
 
 
+_CUT = (trio.BrokenResourceError, trio.ClosedResourceError, AssertionError)  # as an Esme tells of it
+
+
 class Broken(AssertionError):
     """A law of the gateway did not hold; replay with the seed."""
 
@@ -238,7 +241,7 @@ class Simulation:
 
     async def _esme(self, kind: str, submitting: bool) -> None:
         while True:
-            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError, AssertionError):
+            with suppress(OSError):
                 stream = await self.world.connect("127.0.0.1", 2775)
                 try:
                     await self._bound(Esme(stream), kind, submitting)
@@ -251,17 +254,19 @@ class Simulation:
         async with trio.open_nursery() as nursery:
 
             async def run() -> None:
-                await esme.run()
+                with suppress(*_CUT):
+                    await esme.run()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(run)
-            if (await esme.bind("three", "pw", kind)).command_status:
-                nursery.cancel_scope.cancel()
-            while submitting:
-                await trio.sleep(self.rng.uniform(0, 0.3))
-                response = await esme.ask(self._submit_sm(esme))
-                if response.command_status == 0:
-                    self.answered_over_smpp.add(int(response.message_id))
+            with suppress(*_CUT):
+                if (await esme.bind("three", "pw", kind)).command_status:
+                    nursery.cancel_scope.cancel()
+                while submitting:
+                    await trio.sleep(self.rng.uniform(0, 0.3))
+                    response = await esme.ask(self._submit_sm(esme))
+                    if response.command_status == 0:
+                        self.answered_over_smpp.add(int(response.message_id))
             await trio.sleep_forever()
 
     def _submit_sm(self, esme: Esme) -> SubmitSm:
