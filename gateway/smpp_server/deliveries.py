@@ -2,7 +2,8 @@
 
 Each account has a Port: its bound sessions and what waits for them. Rows come as hints right after the commit
 that queued them; a port that fell behind, or was away, reads pages of the outbox instead. A row goes to
-whichever receiver has room; rows of one message go one after the other.
+whichever receiver has room; rows of one message go one after the other. The parts of a long MO go over one
+session, as its window has room.
 
 - ESME_ROK: done. ESME_RX_P_APPN and ESME_RX_R_APPN: the customer does not want it; given up, and kept with
   the callbacks that were given up. So is what the account's `deliver_expiry_s` ended.
@@ -74,14 +75,29 @@ class OutboxReads(Protocol):
 
 
 class Sending:
-    """A row under way: its parts not yet answered, and the worst status so far."""
+    """A row of several parts under way on one session: how many are not answered yet (`left`), which of them are
+    not even sent (`rest`), and the worst status so far."""
 
-    __slots__ = ("left", "row", "status")
+    __slots__ = ("command", "left", "rest", "row", "session", "status")
 
-    def __init__(self, row: OutboxRow, left: int) -> None:
+    def __init__(self, row: OutboxRow, session: Session, command: int, parts: Sequence[bytes]) -> None:
         self.row = row
-        self.left = left
+        self.session = session
+        self.command = command
+        self.rest = deque(parts)
+        self.left = len(parts)
         self.status = 0
+
+    def send(self, now: float) -> bool:
+        """What the window has room for. False when nothing is under way: the session takes no more."""
+        while self.rest and self.session.window_free > 0:
+            self.session.submit_raw(self.rest.popleft(), self.command, now, self)
+        return self.left != len(self.rest)
+
+    def skip_rest(self) -> None:
+        """One part was refused, so all will be sent again or none."""
+        self.left -= len(self.rest)
+        self.rest.clear()
 
 
 class Port:
@@ -299,7 +315,7 @@ class Deliveries:
             if len(parts) == 1:
                 session.submit_raw(parts[0], command, now, row)
             else:
-                self._send_parts(session, parts, command, now, row)
+                Sending(row, session, command, parts).send(now)
             port.ready.popleft()
             if throttle is not None:
                 throttle.take(len(parts), now)
@@ -310,14 +326,6 @@ class Deliveries:
             receiver.flush()
         if expired:
             self._expire(port, expired)
-
-    def _send_parts(
-        self, session: Session, parts: Sequence[bytes], command: int, now: float, row: OutboxRow
-    ) -> None:
-        """A long MO leaves at once, past the window if need be: its parts belong together."""
-        sending = Sending(row, len(parts))
-        for part in parts:
-            session.submit_raw(part, command, now, sending)
 
     def _expire(self, port: Port, rows: Sequence[OutboxRow]) -> None:
         port.expired += len(rows)
@@ -339,7 +347,13 @@ class Deliveries:
         elif isinstance(context, Sending):
             context.left -= 1
             context.status = context.status or status
+            if status and context.left > 0:
+                context.skip_rest()
             if context.left != 0:
+                if not context.send(trio.current_time()):  # its session is about to end
+                    context.left = 0
+                    port.in_flight -= 1
+                    port.take_up(context.row)
                 return
             row, status = context.row, context.status
         else:
@@ -374,6 +388,7 @@ class Deliveries:
             if context.left <= 0:
                 return
             context.left = -1 << 30
+            context.rest.clear()
         if isinstance(row, OutboxRow):
             port.in_flight -= 1
             self._again(port, row, "no answer in time")

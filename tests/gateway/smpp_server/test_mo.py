@@ -14,8 +14,9 @@ from gateway.smpp_server.deliver import bodies
 from router.nouns import Account, Encoding, Event, EventKind, Login, Relay
 from smpp import codec
 from smpp.constants import CommandId, Tlv
-from smpp.pdu import AlertNotification, DataSm, DeliverSm, Pdu
+from smpp.pdu import AlertNotification, DataSm, DeliverSm, DeliverSmResp, Pdu, Unbind
 from smpp.segment import Concat, concat_element, reassemble, sar_tlvs, split_header
+from smpp.status import Status
 from smpp.tlv import read_int
 from store.interface import MoPart
 from tests.gateway.house import Running, Script, carrier, route, running_with
@@ -374,6 +375,70 @@ async def test_a_part_that_was_not_answered_comes_again_with_its_siblings(tmp_pa
         async with bound(gateway.world) as back:
             assert text_of(await told(back, 2)) == "x" * 300
             await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
+
+
+@trio_test(mock_clock=True)
+@pytest.mark.parametrize("window", [1, 3])
+async def test_a_long_mo_has_more_parts_than_the_customers_window(tmp_path: Path, window: int) -> None:
+    most = 0
+    async with house(tmp_path, window=window) as (gateway, script), bound(gateway.world) as esme:
+
+        def take(pdu: Pdu) -> int:
+            nonlocal most
+            port = gateway.gateway.smpp.deliveries.ports[1]
+            most = max(most, *(receiver.session.outstanding for receiver in port.receivers))
+            return 0
+
+        esme.take = take
+        for pdu in udh_parts(b"x" * 900):
+            await script.send(pdu)
+        await script.send(mo(b"and more", sequence=50))
+        got = await told(esme, 7)
+        assert text_of([pdu for pdu in got if pdu.esm_class]) == "x" * 900
+        assert most == window
+        await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
+        assert gateway.gateway.smpp.deliveries.ports[1].in_flight == 0
+
+
+@trio_test(mock_clock=True)
+async def test_a_long_mo_that_is_cut_in_its_middle_comes_again_as_a_whole(tmp_path: Path) -> None:
+    async with house(tmp_path, window=1) as (gateway, script):
+        async with bound(gateway.world) as leaves:
+            leaves.take = lambda pdu: 0 if isinstance(pdu, DeliverSm) and pdu.short_message[5] < 3 else None
+            for pdu in udh_parts(b"x" * 600):
+                await script.send(pdu)
+            await told(leaves, 3)
+        async with bound(gateway.world) as back:
+            assert text_of(await told(back, 4)) == "x" * 600
+            await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
+
+
+@trio_test(mock_clock=True)
+async def test_a_long_mo_whose_receiver_says_good_bye_in_its_middle_goes_to_the_other_one(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, window=1) as (gateway, script), bound(gateway.world) as leaves:
+        leaves.take = lambda pdu: None
+        for pdu in udh_parts(b"x" * 600):
+            await script.send(pdu)
+        (first,) = await told(leaves)
+        async with bound(gateway.world) as stays:
+            await leaves.ask(Unbind())
+            await leaves.send(DeliverSmResp(sequence_number=first.sequence_number))
+            assert text_of(await told(stays, 4)) == "x" * 600
+            await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
+
+
+@trio_test(mock_clock=True)
+async def test_of_a_long_mo_that_is_refused_nothing_more_is_sent_until_its_next_turn(tmp_path: Path) -> None:
+    async with house(tmp_path, window=1) as (gateway, script), bound(gateway.world) as esme:
+        statuses = [int(Status.ESME_RX_T_APPN)]
+        esme.take = lambda pdu: statuses.pop() if statuses else 0
+        for pdu in udh_parts(b"x" * 600):
+            await script.send(pdu)
+        got = await told(esme, 5)
+        assert text_of(got[1:]) == "x" * 600
+        await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
 
 
 # whatever a carrier sends
