@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from router.nouns import MessageState, Phase, Progress, Reason, Step
+from router.nouns import MessageState, Phase, Progress, Reason, Relay, Step
 from store.ids import ms_of
 from store.queues import (
     entry_of,
@@ -69,16 +69,16 @@ def waiting(
     tx: lmdb.Transaction[bytes],
     tables: Tables,
     groups: Iterable[bytes],
-    account: int,
-    source: str,
-    destination: str,
-    service_type: str,
+    leased: Iterable[Message],
+    wanted: tuple[int, str, str, str | None],
 ) -> list[int]:
-    """Ids of an account's messages with these addresses and this service_type that no carrier has yet.
+    """Ids of an account's messages with this source, destination and service_type (None: any) that no carrier
+    has taken yet; those in a carrier's hands are among them, since they may come back.
 
     Looks at every waiting message of the account, so it may take a second where a million wait.
     """
-    found: list[int] = []
+    account = wanted[0]
+    found = {message.id for message in leased if _is(message, wanted)}
     for id in _ids(tx, tables, groups, account):
         key = MESSAGE_KEY.pack(account, id)
         value = tx.get(key, None, tables.message.handle)
@@ -88,10 +88,17 @@ def waiting(
             message = decode_message(unseal(key, value))
         except Damaged:
             continue
-        kind = message.relay.service_type if message.relay is not None else ""
-        if (message.source, message.destination, kind) == (source, destination, service_type):
-            found.append(id)
+        if _is(message, wanted):
+            found.add(id)
     return sorted(found)
+
+
+def _is(message: Message, wanted: tuple[int, str, str, str | None]) -> bool:
+    *addresses, service_type = wanted
+    if [message.account, message.source, message.destination] != addresses:
+        return False
+    kind = message.relay.service_type if message.relay is not None else ""
+    return service_type is None or kind == service_type
 
 
 def _ids(tx: lmdb.Transaction[bytes], tables: Tables, groups: Iterable[bytes], account: int) -> Iterator[int]:
@@ -159,7 +166,10 @@ def _changed(message: Message, wish: Replacement, now_ms: int) -> Message:
         data=wish.data,
         send_at_ms=send_at_ms,
         expires_ms=max(wish.expires_ms or message.expires_ms, send_at_ms + 1000),
+        receipt=message.receipt if wish.receipt < 0 else wish.receipt,
     )
+    if wish.acks >= 0 and wish.acks != (changed.relay.registered if changed.relay is not None else 0):
+        changed.relay = msgspec.structs.replace(changed.relay or Relay(), registered=wish.acks)
     return changed
 
 

@@ -108,7 +108,7 @@ class Replanned(msgspec.Struct, gc=False):
 
 
 class Replacement(msgspec.Struct, gc=False):
-    """What replace_sm changes in a message that waits; times of 0 leave what was."""
+    """What replace_sm changes in a message that waits; times of 0 and wishes of -1 leave what was."""
 
     encoding: int
     segments: int
@@ -116,6 +116,8 @@ class Replacement(msgspec.Struct, gc=False):
     data: bytes
     send_at_ms: int = 0
     expires_ms: int = 0
+    receipt: int = -1  # a ReceiptWish
+    acks: int = -1  # the SME acknowledgement bits of registered_delivery
 
 
 class OutboxRow(msgspec.Struct, gc=False):
@@ -418,8 +420,11 @@ class Store(Protocol):
     def find_any(self, id: int) -> tuple[Message, Progress] | None:
         """For operators, who know no account."""
 
-    def find_waiting(self, account: int, source: str, destination: str, service_type: str) -> list[int]:
-        """Ids of an account's messages with these addresses that no carrier has yet; from a thread."""
+    def find_waiting(
+        self, account: int, source: str, destination: str, service_type: str | None
+    ) -> list[int]:
+        """Ids of an account's messages with these addresses (service_type None: any) that wait, or are in a
+        carrier's hands without an answer yet; from a thread."""
 
     def find_alias(self, account: int, alias: int) -> int:
         """The id behind a 32-bit one that `accept` gave out (Message.alias); 0: none."""

@@ -400,12 +400,16 @@ class LmdbStore:
         with self.reading() as tx:
             return tx.get(key, None, self.tables.outbox.handle) is not None
 
-    def find_waiting(self, account: int, source: str, destination: str, service_type: str) -> list[int]:
-        """Ids of an account's messages with these addresses that no carrier has yet; may be called from a
-        thread, as it looks at every waiting message of the account."""
-        groups = list(self.memory.active.groups)
+    def find_waiting(
+        self, account: int, source: str, destination: str, service_type: str | None
+    ) -> list[int]:
+        """Ids of an account's messages with these addresses (service_type None: any) that no carrier has
+        taken yet; may be called from a thread, as it looks at every waiting message of the account."""
+        groups, leases = list(self.memory.active.groups), list(self.memory.leases.values())
+        leased = [entry.message for lease in leases for entry in list(lease.left.values())]
+        wanted = account, source, destination, service_type
         with self._lmdb_errors(), self._env.begin() as tx:
-            return customer.waiting(tx, self.tables, groups, account, source, destination, service_type)
+            return customer.waiting(tx, self.tables, groups, leased, wanted)
 
     def find_alias(self, account: int, alias: int) -> int:
         """The id behind a 32-bit one, 0 when there is none."""

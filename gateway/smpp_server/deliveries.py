@@ -75,8 +75,8 @@ class OutboxReads(Protocol):
 
 
 class Sending:
-    """A row of several parts under way on one session: how many are not answered yet (`left`), which of them are
-    not even sent (`rest`), and the worst status so far."""
+    """A row of several parts under way on one session: how many are not answered yet (`left`), which of these
+    are not even sent (`rest`), and the worst status so far."""
 
     __slots__ = ("command", "left", "rest", "row", "session", "status")
 

@@ -29,6 +29,7 @@ from gateway.smpp_server.translate import (
     status_of,
     submission,
     times_of,
+    wish_of,
 )
 from router.nouns import Account, Message, MessageState, Progress
 from router.numbers import NumberProblem, normalise
@@ -275,7 +276,7 @@ class Operations:
         if isinstance(addresses, int):
             connection.refuse(pdu, addresses)
             return
-        search = Search(account, *addresses, pdu.service_type.decode("latin-1"))
+        search = Search(account, *addresses, pdu.service_type.decode("latin-1") or None)
         self._enqueue(search, partial(self._cancel_found, connection, pdu, account, now_ms))
 
     def _cancel_found(
@@ -321,6 +322,7 @@ class Operations:
         if isinstance(content, int):
             connection.refuse(pdu, content)
             return
+        receipt, acks = wish_of(pdu.registered_delivery, connection.session.peer_version)
         replacement = Replacement(
             encoding=content.encoding,
             segments=content.segments,
@@ -328,6 +330,8 @@ class Operations:
             data=content.data,
             send_at_ms=times[0],
             expires_ms=times[1],
+            receipt=receipt,
+            acks=acks,
         )
         account_id, id = account.id, message.id
 
@@ -391,12 +395,12 @@ class Operations:
 
 
 class Search(NamedTuple):
-    """Waiting messages of an account by their addresses and service_type."""
+    """Waiting messages of an account by their addresses and service_type, None for any (3.4 section 4.9)."""
 
     account: Account
     source: str
     destination: str
-    service_type: str
+    service_type: str | None
 
 
 def _same_source(message: Message, pdu: QuerySm | CancelSm | ReplaceSm) -> bool:

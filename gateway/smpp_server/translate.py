@@ -64,6 +64,11 @@ _WISHES_34 = tuple(int(_wish(bits, 0x34)) for bits in range(32))
 _WISHES_50 = tuple(int(_wish(bits, 0x50)) for bits in range(32))
 
 
+def wish_of(registered: int, version: int) -> tuple[int, int]:
+    """registered_delivery as (ReceiptWish, SME acknowledgement bits), as a peer of `version` means it."""
+    return (_WISHES_50 if version >= 0x50 else _WISHES_34)[registered & 31], registered & _ACKS
+
+
 class Content(NamedTuple):
     """A short_message understood. `data_coding` -1: what a renderer writes for `encoding` is the same."""
 

@@ -222,7 +222,10 @@ def test_waiting_messages_are_found_by_address_wherever_they_wait(tmp_path: Path
     search = (1, ready.source, ready.destination)
     assert store.find_waiting(*search, "") == [ready.id, due.id, held.id]
     assert store.find_waiting(*search, "VMN") == [typed.id]
+    assert store.find_waiting(*search, None) == [ready.id, due.id, typed.id, held.id]
     assert store.find_waiting(2, ready.source, ready.destination, "") == []
+    claimed(store, lane)
+    assert store.find_waiting(*search, None) == [ready.id, due.id, typed.id, held.id]
     store.close()
 
 

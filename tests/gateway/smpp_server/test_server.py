@@ -81,6 +81,12 @@ def delivering(script: Script, pdu: Pdu, stat: str = "DELIVRD", err: str = "000"
         yield receipt(script, pdu, len(script.submits), stat, err)
 
 
+def by_address(**fields: Any) -> CancelSm:
+    return CancelSm(
+        source_addr_ton=5, source_addr=b"ACME", dest_addr_ton=1, destination_addr=TO.encode(), **fields
+    )
+
+
 def text_of(pdu: Any) -> str:
     return str(pdu.short_message.decode("latin-1"))
 
@@ -329,14 +335,53 @@ async def test_cancel_by_address_ends_all_that_match_and_nothing_else(tmp_path: 
             await esme.submit(text=text, **later)
         await esme.submit(text=b"other number", to="447700900999", **later)
         await esme.submit(text=b"other service", service_type=b"VMN", **later)
-        by_address = CancelSm(
-            source_addr_ton=5, source_addr=b"ACME", dest_addr_ton=1, destination_addr=TO.encode()
-        )
-        assert (await esme.ask(by_address)).command_status == 0
-        nothing_left = await esme.ask(by_address)
+        by_service = by_address(service_type=b"WAP")
+        await esme.submit(text=b"wap", service_type=b"WAP", **later)
+        assert (await esme.ask(by_service)).command_status == 0
+        nothing_left = await esme.ask(by_service)
         assert nothing_left.command_status == Status.ESME_RCANCELFAIL
         await trio.sleep(100)
-        assert {pdu.short_message for pdu in script.submits} == {b"other number", b"other service"}
+        texts = {pdu.short_message for pdu in script.submits}
+        assert texts == {b"one", b"two", b"other number", b"other service"}
+
+
+@trio_test(mock_clock=True)
+async def test_cancel_by_address_without_a_service_type_means_every_one(tmp_path: Path) -> None:
+    async with house(tmp_path) as (gateway, script), bound(gateway.world) as esme:
+        later: dict[str, Any] = {"schedule_delivery_time": LATER}
+        await esme.submit(text=b"none", **later)
+        await esme.submit(text=b"some", service_type=b"VMN", **later)
+        assert (await esme.ask(by_address())).command_status == 0
+        await trio.sleep(100)
+        assert not script.submits
+
+
+def unanswered(script: Script, pdu: Pdu) -> Iterable[Pdu | bytes]:
+    """A carrier that answers the test's submits when the test says so."""
+    if isinstance(pdu, SubmitSm):
+        yield b""
+
+
+@trio_test(mock_clock=True)
+@pytest.mark.parametrize("how", ["cancel_sm", "replace_if_present"])
+async def test_what_is_in_a_carriers_hands_and_comes_back_is_not_sent_again_if_cancelled_by_address(
+    tmp_path: Path, how: str
+) -> None:
+    async with house(tmp_path, Script(unanswered)) as (gateway, script), bound(gateway.world) as esme:
+        id = await esme.submit(text=b"leased")
+        await gateway.until(lambda: script.submits)
+        if how == "cancel_sm":
+            assert (await esme.ask(by_address())).command_status == Status.ESME_RCANCELFAIL
+        else:
+            await esme.submit(text=b"instead", replace_if_present_flag=1)
+            await gateway.until(lambda: len(script.submits) == 2)
+        script.handler = None
+        (leased, *_) = script.submits
+        refusal = SubmitSmResp(command_status=Status.ESME_RMSGQFUL, sequence_number=leased.sequence_number)
+        await script.send(refusal)
+        assert (await gateway.final(id))["state"] == "DELETED"
+        await trio.sleep(300)
+        assert [pdu.short_message for pdu in script.submits].count(b"leased") == 1
 
 
 @trio_test(mock_clock=True)
@@ -351,6 +396,22 @@ async def test_a_replaced_message_really_carries_the_new_text(tmp_path: Path) ->
         assert [pdu.short_message for pdu in script.submits] == [b"new text"]
         late = await esme.ask(ReplaceSm(message_id=id.encode(), source_addr=b"ACME", short_message=b"x"))
         assert late.command_status == Status.ESME_RREPLACEFAIL
+
+
+@trio_test(mock_clock=True)
+@pytest.mark.parametrize(("before", "after", "receipts"), [(1, 0, 0), (0, 1, 1), (0, 0x0D, 1), (0x0D, 1, 1)])
+async def test_a_replaced_message_has_the_receipt_wish_of_its_replacement(
+    tmp_path: Path, before: int, after: int, receipts: int
+) -> None:
+    async with house(tmp_path, Script(delivering)) as (gateway, script), bound(gateway.world) as esme:
+        id = await esme.submit(schedule_delivery_time=LATER, registered_delivery=before)
+        new = ReplaceSm(message_id=id.encode(), source_addr=b"ACME", short_message=b"x")
+        new.registered_delivery = after
+        assert (await esme.ask(new)).command_status == 0
+        await gateway.final(id)
+        await trio.sleep(1)
+        assert len(esme.delivered) == receipts
+        assert script.submits[0].registered_delivery & 0x0C == after & 0x0C
 
 
 @trio_test(mock_clock=True)
