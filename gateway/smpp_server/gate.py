@@ -17,6 +17,10 @@ showed a right password within
 Invariants: an address that is not allowed costs no hashing; `admit` looks at accounts as they are when it
 answers; what it admitted is counted only by `bound`, which the caller calls before it waits again.
 
+Networks that never ask for a bind are shut out (strikes), but for addresses in trusted_from, networks that
+were good for some account, and addresses that some account lists in an entry for few peers
+(Networks.small_ones). A wider entry speaks for nobody until the account has bound from there.
+
 Deliberately not here: hashing and its queue (passwords), counting failures (locks), sockets, logging.
 """
 
@@ -111,6 +115,7 @@ class Gate:
         )
         self._good = GoodNetworks(now)
         self._trusted = Networks(settings.trusted_from)
+        self._named = Networks(())  # small networks that accounts list
         self._binds: dict[int, int] = {}
         self._entries: dict[str, _Entry] = {}
         self._allowed: dict[tuple[str, ...], Networks] = {}
@@ -131,6 +136,8 @@ class Gate:
                 entry = _Entry(account, login.hashes[:MOST_VALID], compiled.get(texts))
                 self._entries.setdefault(login.system_id, entry)
         self._allowed = compiled
+        open_ones = {account.allowed_addresses for account in accounts.values() if not account.closed}
+        self._named = Networks.small_ones(one for texts, one in compiled.items() if texts in open_ones)
         # as many for a failure as for the login with most, so that its time says nothing about the login
         self._rounds = max((len(entry.hashes) for entry in self._entries.values()), default=1) or 1
         self.passwords.keep({hashed for entry in self._entries.values() for hashed in entry.hashes})
@@ -173,11 +180,14 @@ class Gate:
     def shut_out_s(self, address: str, network: str) -> float:
         """Seconds for which connections of this canonical address, of this network, are closed at once."""
         left_s = self._locks.strikes.left_s(network)
-        return 0.0 if left_s and address in self._trusted else left_s
+        return 0.0 if left_s and self._known(address) else left_s
+
+    def _known(self, address: str) -> bool:
+        return address in self._trusted or address in self._named
 
     def never_asked(self, address: str, network: str) -> None:
-        """A connection ended without a bind request. Good networks and trusted addresses are spared."""
-        if address in self._trusted or not self._locks.strikes.count(network):
+        """A connection ended without a bind request. Known addresses and good networks are spared."""
+        if self._known(address) or not self._locks.strikes.count(network):
             return
         if self._good.any_has(network):
             self._locks.strikes.forget(network)

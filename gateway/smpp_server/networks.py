@@ -2,6 +2,8 @@
 
 IPv4-mapped IPv6 networks (::ffff:10.0.0.0/104) are the IPv4 networks they stand for, as peers' addresses are.
 
+Invariant: asking costs one look for each length of prefix in the list, however long the list is.
+
 Deliberately not here: what it means to be in the list.
 """
 
@@ -11,6 +13,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
+_SMALL_V4 = int(IPv4Network("0.0.0.0/24").netmask)
+_SMALL_V6 = int(IPv6Network("::/56").netmask)
+_Entries = dict[int, set[int]]  # netmask → networks
 
 
 class Networks:
@@ -19,8 +24,8 @@ class Networks:
     __slots__ = ("_v4", "_v6", "unreadable")
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._v4: list[tuple[int, int]] = []  # (netmask, network)
-        self._v6: list[tuple[int, int]] = []
+        self._v4: _Entries = {}
+        self._v6: _Entries = {}
         unreadable = []
         for text in texts:
             try:
@@ -29,8 +34,20 @@ class Networks:
                 unreadable.append(text)
                 continue
             entries = self._v4 if isinstance(network, IPv4Network) else self._v6
-            entries.append((int(network.netmask), int(network.network_address)))
+            entries.setdefault(int(network.netmask), set()).add(int(network.network_address))
         self.unreadable = tuple(unreadable)
+
+    @classmethod
+    def small_ones(cls, lists: Iterable[Networks]) -> Networks:
+        """Those of all the lists that hold at most 256 peers: IPv4 from /24 on, IPv6 from /56 on (a peer has
+        a /64 there). Whoever lists one of these means these peers, and not half the world."""
+        found = cls(())
+        for one in lists:
+            for into, entries, least in ((found._v4, one._v4, _SMALL_V4), (found._v6, one._v6, _SMALL_V6)):
+                for netmask, networks in entries.items():
+                    if netmask >= least:
+                        into.setdefault(netmask, set()).update(networks)
+        return found
 
     def __contains__(self, address: str) -> bool:
         """Of an address in any spelling; what is no address is in no network."""
@@ -48,8 +65,8 @@ class Networks:
         return _any(self._v4, int(parsed))
 
 
-def _any(entries: list[tuple[int, int]], address: int) -> bool:
-    return any(address & netmask == network for netmask, network in entries)
+def _any(entries: _Entries, address: int) -> bool:
+    return any(address & netmask in networks for netmask, networks in entries.items())
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -776,6 +776,46 @@ async def test_trusted_addresses_are_never_shut_out_but_others_of_their_network_
 
 
 @trio_test
+@pytest.mark.parametrize(
+    ("listed", "address", "network", "spared"),
+    [
+        (HOME, HOME, HOME, True),
+        ("192.0.2.0/24", HOME, HOME, True),
+        ("192.0.2.0/23", HOME, HOME, False),
+        ("0.0.0.0/0", HOME, HOME, False),
+        (AWAY, HOME, HOME, False),
+        ("2001:db8::1", "2001:db8::1", "2001:db8::/64", True),
+        ("2001:db8::/56", "2001:db8::1", "2001:db8::/64", True),
+        ("2001:db8::/55", "2001:db8::1", "2001:db8::/64", False),
+        ("::ffff:192.0.2.0/120", HOME, HOME, True),
+    ],
+)
+async def test_an_address_that_an_account_lists_among_few_is_never_shut_out(
+    listed: str, address: str, network: str, spared: bool
+) -> None:
+    house = House(account(), account(2, "other", "other", allowed_addresses=("10.0.0.0/8", listed)))
+    assert never_ask(house.gate, address, network, times=1_000) == (0 if spared else 60)
+
+
+@trio_test
+async def test_others_of_a_listed_addresss_network_are_shut_out_and_it_is_not() -> None:
+    network, listed, other = "2001:db8::/64", "2001:db8::1", "2001:db8::2"
+    house = House(account(allowed_addresses=(listed,)))
+    assert never_ask(house.gate, other, network) == 60
+    assert house.gate.shut_out_s(listed, network) == 0
+
+
+@trio_test
+async def test_what_an_account_lists_counts_from_then_on_and_until_it_is_closed() -> None:
+    house = House(account(allowed_addresses=(AWAY,)))
+    assert never_ask(house.gate) == 60
+    house.accounts.put(account(allowed_addresses=(HOME,)))
+    assert house.gate.shut_out_s(HOME, HOME) == 0
+    house.accounts.put(account(allowed_addresses=(HOME,), closed=True))
+    assert house.gate.shut_out_s(HOME, HOME) == 60
+
+
+@trio_test
 async def test_a_network_from_where_a_customer_bound_within_thirty_days_is_never_shut_out() -> None:
     house = House()
     await house.admitted()
