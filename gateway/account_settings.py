@@ -402,6 +402,12 @@ SETTINGS: tuple[Setting, ...] = (
         _choice("refuse", "pace"),
         "Beyond tps: refuse with ESME_RTHROTTLED, or answer at that rate.",
     ),
+    Setting(
+        "burst",
+        _whole(0, 1_000_000),
+        "Submits that may come at once, within tps.",
+        "a second's worth",
+    ),
     # what it may submit
     Setting(
         "senders",

@@ -439,6 +439,7 @@ class Account(msgspec.Struct):
     keywords: tuple[str, ...] = ()  # "12345 STOP": MOs to a shared number that begin so are its own
     error_codes: dict[str, str] = {}  # our cause (router.causes) → the code it expects in err:
     lists: dict[str, tuple[str, ...]] = {}  # distribution lists for submit_multi
+    burst: int = 0  # submits that may come at once within tps; 0 = a second's worth
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

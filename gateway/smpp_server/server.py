@@ -48,21 +48,21 @@ class Tenant:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.connections: list[Connection] = []
-        self.throttle = Throttle(account.tps, _burst(account.tps))
+        self.throttle = Throttle(account.tps, _burst(account))
         self.answers: dict[int, int] = {}  # submits answered, by status
 
     def answered(self, status: int, submits: int) -> None:
         self.answers[status] = self.answers.get(status, 0) + submits
 
     def change(self, account: Account) -> None:
-        if account.tps != self.account.tps:
-            self.throttle.change(account.tps, _burst(account.tps))
+        if (account.tps, account.burst) != (self.account.tps, self.account.burst):
+            self.throttle.change(account.tps, _burst(account))
         self.account = account
 
 
-def _burst(tps: float) -> int:
-    """A second's worth: customers send what they have at once."""
-    return max(1, int(tps))
+def _burst(account: Account) -> int:
+    """As the account has it, else a second's worth: customers send what they have at once."""
+    return account.burst or max(1, int(account.tps))
 
 
 class SmppServer:

@@ -97,6 +97,25 @@ async def test_a_seconds_worth_may_come_at_once(tmp_path: Path) -> None:
 
 
 @trio_test(mock_clock=True)
+@pytest.mark.parametrize(("burst", "at_once"), [(1, 2), (4, 5), (30, 31)])
+async def test_an_accounts_burst_says_how_many_may_come_at_once(
+    tmp_path: Path, burst: int, at_once: int
+) -> None:
+    async with house(tmp_path, tps=10.0, burst=burst) as (gateway, _), bound(gateway.world) as esme:
+        answers = await together(esme, 50)
+        assert answers == [0] * at_once + [Status.ESME_RTHROTTLED] * (50 - at_once)
+
+
+@trio_test(mock_clock=True)
+async def test_a_burst_that_is_changed_counts_for_the_binds_there_are(tmp_path: Path) -> None:
+    async with house(tmp_path, tps=10.0, burst=1) as (gateway, _), bound(gateway.world) as esme:
+        await esme.submit()
+        await gateway.gateway.accounts.update("acme", burst=20)
+        await trio.sleep(30)
+        assert (await together(esme, 50)).count(0) == 21
+
+
+@trio_test(mock_clock=True)
 async def test_submit_multi_counts_against_the_window(tmp_path: Path) -> None:
     async with house(tmp_path, window=1) as (gateway, _), bound(gateway.world) as esme:
         multi = [
