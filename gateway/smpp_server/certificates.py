@@ -10,8 +10,10 @@ account accepts.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import NoReturn
 
 import structlog
@@ -20,6 +22,8 @@ import trio
 from config.model import SmppConfig
 
 _LOOK_EVERY_S = 2.0
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----"
+_VERSION, _UTC_TIME = 0xA0, 0x17  # tags of DER
 
 # RFC 4514 section 3, by the names that Python's ssl uses
 _SHORT_NAMES = {
@@ -48,6 +52,7 @@ class Certificates:
         self._settings = settings
         self._context: ssl.SSLContext | None = None
         self._read: list[object] = []
+        self.expires_at: float | None = None  # seconds since the epoch; None before the first load
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -58,6 +63,7 @@ class Certificates:
         """Read the files. Errors: CertificateProblem; then the context is as it was."""
         self._read = self._stamps()
         self._context = build_context(self._settings)
+        self.expires_at = expiry_of(self._settings.tls_cert_file)
 
     def reload(self) -> bool:
         """The same; a problem is logged and False."""
@@ -120,6 +126,41 @@ def build_context(settings: SmppConfig) -> ssl.SSLContext:
     if settings.tls_client_ca_file:
         _ask_for_certificates(context, settings.tls_client_ca_file)
     return context
+
+
+def expiry_of(file: str) -> float | None:
+    """When the first certificate of a chain in PEM ends, in seconds since the epoch. None where the file has
+    changed meanwhile, or holds something that X.509 does not know."""
+    try:
+        blocks = re.findall(_CERTIFICATE, _pem(file, "CERTIFICATE", "tls_cert_file"), re.DOTALL)
+        return min(_not_after(ssl.PEM_cert_to_DER_cert(block)) for block in blocks)
+    except (CertificateProblem, ValueError, IndexError):
+        return None
+
+
+def _not_after(der: bytes) -> float:
+    """Validity's second time (RFC 5280 section 4.1), which Python's ssl tells of peers' certificates only.
+    Errors: ValueError, IndexError."""
+    _, certificate, _ = _element(der)
+    _, body, _ = _element(certificate)
+    tag, _, rest = _element(body)
+    fields = 3 if tag == _VERSION else 2  # serialNumber, signature, issuer; the version is optional
+    for _ in range(fields):
+        _, _, rest = _element(rest)
+    _, validity, _ = _element(rest)
+    _, _, rest = _element(validity)
+    tag, text, _ = _element(rest)
+    form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+    return datetime.strptime(text.decode("ascii"), form).replace(tzinfo=UTC).timestamp()
+
+
+def _element(der: bytes) -> tuple[int, bytes, bytes]:
+    """(tag, content, what follows) of the first element (X.690 section 8.1)."""
+    length, at = der[1], 2
+    if length & 0x80:
+        at += length & 0x7F
+        length = int.from_bytes(der[2:at], "big")
+    return der[0], der[at : at + length], der[at + length :]
 
 
 def _ask_for_certificates(context: ssl.SSLContext, file: str) -> None:

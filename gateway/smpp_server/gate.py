@@ -200,6 +200,10 @@ class Gate:
         """Who is locked out now, those for longest first."""
         return self._locks.status()
 
+    def lock_counts(self) -> dict[str, tuple[int, int]]:
+        """By kind (locks.KINDS): locks there are now, locks there have been."""
+        return self._locks.counts()
+
     def locked(self, address_or_system_id: str) -> list[Lock]:
         """The locks that `unlock` would end."""
         who = _network(address_or_system_id)

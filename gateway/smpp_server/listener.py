@@ -177,6 +177,11 @@ class SmppListeners:
         if self._settings.listen_tls:
             self._certificates.reload()
 
+    @property
+    def certificate_expires_at(self) -> float | None:
+        """Seconds since the epoch, of the certificate in use; None without TLS."""
+        return self._certificates.expires_at
+
     def asked(self, peer: Peer) -> None:
         """This peer has asked for a bind: whatever becomes of it, the gate knows."""
         arrival = self._served.get(peer)

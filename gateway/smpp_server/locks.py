@@ -25,6 +25,7 @@ import msgspec
 
 from gateway.smpp_server.strikes import Strikes
 
+KINDS = ("login", "address", "never_asked")  # a pair, a network, a network that never asked for a bind
 DELAYS_S = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)  # before the answer to the first failure, the second…
 
 _FORGET_S = 3_600.0
@@ -64,6 +65,7 @@ class Locks:
         self._pairs: _Tallies[Pair] = _Tallies(now, entries)
         self._networks: _Tallies[str] = _Tallies(now, entries)
         self.strikes = Strikes(now, lock_s=lock_s, entries=entries)
+        self._locked_pairs = self._locked_networks = 0  # ever
 
     def left_s(self, network: str, system_id: str) -> float:
         """Seconds until this pair may try again; 0 = now."""
@@ -81,7 +83,11 @@ class Locks:
             pair.charged += 1
             whole = self._networks.count(network)
             failures = max(failures, whole.failures)
-            locked = self._lock(pair, self._pair_failures) | self._lock(whole, self._network_failures)
+            pair_locked = self._lock(pair, self._pair_failures)
+            whole_locked = self._lock(whole, self._network_failures)
+            self._locked_pairs += pair_locked
+            self._locked_networks += whole_locked
+            locked = pair_locked or whole_locked
         return DELAYS_S[min(failures, len(DELAYS_S)) - 1], locked
 
     def _lock(self, tally: _Tally, allowed: int) -> bool:
@@ -106,6 +112,12 @@ class Locks:
         whole = [Lock(network, "", failures, left) for network, failures, left in networks]
         pairs = [Lock(*pair, failures, left) for pair, failures, left in self._pairs.locked()]
         return sorted(whole + pairs, key=lambda lock: -lock.left_s)
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """By kind (KINDS): locks there are now, locks there have been."""
+        there = self._pairs.locked(), self._networks.locked(), self.strikes.shut_out_now()
+        ever = self._locked_pairs, self._locked_networks, self.strikes.shut_outs
+        return {kind: (len(now), count) for kind, now, count in zip(KINDS, there, ever, strict=True)}
 
     def release(self, network_or_system_id: str) -> int:
         """Forget the failures of a network or of a system_id. Returns how many locks ended by it."""

@@ -80,6 +80,24 @@ def add_smpp_measures(metrics: Metrics, server: SmppServer) -> None:
         ("reason",),
         lambda: (((reason,), number) for reason, number in listeners.counts.refused.items()),
     )
+    metrics.gauge(
+        "signalbox_smpp_lockouts_active",
+        "Locks there are now.",
+        ("kind",),
+        lambda: (((kind,), now) for kind, (now, _) in server.gate.lock_counts().items()),
+    )
+    metrics.counter(
+        "signalbox_smpp_lockouts",
+        "Locks there have been.",
+        ("kind",),
+        lambda: (((kind,), ever) for kind, (_, ever) in server.gate.lock_counts().items()),
+    )
+    metrics.gauge(
+        "signalbox_smpp_certificate_expiry_timestamp_seconds",
+        "When the certificate that customers are shown ends.",
+        (),
+        lambda: (((), at) for at in (listeners.certificate_expires_at,) if at is not None),
+    )
     metrics.counter(
         "signalbox_smpp_violations",
         "What customers sent that is not SMPP, or not allowed then.",

@@ -39,6 +39,7 @@ class Strikes:
         self._lock_s = lock_s
         self._entries = entries
         self._by_network: OrderedDict[str, _Tally] = OrderedDict()
+        self.shut_outs = 0  # ever
 
     def left_s(self, network: str) -> float:
         """Seconds for which it is shut out; 0 = it is not."""
@@ -64,6 +65,7 @@ class Strikes:
         tally = self._by_network.get(network)
         if tally is not None:
             tally.until = self._now() + self._lock_s
+            self.shut_outs += 1
 
     def forget(self, network: str) -> bool:
         """Start anew. Returns whether it was shut out."""

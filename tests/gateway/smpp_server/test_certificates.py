@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from config.model import SmppConfig
-from gateway.smpp_server.certificates import CertificateProblem, Certificates, build_context, subject_of
+from gateway.smpp_server.certificates import (
+    CertificateProblem,
+    Certificates,
+    build_context,
+    expiry_of,
+    subject_of,
+)
 from tests.gateway.smpp_server.listening import Files
 from tests.trio_case import trio_test
 
@@ -123,6 +130,45 @@ def test_a_bad_reload_changes_nothing(files: Files) -> None:
         assert not certificates.reload()
     assert certificates.context is before
     assert str(files.certificate) in logs[0]["why"]
+
+
+@pytest.mark.parametrize("year", [2031, 2049, 2050, 2077])
+def test_the_end_of_a_certificate_is_told(files: Files, year: int) -> None:
+    end = datetime(year, 2, 3, 4, 5, 6, tzinfo=UTC)
+    issued = files.authority.issue_cert("smsc.example", not_after=end)
+    files.certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    assert expiry_of(str(files.certificate)) == end.timestamp()
+
+
+def test_of_a_chain_the_first_end_counts(files: Files) -> None:
+    ends = [datetime(2032, month, 1, tzinfo=UTC) for month in (5, 3, 9)]
+    issued = [files.authority.issue_cert("smsc.example", not_after=end) for end in ends]
+    files.certificate.write_bytes(b"".join(one.cert_chain_pems[0].bytes() for one in issued))
+    assert expiry_of(str(files.certificate)) == ends[1].timestamp()
+
+
+def test_what_is_no_certificate_has_no_end(files: Files) -> None:
+    damage(files.certificate)
+    assert expiry_of(str(files.certificate)) is None
+    files.certificate.unlink()
+    assert expiry_of(str(files.certificate)) is None
+
+
+def test_the_end_told_is_that_of_the_certificate_in_use(files: Files) -> None:
+    certificates = Certificates(settings(files))
+    assert certificates.expires_at is None
+    certificates.load()
+    before = certificates.expires_at
+    assert before is not None
+    files.certificate.write_text("")
+    assert not certificates.reload()
+    assert certificates.expires_at == before
+    end = datetime(2041, 1, 1, tzinfo=UTC)
+    issued = files.authority.issue_cert("smsc.example", not_after=end)
+    files.certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    files.key.write_bytes(issued.private_key_pem.bytes())
+    assert certificates.reload()
+    assert certificates.expires_at == end.timestamp()
 
 
 @trio_test(mock_clock=True)

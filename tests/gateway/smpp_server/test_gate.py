@@ -776,6 +776,20 @@ async def test_trusted_addresses_are_never_shut_out_but_others_of_their_network_
 
 
 @trio_test
+async def test_locks_are_counted_by_their_kind_now_and_ever() -> None:
+    house = House(lock_s=60.0)
+    assert house.gate.lock_counts() == {"login": (0, 0), "address": (0, 0), "never_asked": (0, 0)}
+    await house.fail(3)
+    assert house.gate.lock_counts()["login"] == (1, 1)
+    await house.fail(3, system_id=b"other")
+    assert house.gate.lock_counts()["address"] == (1, 1)
+    assert never_ask(house.gate, AWAY, AWAY) == 60
+    assert house.gate.lock_counts()["never_asked"] == (1, 1)
+    house.now += 60
+    assert house.gate.lock_counts() == {"login": (0, 2), "address": (0, 1), "never_asked": (0, 1)}
+
+
+@trio_test
 @pytest.mark.parametrize(
     ("listed", "address", "network", "spared"),
     [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from smpp.status import Status
 from tests.gateway.house import Running, Script, carrier, route, running_with
 from tests.gateway.smpp_server.esme import Esme, bound, connected
 from tests.gateway.smpp_server.hashing import Hashing, hashed
+from tests.gateway.smpp_server.listening import Files
 from tests.trio_case import trio_test
 
 TOML = '[smpp]\nlisten = ["127.0.0.1:2775"]\n' + carrier("north", 2790) + route("north")
@@ -894,6 +897,33 @@ async def test_metrics_show_customers_beside_carriers(tmp_path: Path) -> None:
         ):
             assert line in text, line
         assert text.count("# TYPE signalbox_smpp_sessions ") == 1
+
+
+@trio_test(mock_clock=True)
+async def test_metrics_show_locks_and_when_the_certificate_ends(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    end = datetime(2041, 1, 1, tzinfo=UTC)
+    issued = files.authority.issue_cert("smsc.example", not_after=end)
+    files.certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    files.key.write_bytes(issued.private_key_pem.bytes())
+    tls = f'listen_tls = ["127.0.0.1:3550"]\ntls_cert_file = "{files.certificate}"\n'
+    toml = TOML.replace("[smpp]\n", f'[smpp]\ntls_key_file = "{files.key}"\nlock_failures = 1\n' + tls)
+    async with house(tmp_path, toml=toml) as (gateway, _):
+        async with connected(gateway.world) as esme:
+            assert (await esme.bind(password="wrong")).command_status == Status.ESME_RINVPASWD
+        _, text = await gateway.http("GET", "/metrics")
+        for line in (
+            'signalbox_smpp_lockouts_active{kind="login"} 1.0',
+            'signalbox_smpp_lockouts_active{kind="address"} 0.0',
+            'signalbox_smpp_lockouts_total{kind="login"} 1.0',
+            'signalbox_smpp_lockouts_total{kind="never_asked"} 0.0',
+        ):
+            assert line in text, line
+        (shown,) = re.findall(r"\nsignalbox_smpp_certificate_expiry_timestamp_seconds (.*)\n", text)
+        assert float(shown) == end.timestamp()
+    async with house(tmp_path / "plain") as (gateway, _):
+        _, text = await gateway.http("GET", "/metrics")
+        assert "\nsignalbox_smpp_certificate_expiry_timestamp_seconds" not in text
 
 
 @trio_test(mock_clock=True)
