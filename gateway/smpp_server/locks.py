@@ -115,9 +115,9 @@ class Locks:
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """By kind (KINDS): locks there are now, locks there have been."""
-        there = self._pairs.locked(), self._networks.locked(), self.strikes.shut_out_now()
+        there = len(self._pairs.locked()), len(self._networks.locked()), len(self.strikes.shut_out_now())
         ever = self._locked_pairs, self._locked_networks, self.strikes.shut_outs
-        return {kind: (len(now), count) for kind, now, count in zip(KINDS, there, ever, strict=True)}
+        return {kind: (now, count) for kind, now, count in zip(KINDS, there, ever, strict=True)}
 
     def release(self, network_or_system_id: str) -> int:
         """Forget the failures of a network or of a system_id. Returns how many locks ended by it."""

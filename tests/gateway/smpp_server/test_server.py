@@ -921,7 +921,9 @@ async def test_metrics_show_locks_and_when_the_certificate_ends(tmp_path: Path) 
             assert line in text, line
         (shown,) = re.findall(r"\nsignalbox_smpp_certificate_expiry_timestamp_seconds (.*)\n", text)
         assert float(shown) == end.timestamp()
-    async with house(tmp_path / "plain") as (gateway, _):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    async with house(plain) as (gateway, _):
         _, text = await gateway.http("GET", "/metrics")
         assert "\nsignalbox_smpp_certificate_expiry_timestamp_seconds" not in text
 
