@@ -6,14 +6,16 @@ only once it is durable. `changed` hooks let others (keys, pumps) rebuild what t
 Invariants: one change at a time, from reading what there is to the end of its commit, so that ids, names,
 numbers and system_ids stay unique and no change undoes another; a change once handed to the committer is
 waited for, even when its caller is cancelled, because it may be durable; the audit trail tells of each in the
-same transaction.
+same transaction, and whoever asks for it with `in_the_same_commit` writes what it must know of it there, too.
 
 Deliberately not here: checking a key (gateway.http.auth), limits (gateway.door).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import msgspec
 import trio
@@ -28,14 +30,36 @@ from store.interface import StoreError, Transaction
 
 MOST_LOGINS = 1_000  # of one account
 _LONGEST_KEYWORD = 200  # characters of a text that are searched
+_SHOWN = 20  # names in a message
 
 
 class AccountProblem(Exception):
-    """The account cannot be made or changed; says what to do."""
+    """The account cannot be made or changed; says what to do. `field`: what of it another account has."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NoSuchAccount(AccountProblem):
     """There is no account of that name."""
+
+
+class NoSuchLogin(AccountProblem):
+    """The account has no such system_id."""
+
+
+_also: ContextVar[Callable[[Transaction], None] | None] = ContextVar("also", default=None)
+
+
+@contextmanager
+def in_the_same_commit(write: Callable[[Transaction], None]) -> Iterator[None]:
+    """Every change of an account in the block writes this with it."""
+    before = _also.set(write)
+    try:
+        yield
+    finally:
+        _also.reset(before)
 
 
 class Accounts:
@@ -98,7 +122,9 @@ class Accounts:
         key, prefix, digest = new_key()
         async with self._one_at_a_time:
             if name in self.by_name:
-                raise AccountProblem(f"account {name!r} exists; `signalbox account show {name}` shows it")
+                raise AccountProblem(
+                    f"account {name!r} exists; `signalbox account show {name}` shows it", "name"
+                )
             account = Account(
                 id=max(self.by_id, default=0) + 1,
                 name=name,
@@ -147,7 +173,7 @@ class Accounts:
 
         def change(account: Account) -> None:
             if any(login.system_id == system_id for login in account.logins):
-                raise AccountProblem(f"account {name!r} has system_id {system_id!r} already")
+                raise AccountProblem(f"account {name!r} has system_id {system_id!r} already", "system_id")
             if len(account.logins) >= MOST_LOGINS:
                 raise AccountProblem(f"account {name!r} has {MOST_LOGINS} logins, and no account has more")
             account.logins = (*account.logins, Login(system_id, (hashed,)))
@@ -182,8 +208,7 @@ class Accounts:
     def named(self, name: str) -> Account:
         account = self.by_name.get(name)
         if account is None:
-            known = ", ".join(sorted(self.by_name)) or "none yet"
-            raise NoSuchAccount(f"no account {name!r}; there are: {known}")
+            raise NoSuchAccount(f"no account {name!r}; there are: {_some(self.by_name)}")
         return account
 
     async def _change(
@@ -202,11 +227,14 @@ class Accounts:
         check_together(account)
         self._check_unique(account)
         told = account_entry(self._wall_ms(), act, subject, before, account)
+        also = _also.get()
 
         def put(txn: Transaction) -> None:
             txn.put_account(account)
             if told is not None:
                 txn.audit(told)
+            if also is not None:
+                also(txn)
 
         with trio.CancelScope(shield=True):
             await self._committer.execute(put)
@@ -217,18 +245,24 @@ class Accounts:
         for number in account.numbers:
             owner = self._by_number.get(number, account.id)
             if owner != account.id:
-                raise AccountProblem(f"number {number} belongs to account {self.by_id[owner].name!r} already")
+                raise AccountProblem(
+                    f"number {number} belongs to account {self.by_id[owner].name!r} already", "numbers"
+                )
         keywords = {_number_and_word(one): one for one in account.keywords}
         for other in self.by_id.values():
             taken = keywords.keys() & set(map(_number_and_word, other.keywords))
             if taken and other.id != account.id:
                 keyword = keywords[min(taken)]
-                raise AccountProblem(f"keyword {keyword!r} belongs to account {other.name!r} already")
+                raise AccountProblem(
+                    f"keyword {keyword!r} belongs to account {other.name!r} already", "keywords"
+                )
             shared = {login.system_id for login in account.logins} & {
                 login.system_id for login in other.logins
             }
             if shared and other.id != account.id:
-                raise AccountProblem(f"account {other.name!r} has system_id {min(shared)!r} already")
+                raise AccountProblem(
+                    f"account {other.name!r} has system_id {min(shared)!r} already", "system_id"
+                )
 
 
 def _number_and_word(keyword: str) -> tuple[str, str]:
@@ -242,12 +276,19 @@ def _folded(text: str) -> str:
 
 
 def _login(account: Account, system_id: str) -> Login:
-    """Errors: AccountProblem."""
+    """Errors: NoSuchLogin."""
     for login in account.logins:
         if login.system_id == system_id:
             return login
-    known = ", ".join(login.system_id for login in account.logins) or "none yet"
-    raise AccountProblem(f"account {account.name!r} has no system_id {system_id!r}; it has: {known}")
+    known = _some(login.system_id for login in account.logins)
+    raise NoSuchLogin(f"account {account.name!r} has no system_id {system_id!r}; it has: {known}")
 
 
-__all__ = ["AccountProblem", "Accounts", "NoSuchAccount", "StoreError"]
+def _some(names: Iterable[str]) -> str:
+    """For a message that says what there is, however many that are."""
+    known = sorted(names)
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return ", ".join(known[:_SHOWN]) + more or "none yet"
+
+
+__all__ = ["AccountProblem", "Accounts", "NoSuchAccount", "NoSuchLogin", "StoreError"]

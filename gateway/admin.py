@@ -40,6 +40,7 @@ __all__ = [
     "AdminServer",
     "Execute",
     "Verb",
+    "WrongArguments",
     "bad_arguments",
     "typed",
 ]
@@ -64,9 +65,19 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""  # for the audit trail
 
 
-def bad_arguments(field: str, message: str, hint: str = "") -> AdminError:
+class WrongArguments(AdminError):
+    """bad_arguments; `problems`: argument → what is wrong with it and what is allowed."""
+
+    def __init__(self, problems: Mapping[str, str], message: str = "", hint: str = "") -> None:
+        told = message or "; ".join(f"{name}: {what}" for name, what in problems.items())
+        super().__init__("bad_arguments", told, hint)
+        self.problems = dict(problems)
+
+
+def bad_arguments(field: str, message: str, hint: str = "") -> WrongArguments:
     """An argument that cannot be: which one, what is wrong with it, what to write."""
-    return AdminError("bad_arguments", f"{field}: {message}", hint)
+    problem = f"{message}; {hint}" if hint else message
+    return WrongArguments({field: problem}, f"{field}: {message}", hint)
 
 
 def typed(arguments: type[Arguments], function: Callable[[Arguments], Awaitable[object]]) -> Verb:

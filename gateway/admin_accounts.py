@@ -13,13 +13,14 @@ import contextlib
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+import trio
 
 from gateway.account_settings import WrongSettings, read_settings, secrets_of, view_of
-from gateway.accounts import AccountProblem, Accounts, NoSuchAccount
-from gateway.admin import AdminError, Verb, bad_arguments, typed
+from gateway.accounts import AccountProblem, Accounts, NoSuchAccount, NoSuchLogin
+from gateway.admin import AdminError, Verb, WrongArguments, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.callbacks.signature import encode_secret
 from router.nouns import Account, Login
@@ -65,12 +66,28 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
 
-class WrongArguments(AdminError):
-    """bad_arguments, with each argument's own problem."""
+class NewAccount(NamedTuple):
+    """What `account.create` makes; `settings` are fields of an Account."""
 
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        super().__init__("bad_arguments", "; ".join(f"{name}: {what}" for name, what in problems.items()))
-        self.problems = dict(problems)
+    name: str
+    system_id: str
+    password_hash: str
+    settings: dict[str, object]
+
+
+class Page(msgspec.Struct, forbid_unknown_fields=True):
+    """By name; those behind `after`, at most `limit` of them; 0: all."""
+
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
+
+
+class Taken(AdminError):
+    """What there is already, or cannot be changed any more. `field`: which argument says it, if one does."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__("account", message)
+        self.field = field
 
 
 class AccountVerbs:
@@ -85,7 +102,7 @@ class AccountVerbs:
         return {
             "account.close": typed(Named, self.account_close),
             "account.create": self.account_create,
-            "account.list": typed(Nothing, self.account_list),
+            "account.list": typed(Page, self.account_list),
             "account.login.add": typed(NewLogin, self.login_add),
             "account.login.remove": typed(LoginOf, self.login_remove),
             "account.login.rotate": typed(LoginRotation, self.login_rotate),
@@ -94,69 +111,76 @@ class AccountVerbs:
             "account.show": typed(Named, self.account_show),
         }
 
-    async def account_create(self, args: dict[str, Any]) -> object:
+    async def account_create(self, args: dict[str, Any]) -> dict[str, object]:
         """`name`, `system_id` with `password_hash`, and any settings; None stands for what is not given.
 
         The new account's view, with `api_key` and `callback_secret`: this once.
         """
-        given = {field: value for field, value in args.items() if value is not None}
-        name = _text(given, "name")
-        if not _NAME.fullmatch(name):
-            raise bad_arguments("name", f"{name!r} is no account name", "up to 64 of A-Z a-z 0-9 . _ -")
-        system_id, hashed = _text(given, "system_id"), _text(given, "password_hash")
-        if bool(system_id) != bool(hashed):
+        new = read_new(args)
+        if bool(new.system_id) != bool(new.password_hash):
             raise bad_arguments(
                 "system_id", "a system_id and a password belong together", "give both or neither"
             )
-        if system_id:
-            check_login(system_id, hashed)
+        if new.password_hash:
+            check_hash(new.password_hash)
         secret = encode_secret(secrets.token_bytes(32))
         with account_problems():
             account, key = await self._accounts.create(
-                name,
+                new.name,
                 self._wall_ms(),
                 callback_secrets=(secret,),
-                logins=(Login(system_id, (hashed,)),) if system_id else (),
-                **read_settings(given),
+                logins=(Login(new.system_id, (new.password_hash,)),) if new.system_id else (),
+                **new.settings,
             )
         return {**self.view(account), "api_key": key, "callback_secret": secret}
 
-    async def account_rotate(self, wish: Rotation) -> object:
+    async def account_rotate(self, wish: Rotation) -> dict[str, object]:
         """A new key; the previous one goes on working until the next rotation unless told otherwise."""
         with account_problems():
             account, key = await self._accounts.rotate(wish.name, wish.keep_previous)
         return {**self.view(account), "api_key": key}
 
-    async def account_set(self, args: dict[str, Any]) -> object:
+    async def account_set(self, args: dict[str, Any]) -> dict[str, object]:
         """`name`, any settings, `suspended`; None leaves a setting as it is."""
         given = {field: value for field, value in args.items() if value is not None}
         name = _text(given, "name")
         suspended = given.pop("suspended", None)
+        settings: dict[str, object] = {} if suspended is None else {"suspended": suspended}
+        problems: dict[str, str] = {}
         if suspended is not None and type(suspended) is not bool:
-            raise bad_arguments("suspended", f"{suspended!r} is neither true nor false")
+            problems["suspended"] = f"{suspended!r} is neither true nor false"
+        try:
+            settings |= read_settings(given)
+        except WrongSettings as wrong:
+            problems |= wrong.problems
+        if problems:
+            raise WrongArguments(problems)
         with account_problems():
-            settings = read_settings(given)
-            if suspended is not None:
-                settings["suspended"] = suspended
             return self.view(await self._accounts.update(name, **settings))
 
-    async def account_close(self, wish: Named) -> object:
+    async def account_close(self, wish: Named) -> dict[str, object]:
         with account_problems():
             return self.view(await self._accounts.close(wish.name))
 
-    async def account_show(self, wish: Named) -> object:
+    async def account_show(self, wish: Named) -> dict[str, object]:
         with account_problems():
             return self.view(self._accounts.named(wish.name))
 
-    async def account_list(self, _: Nothing) -> object:
-        return [self.view(account) for _, account in sorted(self._accounts.by_name.items())]
+    async def account_list(self, wish: Page) -> list[dict[str, object]]:
+        """Views by name. Other tasks have their turns in between: a view of long lists takes its time."""
+        names = sorted(name for name in self._accounts.by_name if name > wish.after)
+        views = []
+        for name in names[: wish.limit] if wish.limit else names:
+            await trio.lowlevel.checkpoint()
+            views.append(self.view(self._accounts.by_name[name]))
+        return views
 
-    async def login_add(self, wish: NewLogin) -> object:
+    async def login_add(self, wish: NewLogin) -> dict[str, object]:
         check_login(wish.system_id, wish.password_hash)
         with account_problems():
             return self.view(await self._accounts.add_login(wish.name, wish.system_id, wish.password_hash))
 
-    async def login_rotate(self, wish: LoginRotation) -> object:
+    async def login_rotate(self, wish: LoginRotation) -> dict[str, object]:
         if wish.password_hash:
             check_login(wish.system_id, wish.password_hash)
         elif wish.keep_previous:
@@ -170,7 +194,7 @@ class AccountVerbs:
                 )
             )
 
-    async def login_remove(self, wish: LoginOf) -> object:
+    async def login_remove(self, wish: LoginOf) -> dict[str, object]:
         with account_problems():
             return self.view(await self._accounts.remove_login(wish.name, wish.system_id))
 
@@ -191,12 +215,50 @@ class AccountVerbs:
         }
 
 
-def check_login(system_id: str, hashed: str) -> None:
-    """A system_id that SMPP can carry, and what is surely a hash. Errors: AdminError."""
+def read_new(args: Mapping[str, Any]) -> NewAccount:
+    """What `account.create` was given. Errors: WrongArguments, with everything that is wrong."""
+    given = {field: value for field, value in args.items() if value is not None}
+    problems: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for field, check in (("name", check_name), ("system_id", check_system_id), ("password_hash", None)):
+        try:
+            texts[field] = _text(given, field)
+            if check is not None and (texts[field] or field == "name"):
+                check(texts[field])
+        except WrongArguments as wrong:
+            problems |= wrong.problems
+    settings: dict[str, object] = {}
+    try:
+        settings = read_settings(given)
+    except WrongSettings as wrong:
+        problems |= wrong.problems
+    if problems:
+        raise WrongArguments(problems)
+    return NewAccount(texts["name"], texts["system_id"], texts["password_hash"], settings)
+
+
+def check_name(name: str) -> None:
+    """Errors: WrongArguments."""
+    if not _NAME.fullmatch(name):
+        raise bad_arguments("name", f"{name!r} is no account name", "up to 64 of A-Z a-z 0-9 . _ -")
+
+
+def check_system_id(system_id: str) -> None:
+    """One that SMPP can carry. Errors: WrongArguments."""
     if not _SYSTEM_ID.fullmatch(system_id):
         raise bad_arguments(
             "system_id", f"{system_id!r} is no system_id", "1 to 15 visible ASCII characters, SMPP 3.4 §5.2.1"
         )
+
+
+def check_login(system_id: str, hashed: str) -> None:
+    """A system_id that SMPP can carry, and what is surely a hash. Errors: WrongArguments."""
+    check_system_id(system_id)
+    check_hash(hashed)
+
+
+def check_hash(hashed: str) -> None:
+    """Surely no password. Errors: WrongArguments."""
     if not _HASH.fullmatch(hashed):
         raise bad_arguments(
             "password_hash", "this is no argon2id hash", "passwords never come here as they are"
@@ -218,7 +280,7 @@ def account_problems() -> Iterator[None]:
         yield
     except WrongSettings as wrong:
         raise WrongArguments(wrong.problems) from None
-    except NoSuchAccount as problem:
+    except (NoSuchAccount, NoSuchLogin) as problem:
         raise AdminError("not_found", str(problem)) from None
     except AccountProblem as problem:
-        raise AdminError("account", str(problem)) from None
+        raise Taken(str(problem), problem.field) from None

@@ -306,8 +306,9 @@ def _add_generated(view: dict[str, Any], wish: str, chosen: str) -> dict[str, An
 
 def password_hash(password: str) -> str:
     """argon2id, encoded. Raises Failure for one that SMPP cannot carry (3.4 §5.2.2)."""
-    from gateway.smpp_server.passwords import MOST_CHARACTERS, hash_password
+    from gateway.smpp_server.passwords import hash_password, password_problem
 
-    if not (password.isascii() and password.isprintable() and 1 <= len(password) <= MOST_CHARACTERS):
-        raise Failure("an SMPP password has 1 to 8 printable ASCII characters", "SMPP 3.4 §5.2.2", USAGE)
+    problem = password_problem(password)
+    if problem:
+        raise Failure(problem, exit_code=USAGE)
     return hash_password(password.encode())

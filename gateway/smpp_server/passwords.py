@@ -68,6 +68,13 @@ def hash_password(password: bytes) -> str:
     return hash_secret(password, salt, _PASSES, _MEMORY_KIB, _LANES, _HASH_BYTES, Type.ID).decode("ascii")
 
 
+def password_problem(password: str) -> str:
+    """Why it can be nobody's SMPP password; "" where it can."""
+    if password.isascii() and password.isprintable() and 1 <= len(password) <= MOST_CHARACTERS:
+        return ""
+    return f"an SMPP password has 1 to {MOST_CHARACTERS} printable ASCII characters, SMPP 3.4 §5.2.2"
+
+
 def draw_password() -> str:
     """8 letters and digits: as good a password as SMPP can carry."""
     return "".join(secrets.choice(_DRAWN_FROM) for _ in range(MOST_CHARACTERS))

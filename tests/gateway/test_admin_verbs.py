@@ -362,3 +362,37 @@ async def test_without_a_gateway_nothing_can_be_sent() -> None:
 def test_no_time_is_an_empty_word() -> None:
     assert iso(0) == ""
     assert iso(1_767_225_600_000) == "2026-01-01T00:00:00.000Z"
+
+
+def test_everything_that_is_wrong_with_a_new_account_is_named_at_once(store: FakeStore) -> None:
+    wrong = {"name": "two words", "system_id": "x" * 16, "window": 0, "tsp": 5}
+    with pytest.raises(Failure) as failed:
+        ask(store, "account.create", **wrong)
+    assert failed.value.exit_code == USAGE
+    assert [name for name in wrong if f"{name}: " not in str(failed.value.message)] == []
+    ask(store, "account.create", name="shop")
+    with pytest.raises(Failure) as failed:
+        ask(store, "account.set", name="shop", suspended="yes", window=0)
+    assert [name for name in ("suspended", "window") if f"{name}: " not in str(failed.value.message)] == []
+
+
+def test_accounts_are_listed_by_name_whole_or_in_pages(store: FakeStore) -> None:
+    for name in ("b", "a", "c"):
+        ask(store, "account.create", name=name)
+
+    def listed(**page: object) -> list[str]:
+        return [one["name"] for one in ask(store, "account.list", **page)]
+
+    assert [listed(), listed(limit=2), listed(after="b"), listed(after="a", limit=1)] == [
+        ["a", "b", "c"],
+        ["a", "b"],
+        ["c"],
+        ["b"],
+    ]
+
+
+def test_an_unknown_account_is_told_some_of_those_there_are(store: FakeStore) -> None:
+    for number in range(25):
+        ask(store, "account.create", name=f"a{number:02}")
+    with pytest.raises(Failure, match=r"a00, a01.*a19 and 5 more$"):
+        ask(store, "account.show", name="nobody")
