@@ -3,9 +3,10 @@
 `AdminVerbs.table` is what gateway.admin serves; the CLI runs the same functions on a store it opened itself
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
-Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), messages
-(gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds,
-gateway.admin_deliveries), the audit trail (gateway.admin_audit), text for people (gateway.cli).
+Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), operators
+(gateway.admin_operators), messages (gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions
+(gateway.admin_binds, gateway.admin_deliveries), the audit trail (gateway.admin_audit), text for people
+(gateway.cli).
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from gateway.admin_audit import AuditVerbs
 from gateway.admin_binds import BindVerbs
 from gateway.admin_callbacks import CallbackVerbs, Pump
 from gateway.admin_deliveries import DeliveryVerbs
+from gateway.admin_operators import OperatorVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.audit import entry
 from gateway.cli import VERSION
+from gateway.operators import Operators
 from router.nouns import Phase, Reason
 from store.interface import AuditEntry, Released, Transaction
 from store.lmdb_store import LmdbStore
@@ -72,6 +75,7 @@ class AdminVerbs:
         execute: Execute[Any],
         wall_ms: Callable[[], int],
         *,
+        operators: Operators,
         door: Submitter | None = None,
         pump: Pump | None = None,
         smpp: SmppServer | None = None,
@@ -82,7 +86,8 @@ class AdminVerbs:
         self._execute = execute
         self._wall_ms = wall_ms
         self._facts = facts
-        self._of_accounts = AccountVerbs(accounts, store, wall_ms)
+        self.of_accounts = AccountVerbs(accounts, store, wall_ms)
+        self._of_operators = OperatorVerbs(operators)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
@@ -96,7 +101,8 @@ class AdminVerbs:
             "store.check": typed(Nothing, self.store_check),
             "store.release": typed(Release, self.store_release),
             "store.stats": typed(Nothing, self.store_stats),
-            **self._of_accounts.table(),
+            **self.of_accounts.table(),
+            **self._of_operators.table(),
             **self._of_traffic.table(),
             **self._of_callbacks.table(),
             **self._of_binds.table(),

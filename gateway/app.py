@@ -46,6 +46,7 @@ from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
+from gateway.operators import Operators
 from gateway.recovery import decider
 from gateway.replan import Replan
 from gateway.simulator.behaviour import Behaviour
@@ -170,17 +171,21 @@ class Gateway:
         self.inbound.alert = self.smpp.alert
         self.keys = Keys(self.accounts.by_id.values(), trio.current_time)
         self.accounts.changed.append(lambda: self.keys.rebuild(self.accounts.by_id.values()))
-        self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
+        self.operators = Operators(self.committer, world.wall_ms)
+        self.operators.changed.append(self._operators_changed)
+        self._operators_changed()
         self.verbs = AdminVerbs(
             self.accounts,
             store,
             self.committer.execute,
             world.wall_ms,
+            operators=self.operators,
             door=self.door,
             pump=self.pump,
             smpp=self.smpp,
             facts=self.facts,
         )
+        self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.simulators: list[SimulatedSmsc] = []
         self.ready = False
@@ -271,6 +276,9 @@ class Gateway:
         routes.add("GET", "/", index)
         return routes
 
+    def _operators_changed(self) -> None:
+        self.keys.rebuild_operators(self.operators.by_name.values())
+
     def check_url(self, url: str, account: Account) -> str:
         """What is wrong with a callback URL, or ""; what a name resolves to is judged when it is called."""
         try:
@@ -334,6 +342,8 @@ class Gateway:
             log.warning(
                 "[inbound] fallback_account is no open account: make it, or name another", name=fallback
             )
+        if self.operators.damaged:
+            log.error("the store's list of operators is damaged: none of their keys works; make new ones")
         for one in self.config.simulators:
             await nursery.start(self._simulate, one)
         await nursery.start(self.clockwork.run)

@@ -25,7 +25,7 @@ _TEXTS = frozenset({"text", "data", "body", "short_message", "message_payload", 
 _SECRET_WORDS = ("password", "secret", "token", "authorization", "api_key", "credential", "cookie")
 # Secrets that slipped into another value, say an exception's text: callback secrets, API keys, bearer headers
 _SECRET_VALUE = re.compile(
-    r"whsec_[A-Za-z0-9+/=]+|sbk_[A-Za-z0-9_-]+|(?<=[Bb]earer )\S+|(?<=://)[^/@\s]+(?=@)"
+    r"whsec_[A-Za-z0-9+/=]+|sb[ko]_[A-Za-z0-9_-]+|(?<=[Bb]earer )\S+|(?<=://)[^/@\s]+(?=@)"
 )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STORE_DIRECTORY = "store"  # inside the data directory
-_MAY_CREATE = frozenset({"account.create"})
+_MAY_CREATE = frozenset({"account.create", "operator.create"})
 
 
 class Direct:
@@ -59,11 +59,14 @@ def run_verb(store: LmdbStore, verb: str, args: dict[str, Any], reason: str = ""
     from gateway.admin_verbs import AdminVerbs
     from gateway.audit import LONGEST_REASON, Actor, acting, os_user
     from gateway.cli.place import refused
+    from gateway.operators import Operators
     from gateway.world import RealWorld
 
     direct = Direct(store)
     accounts = Accounts(cast("Committer", direct))
-    table = AdminVerbs(accounts, store, direct.execute, RealWorld().wall_ms).table()
+    wall_ms = RealWorld().wall_ms
+    operators = Operators(direct, wall_ms)
+    table = AdminVerbs(accounts, store, direct.execute, wall_ms, operators=operators).table()
     if len(reason) > LONGEST_REASON:
         raise Failure(f"--reason: at most {LONGEST_REASON} characters", exit_code=USAGE)
     try:

@@ -19,6 +19,7 @@ from gateway.cli.offline import Direct, run_verb
 from gateway.committer import Committer
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import key_hash
+from gateway.operators import Operators
 from router.nouns import Account, Message, MessageState, Part, Phase, Progress, Reason, Step
 from store.interface import AuditEntry, Released, StoreFull, Totals, Transaction
 from store.lmdb_store import LmdbStore
@@ -87,6 +88,9 @@ class FakeStore:
 
     def audit(self, entry: AuditEntry) -> None:
         self.told.append(entry)
+
+    def meta(self, name: str) -> bytes | None:
+        return None
 
     def release_held(self, reason: int, limit: int, after: tuple[int, int], carrier: int) -> Released:
         looked_at = min(limit, self.held - after[1])
@@ -317,7 +321,10 @@ class FakeDoor:
 def running(store: FakeStore, door: FakeDoor | None) -> AdminVerbs:
     direct = Direct(cast(LmdbStore, store))
     accounts = Accounts(cast(Committer, direct))
-    return AdminVerbs(accounts, cast(LmdbStore, store), direct.execute, lambda: 0, door=door)
+    operators = Operators(direct, lambda: 0)
+    return AdminVerbs(
+        accounts, cast(LmdbStore, store), direct.execute, lambda: 0, operators=operators, door=door
+    )
 
 
 TEST_MESSAGE = {"to": "+447700900123", "sender": "Me", "text": "hi"}

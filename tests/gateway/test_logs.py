@@ -53,6 +53,7 @@ def test_secrets_are_hidden_by_key_name(name: str) -> None:
         "bad secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw given",
         "Authorization: Bearer abcdefghijklmnop",
         "sbk_abcdefghijklmnop is unknown",
+        "sbo_abcdefghijklmnop is unknown",
         "cannot reach https://user:abcdefghijklmnop@host/",
     ],
 )

@@ -6,8 +6,9 @@ import hashlib
 
 import pytest
 
-from gateway.http.auth import Keys, key_hash, new_key
+from gateway.http.auth import OPERATOR_KEY, Keys, key_hash, new_key
 from gateway.http.problems import BadRequest
+from gateway.operators import Operator
 from router.nouns import Account
 
 
@@ -82,3 +83,42 @@ def test_a_scan_from_many_addresses_takes_bounded_memory() -> None:
         with pytest.raises(BadRequest):
             keys.authenticate(None, f"10.0.{number >> 8}.{number & 255}")
     assert len(keys._failures) <= 4096
+
+
+def both() -> tuple[str, str, Keys]:
+    """An account's key, an operator's key, and who knows them."""
+    account_key, _, account_hash = new_key()
+    operator_key, prefix, operator_hash = new_key(OPERATOR_KEY)
+    assert operator_key.startswith(f"sbo_{prefix}_")
+    keys = Keys([Account(id=1, name="a", key_hashes=(account_hash,))], Clock())
+    keys.rebuild_operators([Operator("ann", operator_hash, prefix, 0)])
+    return account_key, operator_key, keys
+
+
+def test_an_account_and_an_operator_each_need_their_own_kind_of_key() -> None:
+    account_key, operator_key, keys = both()
+    assert keys.operator(f"Bearer {operator_key}".encode(), "192.0.2.1").name == "ann"
+    for ask, key, code, hint in (
+        (keys.operator, account_key, "operator-key-needed", "signalbox operator create"),
+        (keys.authenticate, operator_key, "account-key-needed", "signalbox account create"),
+    ):
+        for _ in range(30):  # a known key of the wrong kind is no guess
+            with pytest.raises(BadRequest, match=hint) as refused:
+                ask(f"Bearer {key}".encode(), "192.0.2.1")
+            assert (refused.value.status, refused.value.code) == (403, code)
+    keys.rebuild_operators([])
+    with pytest.raises(BadRequest, match="not known") as unknown:
+        keys.operator(f"Bearer {operator_key}".encode(), "192.0.2.1")
+    assert unknown.value.status == 401
+
+
+@pytest.mark.parametrize("header", [None, b"", b"Bearer", b"Bearer ", b"Basic x", b"Bearer " + b"x" * 9999])
+def test_any_other_header_is_a_401_for_operators_too(header: bytes | None) -> None:
+    _, operator_key, keys = both()
+    refusals = []
+    for _ in range(12):
+        with pytest.raises(BadRequest) as refused:
+            keys.operator(header, "192.0.2.1")
+        refusals.append((refused.value.status, refused.value.headers[0][0]))
+    assert refusals == [(401, "WWW-Authenticate")] * 10 + [(429, "Retry-After")] * 2
+    assert keys.operator(f"Bearer {operator_key}".encode(), "192.0.2.1").name == "ann"

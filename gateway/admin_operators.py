@@ -1,0 +1,69 @@
+"""The admin verbs of operators: create, list, remove.
+
+Invariant: no key or hash leaves except the key made by that very call.
+
+Deliberately not here: keeping them (gateway.operators), what their keys open (gateway.http.accounts).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from gateway.admin import AdminError, Verb, bad_arguments, typed
+from gateway.admin_shapes import iso
+from gateway.operators import NoSuchOperator, Operator, OperatorProblem, Operators
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+class Named(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+class OperatorVerbs:
+    """The verbs as methods."""
+
+    def __init__(self, operators: Operators) -> None:
+        self._operators = operators
+
+    def table(self) -> dict[str, Verb]:
+        return {
+            "operator.create": typed(Named, self.operator_create),
+            "operator.list": typed(Nothing, self.operator_list),
+            "operator.remove": typed(Named, self.operator_remove),
+        }
+
+    async def operator_create(self, wish: Named) -> object:
+        """The new operator's view, with `operator_key`: this once."""
+        if not _NAME.fullmatch(wish.name):
+            raise bad_arguments(
+                "name", f"{wish.name!r} is no operator's name", "up to 64 of A-Z a-z 0-9 . _ @ -"
+            )
+        try:
+            operator, key = await self._operators.create(wish.name)
+        except OperatorProblem as problem:
+            raise AdminError("operator", str(problem)) from None
+        return {**_view(operator), "operator_key": key}
+
+    async def operator_list(self, _: Nothing) -> object:
+        return [_view(operator) for _, operator in sorted(self._operators.by_name.items())]
+
+    async def operator_remove(self, wish: Named) -> object:
+        try:
+            return _view(await self._operators.remove(wish.name))
+        except NoSuchOperator as problem:
+            raise AdminError("not_found", str(problem)) from None
+
+
+def _view(operator: Operator) -> dict[str, object]:
+    return {
+        "name": operator.name,
+        "created_at": iso(operator.created_ms),
+        "key_prefix": operator.key_prefix,
+    }

@@ -1,0 +1,132 @@
+"""Operators in memory, as the store has them: whose keys may change accounts over HTTP.
+
+An operator is a name and one API key, of which only the hash is kept (gateway.http.auth says why a fast one).
+They are few: all of them are one small value of the store, written whole by each change, which is visible
+only once it is durable. `changed` hooks let others (the keys) rebuild what they derive.
+
+Invariants: one change at a time, waited for to the end of its commit even when its caller is cancelled; the
+audit trail tells of each in the same transaction; a key, once shown, is nowhere.
+
+Deliberately not here: checking a key (gateway.http.auth), what operators may do (gateway.http.accounts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import msgspec
+import trio
+
+from gateway.audit import entry
+from gateway.http.auth import OPERATOR_KEY, new_key
+from store.interface import StoreError, Transaction
+from store.values import Damaged
+
+MOST_OPERATORS = 1_000
+
+_ROW = "operators"
+T = TypeVar("T")
+
+
+class Operator(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody, or some program, that may change accounts over HTTP. Only grows at the end."""
+
+    name: str
+    key_hash: str  # sha256 hex
+    key_prefix: str
+    created_ms: int
+
+
+class OperatorProblem(Exception):
+    """The operator cannot be made or removed; says what to do."""
+
+
+class NoSuchOperator(OperatorProblem):
+    """There is no operator of that name."""
+
+
+class Keeping(Protocol):
+    """What is needed of a store."""
+
+    def meta(self, name: str) -> bytes | None: ...
+
+
+class Committing(Protocol):
+    """What is needed of a committer."""
+
+    @property
+    def store(self) -> Keeping: ...
+    async def execute(self, function: Callable[[Transaction], T]) -> T: ...
+
+
+class Operators:
+    def __init__(self, committer: Committing, wall_ms: Callable[[], int]) -> None:
+        self._committer = committer
+        self._wall_ms = wall_ms
+        self._one_at_a_time = trio.Lock()
+        self.changed: list[Callable[[], None]] = []
+        self.by_name: dict[str, Operator] = {}
+        self.damaged = False  # the store's value cannot be read: nobody is an operator until one is made anew
+        self.reload()
+
+    def reload(self) -> None:
+        """Take what the store has. Errors: StoreError."""
+        try:
+            row = self._committer.store.meta(_ROW)
+            kept = msgspec.msgpack.decode(row, type=list[Operator]) if row else []
+            self.damaged = False
+        except (Damaged, msgspec.DecodeError):
+            kept = []
+            self.damaged = True
+        self.by_name = {operator.name: operator for operator in kept}
+        for hook in self.changed:
+            hook()
+
+    async def create(self, name: str) -> tuple[Operator, str]:
+        """A new operator and its key, shown this once. Errors: OperatorProblem, StoreError."""
+        key, prefix, digest = new_key(OPERATOR_KEY)
+        async with self._one_at_a_time:
+            if name in self.by_name:
+                raise OperatorProblem(
+                    f"operator {name!r} exists; `signalbox operator remove {name}` makes room for another"
+                )
+            if len(self.by_name) >= MOST_OPERATORS:
+                raise OperatorProblem(f"there are {MOST_OPERATORS} operators, and there may not be more")
+            operator = Operator(name, digest, prefix, self._wall_ms())
+            await self._put({**self.by_name, name: operator}, "operator.created", operator)
+        return operator, key
+
+    async def remove(self, name: str) -> Operator:
+        """Its key stops working at once. Errors: OperatorProblem, StoreError."""
+        async with self._one_at_a_time:
+            gone = self.by_name.get(name)
+            if gone is None:
+                known = ", ".join(sorted(self.by_name)) or "none yet"
+                raise NoSuchOperator(f"no operator {name!r}; there are: {known}")
+            stay = {one: operator for one, operator in self.by_name.items() if operator is not gone}
+            await self._put(stay, "operator.removed", gone)
+        return gone
+
+    async def _put(self, operators: dict[str, Operator], act: str, concerned: Operator) -> None:
+        row = msgspec.msgpack.encode(list(operators.values()))
+        shown: dict[str, object] = {"key_prefix": concerned.key_prefix}
+        created = act == "operator.created"
+        told = entry(
+            self._wall_ms(),
+            act,
+            f"operator:{concerned.name}",
+            {} if created else shown,
+            shown if created else {"key_prefix": ""},
+        )
+
+        def put(txn: Transaction) -> None:
+            txn.put_meta(_ROW, row)
+            txn.audit(told)
+
+        with trio.CancelScope(shield=True):
+            await self._committer.execute(put)
+        self.reload()
+
+
+__all__ = ["NoSuchOperator", "Operator", "OperatorProblem", "Operators", "StoreError"]
