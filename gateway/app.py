@@ -38,9 +38,11 @@ from gateway.carriers.lanes import LaneBoard
 from gateway.carriers.link import Link, Target
 from gateway.committer import Committer
 from gateway.door import Door, Limits
+from gateway.http.accounts import AccountApi
 from gateway.http.auth import Keys
 from gateway.http.messages import MessageApi
 from gateway.http.request import Request
+from gateway.http.retries import Retries
 from gateway.http.routes import Respond, Routes
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
@@ -185,6 +187,7 @@ class Gateway:
             smpp=self.smpp,
             facts=self.facts,
         )
+        self.account_api = AccountApi(self.verbs.of_accounts, self.keys, Retries(store, world.wall_ms))
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.simulators: list[SimulatedSmsc] = []
@@ -251,6 +254,7 @@ class Gateway:
     def _http_routes(self) -> Routes:
         routes = Routes()
         MessageApi(self.door, self.store, self.keys).add_to(routes)
+        self.account_api.add_to(routes)
         plain = (("Content-Type", "text/plain; charset=utf-8"),)
 
         def healthz(request: Request, respond: Respond) -> None:
@@ -266,7 +270,7 @@ class Gateway:
         def index(request: Request, respond: Respond) -> None:
             body = (
                 b'{"name":"Signalbox","links":{"submit":"/v1/messages","batch":"/v1/messages/batch",'
-                b'"health":"/healthz","ready":"/readyz","metrics":"/metrics"}}\n'
+                b'"accounts":"/v1/accounts","health":"/healthz","ready":"/readyz","metrics":"/metrics"}}\n'
             )
             respond(200, (("Content-Type", "application/json"),), body)
 

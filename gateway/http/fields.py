@@ -89,6 +89,7 @@ _one = msgspec.json.Decoder(MessageIn)
 _many = msgspec.json.Decoder(list[MessageIn])
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any_object = msgspec.json.Decoder(dict[str, Any])
 # RecursionError: nested deeper than any message could be. UnicodeDecodeError: not UTF-8.
 _MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
@@ -115,6 +116,28 @@ def read_many(body: bytes, max_batch: int = BATCH_MAX) -> list[Submission | BadR
             [FieldError("messages", f"1 to {max_batch} messages in one request; these are {len(decoded)}")]
         )
     return [_item(item) for item in decoded]
+
+
+def read_object(body: bytes, wanted: str) -> dict[str, Any]:
+    """A JSON object's fields, as they are. Errors: BadRequest, which asks for `wanted`."""
+    try:
+        return _any_object.decode(body)
+    except _MALFORMED as error:
+        raise _not_an_object(body, error, wanted) from None
+
+
+def check_json(content_type: bytes | None) -> None:
+    """Errors: BadRequest 415, for a body that says it is something else."""
+    if content_type is None or content_type == b"application/json":
+        return
+    media = content_type.split(b";", 1)[0].strip().lower()
+    if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
+        shown = media[:80].decode("latin-1")
+        raise BadRequest(
+            415,
+            "not-json",
+            f"send the body as JSON, with 'Content-Type: application/json'; this is {shown!r}",
+        )
 
 
 def invalid(errors: Sequence[FieldError]) -> BadRequest:
@@ -164,7 +187,7 @@ def _array(body: bytes) -> bytes | msgspec.Raw:
         raise _not_an_object(body, error, "a list of messages") from None
     if set(given) == {"messages"}:
         return given["messages"]
-    errors = [_unknown(name, ("messages",)) for name in given if name != "messages"]
+    errors = [unknown_field(name, ("messages",)) for name in given if name != "messages"]
     if "messages" not in given:
         errors.append(FieldError("messages", f"required: a list of 1 to {BATCH_MAX} messages"))
     raise invalid(errors)
@@ -208,7 +231,7 @@ def _check(name: str, value: msgspec.Raw) -> FieldError | None:
     if name in RESERVED:
         return FieldError(name, "not enabled: this name is reserved for a feature that is not there yet")
     if name not in _FIELDS:
-        return _unknown(name, tuple(_FIELDS))
+        return unknown_field(name, tuple(_FIELDS))
     wanted, allowed = _FIELDS[name]
     try:
         msgspec.json.decode(value, type=wanted)
@@ -217,7 +240,7 @@ def _check(name: str, value: msgspec.Raw) -> FieldError | None:
     return None
 
 
-def _unknown(name: str, known: Sequence[str]) -> FieldError:
+def unknown_field(name: str, known: Sequence[str]) -> FieldError:
     near = difflib.get_close_matches(name[:64], known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return FieldError(name[:64], f"unknown field; {hint}Allowed: {', '.join(known)}")

@@ -24,6 +24,7 @@ _LINKS = {
     "messages": "/v1/messages",
     "batch": "/v1/messages/batch",
     "message": "/v1/messages/{id}",
+    "accounts": "/v1/accounts",
     "health": "/healthz",
     "ready": "/readyz",
     "metrics": "/metrics",

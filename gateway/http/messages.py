@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import Keys
-from gateway.http.fields import BATCH_MAX, read_many, read_one
+from gateway.http.fields import BATCH_MAX, check_json, read_many, read_one
 from gateway.http.ports import DoorPort, FinderPort
 from gateway.http.problems import PROBLEM_HEADERS, BadRequest, FieldError, Headers, Problem, problem
 from gateway.http.request import Request
@@ -72,7 +72,7 @@ class MessageApi:
         """POST /v1/messages: 202, or a problem."""
         try:
             account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
-            _check_json(request)
+            check_json(request.headers.get(b"content-type"))
             submission = read_one(request.body)
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
@@ -92,7 +92,7 @@ class MessageApi:
         """POST /v1/messages/batch: 200 with one result for each message, or a problem for the whole."""
         try:
             account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
-            _check_json(request)
+            check_json(request.headers.get(b"content-type"))
             items = read_many(request.body, self._max_batch)
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
@@ -132,20 +132,6 @@ class MessageApi:
             )
             raise BadRequest(404, "no-such-message", detail)
         return message_json(*found, self._finder.carrier_name)
-
-
-def _check_json(request: Request) -> None:
-    kind = request.headers.get(b"content-type")
-    if kind is None or kind == b"application/json":
-        return
-    media = kind.split(b";", 1)[0].strip().lower()
-    if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
-        shown = media[:80].decode("latin-1")
-        raise BadRequest(
-            415,
-            "not-json",
-            f"send the body as JSON, with 'Content-Type: application/json'; this is {shown!r}",
-        )
 
 
 def _accepted(result: Accepted, client_ref: str, status: int) -> AcceptedOut:

@@ -1,0 +1,363 @@
+"""The v1 account endpoints, for operators: list, make, show, change, rotate, suspend, resume, close, logins.
+
+What they do are the admin verbs of accounts (gateway.admin_accounts), so that a change over HTTP and one by
+`signalbox account` are checked, kept and audited by the same code. Here JSON becomes their arguments, and
+what they refuse becomes a problem that names every wrong field.
+
+Invariants: only an operator's key opens anything here, and the audit trail has its name; keys, passwords and
+secrets are in the answer of the request that made them, and in no other but its retries'; a password is
+hashed in a thread, one at a time, before it goes anywhere.
+
+Deliberately not here: settings and their messages (gateway.account_settings), whose key it is (auth.py),
+what was carried out already (retries.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+import structlog
+import trio
+
+from gateway.account_settings import WrongSettings, read_settings
+from gateway.admin import AdminError, WrongArguments
+from gateway.admin_accounts import (
+    AccountVerbs,
+    LoginOf,
+    LoginRotation,
+    Named,
+    NewLogin,
+    Page,
+    Rotation,
+    Taken,
+    check_system_id,
+    read_new,
+)
+from gateway.audit import LONGEST_REASON, Actor, acting
+from gateway.http.auth import Keys
+from gateway.http.fields import check_json, invalid, read_object, unknown_field
+from gateway.http.problems import BadRequest, FieldError, Headers
+from gateway.http.request import Request
+from gateway.http.retries import Answered, Retries, key_of
+from gateway.http.routes import Respond, Routes
+from gateway.smpp_server.passwords import draw_password, hash_password, password_problem
+from store.interface import StoreError, StoreFull
+
+PAGE = 50
+MOST_OF_A_PAGE = 200
+GENERATED = "generated"
+
+_ACCOUNTS = "/v1/accounts"
+_PRIVATE: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+_LONGEST_NAME = 64
+_ROTATES = "rotating twice would end the key or password that is in use"
+_Act = Callable[[Request], Awaitable[Answered]]
+
+log = structlog.get_logger("http")
+
+
+class AccountApi:
+    """Handlers over the verbs and the keys; `add_to` puts them into a table."""
+
+    def __init__(self, verbs: AccountVerbs, keys: Keys, retries: Retries) -> None:
+        self._verbs = verbs
+        self._keys = keys
+        self._retries = retries
+        self.hashed = hashing_in_a_thread()
+
+    def add_to(self, routes: Routes) -> None:
+        one = _ACCOUNTS + "/{name}"
+        for method, path, act in (
+            ("GET", _ACCOUNTS, self._list),
+            ("POST", _ACCOUNTS, self._create),
+            ("GET", one, self._show),
+            ("PATCH", one, self._change),
+            ("POST", one + "/rotate", self._rotate),
+            ("POST", one + "/suspend", partial(self._suspend, suspended=True)),
+            ("POST", one + "/resume", partial(self._suspend, suspended=False)),
+            ("POST", one + "/close", self._close),
+            ("POST", one + "/logins", self._add_login),
+            ("DELETE", one + "/logins", self._remove_login),
+            ("DELETE", one + "/logins/{system_id}", self._remove_login),
+        ):
+            routes.add(method, path, self._handler(act))
+
+    def _handler(self, act: _Act) -> Callable[[Request, Respond], Awaitable[None]]:
+        """`act` done by the operator whose key it is, its refusals as problems."""
+
+        async def handle(request: Request, respond: Respond) -> None:
+            try:
+                operator = self._keys.operator(request.headers.get(b"authorization"), request.peer)
+                reason = _reason(request.headers.get(b"audit-reason"))
+                with acting(Actor(operator.name, "http", reason)):
+                    answer = await act(request)
+            except BadRequest as refusal:
+                respond(*refusal.answer(request.path))
+            except AdminError as error:
+                respond(*_refused(error).answer(request.path))
+            except StoreError as error:
+                respond(*_not_kept(error).answer(request.path))
+            else:
+                respond(*answer)
+
+        return handle
+
+    # the acts
+
+    async def _list(self, request: Request) -> Answered:
+        limit, after = _page(request.query)
+        views = await self._verbs.account_list(Page(after, limit + 1))
+        if len(views) <= limit:
+            return _answer(200, {"accounts": views, "next": None})
+        following = f"{_ACCOUNTS}?limit={limit}&cursor={quote(str(views[limit - 1]['name']))}"
+        links = (("Link", f'<{following}>; rel="next"'),)
+        return _answer(200, {"accounts": views[:limit], "next": following}, links)
+
+    async def _create(self, request: Request) -> Answered:
+        given = _given(request, "an object with at least a name")
+        problems: dict[str, str] = {}
+        password, drawn = _password(given, problems)
+        system_id = given.get("system_id")
+        if password and system_id is None and not problems:
+            problems["password"] = "goes with a system_id; give both, or neither"
+        elif system_id and not password and not problems:
+            password = drawn = draw_password()
+        if given.pop("password_hash", None) is not None:
+            problems["password_hash"] = "there is no such field: send password, it is hashed here"
+        try:
+            read_new(given)
+        except WrongArguments as wrong:
+            problems |= wrong.problems
+        if problems:
+            raise WrongArguments(problems)
+
+        async def create() -> Answered:
+            hashed = await self.hashed(password) if password else ""
+            made = await self._verbs.account_create({**given, "password_hash": hashed})
+            where = f"{_ACCOUNTS}/{made['name']}"
+            return _answer(201, _with(made, drawn), (("Location", where),))
+
+        return await self._once(request, key_of(request.headers.get(b"idempotency-key")), create)
+
+    async def _show(self, request: Request) -> Answered:
+        return _answer(200, await self._existing(request))
+
+    async def _change(self, request: Request) -> Answered:
+        account = await self._existing(request)
+        given = _given(request, "an object with the settings to change")
+        if "name" in given:
+            raise WrongArguments({**_problems_of(given), "name": "an account keeps its name; leave it out"})
+        return _answer(200, await self._verbs.account_set({**given, "name": account["name"]}))
+
+    async def _rotate(self, request: Request) -> Answered:
+        """The API key; with a system_id the password of that login."""
+        key = key_of(request.headers.get(b"idempotency-key"), needed=_ROTATES)
+        account = await self._existing(request)
+        given = _given(request, "an object, or nothing", may_be_empty=True)
+        problems: dict[str, str] = {}
+        password, drawn = _password(given, problems)
+        keep = given.pop("keep_previous", None)
+        if keep is not None and type(keep) is not bool:
+            problems["keep_previous"] = "true: the previous one works until the next rotation; or false"
+        system_id = given.pop("system_id", None)
+        if system_id is not None:
+            problems |= _system_id_problem(system_id)
+        elif password and not problems:
+            problems["password"] = "goes with a system_id: without one the API key is rotated"
+        _refuse_others(given, ("keep_previous", "system_id", "password"), problems)
+        name, keep = str(account["name"]), keep is not False
+
+        async def rotate_key() -> Answered:
+            return _answer(200, await self._verbs.account_rotate(Rotation(name, keep)))
+
+        async def rotate_login() -> Answered:
+            hashed = await self.hashed(password) if password else ""
+            view = await self._verbs.login_rotate(LoginRotation(name, system_id, hashed, keep))
+            return _answer(200, _with(view, drawn))
+
+        if system_id is None:
+            return await self._once(request, key, rotate_key)
+        if not password and keep:
+            password = drawn = draw_password()
+        return await self._once(request, key, rotate_login)
+
+    async def _suspend(self, request: Request, *, suspended: bool) -> Answered:
+        account = await self._existing(request)
+        _nothing(request)
+        return _answer(200, await self._verbs.account_set({"name": account["name"], "suspended": suspended}))
+
+    async def _close(self, request: Request) -> Answered:
+        """Closing a closed one changes nothing: a retry gets what the first one would have got."""
+        account = await self._existing(request)
+        _nothing(request)
+        if account["closed"]:
+            return _answer(200, account)
+        return _answer(200, await self._verbs.account_close(Named(str(account["name"]))))
+
+    async def _add_login(self, request: Request) -> Answered:
+        account = await self._existing(request)
+        given = _given(request, "an object with a system_id")
+        problems: dict[str, str] = {}
+        password, drawn = _password(given, problems)
+        system_id = given.pop("system_id", None)
+        problems |= _system_id_problem(system_id)
+        _refuse_others(given, ("system_id", "password"), problems)
+        if not password:
+            password = drawn = draw_password()
+
+        async def add() -> Answered:
+            new = NewLogin(str(account["name"]), str(system_id), await self.hashed(password))
+            return _answer(201, _with(await self._verbs.login_add(new), drawn))
+
+        return await self._once(request, key_of(request.headers.get(b"idempotency-key")), add)
+
+    async def _remove_login(self, request: Request) -> Answered:
+        """The system_id is in the path; one that has a slash in it, in the query."""
+        account = await self._existing(request)
+        _nothing(request)
+        query = dict(parse_qsl(request.query, keep_blank_values=True))
+        system_id = request.params.get("system_id") or query.get("system_id", "")
+        check_system_id(system_id)
+        await self._verbs.login_remove(LoginOf(str(account["name"]), system_id))
+        return Answered(204, (("Cache-Control", "no-store"),), b"")
+
+    # common to them
+
+    async def _existing(self, request: Request) -> dict[str, object]:
+        """The account in the path. Errors: AdminError."""
+        name = request.params["name"]
+        try:
+            return await self._verbs.account_show(Named(name[: _LONGEST_NAME + 1]))
+        except AdminError as error:
+            raise BadRequest(404, "no-such-account", error.message) from None
+
+    async def _once(self, request: Request, key: str, act: Callable[[], Awaitable[Answered]]) -> Answered:
+        """Not a second time with the same Idempotency-Key of the same key of an operator."""
+        said = b"\n".join((request.method.encode(), request.path.encode(), request.body))
+        who = request.headers[b"authorization"][7:].strip().decode("latin-1")
+        return await self._retries.once(who, key, said, act)
+
+
+def hashing_in_a_thread() -> Callable[[str], Awaitable[str]]:
+    """Passwords' argon2id hashes, made beside the loop, one at a time."""
+    limiter = trio.CapacityLimiter(1)
+
+    async def hashed(password: str) -> str:
+        return await trio.to_thread.run_sync(hash_password, password.encode(), limiter=limiter)
+
+    return hashed
+
+
+# in
+
+
+def _given(request: Request, wanted: str, *, may_be_empty: bool = False) -> dict[str, Any]:
+    """The body's fields; what is null is left out. Errors: BadRequest."""
+    if may_be_empty and not request.body.strip():
+        return {}
+    check_json(request.headers.get(b"content-type"))
+    return {name: value for name, value in read_object(request.body, wanted).items() if value is not None}
+
+
+def _nothing(request: Request) -> None:
+    """There is nothing to say in the body. Errors: BadRequest."""
+    given = _given(request, "an empty object, or nothing", may_be_empty=True)
+    if given:
+        raise invalid([FieldError(name[:64], "unknown field; this takes none") for name in given])
+
+
+def _refuse_others(given: dict[str, Any], known: tuple[str, ...], problems: dict[str, str]) -> None:
+    """What is left in `given` is unknown. Errors: BadRequest, with `problems`."""
+    errors = [FieldError(name, what) for name, what in problems.items()]
+    errors += [unknown_field(name, known) for name in given]
+    if errors:
+        raise invalid(errors)
+
+
+def _problems_of(given: dict[str, Any]) -> dict[str, str]:
+    try:
+        read_settings({name: value for name, value in given.items() if name not in ("name", "suspended")})
+    except WrongSettings as wrong:
+        return wrong.problems
+    return {}
+
+
+def _system_id_problem(system_id: object) -> dict[str, str]:
+    try:
+        if not isinstance(system_id, str):
+            return {"system_id": "required, as text: 1 to 15 visible ASCII characters"}
+        check_system_id(system_id)
+    except WrongArguments as wrong:
+        return wrong.problems
+    return {}
+
+
+def _password(given: dict[str, Any], problems: dict[str, str]) -> tuple[str, str]:
+    """(the password that is meant, the same if it was drawn here), "" where none is given."""
+    if "password" not in given:
+        return "", ""
+    password = given.pop("password")
+    if password == GENERATED:
+        password = draw_password()
+        return password, password
+    problem = password_problem(password) if isinstance(password, str) else "this is no text"
+    if problem:
+        problems["password"] = f'{problem}; or "{GENERATED}", and it is answered once'
+    return password, ""
+
+
+def _page(query: str) -> tuple[int, str]:
+    """(limit, cursor). Errors: BadRequest."""
+    asked = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
+    limit = asked.pop("limit", str(PAGE))
+    after = asked.pop("cursor", "")
+    errors = [unknown_field(name, ("limit", "cursor")) for name in asked]
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MOST_OF_A_PAGE):
+        errors.append(FieldError("limit", f"a whole number from 1 to {MOST_OF_A_PAGE}"))
+    if errors:
+        raise invalid(errors)
+    return int(limit), after
+
+
+def _reason(header: bytes | None) -> str:
+    """What an Audit-Reason header says, for the trail. Errors: BadRequest."""
+    try:
+        reason = (header or b"").decode()
+    except UnicodeDecodeError:
+        reason = "\0"
+    if len(reason) > LONGEST_REASON or not reason.isprintable():
+        allowed = f"at most {LONGEST_REASON} printable characters, in UTF-8"
+        raise invalid([FieldError("Audit-Reason", allowed)])
+    return reason
+
+
+# out
+
+
+def _answer(status: int, view: object, headers: Headers = ()) -> Answered:
+    return Answered(status, (*_PRIVATE, *headers), msgspec.json.encode(view))
+
+
+def _with(view: dict[str, object], drawn: str) -> dict[str, object]:
+    """A password that was drawn is told, this once."""
+    return {**view, "password": drawn} if drawn else view
+
+
+def _refused(error: AdminError) -> BadRequest:
+    if isinstance(error, WrongArguments):
+        return invalid([FieldError(name[:64], what) for name, what in error.problems.items()])
+    if isinstance(error, Taken):
+        errors = (FieldError(error.field, error.message),) if error.field else ()
+        return BadRequest(409, "account-conflict", error.message, errors)
+    return BadRequest(404, "no-such-login", error.message)
+
+
+def _not_kept(error: StoreError) -> BadRequest:
+    if isinstance(error, StoreFull):
+        return BadRequest(503, "store-full", f"{error}; nothing was changed", headers=(("Retry-After", "5"),))
+    log.error("account not changed", error=str(error), hint=error.hint)
+    return BadRequest(503, "store-failed", "the change could not be kept; the gateway's log says why")
