@@ -163,6 +163,7 @@ class Door:
         self._senders: dict[str, tuple[str, int, int]] = {}
         self._policies: dict[int, Policy] = {}
         self._closed = False
+        self._committing: dict[int, int] = {}  # account → messages whose commit is under way
         self.repeats = Repeats(admission.find)
         self.repeated: Callable[[str, str, int], None] = lambda account, api, messages: None
         self.accepted: Callable[[str, str, int], None] = lambda account, api, messages: None
@@ -191,9 +192,12 @@ class Door:
         policy = self._policies.get(account.id)
         if policy is None or policy.account is not account:
             policy = self._policies[account.id] = Policy(account)
+        room = self._room(account)
         first_id = self._admission.next_ids(len(requests), now_ms)
         for offset, request in enumerate(requests):
             planned = self._plan(policy, request, first_id + offset, now_ms)
+            if type(planned) is Message and len(messages) >= room:
+                planned = _queue_full(account)
             if type(planned) is Message:
                 if request.multi and messages:
                     _show_as(planned, messages[0].id)
@@ -211,6 +215,7 @@ class Door:
             return
 
         def committed(error: StoreError | None) -> None:
+            self._committing[account.id] -= len(messages)
             if error is None:
                 self.accepted(account.name, api, len(messages))
                 done(results)
@@ -219,6 +224,7 @@ class Door:
                 self.refused(account.name, api, full.code, len(messages))
                 done([full if type(result) is Accepted else result for result in results])
 
+        self._committing[account.id] = self._committing.get(account.id, 0) + len(messages)
         self._committer.submit_accept(messages, committed, before)
 
     def _submit_guarded(
@@ -268,12 +274,14 @@ class Door:
             done(results)
 
         def committed(error: StoreError | None) -> None:
+            self._committing[account.id] -= len(submit.messages)
             self.repeats.end(account, submit, error)
             answer(error)
             for ended in submit.ended:
                 ended()
 
         if submit.messages:
+            self._committing[account.id] = self._committing.get(account.id, 0) + len(submit.messages)
             self._committer.submit_accept(submit.messages, committed, before)
         elif submit.newest is not None:
             submit.newest.ended.append(lambda: answer(None))
@@ -292,15 +300,11 @@ class Door:
         error = self._admission.admission()
         if error is not None:
             return _store_refusal(error)
-        if self._admission.queued(account.id) >= account.max_queued:
-            return Refusal(
-                429,
-                "queue-full",
-                "",
-                f"account {account.name!r} already has {account.max_queued} messages queued, its limit",
-                _FULL_RETRY_S,
-            )
-        return None
+        return _queue_full(account) if self._room(account) <= 0 else None
+
+    def _room(self, account: Account) -> int:
+        """How many more messages it may have waiting, those that are being committed counted."""
+        return account.max_queued - self._admission.queued(account.id) - self._committing.get(account.id, 0)
 
     # plan: what concerns the message
 
@@ -461,6 +465,16 @@ def _show_as(message: Message, shown: int) -> None:
     shown = shown if shown != message.id else 0
     if shown != (message.relay.shown if message.relay is not None else 0):
         message.relay = msgspec.structs.replace(message.relay or Relay(), shown=shown)
+
+
+def _queue_full(account: Account) -> Refusal:
+    return Refusal(
+        429,
+        "queue-full",
+        "",
+        f"account {account.name!r} already has {account.max_queued} messages queued, its limit",
+        _FULL_RETRY_S,
+    )
 
 
 def _store_refusal(error: StoreError) -> Refusal:

@@ -592,6 +592,32 @@ async def test_over_its_queue_limit_an_account_hears_that_the_queue_is_full(tmp_
 
 
 @trio_test(mock_clock=True)
+@pytest.mark.parametrize("guard_s", [0, 60])
+async def test_the_queue_limit_holds_within_one_read_and_over_several_binds(
+    tmp_path: Path, guard_s: int
+) -> None:
+    async with (
+        house(tmp_path, max_queued=5, duplicate_guard_s=guard_s) as (gateway, _),
+        bound(gateway.world) as one,
+        bound(gateway.world) as other,
+    ):
+        sent = {
+            esme: [
+                esme.number(esme.message(text=b"%d %d" % (id(esme), number), schedule_delivery_time=LATER))
+                for number in range(20)
+            ]
+            for esme in (one, other)
+        }
+        for esme, pdus in sent.items():
+            await esme.send(b"".join(codec.encode(pdu) for pdu in pdus))
+        statuses = [(await esme.answer_to(pdu)).command_status for esme, pdus in sent.items() for pdu in pdus]
+        assert sorted(statuses) == [0] * 5 + [Status.ESME_RMSGQFUL] * 35
+        assert gateway.gateway.store.queued(1) == 5
+        await trio.sleep(100)
+        assert await one.submit(text=b"there is room again", schedule_delivery_time=LATER)
+
+
+@trio_test(mock_clock=True)
 async def test_over_its_tps_an_account_is_told_so_or_paced_as_it_chose(tmp_path: Path) -> None:
     async with house(tmp_path, tps=5.0) as (gateway, _), bound(gateway.world) as esme:
         answers = await together(esme, 20)
