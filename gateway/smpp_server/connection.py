@@ -26,7 +26,16 @@ from gateway.smpp_server.gate import BindAsked, BindRefusal
 from gateway.smpp_server.translate import id_of, status_of, submission
 from smpp import events
 from smpp.constants import RESPONSE_BIT, CommandId
-from smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter, DataSm, Outbind, Pdu, SubmitSm
+from smpp.pdu import (
+    BindReceiver,
+    BindTransceiver,
+    BindTransmitter,
+    DataSm,
+    Outbind,
+    Pdu,
+    SubmitMulti,
+    SubmitSm,
+)
 from smpp.session import Role, Session, SessionState, WrongState
 from smpp.status import Status
 
@@ -52,7 +61,7 @@ _BIND_TYPES: dict[type[Pdu], str] = {
 }
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
 
-Submit = SubmitSm | DataSm
+Submit = SubmitSm | DataSm | SubmitMulti
 
 
 class Connection:
@@ -204,7 +213,10 @@ class Connection:
         self._paced = waiting[allowed:]
         if waiting[:allowed]:
             self.tenant.throttle.take(len(waiting[:allowed]), now)
-            self._through_the_door(waiting[:allowed])
+            self._through_the_door([pdu for pdu in waiting[:allowed] if not isinstance(pdu, SubmitMulti)])
+            for pdu in waiting[:allowed]:
+                if isinstance(pdu, SubmitMulti):
+                    self.server.operations.paced_multi(self, pdu)
 
     def tick(self, now: float) -> None:
         """The server's sweep: act on what is due."""
@@ -457,7 +469,12 @@ class Connection:
         """Take so many from the account's rate, or none."""
         now = trio.current_time()
         throttle = self.tenant.throttle
-        if throttle.available(now) < min(count, 1):
+        if self._paced or throttle.available(now) < min(count, 1):
             return False
         throttle.take(count, now)
         return True
+
+    def may_wait(self, pdu: SubmitMulti) -> bool:
+        """Let a submit_multi wait for the account's rate, behind what waits already; False: it cannot."""
+        account = self.tenant.account
+        return account.tps_mode == "pace" and not self._hold([pdu], account.window)

@@ -153,8 +153,25 @@ class Operations:
             return
         beyond = connection.unanswered >= account.window  # within one read; between reads nothing is read
         if beyond or not connection.may_submit(len(destinations)):
-            connection.refuse(pdu, Status.ESME_RTHROTTLED)
+            if beyond or not connection.may_wait(pdu):
+                connection.refuse(pdu, Status.ESME_RTHROTTLED)
             return
+        self._submit_multi(connection, pdu, destinations)
+
+    def paced_multi(self, connection: Connection, pdu: SubmitMulti) -> None:
+        """One that waited for the account's rate, and has paid for one of its destinations."""
+        account = connection.tenant.account
+        destinations, unknown = self._destinations(account, pdu)
+        if unknown:  # its list has gone meanwhile
+            connection.refuse(pdu, unknown)
+            return
+        connection.tenant.throttle.take(len(destinations) - 1, trio.current_time())
+        self._submit_multi(connection, pdu, destinations)
+
+    def _submit_multi(
+        self, connection: Connection, pdu: SubmitMulti, destinations: Sequence[SmeAddress]
+    ) -> None:
+        account = connection.tenant.account
         now_ms = self._server.world.wall_ms()
         requests: list[Submission] = []
         for to in destinations:

@@ -79,6 +79,44 @@ async def test_a_paced_customer_goes_on_being_heard(tmp_path: Path) -> None:
         assert not esme.closed
 
 
+def multi(*numbers: str) -> SubmitMulti:
+    return SubmitMulti(
+        source_addr_ton=5,
+        source_addr=b"ACME",
+        dest_address=[SmeAddress(1, 1, number.encode()) for number in numbers],
+        short_message=b"Hello",
+    )
+
+
+@trio_test(mock_clock=True)
+async def test_a_paced_customers_submit_multi_waits_its_turn_and_pays_for_each_number(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"tps": 5.0, "burst": 1, "tps_mode": "pace", "window": 200}
+    numbers = [f"4477009001{number:02d}" for number in range(20)]
+    async with house(tmp_path, **settings) as (gateway, script), bound(gateway.world) as esme:
+        started = trio.current_time()
+        pdus = [esme.number(multi(*numbers)) for _ in range(3)]
+        await esme.send(b"".join(codec.encode(pdu) for pdu in pdus))
+        assert [(await esme.answer_to(pdu)).command_status for pdu in pdus] == [0, 0, 0]
+        assert trio.current_time() - started > 7.5  # 40 before the third one
+        last = esme.number(esme.message())
+        await esme.send(last)
+        assert (await esme.answer_to(last)).command_status == 0
+        assert trio.current_time() - started > 11.5
+        await gateway.until(lambda: len(script.submits) == 61)
+
+
+@trio_test(mock_clock=True)
+async def test_a_submit_multi_does_not_overtake_what_is_paced(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"tps": 5.0, "burst": 1, "tps_mode": "pace", "window": 200}
+    async with house(tmp_path, **settings) as (gateway, _), bound(gateway.world) as esme:
+        before = [esme.number(esme.message()) for _ in range(10)]
+        behind = esme.number(multi("447700900123"))
+        await esme.send(b"".join(codec.encode(pdu) for pdu in (*before, behind)))
+        assert (await esme.answer_to(behind)).command_status == 0
+        numbers = [pdu.sequence_number for pdu in esme.pdus if pdu.command_id & 0x80000000][1:]
+        assert sorted(numbers[:-1]) == [pdu.sequence_number for pdu in before]
+
+
 @trio_test(mock_clock=True)
 async def test_more_than_two_windows_are_not_paced_but_refused(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"tps": 5.0, "tps_mode": "pace", "window": 10}
