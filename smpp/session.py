@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
+from smpp.answers import BOUND_ALREADY, How, answer, served
 from smpp.codec import decode_frame, encode, with_header
 from smpp.constants import RESPONSE_BIT, CommandId, Tlv
 from smpp.errors import ProtocolError
@@ -239,7 +240,7 @@ class Session:
 
     def _enter(self, state: SessionState) -> None:
         self.state = state
-        self._carries = carried(self.role.peer, state)
+        self._carries = served(self.role.peer, state)
         self._framer.max_pdu_octets = self.settings.max_pdu
 
     # input
@@ -337,22 +338,19 @@ class Session:
             happened.append(Bound(pdu))
 
     def _request(self, frame: Frame, now: float, happened: list[Event]) -> None:
-        """A request that is the session's business, or is not allowed now."""
+        """A request that is the session's business, or is not served now: smpp.answers says how."""
         command_id, _, number, _ = frame
-        if command_id == _ENQUIRE_LINK:
+        said = answer(self.role.peer, self.peer_version, self.state, command_id)
+        if command_id in BINDS and self._bind_request is not None:
+            said = BOUND_ALREADY
+        if said.how is How.NACKED:
+            self._nack(number, said.status)
+        elif said.how is How.REFUSED:
+            self._out.append(with_header(command_id | RESPONSE_BIT, said.status, number, b""))
+        elif said.how is How.IGNORED:
+            pass
+        elif command_id == _ENQUIRE_LINK:
             self._out.append(with_header(_ENQUIRE_LINK | RESPONSE_BIT, 0, number, b""))
-        elif command_id not in _KNOWN:
-            self._nack(number, int(Status.ESME_RINVCMDID))
-            error = ProtocolError(
-                f"unknown command_id 0x{command_id:08x}",
-                command_status=int(Status.ESME_RINVCMDID),
-                command_id=command_id,
-                sequence_number=number,
-            )
-            happened.append(ProtocolViolation(error))
-        elif not allowed(self.role.peer, self.state, command_id) or self._bind_request is not None:
-            already = command_id in BINDS and (self.state in BOUND or self._bind_request is not None)
-            self._refuse(command_id, number, Status.ESME_RALYBND if already else Status.ESME_RINVBNDSTS)
         elif command_id == _UNBIND:
             self._out.append(with_header(_UNBIND | RESPONSE_BIT, 0, number, b""))
             self.state = SessionState.UNBOUND
@@ -365,8 +363,14 @@ class Session:
             pdu = decode_frame(frame)
             self.state = SessionState.OUTBOUND
             happened.append(OutbindReceived(pdu))
-        else:
-            self._refuse(command_id, number, Status.ESME_RINVBNDSTS)
+        if command_id not in _KNOWN:
+            error = ProtocolError(
+                f"unknown command_id 0x{command_id:08x}",
+                command_status=said.status,
+                command_id=command_id,
+                sequence_number=number,
+            )
+            happened.append(ProtocolViolation(error))
 
     def _broken(self, frame: Frame, error: ProtocolError, now: float, happened: list[Event]) -> None:
         """A PDU with sound borders and a bad body: answer its status, keep the session."""

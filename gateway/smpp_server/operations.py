@@ -1,11 +1,7 @@
-"""What a bound customer may ask beyond submit_sm: data_sm, submit_multi, query, cancel, replace, the rest.
+"""What a bound customer may ask beyond submit_sm: data_sm, submit_multi, query, cancel, replace.
 
-`answer` is the table role × version × state × command → status: who may ask what when is smpp.states', and of
-that SERVED is done here. What nobody does gets its own response with ESME_RINVCMDID (3.4 section 5.1.3), or
-generic_nack where the peer's version does not know the command. `python -m gateway.smpp_server.operations`
-prints it.
-
-Deliberately not here: submit_sm (connection), what cancel and replace may touch (store).
+Deliberately not here: what is refused by its command alone (smpp.answers: the session says so by itself),
+submit_sm (connection), what cancel and replace may touch (store).
 """
 
 from __future__ import annotations
@@ -33,7 +29,7 @@ from gateway.smpp_server.translate import (
 )
 from router.nouns import Account, Message, MessageState, Progress
 from router.numbers import NumberProblem, normalise
-from smpp.constants import RESPONSE_BIT, CommandId
+from smpp.constants import CommandId
 from smpp.fields import DistributionList, SmeAddress, UnsuccessSme
 from smpp.pdu import (
     CancelSm,
@@ -48,7 +44,6 @@ from smpp.pdu import (
     SubmitMultiResp,
 )
 from smpp.smpptime import format_absolute
-from smpp.states import BINDS, BOUND, WITHOUT_RESPONSE, Role, SessionState, allowed
 from smpp.status import Status
 from store.interface import Replacement, Store, Transaction
 
@@ -58,7 +53,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("smpp")
 
-_GENERIC_NACK = int(CommandId.GENERIC_NACK)
 _MOST_DESTINATIONS = 254  # number_of_dests (3.4 section 4.5.1)
 _ALIAS_LIMIT = 1 << 32
 _SEARCHED_HERE = 200  # waiting messages that are searched without a thread
@@ -79,41 +73,6 @@ _REPLACE = {
 }
 
 
-SERVED = frozenset(
-    {
-        CommandId.SUBMIT_SM,
-        CommandId.SUBMIT_MULTI,
-        CommandId.DATA_SM,
-        CommandId.QUERY_SM,
-        CommandId.CANCEL_SM,
-        CommandId.REPLACE_SM,
-    }
-)
-_SINCE_50 = frozenset({CommandId.BROADCAST_SM, CommandId.QUERY_BROADCAST_SM, CommandId.CANCEL_BROADCAST_SM})
-_OF_SESSION = frozenset({*BINDS, CommandId.UNBIND, CommandId.ENQUIRE_LINK})
-
-
-class Answer(NamedTuple):
-    """How a request is answered: with its own response, or a generic_nack, or not at all."""
-
-    status: int  # 0: it is served, and what it asks decides
-    nack: bool = False
-    silent: bool = False
-
-
-def answer(version: int, state: SessionState, command_id: int) -> Answer:
-    """To a customer of `version` in `state`, for a request of this command."""
-    if command_id in WITHOUT_RESPONSE:
-        return Answer(int(Status.ESME_RINVBNDSTS), silent=True)
-    if command_id in BINDS and state in BOUND:
-        return Answer(int(Status.ESME_RALYBND))
-    if not allowed(Role.ESME, state, command_id):
-        return Answer(int(Status.ESME_RINVBNDSTS))
-    if command_id in SERVED or command_id in _OF_SESSION:
-        return Answer(0)
-    return Answer(int(Status.ESME_RINVCMDID), nack=command_id in _SINCE_50 and version < 0x50)
-
-
 class Operations:
     def __init__(self, server: SmppServer, committer: Committer, store: Store) -> None:
         self._server = server
@@ -130,15 +89,8 @@ class Operations:
         }
 
     def take(self, connection: Connection, pdu: Pdu) -> None:
-        """Do it, or say that we do not."""
-        session = connection.session
-        verdict = answer(session.peer_version, session.state, pdu.command_id)
-        if verdict.nack:
-            session.respond_raw(_GENERIC_NACK, verdict.status, pdu.sequence_number, b"")
-        elif verdict.status:
-            connection.refuse(pdu, verdict.status)
-        else:
-            self._handlers[pdu.command_id](connection, pdu)
+        """Do what smpp.answers calls served."""
+        self._handlers[pdu.command_id](connection, pdu)
 
     def _data(self, connection: Connection, pdu: DataSm) -> None:
         connection.submit([pdu])
@@ -443,34 +395,3 @@ def _settled(connection: Connection, pdu: Pdu, response: type[Pdu], call: Any) -
     else:
         connection.session.respond(response(sequence_number=pdu.sequence_number))
     connection.flush()
-
-
-def as_markdown() -> str:
-    """The table, a row for each request, for docs/smpp.md."""
-    states = (SessionState.OPEN, SessionState.BOUND_TX, SessionState.BOUND_RX, SessionState.BOUND_TRX)
-    lines = [
-        "| request | " + " | ".join(state.name for state in states) + " |",
-        "| --- |" + " --- |" * len(states),
-    ]
-    for command in sorted(CommandId):
-        if command & RESPONSE_BIT:
-            continue
-        cells = []
-        for state in states:
-            old, new = answer(0x34, state, command), answer(0x50, state, command)
-            said = _said(new) if old == new else f"{_said(new)}; 3.4: {_said(old)}"
-            cells.append(said)
-        lines.append(f"| {command.name.lower()} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _said(one: Answer) -> str:
-    if one.silent:
-        return "ignored"
-    if not one.status:
-        return "served"
-    return f"generic_nack {Status.name_of(one.status)}" if one.nack else Status.name_of(one.status)
-
-
-if __name__ == "__main__":
-    print(as_markdown())
