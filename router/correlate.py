@@ -196,6 +196,8 @@ class FormLearner:
 
     def observe(self, receipt_id: str, matched_id: str) -> None:
         """A receipt with `receipt_id` was matched, beyond doubt, to the submit answered with `matched_id`."""
+        if receipt_id == matched_id and not self._forms:
+            return
         if not receipt_id or not matched_id or self._fixed is not None:
             return
         kept = tuple(form for form in self._forms if _applied(form, receipt_id) == matched_id)

@@ -42,5 +42,7 @@ class Policy:
 
     def validity_s(self, default_s: int, most_s: int) -> tuple[int, int]:
         """(default, most) in seconds: the account's own where it has any, within the configuration's."""
+        if not (self.account.validity_default_s or self.account.validity_max_s):
+            return min(default_s, most_s), most_s
         most_s = min(self.account.validity_max_s or most_s, most_s)
         return min(self.account.validity_default_s or default_s, most_s), most_s

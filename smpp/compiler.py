@@ -38,15 +38,16 @@ def unpack_tlvs(buffer: bytes, position: int) -> Tlvs:
     unpack = TLV_HEADER.unpack_from
     end = len(buffer)
     tlvs = []
-    while position != end:
-        if position + 4 > end:
-            raise ValueError("stray octets")
-        tag, length = unpack(buffer, position)
-        start = position + 4
-        position = start + length
-        if position > end:
-            raise ValueError("truncated TLV")
-        tlvs.append((tag, buffer[start:position]))
+    try:
+        while position < end:
+            tag, length = unpack(buffer, position)
+            start = position + 4
+            position = start + length
+            tlvs.append((tag, buffer[start:position]))
+    except struct.error:
+        raise ValueError("stray octets") from None
+    if position != end:
+        raise ValueError("truncated TLV")
     return tlvs
 
 

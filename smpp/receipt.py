@@ -351,7 +351,9 @@ def format(
     default `sub` for DELIVERED, else 0.
     """
     delivered = (sub if state == DELIVERED else 0) if dlvrd is None else dlvrd
-    shown = "".join(character if " " <= character <= "~" else "?" for character in text[:20])
+    shown = text[:20]
+    if not (shown.isascii() and shown.isprintable()):
+        shown = "".join(character if " " <= character <= "~" else "?" for character in shown)
     return (
         f"id:{id} sub:{min(sub, 999):03} dlvrd:{min(delivered, 999):03}"
         f" submit date:{format_receipt_date(submit_ms, zone)} done date:{format_receipt_date(done_ms, zone)}"

@@ -14,8 +14,8 @@ from __future__ import annotations
 import msgspec
 
 from smpp.answers import BOUND_ALREADY, How, answer, served
-from smpp.codec import decode_frame, encode, with_header
-from smpp.constants import RESPONSE_BIT, CommandId, Tlv
+from smpp.codec import HEADER, decode_frame, encode, with_header
+from smpp.constants import HEADER_OCTETS, RESPONSE_BIT, CommandId, Tlv
 from smpp.errors import ProtocolError
 from smpp.events import (
     BindRefused,
@@ -55,6 +55,9 @@ _BIND_RESPS: dict[int, type[BindReceiverResp | BindTransmitterResp | BindTransce
     CommandId.BIND_TRANSCEIVER: BindTransceiverResp,
 }
 _KNOWN = frozenset(int(command) for command in PDUS)
+_CLOSED = SessionState.CLOSED
+_pack_header = HEADER.pack
+_FROM_WIRE = {command_id: cls.from_wire for command_id, cls in PDUS.items()}
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
@@ -94,6 +97,7 @@ class Session:
         self._unbinding: int | None = None
         self._unbind_sent = 0.0
         self._carries: frozenset[int] = frozenset()  # requests the peer may send now
+        self._sends: frozenset[int] = frozenset()  # and we
 
     # what an owner looks at
 
@@ -147,12 +151,12 @@ class Session:
 
     def submit_raw(self, body: bytes, command_id: int, now: float, context: object) -> int:
         """`request` for a body built beforehand: the hot path. Raises WindowFull, WrongState."""
-        if command_id not in carried(self.role, self.state) or self._unbinding is not None:
+        if command_id not in self._sends:
             raise WrongState(f"{CommandId(command_id).name.lower()} in state {self.state.value}")
         window = self._window
         number = window.next_number()
         window.add(number, (context, now, command_id | RESPONSE_BIT))
-        self._out.append(with_header(command_id, 0, number, body))
+        self._out.append(_pack_header(len(body) + HEADER_OCTETS, command_id, 0, number) + body)
         self._active = now
         return number
 
@@ -187,6 +191,7 @@ class Session:
         number = self._window.next_number()
         self._reserve(number, _UNBIND)
         self._unbinding = number
+        self._sends = frozenset()
         self._unbind_sent = now
         self._out.append(with_header(_UNBIND, 0, number, b""))
 
@@ -202,8 +207,10 @@ class Session:
 
     def respond_raw(self, command_id: int, status: int, sequence_number: int, body: bytes) -> None:
         """`respond` for a body built beforehand: the hot path."""
-        if self.state is not SessionState.CLOSED:
-            self._out.append(with_header(command_id, status, sequence_number, body))
+        if self.state is not _CLOSED:
+            self._out.append(
+                _pack_header(len(body) + HEADER_OCTETS, command_id, status, sequence_number) + body
+            )
 
     def accept_bind(
         self,
@@ -241,6 +248,7 @@ class Session:
     def _enter(self, state: SessionState) -> None:
         self.state = state
         self._carries = served(self.role.peer, state)
+        self._sends = carried(self.role, state)
         self._framer.max_pdu_octets = self.settings.max_pdu
 
     # input
@@ -257,23 +265,23 @@ class Session:
             self._heard = now
             self._misses = 0
         for frame in frames:
-            command_id = frame[0]
+            command_id, status, number, octets = frame
             try:
                 if command_id & RESPONSE_BIT:
-                    pending = in_flight.get(frame[2])
+                    pending = in_flight.get(number)
                     if pending is not None and pending[2] == command_id:
-                        pdu = decode_frame(frame)
-                        del in_flight[frame[2]]
+                        pdu = _FROM_WIRE[command_id](octets, status, number)
+                        del in_flight[number]
                         add(Response(pdu, pending[0], now - pending[1]))
                     else:
                         self._response(frame, now, happened)
                 elif command_id in self._carries:  # also what crosses our unbind on the wire
-                    add(Request(decode_frame(frame)))
+                    add(Request(_FROM_WIRE[command_id](octets, status, number)))
                 else:
                     self._request(frame, now, happened)
             except ProtocolError as error:
                 self._broken(frame, error, now, happened)
-            if self.closed:
+            if self.state is _CLOSED:
                 return happened
         if happened:
             self._active = now
@@ -354,7 +362,7 @@ class Session:
         elif command_id == _UNBIND:
             self._out.append(with_header(_UNBIND | RESPONSE_BIT, 0, number, b""))
             self.state = SessionState.UNBOUND
-            self._carries = frozenset()
+            self._carries = self._sends = frozenset()
             happened.append(PeerUnbound())
         elif command_id in BINDS:
             self._bind_request = decode_frame(frame)
@@ -468,6 +476,6 @@ class Session:
         if self.state is SessionState.CLOSED:
             return []
         self.state = SessionState.CLOSED
-        self._carries = frozenset()
+        self._carries = self._sends = frozenset()
         self._bind_request = None
         return [Closed(reason, self._window.drain())]

@@ -76,7 +76,11 @@ def format_absolute(at_ms: int) -> bytes:
 def format_relative(seconds: float) -> bytes:
     """ "YYMMDDhhmmss000R" of whole seconds in days, hours, minutes; up to 99 days in the day field, beyond
     that in months of 30 and years of 365 days, which a peer may count otherwise."""
-    whole = max(0, min(int(seconds), _RELATIVE_LIMIT_S))
+    return _relative(max(0, min(int(seconds), _RELATIVE_LIMIT_S)))
+
+
+@functools.lru_cache(maxsize=256)  # what is sent in one second has often the same validity
+def _relative(whole: int) -> bytes:
     days, rest = divmod(whole, 86_400)
     years = months = 0
     if days > 99:

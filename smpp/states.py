@@ -95,9 +95,13 @@ def _table() -> Table:
 TABLE: Table = _table()  # (who sends, state, request) -> next state
 
 
+_NONE: frozenset[int] = frozenset()
+_CARRIED_SETS = {where: frozenset(map(int, commands)) for where, commands in _CARRIED.items()}
+
+
 def carried(sender: Role, state: SessionState) -> frozenset[int]:
     """Requests with messages in them that `sender` may send in `state`: those an owner sends and answers."""
-    return frozenset(int(command) for command in _CARRIED.get((sender, state), ()))
+    return _CARRIED_SETS.get((sender, state), _NONE)
 
 
 def allowed(sender: Role, state: SessionState, command_id: int) -> bool:

@@ -35,6 +35,7 @@ log = structlog.get_logger("inbound")
 _DELIVER_SM_RESP = int(CommandId.DELIVER_SM_RESP)
 _DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
 _EMPTY_ID = b"\0"
+_ENROUTE, _DELIVERED = int(MessageState.ENROUTE), int(MessageState.DELIVERED)
 _DAY_MS = 86_400_000
 _LONGEST_ADDRESS = 64
 _SYSTEM_ERROR = 0x00000008  # ESME_RSYSERR
@@ -88,6 +89,7 @@ class Inbound:
         assert session is not None
         learner = self.learners.setdefault(carrier.id, FormLearner())
         now_ms = self._world.wall_ms()
+        today_ms = now_ms - now_ms % _DAY_MS
         receipts: list[ReceiptIn] = []
         answers: list[tuple[int, int]] = []
         for request in requests:
@@ -99,31 +101,31 @@ class Inbound:
             # what an SME acknowledges is no receipt, even if it names the message by receipted_message_id
             tlvs = () if is_acknowledgement(pdu.esm_class) else pdu.tlvs
             parsed = receipt.parse(body, pdu.data_coding, tlvs, pdu.esm_class)
-            command = _DELIVER_SM_RESP if isinstance(pdu, DeliverSm) else _DATA_SM_RESP
+            command = _DELIVER_SM_RESP if type(pdu) is DeliverSm else _DATA_SM_RESP
             if parsed is None:
                 self._mo(carrier, link, session, command, pdu, body, now_ms)
                 continue
-            state = parsed.state or MessageState.ENROUTE
+            state = parsed.state or _ENROUTE
             cause = ""
-            if state != MessageState.DELIVERED:
+            if state != _DELIVERED:
                 cause = carrier.causes.of_receipt(state, parsed.err, parsed.network_error)
             receipts.append(
                 ReceiptIn(
-                    group=carrier.group,
-                    carrier=carrier.id,
-                    ids=_ids(learner, parsed.ids),
-                    variants=(),
-                    recipient=_digits(pdu.source_addr),
-                    sender=_digits(pdu.destination_addr),
-                    state=state,
-                    error=parsed.error,
-                    at_ms=now_ms,
-                    done_ms=parsed.done_ms(carrier.zone, now_ms - now_ms % _DAY_MS),
-                    raw=body,
-                    text=parsed.text,
-                    user_message_reference=parsed.user_message_reference,
-                    flagged=parsed.flagged,
-                    cause=cause,
+                    carrier.group,
+                    carrier.id,
+                    _ids(learner, parsed.ids),
+                    (),
+                    _digits(pdu.source_addr),
+                    _digits(pdu.destination_addr),
+                    state,
+                    parsed.error,
+                    now_ms,
+                    parsed.done_ms(carrier.zone, today_ms),
+                    body,
+                    parsed.text,
+                    parsed.user_message_reference,
+                    parsed.flagged,
+                    cause,
                 )
             )
             answers.append((command, pdu.sequence_number))
@@ -144,11 +146,13 @@ class Inbound:
     ) -> None:
         """COMMIT C is durable: answer the carrier."""
         counts = self._counts.carrier(carrier.name)
+        respond = session.respond_raw
         for incoming, result, (command, sequence) in zip(receipts, results, answers, strict=True):
-            session.respond_raw(command, 0, sequence, _EMPTY_ID)
-            counts.count_receipt(incoming.state, int(result.fate))
-            if result.matched_id and incoming.ids:
-                learner.observe(incoming.ids[0], result.matched_id)
+            respond(command, 0, sequence, _EMPTY_ID)
+            counts.count_receipt(incoming.state, result.fate)
+            matched = result.matched_id
+            if matched and incoming.ids:
+                learner.observe(incoming.ids[0], matched)
         data_sms = sum(command == _DATA_SM_RESP for command, _ in answers)
         for name, count in (("data_sm", data_sms), ("deliver_sm", len(answers) - data_sms)):
             if count:

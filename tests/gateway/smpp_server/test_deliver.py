@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.smpp_server import deliver
 from gateway.smpp_server.deliver import bodies, error_code
-from router.nouns import Account, Event, EventKind, MessageState, Reason
+from router.nouns import Account, Event, EventKind, MessageState, Reason, Relay
 from smpp import codec, receipt
 from smpp.constants import CommandId, Tlv
 from smpp.pdu import DeliverSm
@@ -159,3 +162,56 @@ def test_network_error_code_never_contradicts_the_code_an_account_expects() -> N
 def test_an_intermediate_notification_tells_its_code() -> None:
     pdu = told(event(MessageState.ENROUTE, error="027", cause="absent_subscriber", final=False))
     assert (pdu.esm_class, b" err:027 " in pdu.short_message) == (0x20, True)
+
+
+# the short way of the commonest receipt
+
+
+@given(
+    message_id=st.integers(1, 2**63 - 1),
+    shown=st.sampled_from([0, 5]),
+    alias=st.sampled_from([0, 0xABCDEF]),
+    source=st.sampled_from(["ACME", "447700900000", "é", "x" * 30]),
+    to=st.one_of(st.from_regex(r"[1-9][0-9]{6,24}", fullmatch=True), st.just("ü7")),
+    types=st.tuples(st.integers(0, 255), st.integers(0, 255)),
+    text=st.text(max_size=20),
+    final=st.booleans(),
+    segments=st.integers(1, 2),
+    done_ms=st.sampled_from([0, 1, SUBMITTED_MS + 120_000]),
+    relay=st.sampled_from([None, Relay(tlvs=((0x0204, b"\0\1"),))]),
+    settings=st.fixed_dictionaries(
+        {
+            "id_form": st.sampled_from(["decimal", "hex", "short"]),
+            "receipt_tlvs": st.booleans(),
+            "receipt_layout": st.sampled_from(["standard", "seconds"]),
+            "deliver_with": st.sampled_from(["deliver_sm", "data_sm"]),
+        }
+    ),
+    version=st.sampled_from([0x33, 0x34, 0x50]),
+)
+def test_both_ways_say_the_same(
+    message_id: int,
+    shown: int,
+    alias: int,
+    source: str,
+    to: str,
+    types: tuple[int, int],
+    text: str,
+    final: bool,
+    segments: int,
+    done_ms: int,
+    relay: Relay | None,
+    settings: dict[str, Any],
+    version: int,
+) -> None:
+    one = event(
+        MessageState.DELIVERED, text=text, final=final, segments=segments, done_ms=done_ms, relay=relay,
+        shown=shown, alias=alias, source_type=types[0], destination_type=types[1],
+    )  # fmt: skip
+    one.message_id, one.source, one.destination = message_id, source, to
+    account = Account(1, "acme", **settings)
+    assert bodies(one, account, version) == (deliver._receipt(one, account, version),)
+
+
+def test_the_commonest_receipt_takes_the_short_way() -> None:
+    assert deliver._delivered(event(MessageState.DELIVERED, text="Hi"), Account(1, "acme"), 0x34) is not None
