@@ -32,6 +32,7 @@ from store.interface import (
 T = TypeVar("T")
 
 _RETRY_S = 0.2
+_ROUNDS = 100  # carriers that share a lane by weights take a few messages each, in turns
 
 AcceptDone = Callable[[StoreError | None], None]
 Before = Callable[[Transaction], object] | None
@@ -41,10 +42,15 @@ log = structlog.get_logger("committer")
 
 
 class Claimer(Protocol):
-    """A carrier's dispatcher: asked for its wish inside each transaction, told the result after it."""
+    """A carrier's dispatcher: asked for its wish inside each transaction, in rounds, then told the result.
+
+    Each `claimed` is followed by one `leased`, or by one `unclaimed` where the transaction failed.
+    """
 
     def want(self, now_ms: int) -> Claim | None: ...
+    def claimed(self, result: ClaimResult) -> None: ...
     def leased(self, result: ClaimResult) -> None: ...
+    def unclaimed(self, result: ClaimResult) -> None: ...
 
 
 class _Call(Generic[T]):
@@ -122,6 +128,8 @@ class Committer:
         self.failures = 0
         self.ticks = 0  # transactions ended, one way or the other
         self._under_way = False
+        self._leases: dict[Claimer, ClaimResult] = {}  # of the transaction under way
+        self._begun: Transaction | None = None  # for the next tick, which has work
         self._writer = writer
         self._world = world
         self._next = _Batch()
@@ -212,6 +220,9 @@ class Committer:
                 self._under_way = False
                 self.ticks += 1
         finally:
+            if self._begun is not None:
+                with trio.CancelScope(shield=True):
+                    await self._writer.abort(self._begun)
             self._writer.close()
 
     def stop(self) -> None:
@@ -223,25 +234,29 @@ class Committer:
         with_claims = not self._stopping
         batch: _Batch | None = None
         while True:
-            txn = await self._writer.begin()
+            txn, self._begun = self._begun, None
+            if txn is None:
+                txn = await self._writer.begin()
             started = trio.current_time()
             if batch is None:
                 batch, self._next = self._next, _Batch()
             try:
-                results, leases = self._apply(txn, batch, with_claims)
-                if not batch and not leases:
+                results = self._apply(txn, batch, with_claims)
+                if not batch and not self._leases:
                     await self._writer.abort(txn)
                     return
                 if self.probe is not None:
                     self.probe("before-commit")
-                await self._writer.commit(txn)
+                self._begun = await self._writer.commit(txn, self._has_more)
                 break
             except _CallFailed as failed:
+                self._unclaim()
                 await self._writer.abort(txn)
                 batch.calls.remove(failed.call)
                 failed.call.error = failed.error
                 failed.call.done(failed.call)
             except StoreError as error:
+                self._unclaim()
                 await self._writer.abort(txn)
                 self.failures += 1
                 log.error("commit refused", error=str(error), hint=error.hint)
@@ -253,11 +268,18 @@ class Committer:
             self.observe(trio.current_time() - started, batch.size())
         if self.probe is not None:
             self.probe("after-commit")
+        leases, self._leases = self._leases, {}
         self._finish(batch, results, leases)
 
-    def _apply(
-        self, txn: Transaction, batch: _Batch, with_claims: bool
-    ) -> tuple[list[ReceiptResult], list[tuple[Claimer, ClaimResult]]]:
+    def _unclaim(self) -> None:
+        for claimer, result in self._leases.items():
+            claimer.unclaimed(result)
+        self._leases.clear()
+
+    def _has_more(self) -> bool:
+        return bool(self._next)
+
+    def _apply(self, txn: Transaction, batch: _Batch, with_claims: bool) -> list[ReceiptResult]:
         now_ms = self._world.wall_ms()
         if batch.outbox_done:
             txn.outbox_done(batch.outbox_done)
@@ -280,20 +302,32 @@ class Committer:
                 if before is not None:
                     before(txn)
             txn.accept([message for messages, _, _ in batch.accepts for message in messages])
-        return results, self._claim(txn, now_ms) if with_claims else []
+        if with_claims:
+            self._claim(txn, now_ms)
+        if batch or self._leases:
+            txn.finish()
+        return results
 
-    def _claim(self, txn: Transaction, now_ms: int) -> list[tuple[Claimer, ClaimResult]]:
-        asking: list[Claimer] = []
-        claims: list[Claim] = []
-        for claimer in self.claimers:
-            claim = claimer.want(now_ms)
-            if claim is not None:
-                asking.append(claimer)
-                claims.append(claim)
-        if not claims:
-            return []
-        answers = zip(asking, txn.claim(claims), strict=True)
-        return [(claimer, result) for claimer, result in answers if result.leased or result.expired]
+    def _claim(self, txn: Transaction, now_ms: int) -> None:
+        """In rounds, since what one carrier takes of a shared lane says how much the others may."""
+        asking: Sequence[Claimer] = self.claimers
+        for _ in range(_ROUNDS):
+            wishes = [(claimer, claimer.want(now_ms)) for claimer in asking]
+            claims = [(claimer, claim) for claimer, claim in wishes if claim is not None]
+            if not claims:
+                return
+            results = txn.claim([claim for _, claim in claims])
+            asking = []
+            for (claimer, _), result in zip(claims, results, strict=True):
+                if not result.leased and not result.expired:
+                    continue
+                if result.leased:
+                    claimer.claimed(result)
+                    asking.append(claimer)
+                earlier = self._leases.setdefault(claimer, result)
+                if earlier is not result:
+                    earlier.leased += result.leased
+                    earlier.expired += result.expired
 
     def _refuse(self, batch: _Batch, error: StoreError) -> None:
         accepts, batch.accepts = batch.accepts, []
@@ -301,7 +335,7 @@ class Committer:
             done(error)
 
     def _finish(
-        self, batch: _Batch, results: list[ReceiptResult], leases: list[tuple[Claimer, ClaimResult]]
+        self, batch: _Batch, results: list[ReceiptResult], leases: dict[Claimer, ClaimResult]
     ) -> None:
         for _, accepted, _ in batch.accepts:
             accepted(None)
@@ -309,7 +343,7 @@ class Committer:
             self.probe("after-reply")
             if leases:
                 self.probe("after-lease")
-        for claimer, result in leases:
+        for claimer, result in leases.items():
             claimer.leased(result)
         if self.probe is not None and leases:
             self.probe("after-submit")

@@ -15,18 +15,21 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import trio
 
-from store.interface import Store, Transaction
+from store.interface import Store, StoreError, Transaction
 
 T = TypeVar("T")
 
 
 class Writer(Protocol):
     async def begin(self) -> Transaction: ...
-    async def commit(self, txn: Transaction) -> None: ...
+    async def commit(self, txn: Transaction, more: Callable[[], bool]) -> Transaction | None:
+        """`more`: asked after the commit, maybe in another thread; the next transaction if it says yes."""
+
     async def abort(self, txn: Transaction) -> None: ...
     def close(self) -> None: ...
 
@@ -40,7 +43,7 @@ class InlineWriter:
     async def begin(self) -> Transaction:
         return self._store.begin()
 
-    async def commit(self, txn: Transaction) -> None:
+    async def commit(self, txn: Transaction, more: Callable[[], bool]) -> None:
         self._store.commit(txn)
         await trio.lowlevel.checkpoint()
 
@@ -67,8 +70,17 @@ class SplitWriter:
     async def begin(self) -> Transaction:
         return await self._call(self._store.begin)
 
-    async def commit(self, txn: Transaction) -> None:
-        await self._call(lambda: self._store.commit(txn))
+    async def commit(self, txn: Transaction, more: Callable[[], bool]) -> Transaction | None:
+        """Under load the next transaction begins at once: one journey to the thread instead of two."""
+
+        def commit() -> Transaction | None:
+            self._store.commit(txn)
+            if more():
+                with suppress(StoreError):  # this one is durable; whoever begins the next is told
+                    return self._store.begin()
+            return None
+
+        return await self._call(commit)
 
     async def abort(self, txn: Transaction) -> None:
         await self._call(lambda: self._store.abort(txn))

@@ -105,9 +105,12 @@ class ReceiptWish(IntEnum):
     INTERMEDIATE = 7  # only those
 
 
+_ALWAYS = frozenset((int(ReceiptWish.FINAL), int(ReceiptWish.ALL)))
+
+
 def wants_final(wish: int, state: int) -> bool:
     """Whether a submitter wants to be told of this final MessageState."""
-    if wish in (ReceiptWish.FINAL, ReceiptWish.ALL):
+    if wish in _ALWAYS:
         return True
     if wish in (ReceiptWish.FAILURE, ReceiptWish.FAILURE_ALL):
         return state != MessageState.DELIVERED
@@ -463,3 +466,4 @@ class Leased(msgspec.Struct, gc=False):
     first_part: int = 0  # parts before it were accepted by this same carrier already
     lane: int = 0  # the lane it was claimed from
     tried: int = 0  # the queue: carriers of the lane that have had it and are not to have it now
+    fresh: bool = False  # nothing seems to have happened to it before

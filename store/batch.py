@@ -3,7 +3,8 @@
 The verbs (accept.py, claim.py, settle.py…) are functions over a Batch. `finish` writes what is owed once per
 commit (counters, names, the last id) and closes the cursors; `apply` makes memory agree, after the commit.
 
-Invariant: a Batch that is dropped leaves memory as it was, but for the active set, which the store rebuilds.
+Invariant: a Batch that is dropped leaves memory as it was, but for the active set, which the store rebuilds,
+and what is at hand of messages that wait or await receipts, which is emptied.
 """
 
 from __future__ import annotations
@@ -12,22 +13,29 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
+from zlib import crc32
 
-from router.nouns import Account, Message, Outcome, Phase, Progress
+from router.nouns import Account, Leased, Message, Outcome, Phase, Progress
 from store import lanes
 from store.interface import OutboxRow, Totals
 from store.memory import Lease, Memory, pack_state
 from store.records import (
     ACCOUNT_KEY,
     COUNTER,
+    DUE_KEY,
+    ENTRY,
+    LEASE_HEAD,
+    LEASE_KEY,
+    LEASE_ROW,
     MESSAGE_KEY,
+    POSSIBLE_DUPLICATE,
     RECIPIENT_KEY,
     alias_name,
     decode_message,
     decode_progress,
     encode,
 )
-from store.values import Damaged, seal, unseal
+from store.values import VALUE_VERSION, Damaged, pack_head, seal, unseal
 from store.writer import Delete, Put, Tap, Writer
 
 if TYPE_CHECKING:
@@ -44,6 +52,8 @@ if TYPE_CHECKING:
 QUEUED = frozenset(
     {Phase.SCHEDULED, Phase.READY, Phase.DEFERRED, Phase.HELD, Phase.LEASED, Phase.UNKNOWN}
 )  # accepted, and no carrier has it for certain
+LEASE_CHUNK = 200  # messages in one lease record
+RECENT_MOST = 8_192  # messages; about 8 MiB
 STATE_NAME = b"state"
 EPOCH_NAME = b"epoch"
 
@@ -86,6 +96,8 @@ class Batch:
     def __init__(self, core: Core, tx: lmdb.Transaction[bytes]) -> None:
         self.core = core
         self.tables = core.tables
+        self._progress = core.tables.progress
+        self._message = core.tables.message
         self.memory = core.memory
         self.options = core.options
         self.tx = tx
@@ -98,8 +110,14 @@ class Batch:
         self.accepted_segments = 0
         self.accounts: dict[int, list[int]] = {}  # account → [accepted, queued] deltas
         self.lanes: lanes.Lanes = {}  # deltas
+        self._moves: dict[tuple[int, int, int, int, int], int] = {}  # counted together, by `finish`
+        self.taken: dict[
+            tuple[int, int], list[Leased]
+        ] = {}  # (carrier, when in ms) → claimed, without a lease
         self.new_leases: dict[int, Lease] = {}
         self.settled: dict[int, set[int]] = {}  # lease → ids
+        self.fresh: dict[bytes, list[Message]] = {}  # accepted, ready, without a row; by their rows' prefix
+        self.rowless: set[bytes] = set()  # of these prefixes, those without any row
         self.part_outcomes: dict[tuple[int, int], list[Outcome]] = {}
         self.parked: dict[int, int] = {}
         self.unknown: dict[int, int] = {}
@@ -121,6 +139,9 @@ class Batch:
     def putter(self, table: Table) -> Put:
         return self._writer.putter(table)
 
+    def inserter(self, table: Table) -> Put:
+        return self._writer.inserter(table)
+
     def deleter(self, table: Table) -> Delete:
         return self._writer.deleter(table)
 
@@ -130,10 +151,19 @@ class Batch:
             get = self._getters[table.index] = partial(self.tx.get, db=table.handle)
         return get
 
+    def reader(self, table: Table) -> lmdb.Cursor[bytes]:
+        return self._writer.reader(table)
+
     def put(self, table: Table, key: bytes, payload: bytes) -> None:
+        if table is self._message:
+            self.memory.recent.pop(key, None)
         self._writer.putter(table)(key, seal(key, payload))
 
     def delete(self, table: Table, key: bytes) -> bool:
+        if table is self._progress:
+            self.memory.awaiting.forget(key)
+        elif table is self._message:
+            self.memory.recent.pop(key, None)
         return self._writer.deleter(table)(key)
 
     def get(self, table: Table, key: bytes) -> bytes | None:
@@ -192,31 +222,107 @@ class Batch:
         return None if payload is None else decode_progress(payload)
 
     def put_progress(self, key: bytes, progress: Progress) -> None:
+        self.memory.awaiting.forget(key)
         payload = encode(progress)
-        self._writer.putter(self.tables.progress)(key, seal(key, payload))
+        self._writer.putter(self._progress)(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
+
+    def insert_progress(self, key: bytes, progress: Progress) -> bool:
+        """`put_progress` of a message that has none; False, and nothing done, where it has one."""
+        payload = encode(progress)
+        return self._writer.inserter(self._progress)(
+            key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload
+        )
+
+    def expect_receipt(self, key: bytes, outcome: Outcome, message: Message, progress: Progress) -> None:
+        """Keep what has been written of a message of one part at hand for its receipt."""
+        self.memory.awaiting.add(
+            key, outcome.group, outcome.carrier_message_id, message, progress, outcome.sent_ms
+        )
+
+    # messages that are ready, but have no row yet
+
+    def ready_soon(self, prefix: bytes) -> list[Message]:
+        """Where a message goes that has just been accepted: leased from there by this transaction, or given
+        its row at the end of it."""
+        active = self.memory.active
+        if prefix not in active.groups:
+            self.rowless.add(prefix)
+            active.add(prefix)
+        return self.fresh.setdefault(prefix, [])
+
+    def store_fresh(self) -> None:
+        """Rows for those that nobody has leased; some stay at hand for whoever leases them soon."""
+        recent = self.memory.recent
+        room = RECENT_MOST - len(recent)
+        put = self._writer.putter(self.tables.ready)
+        for prefix, messages in self.fresh.items():
+            for message in messages:
+                key = prefix + DUE_KEY.pack(message.accepted_ms, message.id)
+                payload = ENTRY.pack(message.segments, 0, 0, message.expires_ms, 0)
+                put(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
+                if room > 0:
+                    room -= 1
+                    recent[MESSAGE_KEY.pack(message.account, message.id)] = message
+        self.fresh.clear()
+        self.rowless.clear()
+
+    def store_leases(self) -> None:
+        """One record for each chunk of what one carrier has claimed."""
+        memory = self.memory
+        for (carrier, now_ms), taken in self.taken.items():
+            for start in range(0, len(taken), LEASE_CHUNK):
+                chunk = taken[start : start + LEASE_CHUNK]
+                lease = memory.next_lease()
+                rows = [LEASE_HEAD.pack(memory.epoch, carrier, now_ms)]
+                left: dict[int, Leased] = {}
+                for leased in chunk:
+                    message = leased.message
+                    leased.lease = lease
+                    left[message.id] = leased
+                    rows.append(
+                        LEASE_ROW.pack(
+                            message.account,
+                            message.id,
+                            message.segments,
+                            leased.tried,
+                            leased.attempts,
+                            POSSIBLE_DUPLICATE if leased.possible_duplicate else 0,
+                            leased.first_part,
+                        )
+                    )
+                self.put(self.tables.lease, LEASE_KEY.pack(lease), b"".join(rows))
+                self.new_leases[lease] = Lease(carrier, left)
+        self.taken.clear()
 
     # counters
 
     def move(self, account: int, lane: int, segments: int, before: int, after: int) -> None:
         """One message of a lane goes from one phase to another."""
-        if before == after:
-            return
-        waiting = self.lane_delta(lane)
-        waiting[before] -= 1
-        waiting[after] += 1
-        self.messages[before] -= 1
-        self.messages[after] += 1
-        self.segments[before] -= segments
-        self.segments[after] += segments
-        queued = (after in QUEUED) - (before in QUEUED)
-        if queued:
-            self.account_delta(account)[1] += queued
+        step = (account, lane, segments, before, after)
+        self._moves[step] = self._moves.get(step, 0) + 1
 
-    def enter(self, lane: int, segments: int, phase: int) -> None:
-        """One accepted message of a lane begins in a phase."""
-        self.lane_delta(lane)[phase] += 1
-        self.messages[phase] += 1
-        self.segments[phase] += segments
+    def _count_moves(self) -> None:
+        """Into the counters; most messages of a commit have made one of a few moves."""
+        for (account, lane, segments, before, after), count in self._moves.items():
+            if before == after:
+                continue
+            waiting = self.lane_delta(lane)
+            waiting[before] -= count
+            waiting[after] += count
+            self.messages[before] -= count
+            self.messages[after] += count
+            self.segments[before] -= segments * count
+            self.segments[after] += segments * count
+            queued = (after in QUEUED) - (before in QUEUED)
+            if queued:
+                self.account_delta(account)[1] += queued * count
+        self._moves.clear()
+
+    def enter(self, lane: int, segments: int, phase: int, count: int = 1) -> None:
+        """Accepted messages of a lane begin in a phase."""
+        self.lane_delta(lane)[phase] += count
+        self.messages[phase] += count
+        self.segments[phase] += segments * count
 
     def change_lane(self, old: int, new: int, phase: int) -> None:
         """One message is of another lane from now on; its phase is as it was."""
@@ -256,6 +362,9 @@ class Batch:
         """Write what is owed once per commit, close the cursors. Idempotent."""
         if self.finished:
             return
+        self.store_fresh()
+        self.store_leases()
+        self._count_moves()
         memory = self.memory
         self.names_taken = self.core.names.take_pending()
         for key, payload in self.names_taken:
@@ -281,6 +390,8 @@ class Batch:
     def drop(self) -> None:
         """The transaction will not be committed."""
         self.core.told(False)
+        self.memory.awaiting.clear()
+        self.memory.recent.clear()
         self._writer.close()
         self._getters.clear()
         self.core.names.put_back(self.names_taken)

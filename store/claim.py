@@ -17,12 +17,8 @@ from store.batch import scan
 from store.ending import finalize
 from store.groups import take_train
 from store.interface import ClaimResult
-from store.memory import Lease, LeaseEntry
 from store.records import (
     ENTRY,
-    LEASE_HEAD,
-    LEASE_KEY,
-    LEASE_ROW,
     MESSAGE_KEY,
     POSSIBLE_DUPLICATE,
     READY_KEY,
@@ -38,20 +34,19 @@ if TYPE_CHECKING:
     from store.batch import Batch
     from store.interface import Claim
 
-CHUNK = 200
+_READY, _LEASED = int(Phase.READY), int(Phase.LEASED)
 _NOTHING_RESERVED = (0, 0)
 
 
 class _Taking:
     """One claim under way."""
 
-    __slots__ = ("claim", "expired", "left", "rows", "taken")
+    __slots__ = ("claim", "expired", "left", "taken")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.left = claim.segments
         self.taken: list[Leased] = []
-        self.rows: list[LeaseEntry] = []
         self.expired = 0
 
 
@@ -64,7 +59,8 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
             _from_lane(batch, taking, lane, 1 << index, most)
             if taking.left <= 0:
                 break
-        _write_leases(batch, taking)
+        if taking.taken:
+            batch.taken.setdefault((one.carrier, one.now_ms), []).extend(taking.taken)
         results.append(ClaimResult(taking.taken, taking.expired))
     return results
 
@@ -105,57 +101,97 @@ def _take_turn(
     priority, account, quantum = turn
     prefix = READY_PREFIX.pack(lane, tried, 3 - priority, account)
     budget = min(budget, quantum) if quantum else budget
+    took, more, fits = 0, False, True
+    if prefix not in batch.rowless:
+        took, more, fits = _take_rows(batch, taking, prefix, lane, tried, account, budget)
+    fresh = batch.fresh.get(prefix)
+    if fresh and fits and not more:
+        fresh_took, more, fits = _take_fresh(batch, taking, fresh, lane, budget - took)
+        took += fresh_took
+    turns.took(priority, account, took)
+    if not more:
+        batch.memory.active.discard(prefix)
+        return max(took, 1)
+    return took if fits else 0
+
+
+def _take_rows(
+    batch: Batch, taking: _Taking, prefix: bytes, lane: int, tried: int, account: int, budget: int
+) -> tuple[int, bool, bool]:
+    """From the group's rows: segments taken, whether there are more, whether the next one would fit."""
     ready = batch.tables.ready
     gone: list[bytes] = []
     damaged: list[tuple[bytes, bytes]] = []
     took = 0
-    exhausted = True
-    fits = True
-    with batch.tx.cursor(ready.handle) as cursor:
-        for key, value in scan(cursor, prefix, prefix):
-            if took >= budget:
-                exhausted = False
-                break
-            try:
-                entry = ENTRY.unpack(unseal(key, value))
-            except Damaged:
-                damaged.append((key, value))
-                continue
-            segments, attempts, flags, expires_ms, first_part = entry
-            if expires_ms <= taking.claim.now_ms:
-                gone.append(key)
-                _expire(batch, account, READY_KEY.unpack(key)[5], lane, segments, taking)
-                continue
-            wire = max(1, segments - first_part)  # a carrier's own segments may be more than the message's
-            if wire > taking.left and taking.taken:
-                exhausted = fits = False
-                break
-            id = READY_KEY.unpack(key)[5]
+    more, fits = False, True
+    recent = batch.memory.recent
+    for key, value in scan(batch.reader(ready), prefix, prefix):
+        if took >= budget:
+            more = True
+            break
+        try:
+            entry = ENTRY.unpack(unseal(key, value))
+        except Damaged:
+            damaged.append((key, value))
+            continue
+        segments, attempts, flags, expires_ms, first_part = entry
+        id = READY_KEY.unpack(key)[5]
+        if expires_ms <= taking.claim.now_ms:
             gone.append(key)
-            message = batch.message(account, id)
-            if message is None:  # its record is in quarantine
-                batch.move(account, lane, segments, Phase.READY, Phase.FINAL)
-                continue
-            taking.taken.append(
-                Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part, lane, tried)
-            )
-            taking.rows.append(LeaseEntry(message, tried, attempts, flags, first_part))
-            batch.move(account, lane, segments, Phase.READY, Phase.LEASED)
-            took += wire
-            taking.left -= wire
-            relay = message.relay
-            if relay is not None and relay.total > 1:
-                took += _take_others(batch, taking, message, lane, tried)
+            _expire(batch, account, id, lane, segments, taking)
+            continue
+        wire = max(1, segments - first_part)  # a carrier's own segments may be more than the message's
+        if wire > taking.left and taking.taken:
+            more, fits = True, False
+            break
+        gone.append(key)
+        message = recent.pop(MESSAGE_KEY.pack(account, id), None) or batch.message(account, id)
+        if message is None:  # its record is in quarantine
+            batch.move(account, lane, segments, Phase.READY, Phase.FINAL)
+            continue
+        fresh = not (attempts or tried or flags or first_part)
+        taking.taken.append(
+            Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part, lane, tried, fresh)
+        )
+        batch.move(account, lane, segments, _READY, _LEASED)
+        took += wire
+        taking.left -= wire
+        relay = message.relay
+        if relay is not None and relay.total > 1:
+            took += _take_others(batch, taking, message, lane, tried)
     delete = batch.deleter(ready)
     for key in gone:
         delete(key)
     for key, value in damaged:
         batch.quarantine(ready, key, value)
-    turns.took(priority, account, took)
-    if exhausted:
-        batch.memory.active.discard(prefix)
-        return max(took, 1)
-    return took if fits else 0
+    return took, more, fits
+
+
+def _take_fresh(
+    batch: Batch, taking: _Taking, fresh: list[Message], lane: int, budget: int
+) -> tuple[int, bool, bool]:
+    """From what this transaction has accepted: as `_take_rows`, and nothing is read or written."""
+    now_ms = taking.claim.now_ms
+    took = count = 0
+    more, fits = False, True
+    for message in fresh:
+        if took >= budget:
+            more = True
+            break
+        segments = message.segments
+        if message.expires_ms <= now_ms:
+            _expire(batch, message.account, message.id, lane, segments, taking)
+        elif segments > taking.left and taking.taken:
+            more, fits = True, False
+            break
+        else:
+            taking.taken.append(Leased(message, 0, 0, False, 0, lane, 0, True))
+            batch.move(message.account, lane, segments, _READY, _LEASED)
+            took += segments
+            taking.left -= segments
+        count += 1
+    del fresh[:count]
+    return took, more, fits
 
 
 def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tried: int) -> int:
@@ -167,7 +203,6 @@ def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tri
             batch.put_progress(MESSAGE_KEY.pack(other.account, other.id), elsewhere)
             batch.change_lane(other.lane, lane, Phase.LEASED)
         taking.taken.append(Leased(other, 0, 0, False, 0, lane, tried))
-        taking.rows.append(LeaseEntry(other, tried, 0, 0, 0))
         took += other.segments
     taking.left -= took
     return took
@@ -189,28 +224,3 @@ def _expire(batch: Batch, account: int, id: int, lane: int, segments: int, takin
         Reason.EXPIRED_IN_QUEUE,
         taking.claim.now_ms,
     )
-
-
-def _write_leases(batch: Batch, taking: _Taking) -> None:
-    memory = batch.memory
-    for start in range(0, len(taking.taken), CHUNK):
-        chunk = taking.rows[start : start + CHUNK]
-        lease = memory.next_lease()
-        payload = LEASE_HEAD.pack(memory.epoch, taking.claim.carrier, taking.claim.now_ms)
-        left: dict[int, LeaseEntry] = {}
-        for row in chunk:
-            message = row.message
-            left[message.id] = row
-            payload += LEASE_ROW.pack(
-                message.account,
-                message.id,
-                message.segments,
-                row.tried,
-                row.attempts,
-                row.flags,
-                row.first_part,
-            )
-        for leased in taking.taken[start : start + CHUNK]:
-            leased.lease = lease
-        batch.put(batch.tables.lease, LEASE_KEY.pack(lease), payload)
-        batch.new_leases[lease] = Lease(taking.claim.carrier, left)

@@ -9,6 +9,7 @@ them with the message, and age removes what is left.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from router.correlate import reference_of
 from store.outbox import USER_MESSAGE_REFERENCE
@@ -21,7 +22,7 @@ from store.records import (
     decode_unknown,
     id_bytes,
 )
-from store.values import seal
+from store.values import VALUE_VERSION, pack_head, seal
 
 if TYPE_CHECKING:
     from router.nouns import Message, Outcome, ReceiptIn
@@ -48,10 +49,9 @@ def put(batch: Batch, outcome: Outcome, message: Message) -> None:
         CORRELATION.pack(message.account, message.id, outcome.part, outcome.total, len(recipient)) + recipient
     )
     table = batch.tables.correlation
-    older = batch.getter(table)(key)
-    if older is not None:
+    if not batch.inserter(table)(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload):
         payload += (batch.get(table, key) or b"")[: MAX_HITS * len(payload)]
-    batch.putter(table)(key, seal(key, payload))
+        batch.putter(table)(key, seal(key, payload))
 
 
 def hits(payload: bytes) -> list[Hit]:
@@ -75,9 +75,8 @@ def find(batch: Batch, group: int, cid: str, now_ms: int, recipient: str) -> Hit
     table = batch.tables.correlation
     pack = CORRELATION_KEY.pack
     newest = now_ms // BUCKET_MS
-    oldest = (now_ms - batch.options.window_h * 3_600_000) // BUCKET_MS
     first: Hit | None = None
-    for bucket in range(newest + 1, max(oldest, 0) - 1, -1):
+    for bucket in range(newest + 1, oldest_bucket(batch, now_ms) - 1, -1):
         payload = get(table, pack(group, bucket) + key)
         if payload is None:
             continue
@@ -87,6 +86,11 @@ def find(batch: Batch, group: int, cid: str, now_ms: int, recipient: str) -> Hit
             if first is None:
                 first = hit
     return first
+
+
+def oldest_bucket(batch: Batch, now_ms: int) -> int:
+    """The first bucket whose ids receipts can still name."""
+    return max(0, (now_ms - batch.options.window_h * 3_600_000) // BUCKET_MS)
 
 
 def forget(batch: Batch, group: int, bucket: int, cid: str, id: int) -> None:

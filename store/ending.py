@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from router.causes import of_ending
 from router.nouns import MessageState, Part, Phase, Reason, Step, wants_final
 from store.groups import uncouple
-from store.lanes import lane_of
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import expiry_key
 from store.records import MESSAGE_KEY, TIMED_KEY
 from store.timeline import note
+from store.values import VALUE_VERSION, pack_head
 
 if TYPE_CHECKING:
     from router.nouns import Message, Progress
     from store.batch import Batch
 
-WAITING = frozenset({MessageState.SCHEDULED, MessageState.ENROUTE, MessageState.ACCEPTED})
+WAITING = frozenset(map(int, (MessageState.SCHEDULED, MessageState.ENROUTE, MessageState.ACCEPTED)))
+_FINAL, _ENDED, _RECEIPT = int(Phase.FINAL), int(Step.FINAL), int(Reason.RECEIPT)
+_DELIVERED = int(MessageState.DELIVERED)
 
 
 def finalize(
@@ -30,27 +33,31 @@ def finalize(
     now_ms: int,
     error: str = "",
     cause: str = "",
+    key: bytes = b"",
 ) -> None:
     """End a message that was in phase `before`. The caller has taken its row out of the queues.
 
-    `error` is the carrier's own code, `cause` what it means; both "" where no carrier said why.
+    `error` is the carrier's own code, `cause` what it means; both "" where no carrier said why. `key`: its
+    MESSAGE_KEY, where the caller has it.
     """
     account, id = message.account, message.id
     batch.delete(batch.tables.expiry, expiry_key(message, progress))
-    batch.move(account, lane_of(message, progress), message.segments, before, Phase.FINAL)
-    progress.phase = Phase.FINAL
+    batch.move(account, progress.lane or message.lane, message.segments, before, _FINAL)
+    progress.phase = _FINAL
     progress.state = state
     progress.reason = reason
     progress.until_ms = 0
     progress.finished_ms = now_ms
-    progress.cause = of_ending(state, reason, cause)
-    if reason != Reason.RECEIPT:
+    progress.cause = "" if state == _DELIVERED else of_ending(state, reason, cause)
+    if reason != _RECEIPT:
         progress.done_ms = 0
-    note(progress, now_ms, Step.FINAL, 0, STATE_NAMES.get(state, str(state)))
-    batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
+    note(progress, now_ms, _ENDED, 0, STATE_NAMES.get(state, str(state)))
+    batch.put_progress(key or MESSAGE_KEY.pack(account, id), progress)
     batch.ended.append((message, progress, now_ms))
-    batch.put(batch.tables.finished, TIMED_KEY.pack(now_ms // 1000, account, id), b"")
-    if message.relay is not None and message.relay.total > 1:
+    row = TIMED_KEY.pack(now_ms // 1000, account, id)
+    batch.putter(batch.tables.finished)(row, pack_head(VALUE_VERSION, crc32(row)))
+    relay = message.relay
+    if relay is not None and relay.total > 1:
         uncouple(batch, message, now_ms)
     if wants_final(message.receipt, state):
         event = receipt_event(message, progress, state, now_ms, error, done_ms=progress.done_ms)
@@ -73,6 +80,8 @@ def fold(parts: list[Part]) -> tuple[int, bool]:
 
 def error_of(parts: list[Part], state: int) -> tuple[str, str]:
     """(the carrier's code, what it means) of the state a message ended in: the first part's that ended so."""
+    if len(parts) == 1:
+        return (parts[0].error, parts[0].cause) if parts[0].state == state else ("", "")
     ended = [part for part in parts if part.state == state]
     told = next((part for part in ended if part.error), ended[0] if ended else None)
     return (told.error, told.cause) if told is not None else ("", "")

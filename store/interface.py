@@ -223,6 +223,9 @@ class AuditState(msgspec.Struct):
 class Transaction(Protocol):
     """One write transaction. Verbs are applied in the order of architecture §2: D, B, C, A, L."""
 
+    def finish(self) -> None:
+        """No verb follows: write what was left for the end. `Store.commit` does it, too, in its thread."""
+
     # D
     def outbox_done(self, rows: Sequence[OutboxRow]) -> None:
         """These were taken by their receiver."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from router.nouns import Account, Message, Outcome
+from router.nouns import Account, Leased, Message, Outcome
 from store import lanes
 from store.active import Active
+from store.awaiting import Awaiting
 from store.interface import OutboxRow, Totals
 from store.records import ACCOUNT_KEY, COUNTER, GROUP_KEY, STATE, decode_account, decode_unknown
 from store.tallies import Tallies
@@ -25,22 +24,12 @@ if TYPE_CHECKING:
     from store.layout import Tables
 
 
-class LeaseEntry(msgspec.Struct, gc=False):
-    """One message in a carrier's hands."""
-
-    message: Message
-    tried: int
-    attempts: int
-    flags: int
-    first_part: int
-
-
 class Lease:
     """A chunk of claimed messages; `left` shrinks as they settle, `outcomes` holds part-by-part answers."""
 
     __slots__ = ("carrier", "left", "outcomes")
 
-    def __init__(self, carrier: int, left: dict[int, LeaseEntry]) -> None:
+    def __init__(self, carrier: int, left: dict[int, Leased]) -> None:
         self.carrier = carrier
         self.left = left
         self.outcomes: dict[int, list[Outcome]] = {}
@@ -56,6 +45,8 @@ class Memory:
         self.counts: dict[int, tuple[int, int]] = {}  # account → (accepted, queued)
         self.lanes: lanes.Lanes = {}
         self.active = Active(self)
+        self.awaiting = Awaiting()
+        self.recent: dict[bytes, Message] = {}  # ready messages as they were accepted, by MESSAGE_KEY
         self.leases: dict[int, Lease] = {}
         self.parked: dict[int, int] = {}  # receipt group → rows waiting
         self.unknown: dict[int, int] = {}  # receipt group → messages held with an unknown outcome

@@ -70,6 +70,7 @@ def put_ready(batch: Batch, entry: Entry, due_ms: int) -> None:
 def activate(batch: Batch, key: bytes) -> None:
     active = batch.memory.active
     prefix = key[:READY_PREFIX_SIZE]
+    batch.rowless.discard(prefix)
     if prefix not in active.groups:
         active.add(prefix)
 

@@ -32,7 +32,7 @@ from store.interface import ReceiptResult
 from store.lanes import lane_of
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import first_due_ms
-from store.records import HELD_KEY, MESSAGE_KEY
+from store.records import BUCKET_MS, HELD_KEY, MESSAGE_KEY
 from store.timeline import note
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
     from router.nouns import Event, Message
     from store.batch import Batch
+
+_FINAL, _AWAITING_RECEIPT = int(Phase.FINAL), int(Phase.AWAITING_RECEIPT)
+_RECEIPT, _BY_RECEIPT = int(Step.RECEIPT), int(Reason.RECEIPT)
 
 
 def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
@@ -49,7 +52,15 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
 
 def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult:
     group = receipt.group
+    recipient = receipt.recipient
+    find = batch.memory.awaiting.find
+    oldest_ms = correlation.oldest_bucket(batch, now_ms) * BUCKET_MS
     for id in receipt.ids:
+        sent = find(group, id)
+        if sent is not None and sent.sent_ms >= oldest_ms:
+            number = sent.message.destination
+            if number == recipient or correlation.same_number(number, recipient):
+                return apply_to(batch, sent.key, sent.message, sent.progress, id, receipt, now_ms)
         hit = correlation.find(batch, group, id, now_ms, receipt.recipient)
         if hit is not None and (
             receipt.flagged or correlation.same_number(hit.recipient.decode(), receipt.recipient)
@@ -130,35 +141,37 @@ def apply(
 def apply_to(
     batch: Batch, key: bytes, message: Message, progress: Progress, cid: str, receipt: ReceiptIn, now_ms: int
 ) -> ReceiptResult:
-    state, final = receipt.state, receipt.state not in WAITING
-    receipt.done_ms = believable_done_ms(receipt.done_ms, receipt.at_ms, first_due_ms(message))
-    detail = (
-        f"{STATE_NAMES.get(state, state)} err={receipt.error}"
-        if receipt.error
-        else STATE_NAMES.get(state, "?")
-    )
+    state = receipt.state
+    final = state not in WAITING
+    if receipt.done_ms:
+        receipt.done_ms = believable_done_ms(receipt.done_ms, receipt.at_ms, first_due_ms(message))
+    detail = STATE_NAMES.get(state, str(state))
+    if receipt.error:
+        detail = f"{detail} err={receipt.error}"
     result = ReceiptResult(ReceiptFate.MATCHED, message.account, message.id, cid, False, state)
-    parts = [part for part in progress.parts if part.carrier_message_id == cid or _nameless(part)]
-    if progress.phase == Phase.FINAL or (parts and all(part.state not in WAITING for part in parts)):
+    parts = progress.parts
+    if len(parts) > 1 or not parts or parts[0].carrier_message_id != cid:
+        parts = [part for part in parts if part.carrier_message_id == cid or _nameless(part)]
+    if progress.phase == _FINAL or (parts and all(part.state not in WAITING for part in parts)):
         after_final(batch, message, progress, parts, receipt, result, detail)
         batch.put_progress(key, progress)
         return result
-    note(progress, receipt.at_ms, Step.RECEIPT, receipt.carrier, detail)
+    note(progress, receipt.at_ms, _RECEIPT, receipt.carrier, detail)
     if final and parts:
         progress.done_ms = max(progress.done_ms, receipt.done_ms)
         for part in parts:
             part.state = state
             part.error = receipt.error
             part.cause = receipt.cause
-    if parts and final and progress.phase == Phase.AWAITING_RECEIPT:
+    if parts and final and progress.phase == _AWAITING_RECEIPT:
         whole, ended = fold(progress.parts)
         if len(progress.parts) > 1:
             tell_part(batch, message, progress, parts[0], receipt, now_ms)
         if ended:
+            error, cause = error_of(progress.parts, whole)
             finalize(
-                batch, message, progress, Phase.AWAITING_RECEIPT, whole, Reason.RECEIPT, now_ms,
-                *error_of(progress.parts, whole),
-            )  # fmt: skip
+                batch, message, progress, _AWAITING_RECEIPT, whole, _BY_RECEIPT, now_ms, error, cause, key
+            )
             result.final = True
             result.state = whole
             return result

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from router.nouns import Message, Outcome, Phase, Progress, Settle
+from router.nouns import Leased, Message, Outcome, Phase, Progress, Settle
 from store import settle as settling
-from store.memory import Lease, LeaseEntry
-from store.records import LEASE_HEAD, LEASE_KEY, LEASE_ROW, MESSAGE_KEY
+from store.memory import Lease
+from store.records import LEASE_HEAD, LEASE_KEY, LEASE_ROW, MESSAGE_KEY, POSSIBLE_DUPLICATE
 from store.values import unseal
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def recover_lease(batch: Batch, orphan: Orphan, decide: Decide, now_ms: int) -> 
         message = batch.message(account, id)
         if message is None:
             continue
-        lease.left[id] = LeaseEntry(message, tried, attempts, flags, first_part)
+        lease.left[id] = Leased(
+            message, lease_id, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part, tried=tried
+        )
         unsettled.append((message, progress))
     for message, progress in unsettled:
         _settle_orphan(batch, lease_id, lease, message, progress, decide, now_ms)

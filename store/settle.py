@@ -12,7 +12,6 @@ a resend, and otherwise is recorded only.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from router.nouns import (
     LaneSpec,
@@ -31,14 +30,13 @@ from store.lanes import lane_of
 from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
 from store.records import MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
 from store.timeline import note
-from store.values import VALUE_VERSION, pack_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.nouns import Message
+    from router.nouns import Leased, Message
     from store.batch import Batch
-    from store.memory import Lease, LeaseEntry
+    from store.memory import Lease
 
 SEVERITY = {
     Settle.SENT: 0,
@@ -49,6 +47,8 @@ SEVERITY = {
     Settle.FINAL: 5,
 }
 TEXT_PREFIX = 20
+_LEASED, _AWAITING_RECEIPT = int(Phase.LEASED), int(Phase.AWAITING_RECEIPT)
+_ENROUTE, _SENT = int(MessageState.ENROUTE), int(Step.SENT)
 
 
 def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
@@ -61,45 +61,63 @@ def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
 
 def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:
     key = MESSAGE_KEY.pack(outcome.account, outcome.id)
-    progress = batch.progress(key)
     lease = batch.lease_of(outcome.lease)
     entry = lease.left.get(outcome.id) if lease is not None else None
-    settled = progress is not None and progress.lease >= outcome.lease
-    if lease is None or entry is None or settled or outcome.id in batch.settled.get(outcome.lease, ()):
+    if outcome.id in batch.settled.get(outcome.lease, ()):
+        entry = None
+    simple = outcome.total == 1 and outcome.settle == Settle.SENT and outcome.receipt_expected
+    if entry is not None and entry.fresh and simple and sent_at_once(batch, key, entry.message, outcome):
+        return
+    progress = batch.progress(key)
+    if lease is None or entry is None or (progress is not None and progress.lease >= outcome.lease):
         late(batch, key, progress, outcome, now_ms)
         return
     message = entry.message
     if progress is None:
-        progress = Progress(Phase.LEASED, MessageState.ENROUTE, attempts=entry.attempts, tried=entry.tried)
-    if (
-        outcome.total == 1
-        and outcome.settle == Settle.SENT
-        and outcome.receipt_expected
-        and not progress.parts
-    ):
-        sent_whole(batch, key, message, progress, outcome)
+        progress = Progress(_LEASED, _ENROUTE, attempts=entry.attempts, tried=entry.tried)
+    if simple and not progress.parts:
+        batch.put_progress(key, note_sent(progress, outcome))
+        sent_whole(batch, message, progress, outcome)
+        if outcome.carrier_message_id:
+            batch.expect_receipt(key, outcome, message, progress)
         return
     settle_part(batch, key, progress, lease, entry, outcome, now_ms)
 
 
-def sent_whole(batch: Batch, key: bytes, message: Message, progress: Progress, outcome: Outcome) -> None:
-    """The common case: one part, accepted, its receipt to come. The hot path."""
+def sent_at_once(batch: Batch, key: bytes, message: Message, outcome: Outcome) -> bool:
+    """The commonest case: one part, accepted at the first try, its receipt to come. The hot path.
+
+    False where the message has a progress all the same: something has happened to it while it was leased.
+    """
+    progress = Progress(_LEASED, _ENROUTE)
+    if not batch.insert_progress(key, note_sent(progress, outcome)):
+        return False
+    sent_whole(batch, message, progress, outcome)
+    if outcome.carrier_message_id:
+        batch.expect_receipt(key, outcome, message, progress)
+    return True
+
+
+def note_sent(progress: Progress, outcome: Outcome) -> Progress:
+    """One part, with a carrier now, its receipt to come."""
     cid = outcome.carrier_message_id
-    progress.phase = Phase.AWAITING_RECEIPT
-    progress.state = MessageState.ENROUTE
-    progress.reason = Reason.NONE
+    progress.phase = _AWAITING_RECEIPT
+    progress.state = _ENROUTE
+    progress.reason = 0
     progress.until_ms = 0
     progress.attempts += 1
     progress.lease = outcome.lease
     progress.group = outcome.group
     progress.parts = [Part(outcome.carrier, cid)]
-    note(progress, outcome.sent_ms, Step.SENT, outcome.carrier, cid)
-    payload = encode(progress)
-    batch.putter(batch.tables.progress)(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
-    batch.move(
-        message.account, lane_of(message, progress), message.segments, Phase.LEASED, Phase.AWAITING_RECEIPT
-    )
-    if cid:
+    note(progress, outcome.sent_ms, _SENT, outcome.carrier, cid)
+    return progress
+
+
+def sent_whole(batch: Batch, message: Message, progress: Progress, outcome: Outcome) -> None:
+    """What goes with `note_sent`, but for the progress itself."""
+    lane = progress.lane or message.lane
+    batch.move(message.account, lane, message.segments, _LEASED, _AWAITING_RECEIPT)
+    if outcome.carrier_message_id:
         correlation.put(batch, outcome, message)
     batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
     batch.mark_settled(outcome.lease, outcome.id)
@@ -110,7 +128,7 @@ def settle_part(
     key: bytes,
     progress: Progress,
     lease: Lease,
-    entry: LeaseEntry,
+    entry: Leased,
     outcome: Outcome,
     now_ms: int,
 ) -> None:
@@ -131,7 +149,7 @@ def settle_part(
 
 
 def record_part(
-    batch: Batch, progress: Progress, message: Message, entry: LeaseEntry, outcome: Outcome, now_ms: int
+    batch: Batch, progress: Progress, message: Message, entry: Leased, outcome: Outcome, now_ms: int
 ) -> None:
     """Write one part's answer into the progress, its id into the correlation table."""
     parts = progress.parts

@@ -43,11 +43,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _verb(function: F) -> F:
-    """A verb whose lmdb errors are the store's: map full, disk full, damaged."""
+    """A verb whose lmdb errors are the store's: map full, disk full, damaged.
+
+    All but `accept` and `claim` find what has just been accepted or claimed in its rows.
+    """
+    needs_rows = function.__name__ not in ("accept", "claim")
 
     @wraps(function)
     def verb(self: LmdbTransaction, *args: object) -> object:
         try:
+            if needs_rows and (self.batch.fresh or self.batch.taken):
+                self.batch.store_fresh()
+                self.batch.store_leases()
             return function(self, *args)
         except lmdb.Error as error:
             raise translated(error, self.path) from error
@@ -61,6 +68,10 @@ class LmdbTransaction:
     def __init__(self, batch: Batch, path: Path) -> None:
         self.batch = batch
         self.path = path
+
+    @_verb
+    def finish(self) -> None:
+        self.batch.finish()
 
     @_verb
     def outbox_done(self, rows: Sequence[OutboxRow]) -> None:

@@ -46,36 +46,29 @@ _UNLIMITED_AHEAD = 1.0  # windows' worth
 _STALL_S = 1.0
 _RESTART_PAUSE_S = 1.02
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
-
-
-class Job:
-    """A leased message on its way out: one link, its parts in order.
-
-    `total`: the message's segments, and from rendering on this carrier's own, which may be more or fewer.
-    """
-
-    __slots__ = ("attempts", "bodies", "counted", "duplicate", "first", "lease", "message", "total")
-
-    def __init__(self, leased: Leased) -> None:
-        self.message = leased.message
-        self.lease = leased.lease
-        self.attempts = leased.attempts
-        self.duplicate = leased.possible_duplicate
-        self.first = leased.first_part
-        self.total = leased.message.segments
-        self.counted = max(1, self.total - self.first)  # of the buffer, as long as it stands there
-        self.bodies: list[bytes] = []
+_SENT = Settle.SENT
+_NO_RECEIPT = int(ReceiptWish.NONE)
 
 
 class Flight:
-    """One segment: waiting for its slot, then in a window until answered."""
+    """One segment of a leased message: waiting for its slot, then in a window until answered.
 
-    __slots__ = ("job", "part", "sent_ms")
+    `total`: how many segments this carrier gets, which may be more or fewer than the message's.
+    """
 
-    def __init__(self, job: Job, part: int) -> None:
-        self.job = job
+    __slots__ = ("body", "leased", "part", "sent_ms", "total")
+
+    def __init__(self, leased: Leased, part: int = 0, total: int = 1, body: bytes = b"") -> None:
+        self.leased = leased
         self.part = part
+        self.total = total
+        self.body = body
         self.sent_ms = 0
+
+
+def _wire(leased: Leased) -> int:
+    """Segments still to be sent, as long as they have not been rendered."""
+    return max(1, leased.message.segments - leased.first_part)
 
 
 class Carrier:
@@ -105,10 +98,11 @@ class Carrier:
         self.causes = settings.causes
         self.suspended = False
         self.paused_until = 0.0
-        self.buffer: deque[Job] = deque()
+        self.buffer: deque[Leased] = deque()
         self.in_flight = 0
         self.unknown = 0
         self._buffered_segments = 0
+        self._claimed = 0  # segments that a transaction under way will lease
         self._world = world
         self._committer = committer
         self._board = board
@@ -171,11 +165,11 @@ class Carrier:
 
     def holds(self) -> set[tuple[int, int]]:
         """(lease, message id) of everything it works on."""
-        held = {(job.lease, job.message.id) for job in self.buffer}
+        held = {(leased.lease, leased.message.id) for leased in self.buffer}
         for link in self.links:
             for context in (*link.streaming, *(link.session.unanswered() if link.session else ())):
                 if isinstance(context, Flight):
-                    held.add((context.job.lease, context.job.message.id))
+                    held.add((context.leased.lease, context.leased.message.id))
         return held
 
     # Claimer
@@ -197,16 +191,23 @@ class Carrier:
         room = sum(link.room for link in self.links if link.paused_until <= now)
         if self.settings.tps and room > 0:
             room = min(room, max(1, math.ceil(self.settings.tps * _AHEAD_S)))
-        return room - self._buffered_segments
+        return room - self._buffered_segments - self._claimed
+
+    def claimed(self, result: ClaimResult) -> None:
+        """To be leased by the transaction under way."""
+        self._claimed += sum(map(_wire, result.leased))
+        self._board.took(self.id, result.leased, trio.current_time())
+
+    def unclaimed(self, result: ClaimResult) -> None:
+        """That transaction failed; what shares and routes' TPS were charged is not worth giving back."""
+        self._claimed -= sum(map(_wire, result.leased))
 
     def leased(self, result: ClaimResult) -> None:
         """COMMIT L is durable: send."""
-        now = trio.current_time()
-        for leased in result.leased:
-            job = Job(leased)
-            self.buffer.append(job)
-            self._buffered_segments += job.counted
-            self._board.took(self.id, leased, now)
+        segments = sum(map(_wire, result.leased))
+        self._claimed -= segments
+        self.buffer.extend(result.leased)
+        self._buffered_segments += segments
         if self._draining:  # the stop came while they were being committed
             self.give_back_all("shutting down")
         else:
@@ -226,11 +227,8 @@ class Carrier:
         for link in self.links:
             if link.streaming:
                 self._stream(link, now, now_ms, touched)
-        while self.buffer:
-            chosen = self._next_link(now)
-            if chosen is None:
-                break
-            self._start(self.buffer.popleft(), chosen, now, now_ms, touched)
+        if self.buffer:
+            self._send(now, now_ms, touched)
         for link in touched:
             link.flush()
         if self.buffer or any(link.streaming for link in self.links):
@@ -239,73 +237,82 @@ class Carrier:
         self._note_throttle(now)
         self._hand_over()
 
-    def _next_link(self, now: float) -> Link | None:
-        """A bound link with a free slot, a token and nothing half-sent; in turns."""
-        links = self.links
-        for step in range(len(links)):
-            link = links[(self._turn + step) % len(links)]
-            if (
-                link.room > 0
-                and not link.streaming
-                and link.paused_until <= now
-                and link.throttle.available(now) > 0
-            ):
-                self._turn = (self._turn + step + 1) % len(links)
-                return link
-        return None
+    def _send(self, now: float, now_ms: int, touched: dict[Link, None]) -> None:
+        """What is leased goes to the links that have a free slot, a token and nothing half-sent, in turns."""
+        buffer = self.buffer
+        ways = [link for link in self.links if self._free(link, now)]
+        while buffer and ways:
+            self._turn += 1
+            link = ways[self._turn % len(ways)]
+            leased = buffer.popleft()
+            message = leased.message
+            body = self.renderer.plain(message, now_ms)
+            if body is None:
+                self._start(leased, link, now, now_ms, touched)
+            else:
+                self._buffered_segments -= 1
+                flight = Flight(leased)
+                flight.sent_ms = now_ms
+                self._submit(link, flight, body, now, touched)
+            if not self._free(link, now):
+                ways = [link for link in ways if self._free(link, now)]
 
-    def _start(self, job: Job, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
-        message = job.message
+    def _free(self, link: Link, now: float) -> bool:
+        return (
+            link.room > 0
+            and not link.streaming
+            and link.paused_until <= now
+            and link.throttle.available(now) > 0
+        )
+
+    def _start(self, leased: Leased, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
+        """Render a message, and send as much of it as the link takes."""
+        message = leased.message
         if message.relay is not None and message.relay.total > 1:
-            self._start_parts(job, message.relay.group, link, now, now_ms, touched)
+            self._start_parts(leased, message.relay.group, link, now, now_ms, touched)
             return
-        self._buffered_segments -= job.counted
+        self._buffered_segments -= _wire(leased)
         try:
-            bodies = self.renderer.bodies(message, job.duplicate, now_ms)
+            bodies = self.renderer.bodies(message, leased.possible_duplicate, now_ms)
         except (TextError, EncodeError) as problem:
-            self._not_carried(job, str(problem))
+            self._not_carried(leased, message.segments, str(problem))
             return
-        if len(bodies) > self.max_parts and not job.first:
-            self._not_carried(job, f"needs {len(bodies)} segments, max_parts is {self.max_parts}")
+        total = len(bodies)
+        if total > self.max_parts and not leased.first_part:
+            self._not_carried(
+                leased, message.segments, f"needs {total} segments, max_parts is {self.max_parts}"
+            )
             return
-        job.total = len(bodies)
-        if job.total == 1:
-            flight = Flight(job, 0)
-            flight.sent_ms = now_ms
-            self._submit(link, flight, bodies[0], now, touched)
-            return
-        job.bodies = bodies
-        first = min(job.first, job.total - 1)
-        link.streaming.extend(Flight(job, part) for part in range(first, job.total))
-        self._buffered_segments += len(link.streaming)
+        first = min(leased.first_part, total - 1)
+        link.streaming.extend(Flight(leased, part, total, bodies[part]) for part in range(first, total))
+        self._buffered_segments += total - first
         self._stream(link, now, now_ms, touched)
 
     def _start_parts(
-        self, job: Job, group: int, link: Link, now: float, now_ms: int, touched: dict[Link, None]
+        self, first: Leased, group: int, link: Link, now: float, now_ms: int, touched: dict[Link, None]
     ) -> None:
         """Parts of a customer's long message that were leased together leave on one link, in order."""
-        jobs = [job]
+        together = [first]
         while self.buffer:
             relay = self.buffer[0].message.relay
             if relay is None or relay.total < 2 or relay.group != group:
                 break
-            jobs.append(self.buffer.popleft())
-        for one in jobs:
-            self._buffered_segments -= one.counted
-            one.total = 1
+            together.append(self.buffer.popleft())
+        for leased in together:
+            self._buffered_segments -= _wire(leased)
             try:
-                one.bodies = self.renderer.bodies(one.message, one.duplicate, now_ms)
+                bodies = self.renderer.bodies(leased.message, leased.possible_duplicate, now_ms)
             except (TextError, EncodeError) as problem:
-                self._not_carried(one, str(problem))
+                self._not_carried(leased, 1, str(problem))
                 continue
-            link.streaming.append(Flight(one, 0))
+            link.streaming.append(Flight(leased, body=bodies[0]))
             self._buffered_segments += 1
         self._stream(link, now, now_ms, touched)
 
-    def _not_carried(self, job: Job, why: str) -> None:
+    def _not_carried(self, leased: Leased, total: int, why: str) -> None:
         """It was accepted for this lane when the configuration was another: the next carrier may take it."""
-        for part in range(min(job.first, job.total - 1), job.total):
-            flight = Flight(job, part)
+        for part in range(min(leased.first_part, total - 1), total):
+            flight = Flight(leased, part, total)
             verdict = self._verdict(flight, Happening.NOT_CARRIED, 0)
             self._settle(flight, verdict, why, str(Cause.INVALID_MESSAGE))
 
@@ -316,7 +323,7 @@ class Carrier:
             assert isinstance(flight, Flight)
             flight.sent_ms = now_ms
             self._buffered_segments -= 1
-            self._submit(link, flight, flight.job.bodies[flight.part], now, touched)
+            self._submit(link, flight, flight.body, now, touched)
 
     def _submit(self, link: Link, flight: Flight, body: bytes, now: float, touched: dict[Link, None]) -> None:
         session = link.session
@@ -368,10 +375,11 @@ class Carrier:
         """The funnel: answers become outcomes, requests go inbound, one hand-over for each read."""
         requests: list[events.Request] = []
         for event in happened:
-            if isinstance(event, events.Response):
-                self._answered(link, event)
-            elif isinstance(event, events.Request):
-                requests.append(event)
+            kind = type(event)
+            if kind is events.Response:
+                self._answered(link, event)  # type: ignore[arg-type]
+            elif kind is events.Request:
+                requests.append(event)  # type: ignore[arg-type]
             elif isinstance(event, events.TimedOut):
                 self._lost(event.context, Happening.TIMEOUT, "no response in time")
             elif isinstance(event, events.Nacked):
@@ -414,12 +422,13 @@ class Carrier:
     def _give_back(self, reason: str) -> None:
         """No link is left: what was leased ahead returns unsent."""
         while self.buffer:
-            job = self.buffer.popleft()
-            self._buffered_segments -= job.counted
-            if job.first:
-                job.total = max(job.first + 1, self._parts_of(job.message))
-            for part in range(job.first, job.total):
-                self._outcomes.append(self._outcome(Flight(job, part), Settle.RETURNED, reason))
+            leased = self.buffer.popleft()
+            self._buffered_segments -= _wire(leased)
+            total = leased.message.segments
+            if leased.first_part:
+                total = max(leased.first_part + 1, self._parts_of(leased.message))
+            for part in range(leased.first_part, total):
+                self._outcomes.append(self._outcome(Flight(leased, part, total), Settle.RETURNED, reason))
 
     def give_back_all(self, reason: str) -> None:
         """Drain: nothing new will be sent."""
@@ -442,11 +451,23 @@ class Carrier:
         status = pdu.command_status
         self._counts.count_status(status)
         if status == 0:
-            message_id = _message_id(pdu)
-            outcome = self._outcome(flight, Settle.SENT, "")
-            outcome.carrier_message_id = message_id
-            outcome.receipt_expected = flight.job.message.receipt != ReceiptWish.NONE
-            self._outcomes.append(outcome)
+            leased = flight.leased
+            message = leased.message
+            self._outcomes.append(
+                Outcome(
+                    message.account,
+                    message.id,
+                    leased.lease,
+                    self.id,
+                    self.group,
+                    flight.part,
+                    flight.total,
+                    _SENT,
+                    _message_id(pdu),
+                    receipt_expected=message.receipt != _NO_RECEIPT,
+                    sent_ms=flight.sent_ms,
+                )
+            )
             return
         self._judged(link, flight, Happening.STATUS, status)
 
@@ -456,7 +477,7 @@ class Carrier:
         if pdu.command_status == 0:
             outcome = self._outcome(flight, Settle.SENT, "late response")
             outcome.carrier_message_id = _message_id(pdu)
-            outcome.receipt_expected = flight.job.message.receipt != ReceiptWish.NONE
+            outcome.receipt_expected = flight.leased.message.receipt != ReceiptWish.NONE
             self._outcomes.append(outcome)
 
     def _nacked(self, event: events.Nacked) -> None:
@@ -486,15 +507,15 @@ class Carrier:
         self._settle(flight, verdict, Status.name_of(status), self.causes.of_status(status))
 
     def _verdict(self, flight: Flight, happening: Happening, status: int) -> Verdict:
-        job = flight.job
+        leased = flight.leased
         return judge(
             happening,
             status,
-            MessageClass(job.message.message_class),
-            job.attempts,
+            MessageClass(leased.message.message_class),
+            leased.attempts,
             self._world.rng.random(),
             self.settings.judging,
-            max(0, job.message.expires_ms - self._world.wall_ms()) / 1000,
+            max(0, leased.message.expires_ms - self._world.wall_ms()) / 1000,
         )
 
     def _settle(self, flight: Flight, verdict: Verdict, detail: str, cause: str = "") -> None:
@@ -516,17 +537,17 @@ class Carrier:
         self._pace.set()
 
     def _outcome(self, flight: Flight, settle: Settle, detail: str) -> Outcome:
-        job = flight.job
-        message: Message = job.message
+        leased = flight.leased
+        message = leased.message
         return Outcome(
-            account=message.account,
-            id=message.id,
-            lease=job.lease,
-            carrier=self.id,
-            group=self.group,
-            part=flight.part,
-            total=job.total,
-            settle=settle,
+            message.account,
+            message.id,
+            leased.lease,
+            self.id,
+            self.group,
+            flight.part,
+            flight.total,
+            settle,
             detail=detail,
             sent_ms=flight.sent_ms,
         )

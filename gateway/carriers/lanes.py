@@ -9,7 +9,7 @@ Deliberately not here: fairness inside a lane (router.turns, inside the claim), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from router.lanes import LaneShares
@@ -199,12 +199,19 @@ class LaneBoard:
         age_s = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
         return others, most if lane.shares.eligible(index, able, age_s, self.overflow_after_s) else 0
 
-    def took(self, carrier: int, leased: Leased, now: float) -> None:
-        """Count what of a claimed message is still to be sent: in the lane's shares and the route's TPS."""
-        lane = self._lanes.get(leased.lane)
-        if lane is None:
-            return
-        lane.taken += 1
+    def took(self, carrier: int, claimed: Sequence[Leased], now: float) -> None:
+        """Count what of claimed messages is still to be sent: in their lanes' shares and routes' TPS."""
+        lane: _Lane | None = None
+        for leased in claimed:
+            if lane is None or lane.id != leased.lane:
+                lane = self._lanes.get(leased.lane)
+                if lane is None:
+                    continue
+            lane.taken += 1
+            if lane.spec.weights or lane.throttle is not None:
+                self._share(lane, carrier, leased, now)
+
+    def _share(self, lane: _Lane, carrier: int, leased: Leased, now: float) -> None:
         segments = max(1, leased.message.segments - leased.first_part)
         if lane.spec.weights:
             index = lane.index_of[carrier]

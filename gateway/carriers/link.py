@@ -133,9 +133,10 @@ class Link:
     @property
     def room(self) -> int:
         """Free window slots, 0 while it cannot submit."""
-        if not self.can_submit or self._draining or self.session is None:
+        session = self.session
+        if not self.bound or session is None or self._draining or self.bind == "receiver":
             return 0
-        return self.session.window_free
+        return session.window_free
 
     def flush(self) -> None:
         """Send what the session has written."""
@@ -250,6 +251,9 @@ class Link:
     def _handle(self, happened: Sequence[events.Event]) -> None:
         """The funnel's first half: what concerns the link itself."""
         for event in happened:
+            kind = type(event)
+            if kind is events.Request or kind is events.Response:
+                continue
             if isinstance(event, events.Bound):
                 self._became_bound()
             elif isinstance(event, events.BindRefused):

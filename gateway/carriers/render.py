@@ -11,13 +11,21 @@ from __future__ import annotations
 from config.model import CarrierConfig
 from router.correlate import reference_of
 from router.nouns import Encoding, Message, ReceiptWish, Relay, Via, wants_intermediate
+from smpp.alphabet import DATA_CODING, TextError, gsm7_encode
 from smpp.constants import Tlv
+from smpp.errors import EncodeError
 from smpp.pdu import submit_sm_body
 from smpp.segment import Concat, Segment, count, render, render_part
 from smpp.smpptime import format_relative
 
 _FINAL, _INTERMEDIATE = 0x01, 0x10
 _USER_MESSAGE_REFERENCE = int(Tlv.USER_MESSAGE_REFERENCE)
+_REFERENCE_HEAD = _USER_MESSAGE_REFERENCE.to_bytes(2, "big") + b"\0\2"
+_HTTP = int(Via.HTTP)
+_GSM7, _UCS2 = int(Encoding.GSM7), int(Encoding.UCS2)
+_LONGEST = {_GSM7: 160, _UCS2: 140}  # octets of a text in one segment
+_LONGEST_ADDRESS = 20
+_FRAMES_KEPT = 4_096
 
 
 def _registered(wish: int, version: int) -> int:
@@ -43,6 +51,11 @@ class Renderer:
         self._send_validity = settings.send_validity
         self._send_reference = settings.user_message_reference
         self._with_tlvs = settings.version >= 0x34  # 3.3 has none
+        # encodings whose short messages this carrier takes as they are
+        self._plain = frozenset(
+            {_GSM7, _UCS2} if self._alphabet == "gsm7" and self._method != "payload" else ()
+        )
+        self._frames: dict[tuple[str, int, int, int, int, int], tuple[bytes, bytes, bytes]] = {}
         self._registered = tuple(_registered(wish, settings.version) for wish in ReceiptWish)
 
     def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes = b"") -> int:
@@ -120,6 +133,75 @@ class Renderer:
             )
             for segment in segments
         ]
+
+    def plain(self, message: Message, now_ms: int) -> bytes | None:
+        """The only body of a short message with nothing special, as `bodies` has it; None for all others.
+
+        What does not change from one message to the next, of one sender, is kept: the hot path.
+        """
+        encoding = message.encoding
+        if message.segments != 1 or message.relay is not None or message.udh or encoding not in self._plain:
+            return None
+        priority = message.priority if message.via == _HTTP else 0
+        like = (
+            message.source,
+            message.source_ton,
+            message.source_npi,
+            message.receipt,
+            priority,
+            encoding,
+        )
+        frame = self._frames.get(like)
+        if frame is None:
+            if len(self._frames) >= _FRAMES_KEPT:
+                self._frames.clear()
+            try:
+                frame = self._frames[like] = self._frame(message, priority)
+            except EncodeError:
+                return None
+        try:
+            text = gsm7_encode(message.text) if encoding == _GSM7 else message.text.encode("utf-16-be")
+        except (TextError, UnicodeEncodeError):
+            return None
+        number = self.number(message.destination)
+        if len(text) > _LONGEST[encoding] or len(number) > _LONGEST_ADDRESS:
+            return None
+        validity = b""
+        if self._send_validity:
+            validity = format_relative(max(1, (message.expires_ms - now_ms) // 1000))
+        head, middle, tail = frame
+        reference = b""
+        if self._send_reference and self._with_tlvs:
+            reference = _REFERENCE_HEAD + reference_of(message.id).to_bytes(2, "big")
+        return b"%b%b%b%b%b%c%b%b" % (head, number, middle, validity, tail, len(text), text, reference)
+
+    def _frame(self, message: Message, priority: int) -> tuple[bytes, bytes, bytes]:
+        """What is before the destination, between it and the validity, between that and the length."""
+        source = message.source.encode("latin-1", "replace")
+        data_coding = DATA_CODING[message.encoding]
+        if self._data_coding is not None and not data_coding:
+            data_coding = self._data_coding
+        empty = submit_sm_body(
+            self._service_type,
+            message.source_ton if self._source_ton is None else self._source_ton,
+            message.source_npi if self._source_npi is None else self._source_npi,
+            source,
+            self._ton,
+            self._npi,
+            b"",
+            0,
+            0,
+            priority,
+            b"",
+            b"",
+            self._registered[message.receipt],
+            0,
+            data_coding,
+            0,
+            b"",
+        )
+        at = len(self._service_type) + len(source) + 6  # two NULs, TON and NPI twice
+        return empty[:at], empty[at : at + 5], empty[at + 5 : -1]
 
     def _one_part(self, content: str | bytes, message: Message, relay: Relay) -> Segment:
         """A part of a customer's long message, under the customer's own reference and width of it."""

@@ -78,18 +78,26 @@ class Hands:
     def __init__(self, store: LmdbStore, name: str) -> None:
         self.name = name
         self.held: list[Leased] = []
+        self._claimed = 0
         self._id = store.carrier_id(name)
         self._lanes = [
             (lane_of(store, *carriers), carriers.index(name)) for carriers in LANES if name in carriers
         ]
 
     def want(self, now_ms: int) -> Claim | None:
-        room = WINDOW - sum(one.message.segments for one in self.held)
+        room = WINDOW - self._claimed - sum(one.message.segments for one in self.held)
         if room <= 0:
             return None
         return Claim(self._id, tuple((lane, index, room) for lane, index in self._lanes), room, now_ms)
 
+    def claimed(self, result: ClaimResult) -> None:
+        self._claimed += sum(one.message.segments for one in result.leased)
+
+    def unclaimed(self, result: ClaimResult) -> None:
+        self._claimed -= sum(one.message.segments for one in result.leased)
+
     def leased(self, result: ClaimResult) -> None:
+        self.unclaimed(result)
         self.held.extend(result.leased)
 
 

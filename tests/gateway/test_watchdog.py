@@ -149,9 +149,9 @@ async def test_fm27_a_commit_that_does_not_return_is_reported(
         writer = house.gateway.committer._writer
         commit, released = writer.commit, trio.Event()
 
-        async def slow(txn: Any) -> None:
+        async def slow(txn: Any, more: Any) -> None:
             await released.wait()
-            await commit(txn)
+            await commit(txn, more)
 
         monkeypatch.setattr(writer, "commit", slow)
         async with trio.open_nursery() as nursery:

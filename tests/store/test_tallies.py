@@ -107,6 +107,7 @@ def test_a_message_whose_record_is_damaged_is_counted_as_ended(tmp_path: Path) -
     commit(store, lambda txn: txn.accept([made]))
     key = MESSAGE_KEY.pack(1, made.id)
     commit(store, lambda txn: txn.batch.putter(store.tables.message)(key, b"not what it was"))
+    store.memory.recent.clear()  # so that it is read
     commit(store, lambda txn: txn.claim([claim(store, lane, "a")]))
     assert store.totals().messages[Phase.FINAL] == 1
     assert store.tallies().finished == {(0, int(MessageState.UNKNOWN)): 1}

@@ -77,7 +77,7 @@ class Yard:
             return []
         leased: list[Leased] = commit(self.store, lambda txn: txn.claim([claim]))[0][0].leased
         for one in leased:
-            self.board.took(claim.carrier, one, now)
+            self.board.took(claim.carrier, [one], now)
         return leased
 
     def refuse(self, name: str, leased: list[Leased]) -> None:

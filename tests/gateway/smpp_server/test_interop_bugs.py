@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ class Gate:
         commit = writer.commit
         self.open = trio.Event()
 
-        async def wait(txn: Transaction) -> None:
+        async def wait(txn: Transaction, more: Callable[[], bool]) -> None:
             await self.open.wait()
-            await commit(txn)
+            await commit(txn, more)
 
         writer.commit = wait  # type: ignore[method-assign]
 

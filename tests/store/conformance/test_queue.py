@@ -9,7 +9,7 @@ import pytest
 from router.nouns import MessageState, Phase, Reason, Settle, Step
 from store.interface import Claim
 from tests.store.conformance.subject import Subject, ids
-from tests.store.records_for_tests import account
+from tests.store.records_for_tests import account, message
 
 FLOOR = 20  # of router.turns: a lower priority is owed one segment in so many
 
@@ -333,3 +333,14 @@ def test_totals_follow_each_message_through_its_phases(subject: Subject) -> None
     subject.reopen()
     assert subject.store.totals() == totals
     assert (subject.store.queued(1), subject.store.queued(2)) == (3, 2)
+
+
+def test_a_transaction_may_be_finished_before_it_is_committed(subject: Subject) -> None:
+    lane = subject.lane("a")
+    made = message(subject.store, lane)
+    txn = subject.store.begin()
+    txn.accept([made])
+    txn.finish()
+    txn.finish()
+    subject.store.commit(txn)
+    assert ids(subject.claim(lane)) == [made.id]

@@ -1,0 +1,203 @@
+"""Messages that one transaction accepts and leases: without ever having a row in the ready table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.nouns import Leased, Message, Outcome, Phase, Progress, Relay, Settle
+from store.check import check
+from store.interface import ClaimResult
+from store.lmdb_store import LmdbStore
+from tests.store.records_for_tests import (
+    NOW_MS,
+    claim,
+    commit,
+    lane_of,
+    message,
+    open_store,
+    outcome,
+    receipt,
+    sent,
+    settle,
+    with_account,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LmdbStore:
+    store = open_store(tmp_path)
+    with_account(store)
+    return store
+
+
+def accept_and_claim(store: LmdbStore, messages: list[Message], segments: int = 100) -> list[Leased]:
+    lane = messages[0].lane
+    results: list[list[ClaimResult]] = commit(
+        store, lambda txn: txn.accept(messages), lambda txn: txn.claim([claim(store, lane, "a", segments)])
+    )
+    return results[1][0].leased
+
+
+def ready_rows(store: LmdbStore) -> int:
+    with store.reading() as tx:
+        return int(tx.stat(store.tables.ready.handle)["entries"])
+
+
+def ids(leased: list[Leased]) -> list[int]:
+    return [one.message.id for one in leased]
+
+
+def test_what_a_carrier_has_room_for_leaves_by_the_commit_that_accepts_it(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    messages = [message(store, lane) for _ in range(50)]
+    leased = accept_and_claim(store, messages)
+    assert ids(leased) == [one.id for one in messages]
+    assert all(one.fresh for one in leased)
+    assert ready_rows(store) == 0
+    assert store.ready_lanes() == set()
+    assert store.totals().messages[Phase.LEASED] == 50
+    assert check(store) == []
+
+
+def test_what_it_has_no_room_for_waits_in_order(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    messages = [message(store, lane) for _ in range(30)]
+    assert ids(accept_and_claim(store, messages, segments=20)) == [one.id for one in messages[:20]]
+    assert ready_rows(store) == 10
+    assert check(store) == []
+    later = [message(store, lane) for _ in range(5)]
+    taken = accept_and_claim(store, later)
+    assert ids(taken) == [one.id for one in (*messages[20:], *later)]
+    assert all(one.fresh for one in taken)
+    assert not store.memory.recent
+    assert check(store) == []
+
+
+def test_nobody_claims_what_a_suspended_account_submits(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    with_account(store, suspended=True)
+    assert accept_and_claim(store, [message(store, lane)]) == []
+    assert ready_rows(store) == 1
+    with_account(store)
+    assert len(accept_and_claim(store, [message(store, lane)])) == 2
+    assert check(store) == []
+
+
+def test_parts_of_a_long_message_are_not_left_behind_by_what_comes_with_them(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    relays = [Relay(reference=7, total=2, index=at) for at in (1, 2)]
+    one, other = (message(store, lane, relay=relay, destination="447700900123") for relay in relays)
+    plain = message(store, lane)
+    taken = accept_and_claim(store, [plain, one, other])
+    assert sorted(ids(taken)) == sorted([plain.id, one.id, other.id])
+    assert check(store) == []
+
+
+def test_a_verb_that_follows_finds_what_has_been_accepted(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    new = message(store, lane)
+    answers = commit(
+        store,
+        lambda txn: txn.accept([new]),
+        lambda txn: txn.cancel(1, new.id, NOW_MS),
+        lambda txn: txn.claim([claim(store, lane, "a")]),
+    )
+    assert answers[1] == "cancelled"
+    assert answers[2][0].leased == []
+    assert check(store) == []
+
+
+def test_a_transaction_that_fails_leaves_no_turn_behind(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    txn = store.begin()
+    txn.accept([message(store, lane)])
+    txn.claim([claim(store, lane, "a")])
+    store.abort(txn)
+    assert store.ready_lanes() == set()
+    assert store.totals().accepted == 0
+    assert len(accept_and_claim(store, [message(store, lane)])) == 1
+    assert check(store) == []
+
+
+def test_the_first_answer_needs_no_earlier_progress_and_finds_one_that_is_there(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    leased = accept_and_claim(store, [message(store, lane), message(store, lane)])
+    commit(store, lambda txn: txn.cancel(1, leased[1].message.id, NOW_MS))  # leased: only a wish
+    for at, one in enumerate(leased):
+        settle(store, sent(store, one, "a", f"c{at}"))
+        settle(store, sent(store, one, "a", f"c{at}"))
+    assert store.totals().messages[Phase.AWAITING_RECEIPT] == 2
+    found = store.find(1, leased[1].message.id)
+    assert found is not None
+    assert found[1].cancel_wished
+    assert check(store) == []
+
+
+def test_a_crash_finds_in_the_lease_what_had_no_row(store: LmdbStore, tmp_path: Path) -> None:
+    lane = lane_of(store, "a")
+    leased = accept_and_claim(store, [message(store, lane) for _ in range(3)])
+    settle(store, sent(store, leased[0], "a", "c0"))
+    store.close()
+    again = open_store(tmp_path)
+    asked: list[int] = []
+
+    def decide(one: Message, progress: Progress | None, carrier: int) -> Outcome:
+        asked.append(one.id)
+        return outcome(again, Leased(one, 0, 0, False), "a", Settle.UNKNOWN_RESEND, until_ms=NOW_MS)
+
+    assert again.recover(decide, NOW_MS) == 2
+    assert asked == ids(leased[1:])
+    assert check(again) == []
+    again.close()
+
+
+# the receipt's short way
+
+
+def final(store: LmdbStore, id: int) -> bool:
+    found = store.find(1, id)
+    return found is not None and found[1].phase == Phase.FINAL
+
+
+def test_a_receipt_ends_what_was_just_sent_and_is_repeated_after_it(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    (leased,) = accept_and_claim(store, [message(store, lane)])
+    settle(store, sent(store, leased, "a", "c0"))
+    assert len(store.memory.awaiting) == 1
+    arrived = receipt(store, "a", "c0", recipient=leased.message.destination)
+    first, second = commit(store, lambda txn: txn.receipts([arrived, arrived], NOW_MS))[0]
+    assert (first.fate.name, second.fate.name) == ("MATCHED", "REPEATED")
+    assert len(store.memory.awaiting) == 0
+    assert final(store, leased.message.id)
+    assert check(store) == []
+
+
+def test_what_a_failed_transaction_did_to_it_is_not_remembered(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    (leased,) = accept_and_claim(store, [message(store, lane)])
+    settle(store, sent(store, leased, "a", "c0"))
+    arrived = receipt(store, "a", "c0", recipient=leased.message.destination)
+    txn = store.begin()
+    assert txn.receipts([arrived], NOW_MS)[0].final
+    store.abort(txn)
+    assert not final(store, leased.message.id)
+    assert commit(store, lambda txn: txn.receipts([arrived], NOW_MS))[0][0].final
+    assert check(store) == []
+
+
+def test_of_two_with_one_carrier_id_the_recipient_decides(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    one, other = accept_and_claim(
+        store,
+        [message(store, lane, destination="447700900001"), message(store, lane, destination="447700900002")],
+    )
+    settle(store, sent(store, one, "a", "same"))
+    settle(store, sent(store, other, "a", "same"))
+    arrived = receipt(store, "a", "same", recipient="447700900001")
+    result = commit(store, lambda txn: txn.receipts([arrived], NOW_MS))[0][0]
+    assert result.message_id == one.message.id
+    assert final(store, one.message.id)
+    assert not final(store, other.message.id)
+    assert check(store) == []
