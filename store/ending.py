@@ -41,7 +41,8 @@ def finalize(
     MESSAGE_KEY, where the caller has it.
     """
     account, id = message.account, message.id
-    batch.delete(batch.tables.expiry, expiry_key(message, progress))
+    tables = batch.tables
+    batch.deleter(tables.expiry)(expiry_key(message, progress))
     batch.move(account, progress.lane or message.lane, message.segments, before, _FINAL)
     progress.phase = _FINAL
     progress.state = state
@@ -55,7 +56,7 @@ def finalize(
     batch.put_progress(key or MESSAGE_KEY.pack(account, id), progress)
     batch.ended.append((message, progress, now_ms))
     row = TIMED_KEY.pack(now_ms // 1000, account, id)
-    batch.putter(batch.tables.finished)(row, pack_head(VALUE_VERSION, crc32(row)))
+    batch.putter(tables.finished)(row, pack_head(VALUE_VERSION, crc32(row)))
     relay = message.relay
     if relay is not None and relay.total > 1:
         uncouple(batch, message, now_ms)

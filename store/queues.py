@@ -20,7 +20,6 @@ from store.records import (
     READY_PREFIX_SIZE,
     TIMED_KEY,
     Entry,
-    expiry_minute,
 )
 
 if TYPE_CHECKING:
@@ -129,6 +128,6 @@ def locate(
 
 def expiry_key(message: Message, progress: Progress | None) -> bytes:
     """Its row in the expiry table; moved to until_ms while it waits for a receipt past its validity."""
-    if progress is not None and progress.phase == Phase.AWAITING_RECEIPT and progress.until_ms:
+    if progress is not None and progress.until_ms and progress.phase == Phase.AWAITING_RECEIPT:
         return TIMED_KEY.pack(progress.until_ms // MINUTE_MS, message.account, message.id)
-    return TIMED_KEY.pack(expiry_minute(message.expires_ms), message.account, message.id)
+    return TIMED_KEY.pack(-(-message.expires_ms // MINUTE_MS), message.account, message.id)

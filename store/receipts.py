@@ -47,14 +47,15 @@ _RECEIPT, _BY_RECEIPT = int(Step.RECEIPT), int(Reason.RECEIPT)
 
 def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
     """The fate of each, in order."""
-    return [take_receipt(batch, receipt, now_ms) for receipt in arrived]
+    oldest_ms = correlation.oldest_bucket(batch, now_ms) * BUCKET_MS
+    return [take_receipt(batch, receipt, now_ms, oldest_ms) for receipt in arrived]
 
 
-def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult:
+def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int, oldest_ms: int) -> ReceiptResult:
+    """`oldest_ms`: ids given before it are not matched any more."""
     group = receipt.group
     recipient = receipt.recipient
     find = batch.memory.awaiting.find
-    oldest_ms = correlation.oldest_bucket(batch, now_ms) * BUCKET_MS
     for id in receipt.ids:
         sent = find(group, id)
         if sent is not None and sent.sent_ms >= oldest_ms:
@@ -150,9 +151,12 @@ def apply_to(
         detail = f"{detail} err={receipt.error}"
     result = ReceiptResult(ReceiptFate.MATCHED, message.account, message.id, cid, False, state)
     parts = progress.parts
-    if len(parts) > 1 or not parts or parts[0].carrier_message_id != cid:
+    if len(parts) == 1 and parts[0].carrier_message_id == cid:
+        ended = parts[0].state not in WAITING
+    else:
         parts = [part for part in parts if part.carrier_message_id == cid or _nameless(part)]
-    if progress.phase == _FINAL or (parts and all(part.state not in WAITING for part in parts)):
+        ended = bool(parts) and all(part.state not in WAITING for part in parts)
+    if ended or progress.phase == _FINAL:
         after_final(batch, message, progress, parts, receipt, result, detail)
         batch.put_progress(key, progress)
         return result

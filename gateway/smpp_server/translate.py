@@ -43,6 +43,9 @@ _LONGEST_PART = (
     247  # octets with its header; under another carrier's header it must still fit a short_message
 )
 _CLASS_NAMES = {int(one): one.name.lower() for one in MessageClass}
+_ONE_GSM7 = (int(Encoding.GSM7), 1)  # encoding and segments
+_MOST_SEPTETS = 160
+_SMPP = int(Via.SMPP)
 _SOURCES_CACHED = 10_000
 
 
@@ -87,6 +90,21 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
     if type(source) is int:
         return source
     assert not isinstance(source, int)
+    wish = (_WISHES_50 if version >= 0x50 else _WISHES_34)[pdu.registered_delivery & 31]
+    if type(pdu) is SubmitSm and account.alphabet == "gsm7" and _is_plain(pdu):
+        text = gsm7_text(pdu.short_message)
+        if text is not None:
+            return Submission(
+                destination_of(pdu.destination_addr, pdu.dest_addr_ton),
+                source[0],
+                text,
+                message_class=_CLASS_NAMES[account.message_class],
+                source=source,
+                destination_type=(pdu.dest_addr_ton & 15) << 4 | pdu.dest_addr_npi & 15,
+                wish=wish,
+                planned=_ONE_GSM7,
+                via=_SMPP,
+            )
     send_at_ms = expires_ms = priority = protocol_id = 0
     short_message = b""
     if not isinstance(pdu, DataSm):
@@ -108,7 +126,6 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
     if len(pdu.service_type) > _LONGEST_SERVICE_TYPE:
         return Status.ESME_RINVSERTYP
     registered = pdu.registered_delivery
-    wishes = _WISHES_50 if version >= 0x50 else _WISHES_34
     kept = pdu.esm_class & ~_MODE_AND_UDHI
     tlvs = tuple(one for one in pdu.tlvs if one[0] not in _OF_CONTENT) if pdu.tlvs else ()
     relay: Relay | None = None
@@ -138,7 +155,7 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
         message_class=_CLASS_NAMES[account.message_class],
         source=source,
         expires_ms=expires_ms,
-        wish=wishes[registered & 31],
+        wish=wish,
         planned=(content.encoding, content.segments),
         udh=content.udh,
         via=Via.SMPP,
@@ -149,6 +166,23 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
         request.to = destination_of(pdu.destination_addr, pdu.dest_addr_ton)
         request.destination_type = (pdu.dest_addr_ton & 15) << 4 | pdu.dest_addr_npi & 15
     return request
+
+
+def _is_plain(pdu: SubmitSm) -> bool:
+    """A short message with nothing beside its text: by far the most usual."""
+    return not (
+        pdu.tlvs
+        or pdu.esm_class
+        or pdu.data_coding
+        or pdu.service_type
+        or pdu.protocol_id
+        or pdu.priority_flag
+        or pdu.schedule_delivery_time
+        or pdu.validity_period
+        or pdu.sm_default_msg_id
+        or pdu.registered_delivery & _ACKS
+        or len(pdu.short_message) > _MOST_SEPTETS
+    )
 
 
 def _tlvs_fit(tlvs: Sequence[tuple[int, bytes]]) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.model import CarrierConfig
 from gateway.carriers.render import Renderer
 from gateway.door import Submission
+from gateway.smpp_server import translate
 from gateway.smpp_server.translate import submission
 from router.nouns import Account, Message
 from smpp.constants import Tlv
@@ -63,3 +66,45 @@ def test_the_longest_part_that_is_taken_fits_every_carriers_header(
     )  # fmt: skip
     renderer = Renderer(CarrierConfig(name="north", system_id="us", long_messages=method))
     assert len(renderer.bodies(message, False, 0)) == 1
+
+
+# the short way of the commonest submit_sm
+
+
+@given(
+    source=st.sampled_from([(b"ACME", 5, 0), (b"+447700900000", 1, 1), (b"x" * 21, 0, 0)]),
+    to=st.sampled_from([(b"447700900123", 1, 1), (b"0777", 0, 0), (b"", 1, 1)]),
+    text=st.one_of(st.binary(max_size=20), st.just(b"Hello \x1be"), st.just(b"x" * 160), st.just(b"x" * 161)),
+    registered=st.integers(0, 31),
+    esm_class=st.sampled_from([0, 0x40, 0x03]),
+    data_coding=st.sampled_from([0, 3, 8]),
+    priority=st.sampled_from([0, 1, 9]),
+    service_type=st.sampled_from([b"", b"CMT"]),
+    validity=st.sampled_from([b"", b"000001000000000R"]),
+    tlvs=st.sampled_from([(), ((0x0204, b"\0\1"),)]),
+    alphabet=st.sampled_from(["gsm7", "latin1"]),
+    version=st.sampled_from([0x33, 0x34, 0x50]),
+)
+def test_both_ways_ask_the_same_of_the_door(
+    source: tuple[bytes, int, int],
+    to: tuple[bytes, int, int],
+    text: bytes,
+    registered: int,
+    esm_class: int,
+    data_coding: int,
+    priority: int,
+    service_type: bytes,
+    validity: bytes,
+    tlvs: tuple[tuple[int, bytes], ...],
+    alphabet: str,
+    version: int,
+) -> None:
+    pdu = SubmitSm(
+        service_type, source[1], source[2], source[0], to[1], to[2], to[0], esm_class, 0, priority, b"",
+        validity, registered, 0, data_coding, 0, text, tlvs=tlvs,
+    )  # fmt: skip
+    account = Account(1, "acme", alphabet=alphabet)
+    asked = submission(pdu, account, 0, version)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translate, "_is_plain", lambda pdu: False)
+        assert submission(pdu, account, 0, version) == asked
