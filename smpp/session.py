@@ -98,6 +98,7 @@ class Session:
         self._unbind_sent = 0.0
         self._carries: frozenset[int] = frozenset()  # requests the peer may send now
         self._sends: frozenset[int] = frozenset()  # and we
+        self._open_for_requests = False  # bound, and not about to leave
 
     # what an owner looks at
 
@@ -122,7 +123,10 @@ class Session:
     @property
     def window_free(self) -> int:
         """Free slots; 0 unless bound."""
-        return self._window.free if self.state in BOUND and self._unbinding is None else 0
+        if not self._open_for_requests:
+            return 0
+        window = self._window
+        return max(0, window.size - len(window.in_flight) - len(window.odd))
 
     def data_to_send(self) -> bytes:
         """Everything written since the last call, joined."""
@@ -192,6 +196,7 @@ class Session:
         self._reserve(number, _UNBIND)
         self._unbinding = number
         self._sends = frozenset()
+        self._open_for_requests = False
         self._unbind_sent = now
         self._out.append(with_header(_UNBIND, 0, number, b""))
 
@@ -249,6 +254,7 @@ class Session:
         self.state = state
         self._carries = served(self.role.peer, state)
         self._sends = carried(self.role, state)
+        self._open_for_requests = True
         self._framer.max_pdu_octets = self.settings.max_pdu
 
     # input
@@ -363,6 +369,7 @@ class Session:
             self._out.append(with_header(_UNBIND | RESPONSE_BIT, 0, number, b""))
             self.state = SessionState.UNBOUND
             self._carries = self._sends = frozenset()
+            self._open_for_requests = False
             happened.append(PeerUnbound())
         elif command_id in BINDS:
             self._bind_request = decode_frame(frame)
@@ -477,5 +484,6 @@ class Session:
             return []
         self.state = SessionState.CLOSED
         self._carries = self._sends = frozenset()
+        self._open_for_requests = False
         self._bind_request = None
         return [Closed(reason, self._window.drain())]

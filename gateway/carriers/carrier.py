@@ -66,6 +66,17 @@ class Flight:
         self.sent_ms = 0
 
 
+class _Way:
+    """A link, and how many short messages it takes before it must be looked at again: where a rate is limited
+    after each, as other links may draw on the same limit."""
+
+    __slots__ = ("left", "link")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.left = 1 if link.throttle.rate_per_s else link.room
+
+
 def _wire(leased: Leased) -> int:
     """Segments still to be sent, as long as they have not been rendered."""
     return max(1, leased.message.segments - leased.first_part)
@@ -240,30 +251,35 @@ class Carrier:
     def _send(self, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """What is leased goes to the links that have a free slot, a token and nothing half-sent, in turns."""
         buffer = self.buffer
-        ways = [link for link in self.links if self._free(link, now)]
+        ways = self._ways(now)
         while buffer and ways:
             self._turn += 1
-            link = ways[self._turn % len(ways)]
+            way = ways[self._turn % len(ways)]
+            link = way.link
             leased = buffer.popleft()
-            message = leased.message
-            body = self.renderer.plain(message, now_ms)
+            body = self.renderer.plain(leased.message, now_ms)
             if body is None:
                 self._start(leased, link, now, now_ms, touched)
+                way.left = 0  # nobody knows how much that was
             else:
                 self._buffered_segments -= 1
                 flight = Flight(leased)
                 flight.sent_ms = now_ms
                 self._submit(link, flight, body, now, touched)
-            if not self._free(link, now):
-                ways = [link for link in ways if self._free(link, now)]
+                way.left -= 1
+            if way.left <= 0:
+                ways = self._ways(now)
 
-    def _free(self, link: Link, now: float) -> bool:
-        return (
-            link.room > 0
+    def _ways(self, now: float) -> list[_Way]:
+        """Links with a free slot, a token and nothing half-sent."""
+        return [
+            _Way(link)
+            for link in self.links
+            if link.room > 0
             and not link.streaming
             and link.paused_until <= now
             and link.throttle.available(now) > 0
-        )
+        ]
 
     def _start(self, leased: Leased, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Render a message, and send as much of it as the link takes."""
