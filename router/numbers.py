@@ -19,6 +19,8 @@ from functools import cache
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 from phonenumbers.phonemetadata import PhoneMetadata
 
+from router.plans import metadata_of
+
 Sender = tuple[str, int, int]  # text, TON, NPI
 
 LONGEST = 15
@@ -27,7 +29,6 @@ NAME_LONGEST = 11
 TON_INTERNATIONAL, TON_NETWORK, TON_ALPHANUMERIC = 1, 3, 5
 NPI_UNKNOWN, NPI_ISDN = 0, 1
 
-_WORLD = "001"
 _DROPPED = {ord(letter): None for letter in " -./()\t\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u200b\u2060"}
 _TRUNK_ZERO = re.compile(r"\(0\)")
 # GSM 03.38's basic alphabet as far as Latin-1 carries it too; no control characters.
@@ -51,19 +52,13 @@ def _lengths() -> dict[str, int]:
     for code, regions in COUNTRY_CODE_TO_REGION_CODE.items():
         text, mask = str(code), 0
         for region in regions:
-            metadata = _metadata(code, region)
+            metadata = metadata_of(code, region)
             general = metadata.general_desc if metadata is not None else None
             for length in general.possible_length if general is not None else ():
                 if 0 < length <= LONGEST - len(text):
                     mask |= 1 << (length + len(text))
         plan[text] = mask
     return plan
-
-
-def _metadata(code: int, region: str) -> PhoneMetadata | None:
-    if region == _WORLD:
-        return PhoneMetadata.metadata_for_nongeo_region(code, None)
-    return PhoneMetadata.metadata_for_region(region, None)
 
 
 _PLAN = _lengths()
