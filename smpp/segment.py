@@ -7,6 +7,7 @@ never falls inside an escape pair or a surrogate pair.
 Two steps, both cheap for the usual short text:
     plan()    at accept: the canonical encoding and number of segments; nothing is built;
     render()  when sending: the segments as one carrier wants them (its alphabet, its concatenation method).
+Parts that a customer has cut are rendered one by one, render_part(), or all as one message, cut_anew().
 
 Reading: parse_concat() takes one received short_message apart, reassemble() puts a group together
 in any order.
@@ -16,7 +17,9 @@ Deliberately not here: where parts wait for each other (store), references (the 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -39,10 +42,12 @@ IEI_SINGLE_SHIFT: Final = 0x24
 IEI_LOCKING_SHIFT: Final = 0x25
 
 METHODS: Final = ("udh8", "udh16", "sar", "payload", "none")
-CARRIER_ALPHABETS: Final = ("gsm7", "latin1", "gsm7-packed")
+CARRIER_ALPHABETS: Final = ("gsm7", "gsm7-packed", "latin1", "ascii")
 
 _SINGLE_SEPTETS: Final = 160
 _SINGLE_OCTETS: Final = 140
+# Alphabets of carriers that are no GSM alphabet: one octet for each character.
+_CODECS: Final = {"latin1": "latin-1", "ascii": "ascii"}
 # Octets that one part's header takes, its length octet included. With SAR the SMSC writes the header.
 _HEADER: Final = {"udh8": 6, "udh16": 7, "sar": 6, "payload": 6, "none": 0}
 
@@ -199,8 +204,9 @@ def render(
     """The segments of a planned message as a carrier wants them.
 
     `segments` is the canonical count: 1 lets the usual case be built at once. `carrier_alphabet` says what
-    octets the carrier reads under data_coding 0: "gsm7" (unpacked septets), "latin1", or "gsm7-packed". A
-    text that such a carrier's alphabet lacks goes as UCS-2, in more segments if need be. Raises as split.
+    octets the carrier reads under data_coding 0: "gsm7" (unpacked septets), "gsm7-packed", "latin1" or
+    "ascii". A text that such a carrier's alphabet lacks goes as UCS-2, in more segments if need be. Raises
+    as split.
     """
     if encoding == GSM7 and isinstance(content, str):
         if carrier_alphabet == "gsm7":
@@ -208,8 +214,8 @@ def render(
             if segments == 1 and not udh and len(septets) <= _SINGLE_SEPTETS:
                 return [Segment(septets)]
             return _split(septets, GSM7, method, ref, udh, max_parts)
-        if carrier_alphabet == "latin1":
-            return _render_latin1(content, method, ref, udh, max_parts)
+        if carrier_alphabet in _CODECS:
+            return _render_octets(content, carrier_alphabet, method, ref, udh, max_parts)
         septets = alphabet.gsm7_encode(content)
         return [_packed(one) for one in _split(septets, GSM7, method, ref, udh, max_parts)]
     return split(content, encoding, method=method, ref=ref, max_parts=max_parts, udh=udh)
@@ -226,19 +232,102 @@ def render_part(
 ) -> Segment:
     """One part that somebody else has cut, as a carrier wants it; `method`: udh8, udh16 or sar.
 
-    Raises Unencodable where the carrier's alphabet lacks a character: the part cannot grow.
+    Raises Unencodable where the carrier's alphabet lacks a character: a part by itself cannot grow.
     """
     esm_class = UDHI if udh else 0
     if encoding != GSM7 or isinstance(content, bytes):
         octets = content if isinstance(content, bytes) else alphabet.encode(content, encoding)
         return _part(octets, udh, method, concat, esm_class, alphabet.DATA_CODING[encoding])
-    if carrier_alphabet == "latin1":
+    codec = _CODECS.get(carrier_alphabet)
+    if codec is not None:
         try:
-            return _part(content.encode("latin-1"), udh, method, concat, esm_class, 0)
+            return _part(content.encode(codec), udh, method, concat, esm_class, 0)
         except UnicodeEncodeError as error:
-            raise alphabet.Unencodable("Latin-1", content, (error.start,)) from None
+            raise alphabet.Unencodable(carrier_alphabet, content, (error.start,)) from None
     one = _part(alphabet.gsm7_encode(content), udh, method, concat, esm_class, 0)
     return _packed(one) if carrier_alphabet == "gsm7-packed" else one
+
+
+def part_fits(text: str, encoding: int, carrier_alphabet: str = "gsm7", method: str = "udh8") -> bool:
+    """Whether a part that somebody else has cut can go as it is to a carrier; `method`: udh8, udh16 or sar.
+
+    With SAR the SMSC writes the header, and what it makes of the part is its own affair.
+    """
+    if encoding == GSM7 and not carries(carrier_alphabet, text):
+        return False
+    alone, each = _room(encoding, method, b"")
+    room = alone if method == "sar" else each
+    if encoding == UCS2 or len(text) * 2 > room:
+        return len(alphabet.encode(text, encoding)) <= room
+    return True
+
+
+def cut_anew(
+    texts: Sequence[str],
+    encoding: int,
+    carrier_alphabet: str = "gsm7",
+    method: str = "udh8",
+    ref: int = 0,
+    *,
+    max_parts: int = MAX_PARTS,
+) -> list[list[Segment]]:
+    """All parts of one message that somebody else has cut, in order, as one message under `ref`: for each
+    part the segments that stand for it, at least one. `method`: udh8, udh16 or sar.
+
+    The parts are joined and cut as one, and a segment stands for the part in which it begins, as far as that
+    leaves one for each. Where joining would give fewer segments than parts, each part is cut by itself. What
+    the carrier's alphabet lacks makes the whole UCS-2. Raises Unencodable, TooManyParts.
+    """
+    if encoding == GSM7 and not all(carries(carrier_alphabet, text) for text in texts):
+        encoding = UCS2
+    pieces = [alphabet.encode(text, encoding) for text in texts]
+    _, each = _room(encoding, method, b"")
+    bodies = list(_cuts(b"".join(pieces), encoding, each))
+    if len(bodies) < len(pieces):
+        shares = [list(_cuts(piece, encoding, each)) or [b""] for piece in pieces]
+    else:
+        shares = _shared(bodies, [len(piece) for piece in pieces])
+    total = sum(map(len, shares))
+    if total > min(max_parts, MAX_PARTS):
+        raise TooManyParts(total, min(max_parts, MAX_PARTS))
+    places = iter(range(1, total + 1))
+    return [
+        [
+            _as_carried(
+                _part(body, b"", method, Concat(ref, total, next(places)), 0, alphabet.DATA_CODING[encoding]),
+                encoding,
+                carrier_alphabet,
+            )
+            for body in share
+        ]
+        for share in shares
+    ]
+
+
+def _shared(bodies: Sequence[bytes], lengths: Sequence[int]) -> list[list[bytes]]:
+    """At least as many bodies as there are parts, dealt out in order: each to the part it begins in, none
+    passed over and none left without."""
+    shares: list[list[bytes]] = [[] for _ in lengths]
+    ends = list(accumulate(lengths))
+    part, start = -1, 0
+    for index, body in enumerate(bodies):
+        least = len(lengths) - (len(bodies) - index)  # so that there is one for each part after it
+        part = max(least, min(bisect_right(ends, start), part + 1))
+        shares[part].append(body)
+        start += len(body)
+    return shares
+
+
+def carries(carrier_alphabet: str, text: str) -> bool:
+    """Whether a GSM text has only characters that a carrier's alphabet has."""
+    codec = _CODECS.get(carrier_alphabet)
+    if codec is None:
+        return True
+    try:
+        text.encode(codec)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def split(
@@ -319,21 +408,31 @@ def _check_header(udh: bytes) -> None:
         raise BadHeader(f"the header's length octet says {udh[0]}, {len(udh) - 1} octets follow")
 
 
-def _render_latin1(text: str, method: str, ref: int, udh: bytes, max_parts: int) -> list[Segment]:
-    """For an SMSC whose default alphabet is Latin-1: cut where its septets will be cut, sent as Latin-1."""
-    septets = alphabet.gsm7_encode(text)
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
+def _render_octets(
+    text: str, carrier_alphabet: str, method: str, ref: int, udh: bytes, max_parts: int
+) -> list[Segment]:
+    """For an SMSC whose default alphabet is no GSM alphabet: cut where its septets will be cut, sent in its
+    own octets."""
+    if not carries(carrier_alphabet, text):
         return split(text, UCS2, method=method, ref=ref, max_parts=max_parts, udh=udh)
-    rendered = []
-    for one in _split(septets, GSM7, method, ref, udh, max_parts):
-        if one.tlvs and one.tlvs[0][0] == MESSAGE_PAYLOAD:
-            rendered.append(one._replace(tlvs=((MESSAGE_PAYLOAD, udh + text.encode("latin-1")),)))
-            continue
-        body = alphabet.gsm7_decode(one.short_message[len(one.udh) :]).encode("latin-1")
-        rendered.append(one._replace(short_message=one.udh + body))
-    return rendered
+    septets = alphabet.gsm7_encode(text)
+    return [_octets(one, carrier_alphabet) for one in _split(septets, GSM7, method, ref, udh, max_parts)]
+
+
+def _octets(one: Segment, carrier_alphabet: str) -> Segment:
+    """A segment of unpacked septets, written in a carrier's octets."""
+    codec = _CODECS[carrier_alphabet]
+    if one.tlvs and one.tlvs[0][0] == MESSAGE_PAYLOAD:
+        octets = alphabet.gsm7_decode(one.tlvs[0][1][len(one.udh) :]).encode(codec)
+        return one._replace(tlvs=((MESSAGE_PAYLOAD, one.udh + octets),))
+    octets = alphabet.gsm7_decode(one.short_message[len(one.udh) :]).encode(codec)
+    return one._replace(short_message=one.udh + octets)
+
+
+def _as_carried(one: Segment, encoding: int, carrier_alphabet: str) -> Segment:
+    if encoding != GSM7 or carrier_alphabet == "gsm7":
+        return one
+    return _packed(one) if carrier_alphabet == "gsm7-packed" else _octets(one, carrier_alphabet)
 
 
 def _packed(one: Segment) -> Segment:
@@ -501,14 +600,17 @@ __all__ = [
     "Segment",
     "TooManyParts",
     "UserData",
+    "carries",
     "concat_element",
     "count",
+    "cut_anew",
     "elements",
     "join",
     "parse_concat",
     "parse_sar",
     "parse_udh",
     "parse_user_data",
+    "part_fits",
     "plan",
     "reassemble",
     "render",

@@ -19,6 +19,7 @@ import trio
 
 from config.model import CarrierConfig
 from config.rules import zone_of
+from gateway.carriers.anew import Anew
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard
 from gateway.carriers.link import BackOff, Link
@@ -104,6 +105,7 @@ class Carrier:
         self.throttle = Throttle(settings.tps, settings.burst)
         self.max_parts = settings.max_parts
         self.renderer = Renderer(settings)
+        self._anew = Anew(self.renderer, settings.max_parts)
         self.default_encoding: int = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
         self.zone = zone_of(settings.receipt_zone) or UTC
         self.causes = settings.causes
@@ -314,15 +316,18 @@ class Carrier:
             if relay is None or relay.total < 2 or relay.group != group:
                 break
             together.append(self.buffer.popleft())
-        for leased in together:
+        shares = self._anew.shares([leased.message for leased in together])
+        for leased, own in zip(together, shares, strict=True):
             self._buffered_segments -= _wire(leased)
             try:
-                bodies = self.renderer.bodies(leased.message, leased.possible_duplicate, now_ms)
+                bodies = self.renderer.bodies(leased.message, leased.possible_duplicate, now_ms, own)
             except (TextError, EncodeError) as problem:
                 self._not_carried(leased, 1, str(problem))
                 continue
-            link.streaming.append(Flight(leased, body=bodies[0]))
-            self._buffered_segments += 1
+            total = len(bodies)
+            begin = min(leased.first_part, total - 1)
+            link.streaming.extend(Flight(leased, part, total, bodies[part]) for part in range(begin, total))
+            self._buffered_segments += total - begin
         self._stream(link, now, now_ms, touched)
 
     def _not_carried(self, leased: Leased, total: int, why: str) -> None:

@@ -8,6 +8,8 @@ Deliberately not here: splitting rules (smpp.segment), headers and sequence numb
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from config.model import CarrierConfig
 from router.correlate import reference_of
 from router.nouns import Encoding, Message, ReceiptWish, Relay, Via, wants_intermediate
@@ -15,7 +17,7 @@ from smpp.alphabet import DATA_CODING, TextError, gsm7_encode
 from smpp.constants import Tlv
 from smpp.errors import EncodeError
 from smpp.pdu import submit_sm_body
-from smpp.segment import Concat, Segment, count, render, render_part
+from smpp.segment import Concat, Segment, carries, count, cut_anew, part_fits, render, render_part
 from smpp.smpptime import format_relative
 
 _FINAL, _INTERMEDIATE = 0x01, 0x10
@@ -64,21 +66,22 @@ class Renderer:
             return segments
         if self._method == "payload":
             return 1
-        if encoding == Encoding.GSM7 and self._alphabet == "latin1" and isinstance(content, str):
-            try:
-                content.encode("latin-1")
-            except UnicodeEncodeError:
-                return count(content, Encoding.UCS2, method=self._method)
+        if encoding == Encoding.GSM7 and isinstance(content, str) and not carries(self._alphabet, content):
+            return count(content, Encoding.UCS2, method=self._method)
         if self._method != "udh16" or segments == 1:
             return segments  # the canonical count is that of an 8-bit reference, and SAR's is the same
         return max(segments, count(content, encoding, method=self._method))
 
-    def bodies(self, message: Message, possible_duplicate: bool, now_ms: int) -> list[bytes]:
-        """One submit_sm body (without header) for each segment. Raises TextError where this carrier's
-        alphabet cannot carry the text."""
+    def bodies(
+        self, message: Message, possible_duplicate: bool, now_ms: int, own: Sequence[Segment] = ()
+    ) -> list[bytes]:
+        """One submit_sm body (without header) for each segment; `own`: those that `anew` gave this message.
+        Raises TextError where this carrier's alphabet cannot carry the text."""
         relay = message.relay
-        content = message.data if message.encoding == Encoding.BINARY else message.text
-        if relay is not None and relay.total > 1:
+        content = _content(message)
+        if own:
+            segments = own
+        elif relay is not None and relay.total > 1:
             segments = [self._one_part(content, message, relay)]
         else:
             segments = render(
@@ -97,17 +100,15 @@ class Renderer:
         ours: tuple[tuple[int, bytes], ...] = ()
         if self._send_reference:
             ours = ((_USER_MESSAGE_REFERENCE, reference_of(message.id).to_bytes(2, "big")),)
-        service_type, esm_class, protocol_id, data_coding = self._service_type, 0, 0, self._data_coding
+        service_type, esm_class, protocol_id, kept_coding = self._service_type, 0, 0, -1
         priority = message.priority if message.via == Via.HTTP else 0
-        keeps_coding = False
         if relay is not None:
             service_type = relay.service_type.encode("latin-1") or service_type
             esm_class, protocol_id, priority = relay.esm_class, relay.protocol_id, relay.priority
             registered |= relay.registered
             if relay.tlvs:
                 ours = relay.tlvs + tuple(one for one in ours if all(one[0] != tag for tag, _ in relay.tlvs))
-            if relay.data_coding >= 0:
-                data_coding, keeps_coding = relay.data_coding, True
+            kept_coding = relay.data_coding
         return [
             submit_sm_body(
                 service_type,
@@ -124,15 +125,51 @@ class Renderer:
                 validity,
                 registered,
                 0,
-                data_coding
-                if data_coding is not None and (keeps_coding or not segment.data_coding)
-                else segment.data_coding,
+                self._coding(segment.data_coding, message.encoding, kept_coding),
                 0,
                 segment.short_message,
                 segment.tlvs + ours if self._with_tlvs else (),
             )
             for segment in segments
         ]
+
+    def _coding(self, own: int, encoding: int, kept: int) -> int:
+        """data_coding. `own`: the segment's; `kept`: the customer's, perhaps with a class; -1 none."""
+        if kept < 0:
+            return self._data_coding if self._data_coding is not None and not own else own
+        if own == DATA_CODING[_UCS2] and encoding != _UCS2:  # its characters are not the customer's any more
+            with_class = kept >= 0xF0 or (0x10 <= kept < 0x40 and kept & 0x10)
+            return 0x18 | kept & 3 if with_class else own
+        return kept
+
+    def anew(self, parts: Sequence[Message], max_parts: int) -> list[list[Segment]] | None:
+        """All parts of a customer's long message, in order, cut anew under a reference of ours: the segments
+        that stand for each. None where each can go as it came, and where no other cut helps."""
+        if all(map(self._goes_as_it_came, parts)):
+            return None
+        encodings = {part.encoding for part in parts}
+        if Encoding.BINARY in encodings:
+            return None
+        try:
+            return cut_anew(
+                [part.text for part in parts],
+                encodings.pop() if len(encodings) == 1 else _UCS2,
+                self._alphabet,
+                self._method if self._method in ("sar", "udh16") else "udh8",
+                reference_of(parts[0].id),
+                max_parts=max_parts,
+            )
+        except TextError:
+            return None
+
+    def _goes_as_it_came(self, part: Message) -> bool:
+        """Whether this carrier can carry it as the customer cut it. Octets are nobody's to cut."""
+        relay = part.relay
+        if relay is None or part.encoding == Encoding.BINARY:
+            return True
+        return part_fits(
+            part.text, part.encoding, self._alphabet, self._method_of_parts(relay.reference >> 16)
+        )
 
     def plain(self, message: Message, now_ms: int) -> bytes | None:
         """The only body of a short message with nothing special, as `bodies` has it; None for all others.
@@ -206,12 +243,19 @@ class Renderer:
     def _one_part(self, content: str | bytes, message: Message, relay: Relay) -> Segment:
         """A part of a customer's long message, under the customer's own reference and width of it."""
         bits, ref = relay.reference >> 16, relay.reference & 0xFFFF
-        method = "sar" if self._method == "sar" else "udh16" if bits == 16 else "udh8"
-        concat = Concat(ref, relay.total, relay.index, bits)
+        concat, method = Concat(ref, relay.total, relay.index, bits), self._method_of_parts(bits)
         return render_part(content, message.encoding, concat, self._alphabet, method, udh=message.udh)
+
+    def _method_of_parts(self, bits: int) -> str:
+        """How a part that a customer has cut goes out; `bits`: the width of its reference."""
+        return "sar" if self._method == "sar" else "udh16" if bits == 16 else "udh8"
 
     def number(self, digits: str) -> bytes:
         """The destination as this carrier writes numbers."""
         if self._national and digits.startswith(self._national):
             digits = "0" + digits[len(self._national) :]
         return self._prefix + digits.encode()
+
+
+def _content(message: Message) -> str | bytes:
+    return message.data if message.encoding == Encoding.BINARY else message.text

@@ -297,3 +297,89 @@ def test_fm23_a_text_in_message_payload_is_read() -> None:
 def test_a_text_under_a_national_table_comes_out_as_ucs2() -> None:
     data = segment.parse_user_data(b"\x03\x24\x01\x01\x1bg", 0x40, 0)  # Turkish single shift, ğ
     assert (data.encoding, data.body) == (UCS2, "ğ".encode("utf-16-be"))
+
+
+# parts that somebody else has cut
+
+
+@given(
+    texts=st.lists(st.one_of(GSM_TEXT, st.text(max_size=90)), min_size=2, max_size=6),
+    carrier=st.sampled_from(segment.CARRIER_ALPHABETS),
+    method=st.sampled_from(METHODS_WITH_PARTS),
+)
+def test_parts_cut_anew_are_the_same_text_and_each_stands_for_something(
+    texts: list[str], carrier: str, method: str
+) -> None:
+    encoding = max(alphabet.cheapest(text) for text in texts)
+    try:
+        shares = segment.cut_anew(texts, encoding, carrier, method, 0x1234)
+    except Unencodable:
+        assert any("\ud800" <= letter <= "\udfff" for text in texts for letter in text)
+        return
+    assert len(shares) == len(texts)
+    assert all(shares)
+    flat = [one for share in shares for one in share]
+    parts = []
+    for one in flat:
+        concat, body = segment.parse_concat(one.short_message, one.esm_class, one.tlvs)
+        assert concat is not None
+        reads = {"latin1": LATIN1, "ascii": LATIN1}.get(carrier, GSM7) if one.data_coding == 0 else UCS2
+        if reads == GSM7 and carrier == "gsm7-packed":
+            body = alphabet.unpack(body, fill_bits=segment.fill_bits(len(one.udh)))
+        if reads == GSM7:
+            assert not body.endswith(b"\x1b") or body.endswith(b"\x1b\x1b")
+            assert len(body) <= 153
+        elif reads == UCS2:
+            assert len(body) <= 134
+            body.decode("utf-16-be")  # no surrogate alone
+        parts.append(MoPart(1, "49", "44", concat.reference, concat.total, concat.index, reads, body, 0))
+    assert [part.index for part in parts] == list(range(1, len(flat) + 1))
+    assert {part.total for part in parts} == {len(flat)}
+    assert segment.reassemble(parts, len(flat)).text == "".join(texts)
+
+
+def test_a_segment_stands_for_the_part_in_which_it_begins() -> None:
+    shares = segment.cut_anew(["€" * 153, "b" * 153, "c" * 50], GSM7, "latin1", "udh8", 7)
+    assert [len(share) for share in shares] == [3, 2, 1]  # 67 characters of UCS-2 each
+    assert [one.short_message[:6].hex() for share in shares for one in share] == [
+        f"05000307060{index}" for index in range(1, 7)
+    ]
+
+
+def test_parts_that_would_become_fewer_are_cut_each_by_itself() -> None:
+    shares = segment.cut_anew(["one", "", "two" * 60], GSM7, "gsm7", "udh8", 7)
+    assert [[one.short_message[6:] for one in share] for share in shares] == [
+        [b"one"],
+        [b""],
+        [b"two" * 51, b"two" * 9],
+    ]
+
+
+def test_parts_cut_anew_keep_the_carriers_limit() -> None:
+    with pytest.raises(TooManyParts):
+        segment.cut_anew(["€" * 153, "€" * 153], GSM7, "ascii", max_parts=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "carrier", "method", "fits"),
+    [
+        ("a" * 153, GSM7, "gsm7", "udh8", True),
+        ("a" * 154, GSM7, "gsm7", "udh8", False),
+        ("a" * 153, GSM7, "gsm7", "udh16", False),
+        ("a" * 160, GSM7, "gsm7", "sar", True),
+        ("€" * 76, GSM7, "gsm7", "udh8", True),
+        ("€" * 77, GSM7, "gsm7", "udh8", False),
+        ("€", GSM7, "latin1", "udh8", False),
+        ("é", GSM7, "latin1", "udh8", True),
+        ("é", GSM7, "ascii", "udh8", False),
+        ("ж" * 67, UCS2, "latin1", "udh8", True),
+        ("ж" * 68, UCS2, "latin1", "udh8", False),
+        ("ж" * 70, UCS2, "gsm7", "sar", True),
+        ("é" * 134, LATIN1, "gsm7", "udh8", True),
+        ("é" * 135, LATIN1, "gsm7", "udh8", False),
+    ],
+)
+def test_whether_a_part_can_go_as_it_came(
+    text: str, encoding: int, carrier: str, method: str, fits: bool
+) -> None:
+    assert segment.part_fits(text, encoding, carrier, method) is fits

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from config.model import CarrierConfig
 from gateway.carriers.render import Renderer
 from router.nouns import Encoding, Message, Relay, Via
+from smpp import codec
 from smpp.errors import EncodeError
+from smpp.pdu import SubmitSm
 
 NOW_MS = 1_790_000_000_000
 
@@ -27,6 +29,12 @@ def message(**fields: object) -> Message:
     for name, value in fields.items():
         setattr(made, name, value)
     return made
+
+
+def submit_of(body: bytes) -> SubmitSm:
+    pdu = codec.decode(codec.submit_sm_bytes(1, body))
+    assert isinstance(pdu, SubmitSm)
+    return pdu
 
 
 CARRIERS = [
@@ -97,6 +105,15 @@ def test_an_ordinary_message_takes_the_short_way() -> None:
 )
 def test_anything_special_takes_the_long_way(fields: dict[str, object]) -> None:
     assert Renderer(settings()).plain(message(**fields), NOW_MS) is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "sent"), [(0xF0, 0x18), (0xF1, 0x19), (0x12, 0x1A), (0x01, 0x08), (0x04, 0x08), (-1, 0x08)]
+)
+def test_a_text_that_becomes_ucs2_keeps_its_class_and_not_its_alphabet(kept: int, sent: int) -> None:
+    renderer = Renderer(settings(alphabet="latin1"))
+    (body,) = renderer.bodies(message(text="€", relay=Relay(data_coding=kept)), False, NOW_MS)
+    assert submit_of(body).data_coding == sent
 
 
 def test_what_cannot_be_written_is_refused_by_the_long_way() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +18,7 @@ from gateway.smpp_server.connection import Connection
 from gateway.smpp_server.listener import Peer
 from router.nouns import Login
 from smpp import codec
+from smpp.alphabet import gsm7_encode
 from smpp.constants import Tlv
 from smpp.fields import DistributionList, SmeAddress
 from smpp.pdu import (
@@ -38,7 +39,7 @@ from smpp.pdu import (
 )
 from smpp.segment import Concat, concat_element, sar_tlvs
 from smpp.status import Status
-from tests.gateway.house import Running, Script, carrier, route, running_with
+from tests.gateway.house import Running, Script, carrier, route, running_with, simulator
 from tests.gateway.smpp_server.esme import Esme, bound, connected
 from tests.gateway.smpp_server.hashing import Hashing, hashed
 from tests.gateway.smpp_server.listening import Files
@@ -543,6 +544,99 @@ async def test_a_customer_with_a_window_of_one_sends_a_long_message(tmp_path: Pa
         for index in (1, 2, 3):
             await esme.submit(**udh_part(5, 3, index, b"p"))
         await gateway.until(lambda: len(script.submits) == 3)
+
+
+def texts_of(submits: Sequence[SubmitSm], coding: str = "utf-16-be") -> str:
+    return b"".join(pdu.short_message[6:] for pdu in submits).decode(coding)
+
+
+@trio_test(mock_clock=True)
+async def test_parts_that_a_carriers_alphabet_lacks_are_cut_anew_and_each_gets_its_receipt(
+    tmp_path: Path,
+) -> None:
+    toml = TOML.replace("[[routes]]", 'alphabet = "latin1"\n[[routes]]')
+    texts = ["Price: €9, " + "a" * 140, "b" * 150, "the end"]
+    async with house(tmp_path, Script(delivering), toml) as (gateway, script), bound(gateway.world) as esme:
+        ids = []
+        for index, text in enumerate(texts, 1):
+            ids.append(await esme.submit(**udh_part(0x77, 3, index, gsm7_encode(text))))
+        await esme.until(lambda: len(esme.delivered) == 3)
+        submits = script.submits
+        assert texts_of(submits) == "".join(texts)
+        assert {pdu.data_coding for pdu in submits} == {8}
+        heads = [pdu.short_message[:6] for pdu in submits]
+        assert {head[:5] for head in heads} == {heads[0][:4] + b"\5"}
+        assert [head[5] for head in heads] == [1, 2, 3, 4, 5]
+        told = {text_of(pdu).split()[0]: text_of(pdu) for pdu in esme.delivered}
+        assert set(told) == {f"id:{id}" for id in ids}
+        assert all("stat:DELIVRD" in text for text in told.values())
+        status, first = await gateway.http("GET", f"/v1/messages/{ids[0]}")
+        assert (status, len(first["parts"])) == (200, 3)
+
+
+@trio_test(mock_clock=True)
+async def test_parts_that_fit_go_as_they_came_to_the_same_carrier(tmp_path: Path) -> None:
+    toml = TOML.replace("[[routes]]", 'alphabet = "latin1"\n[[routes]]')
+    async with house(tmp_path, Script(delivering), toml) as (gateway, script), bound(gateway.world) as esme:
+        for index in (1, 2):
+            await esme.submit(**udh_part(0x77, 2, index, b"a" * 153))
+        await esme.until(lambda: len(esme.delivered) == 2)
+        assert [pdu.short_message[:6].hex() for pdu in script.submits] == ["050003770201", "050003770202"]
+
+
+@trio_test(mock_clock=True)
+async def test_parts_by_sar_that_leave_no_room_for_the_carriers_header_are_cut_anew(tmp_path: Path) -> None:
+    async with house(tmp_path, Script(delivering)) as (gateway, script), bound(gateway.world) as esme:
+        for index in (1, 2):
+            await esme.submit(text=b"%d" % index * 160, tlvs=sar_tlvs(Concat(0x1234, 2, index)))
+        await esme.until(lambda: len(esme.delivered) == 2)
+        assert [len(pdu.short_message) for pdu in script.submits] == [159, 159, 20]
+        assert texts_of(script.submits, "ascii") == "1" * 160 + "2" * 160
+
+
+@trio_test(mock_clock=True)
+async def test_a_part_cut_anew_that_is_refused_for_now_comes_again_under_the_same_reference(
+    tmp_path: Path,
+) -> None:
+    def throttling(script: Script, pdu: Pdu) -> Iterable[Pdu | bytes]:
+        if isinstance(pdu, SubmitSm) and len(script.submits) == 2:
+            return [SubmitSmResp(command_status=Status.ESME_RTHROTTLED, sequence_number=pdu.sequence_number)]
+        return delivering(script, pdu)
+
+    toml = TOML.replace("[[routes]]", 'alphabet = "latin1"\n[[routes]]')
+    texts = ["€" * 70, "b" * 60]
+    async with house(tmp_path, Script(throttling), toml) as (gateway, script), bound(gateway.world) as esme:
+        for index, text in enumerate(texts, 1):
+            await esme.submit(**udh_part(9, 2, index, gsm7_encode(text)))
+        await esme.until(lambda: len(esme.delivered) == 2)
+        accepted = [pdu for number, pdu in enumerate(script.submits, 1) if number != 2]
+        assert len({pdu.short_message[:5] for pdu in script.submits}) == 1
+        assert texts_of(sorted(accepted, key=lambda pdu: pdu.short_message[5])) == "".join(texts)
+
+
+@trio_test(mock_clock=True)
+async def test_parts_that_become_too_many_for_a_carrier_go_to_the_next_one_as_they_came(
+    tmp_path: Path,
+) -> None:
+    toml = '[smpp]\nlisten = ["127.0.0.1:2775"]\n'
+    toml += carrier("short", 2776, alphabet="latin1", max_parts=3) + carrier("north", 2790)
+    toml += route("short", "north") + simulator("short", 2776)
+    async with house(tmp_path, Script(delivering), toml) as (gateway, script), bound(gateway.world) as esme:
+        for index in (1, 2):
+            await esme.submit(**udh_part(0x77, 2, index, gsm7_encode("€" + "a" * 150)))
+        await esme.until(lambda: len(esme.delivered) == 2)
+        assert [pdu.short_message[:6].hex() for pdu in script.submits] == ["050003770201", "050003770202"]
+        assert gateway.gateway.simulators[0].tally.submits == 0
+
+
+@trio_test(mock_clock=True)
+async def test_a_part_whose_siblings_never_came_is_not_cut_anew(tmp_path: Path) -> None:
+    toml = TOML.replace("[[routes]]", 'alphabet = "latin1"\n[[routes]]')
+    async with house(tmp_path, toml=toml) as (gateway, script), bound(gateway.world) as esme:
+        await esme.submit(**udh_part(0x77, 2, 1, gsm7_encode("€")), registered_delivery=1)
+        await esme.until(lambda: esme.delivered)
+        assert "stat:UNDELIV" in text_of(esme.delivered[0])
+        assert not script.submits
 
 
 # limits
