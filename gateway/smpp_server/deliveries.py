@@ -12,7 +12,8 @@ session, as its window has room.
 - A lost session: what it had not answered goes to another one, or waits for the next bind.
 
 A port holds at most `_READY_MOST` rows and a window for each session, so a slow customer costs no memory and
-delays nobody else. Deliberately not here: bytes (deliver), binds (gate), callbacks over HTTP.
+delays nobody else. What is too old is given up a page at a time, the next one after the commit of the last.
+Deliberately not here: bytes (deliver), binds (gate), callbacks over HTTP.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _PAUSE_S = 1.0
 _REFUSALS = 5  # in a row, before an account is left alone for a moment
 _LATER_MOST = 10_000
 _JANITOR_S = 60.0
+_BREATH_S = 0.05  # between two pages of what is too old
 _REFUSED_FOR_GOOD = frozenset({int(Status.ESME_RX_P_APPN), int(Status.ESME_RX_R_APPN)})
 
 
@@ -104,9 +106,9 @@ class Port:
     """One account's receivers and what waits for them."""
 
     __slots__ = (
-        "account", "behind", "busy", "cursor", "delivered", "endpoint", "expired", "in_flight", "later",
-        "overtaken", "parked", "paused_until", "ready", "receivers", "refusals", "refused", "retried",
-        "throttle", "timer", "turn",
+        "account", "behind", "busy", "cursor", "delivered", "ended", "endpoint", "expired", "in_flight",
+        "later", "overtaken", "parked", "paused_until", "ready", "receivers", "refusals", "refused",
+        "retried", "throttle", "timer", "turn",
     )  # fmt: skip
 
     def __init__(self, account: Account) -> None:
@@ -114,6 +116,7 @@ class Port:
         self.endpoint = 0
         self.receivers: list[Receiver] = []
         self.ready: deque[OutboxRow] = deque()
+        self.ended: OutboxRow | None = None  # the last that was given up as too old
         self.cursor = 0  # the highest seq taken
         self.behind = True  # rows after the cursor are to be read from the outbox
         self.busy: set[int] = set()  # messages with a row under way
@@ -302,6 +305,10 @@ class Deliveries:
                 self._committer.add_outbox_done([port.ready.popleft()])
                 continue
             if (event.since_ms or event.at_ms) < oldest_ms:
+                if len(expired) >= _PAGE or (not expired and self._is_ending(port)):
+                    port.paused_until = now + _BREATH_S
+                    self._look_again(port, port.paused_until)
+                    break
                 expired.append(port.ready.popleft())
                 continue
             if throttle is not None and throttle.available(now) < 1:
@@ -324,15 +331,21 @@ class Deliveries:
             touched[id(receiver)] = receiver
         for receiver in touched.values():
             receiver.flush()
-        if expired:
-            self._expire(port, expired)
+        self._expire(port, expired)
 
     def _expire(self, port: Port, rows: Sequence[OutboxRow]) -> None:
+        if not rows:
+            return
+        port.ended = rows[-1]
         port.expired += len(rows)
         log.warning("not delivered in time", account=port.account.name, events=len(rows))
         for row in rows:
             row.event.last_error = row.event.last_error or "its customer was not there in time"
         self._give_up(rows)
+
+    def _is_ending(self, port: Port) -> bool:
+        """Whether the commit of what was too old is still to come."""
+        return port.ended is not None and self._store.has_event(port.ended)
 
     def _give_up(self, rows: Sequence[OutboxRow]) -> None:
         """Not tried again, and kept where an operator finds it."""
@@ -442,44 +455,49 @@ class Deliveries:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after pauses and rates, and after what nobody came for."""
         self._committer.on_commit.append(self.on_commit)
-        task_status.started()
-        clean_at = trio.current_time() + _JANITOR_S
         try:
-            while True:
-                self._wake = trio.Event()
-                at = min((port.timer for port in self._timed), default=math.inf)
-                with trio.move_on_at(min(at, clean_at)):
-                    await self._wake.wait()
-                now = trio.current_time()
-                for port in [port for port in self._timed if port.timer <= now]:
-                    self._timed.discard(port)
-                    port.timer = math.inf
-                    self.pump(port)
-                if now >= clean_at:
-                    clean_at = now + _JANITOR_S
-                    await self._clean()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_clean)
+                task_status.started()
+                while True:
+                    self._wake = trio.Event()
+                    at = min((port.timer for port in self._timed), default=math.inf)
+                    with trio.move_on_at(at):
+                        await self._wake.wait()
+                    now = trio.current_time()
+                    for port in [port for port in self._timed if port.timer <= now]:
+                        self._timed.discard(port)
+                        port.timer = math.inf
+                        self.pump(port)
         finally:
             self._committer.on_commit.remove(self.on_commit)
 
-    async def _clean(self) -> None:
-        """End what was kept too long for accounts that are not here."""
-        accounts = self.ports
-        for endpoint in list(self._store.outbox_endpoints().values()):
-            port = accounts.get(endpoint.account)
-            if endpoint.origin != SMPP_ORIGIN or (port is not None and port.receivers):
-                continue
-            await trio.lowlevel.checkpoint()
-            page = self._store.outbox_page(endpoint.id, 0, _PAGE)
-            if page:
-                self._end_old(endpoint, page)
+    async def _keep_clean(self) -> None:
+        """End what was kept too long for accounts that are not here; a task of its own, so that no customer's
+        rate or pause waits for it."""
+        while True:
+            await trio.sleep(_JANITOR_S)
+            for endpoint in list(self._store.outbox_endpoints().values()):
+                if endpoint.origin == SMPP_ORIGIN:
+                    await self._end_old(endpoint)
 
-    def _end_old(self, endpoint: Endpoint, page: Sequence[OutboxRow]) -> None:
-        account = self._account_of(endpoint.account)
-        if account is None:
-            return
-        oldest_ms = self._world.wall_ms() - account.deliver_expiry_s * 1000
-        old = [row for row in page if (row.event.since_ms or row.event.at_ms) < oldest_ms]
-        if old:
-            port = self.ports.setdefault(account.id, Port(account))
-            taken = {row.seq for row in port.ready}
-            self._expire(port, [row for row in old if row.seq not in taken])
+    async def _end_old(self, endpoint: Endpoint) -> None:
+        """A page at a time, on as long as a whole page was too old."""
+        after = 0
+        while True:
+            account, port = self._account_of(endpoint.account), self.ports.get(endpoint.account)
+            if account is None or (port is not None and port.receivers):
+                return
+            page = self._store.outbox_page(endpoint.id, after, _PAGE)
+            oldest_ms = self._world.wall_ms() - account.deliver_expiry_s * 1000
+            old = [row for row in page if (row.event.since_ms or row.event.at_ms) < oldest_ms]
+            if old:
+                port = port or self.ports.setdefault(account.id, Port(account))
+                taken = {row.seq for row in port.ready}
+                self._expire(port, [row for row in old if row.seq not in taken])
+            await trio.sleep(_BREATH_S if old else 0)
+            if port is None or len(old) < _PAGE:
+                return
+            while self._is_ending(port):
+                await trio.sleep(_BREATH_S)
+            after = page[-1].seq

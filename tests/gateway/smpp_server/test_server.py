@@ -39,6 +39,7 @@ from smpp.pdu import (
 )
 from smpp.segment import Concat, concat_element, sar_tlvs
 from smpp.status import Status
+from store.interface import OutboxRow
 from tests.gateway.house import Running, Script, carrier, route, running_with, simulator
 from tests.gateway.smpp_server.esme import Esme, bound, connected
 from tests.gateway.smpp_server.hashing import Hashing, hashed
@@ -822,6 +823,59 @@ async def test_what_nobody_comes_for_ends_at_its_expiry(tmp_path: Path) -> None:
         async with bound(gateway.world, "receiver") as receiver:
             await receiver.until(lambda: receiver.delivered)
         assert not gateway.gateway.store.given_up_count()
+
+
+@asynccontextmanager
+async def outdated(directory: Path, count: int, **account: Any) -> AsyncIterator[Running]:
+    """A gateway with so many receipts that nobody came for in time."""
+    async with house(directory, Script(delivering), deliver_expiry_s=10_000, **account) as (gateway, _):
+        async with bound(gateway.world, "transmitter") as esme:
+            ids = [await esme.submit() for _ in range(count)]
+            for id in ids:
+                await gateway.final(id)
+        await trio.sleep(100)
+        await gateway.gateway.accounts.update("acme", deliver_expiry_s=60)
+        yield gateway
+
+
+def portions(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events are given up at once, each time from now on."""
+    sizes: list[int] = []
+    real = gateway.gateway.committer.add_outbox_given_up
+
+    def counting(rows: Sequence[OutboxRow], now_ms: int) -> None:
+        sizes.append(len(rows))
+        real(rows, now_ms)
+
+    monkeypatch.setattr(gateway.gateway.committer, "add_outbox_given_up", counting)
+    return sizes
+
+
+@trio_test(mock_clock=True)
+async def test_a_large_backlog_that_is_too_old_is_given_up_in_portions_when_its_customer_binds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.smpp_server.deliveries._PAGE", 4)
+    async with outdated(tmp_path, 30) as gateway:
+        sizes = portions(gateway, monkeypatch)
+        async with bound(gateway.world) as esme:
+            fresh = await esme.submit()
+            await esme.until(lambda: esme.delivered)
+            assert [text_of(pdu).split()[0][3:] for pdu in esme.delivered] == [fresh]
+        assert (sum(sizes), max(sizes)) == (30, 4)
+        assert gateway.gateway.store.given_up_count() == 30
+
+
+@trio_test(mock_clock=True)
+async def test_a_large_backlog_that_nobody_comes_for_ends_in_portions_without_falling_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.smpp_server.deliveries._PAGE", 4)
+    async with outdated(tmp_path, 30) as gateway:
+        sizes = portions(gateway, monkeypatch)
+        await trio.sleep(70)
+        assert not gateway.gateway.store.outbox_backlog(), "one round ends all of it"
+        assert (sum(sizes), max(sizes)) == (30, 4)
 
 
 @trio_test(mock_clock=True)
