@@ -140,10 +140,13 @@ class Session:
     # requests of ours
 
     def request(self, pdu: Pdu, now: float, context: object = None, timeout_s: float | None = None) -> int:
-        """Send a request and register it. Returns its sequence_number. Raises WindowFull, WrongState."""
+        """Send a request and register it. Returns its sequence_number. Raises WindowFull, WrongState.
+
+        One that has no response (alert_notification) takes no room in the window and needs none.
+        """
         self._check(pdu.command_id)
         window = self._window
-        if window.free < 1:
+        if window.free < 1 and pdu.command_id not in WITHOUT_RESPONSE:
             raise WindowFull(f"{window.size} requests are unanswered")
         pdu.sequence_number = number = window.next_number()
         octets = encode(pdu, self.peer_version)

@@ -8,6 +8,7 @@ Deliberately not here: a connection's life (connection), bytes, decisions about 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 import trio
@@ -27,6 +28,7 @@ from router.nouns import Account
 from router.throttle import Throttle
 from smpp.pdu import AlertNotification
 from smpp.session import SessionSettings
+from smpp.states import WrongState
 from store.interface import Store
 
 log = structlog.get_logger("smpp")
@@ -209,15 +211,16 @@ class SmppServer:
                 connection.unbind("its system_id is no login of the account any more")
 
     def alert(self, account: int, pdu: AlertNotification) -> int:
-        """Pass an alert_notification on to the account's receivers; how many got it. One whose window is full
-        does not: it is not kept for anybody (3.4 section 4.12)."""
+        """Pass an alert_notification on to the account's receivers; how many got it. It is not kept for
+        those who are not there, and takes no room in a window: nobody answers it (3.4 section 4.12)."""
         tenant = self.tenants.get(account)
         told = 0
         for connection in tenant.connections if tenant is not None else ():
-            if connection.receives and connection.session.window_free:
-                connection.session.request(pdu, trio.current_time())
-                connection.flush()
-                told += 1
+            if connection.receives:
+                with suppress(WrongState):  # it is about to leave
+                    connection.session.request(pdu, trio.current_time())
+                    connection.flush()
+                    told += 1
         return told
 
     # submits

@@ -532,6 +532,20 @@ async def test_an_alert_reaches_the_bound_receivers_of_the_account_with_the_esme
 
 
 @trio_test(mock_clock=True)
+async def test_an_alert_reaches_a_receiver_whose_window_is_full_and_none_that_leaves(tmp_path: Path) -> None:
+    async with house(tmp_path, window=1) as (gateway, script), bound(gateway.world) as esme:
+        esme.take = lambda pdu: None
+        await script.send(mo())
+        await told(esme)
+        await script.send(alert())
+        await esme.until(partial(alerts, esme))
+        await gateway.gateway.accounts.update("acme", suspended=True)
+        await script.send(alert())
+        await kept(gateway, script, mo(sequence=2))
+        assert len(alerts(esme)) == 1
+
+
+@trio_test(mock_clock=True)
 async def test_an_alert_that_nobody_is_there_for_is_not_kept(tmp_path: Path) -> None:
     async with house(tmp_path) as (gateway, script):
         await script.send(alert())
