@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from router.causes import Cause, Causes
 from router.judge import Fate, Judging
 from router.lanes import MAX_CARRIERS
+from router.plans import KINDS, VALID
 
 T = TypeVar("T")
 REQUIRED: Any = dataclasses.MISSING
@@ -296,6 +297,18 @@ class CallbacksConfig:
         "whoever may set a callback URL.",
     )
     ca_file: str = key("", "PEM file of certificate authorities; empty: the system's.", path=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumbersConfig:
+    """`[numbers]`: which recipients are taken, and what is known about them (numbers.md)."""
+
+    allowed_types: tuple[str, ...] = key(
+        (),
+        "Number types that accounts without `allowed_number_types` of their own may send to; `valid` is all "
+        "but unknown. Empty: every number that is possible.",
+        choices=(VALID, *KINDS),
+    )
 
 
 _RESEND = ("resend", "hold")
@@ -637,6 +650,7 @@ class Config:
     store: StoreConfig = table(StoreConfig, "The durable queue.")
     receipts: ReceiptsConfig = table(ReceiptsConfig, "Matching receipts.")
     messages: MessagesConfig = table(MessagesConfig, "What may be submitted.")
+    numbers: NumbersConfig = table(NumbersConfig, "Which recipients, and what is known about them.")
     inbound: InboundConfig = table(InboundConfig, "Whose inbound messages are.")
     accounts: AccountsConfig = table(AccountsConfig, "What a new account starts with.")
     callbacks: CallbacksConfig = table(CallbacksConfig, "Signed JSON POSTs.")

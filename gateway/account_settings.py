@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from router.nouns import Account
 
 BIND_TYPES = ("transmitter", "receiver", "transceiver")
+NUMBER_TYPES = (  # router.plans.KINDS
+    "mobile", "fixed", "fixed_or_mobile", "toll_free", "premium", "shared", "voip", "personal", "pager",
+    "uan", "voicemail", "unknown",
+)  # fmt: skip
 MOST_MEMBERS = 10_000  # of one distribution list
 
 _MOST_ENTRIES = 1_000
@@ -260,6 +264,25 @@ def _bind_type(text: str) -> str:
     return text
 
 
+def _number_type(text: str) -> str:
+    if text != "valid" and text not in NUMBER_TYPES:
+        raise ValueError
+    return text
+
+
+def _region() -> Kind:
+    allowed = "two letters of ISO 3166, such as GB; empty for none"
+
+    def read(value: Any) -> object:
+        from router.numbers import known_region
+
+        if not isinstance(value, str) or (value and not known_region(value.strip().upper())):
+            raise Wrong(f"{_shown(value)} is not {allowed}")
+        return value.strip().upper()
+
+    return Kind("one", allowed, read, _same, str.strip)
+
+
 def _url() -> Kind:
     allowed = "http:// or https://, a host, and at most 2048 characters in all; empty for none"
 
@@ -423,6 +446,18 @@ SETTINGS: tuple[Setting, ...] = (
         _many("the first digits of numbers with their country code, such as 44", _matching(_PREFIX, _prefix)),
         "Where it may send.",
         "everywhere",
+    ),
+    Setting(
+        "default_region",
+        _region(),
+        "Whose numbers those without a country code are, as GB.",
+        "the configuration's",
+    ),
+    Setting(
+        "allowed_number_types",
+        _many("valid (all but unknown), " + ", ".join(NUMBER_TYPES), _number_type),
+        "Types of numbers it may send to.",
+        "the configuration's",
     ),
     Setting("validity_default_s", _whole(0, _YEAR_S), "Validity where none is given.", "the configuration's"),
     Setting("validity_max_s", _whole(0, _YEAR_S), "The longest validity.", "the configuration's"),

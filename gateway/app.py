@@ -153,6 +153,7 @@ class Gateway:
                 messages.max_validity_s,
                 messages.max_schedule_s,
                 config.gateway.default_region,
+                config.numbers.allowed_types,
             ),
             self.check_url,
         )

@@ -29,7 +29,8 @@ from router.nouns import (
     Via,
 )
 from router.numbers import NumberProblem, normalise, sender_of
-from router.policy import Policy
+from router.plans import KINDS, facts
+from router.policy import House, Policy
 from router.routes import RouteTable
 from smpp.alphabet import Unencodable
 from smpp.segment import AUTO, TooManyParts, plan
@@ -140,6 +141,7 @@ class Limits(msgspec.Struct, frozen=True):
     validity_max_s: int
     schedule_max_s: int
     default_region: str = ""
+    number_types: tuple[str, ...] = ()  # of router.plans.kinds_of; () = all
 
 
 class Door:
@@ -160,7 +162,7 @@ class Door:
         self._lanes = lanes
         self._limits = limits
         self._check_url = check_url
-        self._senders: dict[str, tuple[str, int, int]] = {}
+        self._house = House(limits.default_region, limits.number_types)
         self._policies: dict[int, Policy] = {}
         self._closed = False
         self._committing: dict[int, int] = {}  # account → messages whose commit is under way
@@ -172,6 +174,10 @@ class Door:
     def close(self) -> None:
         """Shutting down: refuse from now on."""
         self._closed = True
+
+    def recipient(self, account: Account, text: str) -> str:
+        """A number as the account writes it in E.164 digits. Errors: NumberProblem."""
+        return normalise(text, account.default_region or self._limits.default_region)
 
     def submit(
         self, account: Account, requests: Sequence[Submission], done: SubmitDone, before: Before = None
@@ -191,7 +197,7 @@ class Door:
         messages: list[Message] = []
         policy = self._policies.get(account.id)
         if policy is None or policy.account is not account:
-            policy = self._policies[account.id] = Policy(account)
+            policy = self._policies[account.id] = Policy(account, self._house)
         room = self._room(account)
         first_id = self._admission.next_ids(len(requests), now_ms)
         for offset, request in enumerate(requests):
@@ -309,21 +315,20 @@ class Door:
     # plan: what concerns the message
 
     def _plan(self, policy: Policy, request: Submission, message_id: int, now_ms: int) -> Message | Refusal:
-        limits = self._limits
         account = policy.account
         try:
-            destination = normalise(request.to, limits.default_region)
+            destination = normalise(request.to, policy.region)
         except NumberProblem as problem:
             return Refusal(422, problem.code, "to", str(problem))
-        sender = request.source or self._senders.get(request.sender)
+        sender = request.source or policy.senders.get(request.sender)
         if sender is None:
             try:
-                sender = sender_of(request.sender, limits.default_region)
+                sender = sender_of(request.sender, policy.region)
             except NumberProblem as problem:
                 return Refusal(422, problem.code, "from", str(problem))
-            if len(self._senders) >= _SENDERS_CACHED:
-                self._senders.clear()
-            self._senders[request.sender] = sender
+            if len(policy.senders) >= _SENDERS_CACHED:
+                policy.senders.clear()
+            policy.senders[request.sender] = sender
         if not policy.sender_allowed(sender[0]):
             return Refusal(
                 403, "sender-not-allowed", "from", f"account {account.name!r} may not send as {sender[0]!r}"
@@ -335,6 +340,8 @@ class Door:
                 "to",
                 f"account {account.name!r} may send to {', '.join(account.destinations[:5])}…, not there",
             )
+        if policy.kinds is not None and (kind := policy.kind_refused(destination)):
+            return _type_refused(policy, destination, kind)
         content = self._content(request)
         if isinstance(content, Refusal):
             return content
@@ -465,6 +472,19 @@ def _show_as(message: Message, shown: int) -> None:
     shown = shown if shown != message.id else 0
     if shown != (message.relay.shown if message.relay is not None else 0):
         message.relay = msgspec.structs.replace(message.relay or Relay(), shown=shown)
+
+
+def _type_refused(policy: Policy, digits: str, kind: str) -> Refusal:
+    where = facts(digits).country or "any country"
+    what = f"no valid number of {where}" if kind == "unknown" else f"a number of type {kind} ({where})"
+    allowed = ", ".join(one for one in KINDS if one in (policy.kinds or ()))
+    who = policy.account.name
+    return Refusal(
+        422,
+        "number-type-not-allowed",
+        "to",
+        f"{digits[:-4]}… is {what}; account {who!r} may send to {allowed}: allowed_number_types",
+    )
 
 
 def _queue_full(account: Account) -> Refusal:

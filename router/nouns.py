@@ -443,6 +443,8 @@ class Account(msgspec.Struct):
     error_codes: dict[str, str] = {}  # our cause (router.causes) → the code it expects in err:
     lists: dict[str, tuple[str, ...]] = {}  # distribution lists for submit_multi
     burst: int = 0  # submits that may come at once within tps; 0 = a second's worth
+    default_region: str = ""  # whose numbers those without country code are; "" = the configuration's
+    allowed_number_types: tuple[str, ...] = ()  # words of router.plans.kinds_of; () = the configuration's
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

@@ -51,6 +51,7 @@ _SPECIAL = {
 }
 _DESCRIPTIONS = ("general_desc", *_SPECIAL, "fixed_line", "mobile")
 _LEADING = "leading_digits"
+VALID = "valid"  # every kind but unknown
 _DIGITS = "0123456789"
 _NOWHERE: frozenset[int] = frozenset()
 
@@ -76,6 +77,15 @@ def facts(digits: str) -> Facts:
         node = node[digit]
     found: Facts = node[len(digits)]
     return found
+
+
+def kinds_of(words: Iterable[str]) -> frozenset[str] | None:
+    """What `allowed_number_types` allows: KINDS and "valid"; None where that is every number."""
+    found = frozenset(words)
+    if VALID in found:
+        found |= frozenset(KINDS) - {"unknown"}
+    found &= frozenset(KINDS)
+    return None if not found or len(found) == len(KINDS) else found
 
 
 class _Node(dict[Any, Any]):

@@ -1,4 +1,4 @@
-"""What one account may submit: senders, destinations, priority, validity. Compiled once for each account.
+"""What one account may submit: senders, destinations, number types, priority, validity. Compiled once each.
 
 Deliberately not here: rates, queue limits and the duplicate guard (they need memory), consent.
 """
@@ -6,17 +6,38 @@ Deliberately not here: rates, queue limits and the duplicate guard (they need me
 from __future__ import annotations
 
 from router.nouns import Account
+from router.numbers import Sender
+from router.plans import facts, kinds_of
 
 _SENDERS_CACHED = 2_000
 
 
+class House:
+    """What the configuration says for every account. `senders`: as they are written → as they are sent."""
+
+    def __init__(self, region: str = "", number_types: tuple[str, ...] = ()) -> None:
+        self.region = region
+        self.number_types = number_types
+        self.senders: dict[str, Sender] = {}
+
+
 class Policy:
-    """`account` as it was when this was made; accounts change as a whole, so compare by identity."""
+    """`account` as it was when this was made; accounts change as a whole, so compare by identity.
 
-    __slots__ = ("_any_destination", "_any_sender", "_exact", "_prefixes", "_senders", "_starts", "account")
+    `house` is what an account without own choices has. `region` is for numbers without country code,
+    `kinds` the number types it may send to, None = all; `senders` remembers senders that were read by region.
+    """
 
-    def __init__(self, account: Account) -> None:
+    __slots__ = (
+        "_any_destination", "_any_sender", "_exact", "_prefixes", "_senders", "_starts",
+        "account", "kinds", "region", "senders",
+    )  # fmt: skip
+
+    def __init__(self, account: Account, house: House) -> None:
         self.account = account
+        self.region = account.default_region or house.region
+        self.kinds = kinds_of(account.allowed_number_types or house.number_types)
+        self.senders = house.senders if self.region == house.region else {}
         self._any_sender = not account.senders
         self._exact = frozenset(one for one in account.senders if not one.endswith("*"))
         self._starts = tuple(one[:-1] for one in account.senders if one.endswith("*"))
@@ -36,6 +57,11 @@ class Policy:
 
     def destination_allowed(self, digits: str) -> bool:
         return self._any_destination or digits.startswith(self._prefixes)
+
+    def kind_refused(self, digits: str) -> str:
+        """The number's type where it is not among `kinds`, else ""."""
+        kind = facts(digits).kind
+        return "" if self.kinds is None or kind in self.kinds else kind
 
     def priority(self, wanted: int) -> int:
         return min(wanted, self.account.max_priority)

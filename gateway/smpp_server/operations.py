@@ -28,7 +28,7 @@ from gateway.smpp_server.translate import (
     wish_of,
 )
 from router.nouns import Account, Message, MessageState, Progress
-from router.numbers import NumberProblem, normalise
+from router.numbers import NumberProblem
 from smpp.constants import CommandId
 from smpp.fields import DistributionList, SmeAddress, UnsuccessSme
 from smpp.pdu import (
@@ -241,7 +241,7 @@ class Operations:
 
             self._committer.call_soon(cancel, partial(_settled, connection, pdu, CancelSmResp))
             return
-        addresses = self._addresses(pdu)
+        addresses = self._addresses(account, pdu)
         if isinstance(addresses, int):
             connection.refuse(pdu, addresses)
             return
@@ -262,14 +262,16 @@ class Operations:
 
         self._committer.call_soon(cancel, partial(_settled, connection, pdu, CancelSmResp))
 
-    def _addresses(self, pdu: CancelSm) -> tuple[str, str] | int:
+    def _addresses(self, account: Account, pdu: CancelSm) -> tuple[str, str] | int:
         source = source_of(pdu.source_addr, pdu.source_addr_ton, pdu.source_addr_npi)
         if isinstance(source, int):
             return source
         if not pdu.destination_addr:
             return int(Status.ESME_RINVDSTADR)
         try:
-            return source[0], normalise(destination_of(pdu.destination_addr, pdu.dest_addr_ton))
+            return source[0], self._server.door.recipient(
+                account, destination_of(pdu.destination_addr, pdu.dest_addr_ton)
+            )
         except NumberProblem:
             return int(Status.ESME_RINVDSTADR)
 
@@ -319,7 +321,7 @@ class Operations:
         """Accept it, and in the same commit end what it replaces (3.4 section 5.2.18)."""
         source = request.source[0] if request.source else request.sender
         try:
-            destination = normalise(request.to)
+            destination = self._server.door.recipient(account, request.to)
         except NumberProblem:
             destination = ""  # the door refuses it
         search = Search(account, source, destination, request.relay.service_type if request.relay else "")

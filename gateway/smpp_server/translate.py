@@ -344,6 +344,7 @@ _STATUSES = {
     "no-number": Status.ESME_RINVDSTADR,
     "no-route": Status.ESME_RINVDSTADR,
     "not-a-number": Status.ESME_RINVDSTADR,
+    "number-type-not-allowed": Status.ESME_RINVDSTADR,
     "queue-full": Status.ESME_RMSGQFUL,
     "rate-limited": Status.ESME_RTHROTTLED,
     "route-down": Status.ESME_RMSGQFUL,
