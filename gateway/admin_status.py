@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from gateway.admin_carriers import order_view
 from gateway.admin_shapes import iso
 from gateway.watchdog import lane_waits
 from router.nouns import Phase
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
 def status_facts(gateway: Gateway) -> dict[str, object]:
     """Plain JSON values; times ISO 8601 UTC, "" for none; windows and TPS in segments, 0 TPS = no limit."""
-    now, now_ms = trio.current_time(), gateway.world.wall_ms()
     return {
-        "carriers": {carrier.name: _carrier(carrier, now, now_ms) for carrier in gateway.carriers},
+        "carriers": carrier_facts(gateway),
         "customers": _customers(gateway),
         "lanes": lane_waits(gateway),
         "backlog": {
@@ -46,12 +46,20 @@ def status_facts(gateway: Gateway) -> dict[str, object]:
     }
 
 
-def _carrier(carrier: Carrier, now: float, now_ms: int) -> dict[str, object]:
+def carrier_facts(gateway: Gateway) -> dict[str, dict[str, object]]:
+    """Every carrier of the configuration in force, by name: as in `status_facts`, and its health."""
+    now, now_ms = trio.current_time(), gateway.world.wall_ms()
+    return {carrier.name: _carrier(gateway, carrier, now, now_ms) for carrier in gateway.carriers}
+
+
+def _carrier(gateway: Gateway, carrier: Carrier, now: float, now_ms: int) -> dict[str, object]:
     bound = [link for link in carrier.links if link.can_submit]
     until = carrier.facts(now).paused_until
     return {
         "able": carrier.able(),
         "suspended": carrier.suspended,
+        "order": order_view(gateway.orders.by_carrier.get(carrier.name)),
+        **gateway.health.view(carrier, now_ms),
         "in_flight": carrier.in_flight,
         "window": carrier.settings.window * len(bound),
         "window_used": sum(_used(link, carrier.settings.window) for link in bound),

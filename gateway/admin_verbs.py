@@ -4,7 +4,8 @@
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), operators
-(gateway.admin_operators), messages (gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions
+(gateway.admin_operators), carriers
+(gateway.admin_carriers), messages (gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions
 (gateway.admin_binds, gateway.admin_deliveries), the audit trail (gateway.admin_audit), text for people
 (gateway.cli).
 """
@@ -26,12 +27,15 @@ from gateway.admin_accounts import AccountVerbs, Nothing
 from gateway.admin_audit import AuditVerbs
 from gateway.admin_binds import BindVerbs
 from gateway.admin_callbacks import CallbackVerbs, Pump
+from gateway.admin_carriers import CarrierVerbs
+from gateway.admin_carriers import Facts as CarrierFacts
 from gateway.admin_deliveries import DeliveryVerbs
 from gateway.admin_operators import OperatorVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.audit import entry
 from gateway.cli import VERSION
 from gateway.operators import Operators
+from gateway.orders import Orders
 from router.nouns import Phase, Reason
 from store.interface import AuditEntry, Released, Transaction
 from store.lmdb_store import LmdbStore
@@ -76,10 +80,12 @@ class AdminVerbs:
         wall_ms: Callable[[], int],
         *,
         operators: Operators,
+        orders: Orders,
         door: Submitter | None = None,
         pump: Pump | None = None,
         smpp: SmppServer | None = None,
         facts: Callable[[], dict[str, object]] | None = None,
+        carrier_facts: CarrierFacts | None = None,
     ) -> None:
         self._accounts = accounts
         self._store = store
@@ -88,6 +94,7 @@ class AdminVerbs:
         self._facts = facts
         self.of_accounts = AccountVerbs(accounts, store, wall_ms)
         self._of_operators = OperatorVerbs(operators)
+        self.of_carriers = CarrierVerbs(store, orders, carrier_facts)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
@@ -103,6 +110,7 @@ class AdminVerbs:
             "store.stats": typed(Nothing, self.store_stats),
             **self.of_accounts.table(),
             **self._of_operators.table(),
+            **self.of_carriers.table(),
             **self._of_traffic.table(),
             **self._of_callbacks.table(),
             **self._of_binds.table(),

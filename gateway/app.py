@@ -27,7 +27,7 @@ from config.load import load
 from config.model import Address, CarrierConfig, Config, SimulatorConfig
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
-from gateway.admin_status import status_facts
+from gateway.admin_status import carrier_facts, status_facts
 from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs
 from gateway.callbacks.guard import Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
@@ -39,8 +39,10 @@ from gateway.carriers.lanes import LaneBoard
 from gateway.carriers.link import Link, Target
 from gateway.committer import Committer
 from gateway.door import Door, Limits
+from gateway.health import HealthWatch
 from gateway.http.accounts import AccountApi
 from gateway.http.auth import Keys
+from gateway.http.carriers import CarrierApi
 from gateway.http.messages import MessageApi
 from gateway.http.request import Request
 from gateway.http.retries import Retries
@@ -50,6 +52,7 @@ from gateway.http.settings import HttpSettings
 from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
 from gateway.operators import Operators
+from gateway.orders import Orders
 from gateway.recovery import decider
 from gateway.replan import Replan
 from gateway.simulator.behaviour import Behaviour
@@ -181,16 +184,20 @@ class Gateway:
         self.operators = Operators(self.committer, world.wall_ms)
         self.operators.changed.append(self._operators_changed)
         self._operators_changed()
+        self.orders = Orders(self.committer, world.wall_ms)
+        self.health = HealthWatch(self)
         self.verbs = AdminVerbs(
             self.accounts,
             store,
             self.committer.execute,
             world.wall_ms,
             operators=self.operators,
+            orders=self.orders,
             door=self.door,
             pump=self.pump,
             smpp=self.smpp,
             facts=self.facts,
+            carrier_facts=lambda: carrier_facts(self),
         )
         self.account_api = AccountApi(self.verbs.of_accounts, self.keys, Retries(store, world.wall_ms))
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
@@ -260,6 +267,7 @@ class Gateway:
         routes = Routes()
         MessageApi(self.door, self.store, self.keys).add_to(routes)
         self.account_api.add_to(routes)
+        CarrierApi(self.verbs.of_carriers, self.keys).add_to(routes)
         plain = (("Content-Type", "text/plain; charset=utf-8"),)
 
         def healthz(request: Request, respond: Respond) -> None:
@@ -275,7 +283,7 @@ class Gateway:
         def index(request: Request, respond: Respond) -> None:
             body = (
                 b'{"name":"Signalbox","links":{"submit":"/v1/messages","batch":"/v1/messages/batch",'
-                b'"accounts":"/v1/accounts","health":"/healthz","ready":"/readyz","metrics":"/metrics"}}\n'
+                b'"accounts":"/v1/accounts","carriers":"/v1/carriers","events":"/v1/events","health":"/healthz","ready":"/readyz","metrics":"/metrics"}}\n'
             )
             respond(200, (("Content-Type", "application/json"),), body)
 
@@ -372,6 +380,7 @@ class Gateway:
         await nursery.start(admin.serve)
         nursery.start_soon(self._keep_waking)
         nursery.start_soon(self.watchdog.run)
+        nursery.start_soon(self.health.run)
 
     async def _keep_waking(self) -> None:
         """Lanes may become eligible by time alone (overflow, pauses): ask again now and then."""

@@ -38,6 +38,11 @@ _ITSELF = Actor("signalbox", "gateway")
 _acting: ContextVar[Actor] = ContextVar("acting", default=_ITSELF)
 
 
+def actor_now() -> Actor:
+    """Who acts now."""
+    return _acting.get()
+
+
 @contextmanager
 def acting(actor: Actor) -> Iterator[None]:
     """All that is done in the block is done by `actor`."""
@@ -65,7 +70,7 @@ def entry(
     after: Mapping[str, Any] | None = None,
 ) -> AuditEntry:
     """What whoever acts now does to `subject`, kind:name."""
-    actor = _acting.get()
+    actor = actor_now()
     return AuditEntry(
         at_ms, actor.who, actor.via, act, subject, dict(before or {}), dict(after or {}), actor.reason
     )

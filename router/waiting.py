@@ -35,6 +35,9 @@ class Wait(Enum):
     # a carrier
     STOPPING = "shutting down"
     SUSPENDED = "suspended by an operator"
+    MAINTENANCE = "in a maintenance window"
+    CIRCUIT_OPEN = "taken out by its circuit breaker"
+    TRIAL = "half-open: its trial messages are not judged yet"
     NO_BIND = "no bind"
     PAUSED = "paused after a refusal"
     WINDOW_FULL = "window full, responses pending"
@@ -67,6 +70,9 @@ _NEAREST = (  # of several carriers' reasons, the one that ends first speaks for
     Wait.OVERFLOW_WAIT,
     Wait.SHARE_WAIT,
     Wait.WINDOW_STUCK,
+    Wait.TRIAL,
+    Wait.CIRCUIT_OPEN,
+    Wait.MAINTENANCE,
     Wait.SUSPENDED,
     Wait.NO_BIND,
     Wait.STOPPING,
@@ -94,6 +100,7 @@ class CarrierFacts(msgspec.Struct, frozen=True):
     way_tokens: int = UNLIMITED  # the same for what is leased
     buffered: int = 0  # segments leased and not sent
     in_flight: int = 0  # segments sent and not answered
+    out: Wait | None = None  # why the gateway itself gives it nothing new: MAINTENANCE, CIRCUIT_OPEN, TRIAL
 
 
 class Queue(NamedTuple):
@@ -158,6 +165,8 @@ def _held_back(facts: CarrierFacts, now: float) -> Wait | None:
         return Wait.STOPPING
     if facts.suspended:
         return Wait.SUSPENDED
+    if facts.out is not None:
+        return facts.out
     if not facts.bound:
         return Wait.NO_BIND
     return Wait.PAUSED if now < facts.paused_until else None

@@ -220,6 +220,24 @@ class AuditState(msgspec.Struct):
     findings: list[Finding]
 
 
+class Notice(msgspec.Struct, array_like=True, gc=False):
+    """One thing that the gateway noticed or decided by itself. Only grows at the end."""
+
+    at_ms: int
+    kind: str  # carrier.opened, probe.failed…: gateway.notices lists them
+    subject: str  # kind:name, such as carrier:north or route:uk
+    text: str  # for people: what happened, and why
+    figures: dict[str, Any] = {}  # what it was decided by
+    warning: bool = False  # somebody should look
+
+
+class NoticeRow(msgspec.Struct, gc=False):
+    """A notice as it is kept: with its number from 1 on."""
+
+    number: int
+    notice: Notice
+
+
 class Transaction(Protocol):
     """One write transaction. Verbs are applied in the order of architecture §2: D, B, C, A, L."""
 
@@ -342,6 +360,9 @@ class Transaction(Protocol):
 
     def put_meta(self, name: str, value: bytes) -> None:
         """A small value by name, for the gateway's own memory."""
+
+    def notice(self, notices: Sequence[Notice]) -> int:
+        """Add to the event log, of which the newest 10,000 are kept. Returns the last one's number."""
 
     def audit(self, entry: AuditEntry) -> int:
         """Tell of a change that this transaction makes; for ever, behind all others. Returns its number."""
@@ -523,6 +544,10 @@ class Store(Protocol):
 
     def audit_log(self, limit: int = 100, before: int = NO_ID, subject: str = "") -> list[AuditRow]:
         """Entries newest first, numbered below `before`; of one subject, or with it among its parts."""
+
+    def notices(self, limit: int = 100, before: int = NO_ID, subject: str = "") -> list[NoticeRow]:
+        """The event log, newest first, numbered below `before`; of one subject, or with it among its
+        parts."""
 
     def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
         """Whether every entry is there, as it was written; `number` must have `digest` if given."""

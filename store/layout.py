@@ -54,6 +54,7 @@ TABLES: Final = (
     "train",
     "given_up",
     "audit",
+    "notice",
 )
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
@@ -109,6 +110,7 @@ class Tables:
         self.train = by_name["train"]
         self.given_up = by_name["given_up"]
         self.audit = by_name["audit"]
+        self.notice = by_name["notice"]
 
 
 class Lock:

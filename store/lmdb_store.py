@@ -16,7 +16,7 @@ from pathlib import Path
 import lmdb
 
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
-from store import again, audit, customer, finding, lanes, reads, recipients, recovery, upgrade
+from store import again, audit, customer, finding, lanes, notices, reads, recipients, recovery, upgrade
 from store import archive as archiving
 from store import backup as copying
 from store import check as checking
@@ -30,6 +30,7 @@ from store.interface import (
     Finding,
     FinishedPage,
     GivenUp,
+    NoticeRow,
     OutboxRow,
     StoreDamaged,
     StoreError,
@@ -456,6 +457,12 @@ class LmdbStore:
         """Entries newest first, numbered below `before`; of one subject, or with it among its parts."""
         with self.reading() as tx:
             return audit.log(tx, self.tables, limit, before, subject)
+
+    def notices(self, limit: int = 100, before: int = NO_ID, subject: str = "") -> list[NoticeRow]:
+        """The event log, newest first, numbered below `before`; of one subject, or with it among its
+        parts."""
+        with self.reading() as tx:
+            return notices.log(tx, self.tables, limit, before, subject)
 
     def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
         """Whether every entry is there, as it was written; `number` must have `digest` if given."""

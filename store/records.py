@@ -35,6 +35,7 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 | train       | account u32, id u64 of the first                 | ids u64 of the others                     |
 | given_up    | endpoint u32, given_up_ms u64, seq u64           | Event                                     |
 | audit       | number u64                                       | AuditEntry (store.audit)                  |
+| notice      | number u64                                       | Notice (store.notices)                    |
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import lmdb
 
 from store import accept as accepting
-from store import again, audit, customer, given_up, parked, recipients, retention, timed
+from store import again, audit, customer, given_up, notices, parked, recipients, retention, timed
 from store import archive as archiving
 from store import claim as claiming
 from store import inbound as inbounding
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ClaimResult,
         MoPart,
         Moved,
+        Notice,
         OutboxRow,
         ReceiptResult,
         Released,
@@ -170,6 +171,10 @@ class LmdbTransaction:
     @_verb
     def audit(self, entry: AuditEntry) -> int:
         return audit.append(self.batch, entry)
+
+    @_verb
+    def notice(self, rows: Sequence[Notice]) -> int:
+        return notices.append(self.batch, rows)
 
     @_verb
     def replay_given_up(self, endpoints: Sequence[int], before_ms: int, limit: int) -> int:

@@ -31,7 +31,7 @@ from router.causes import Cause
 from router.judge import Happening, Verdict, judge
 from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Reason, ReceiptWish, Settle
 from router.throttle import Throttle
-from router.waiting import CarrierFacts
+from router.waiting import CarrierFacts, Wait
 from smpp import events
 from smpp.alphabet import TextError
 from smpp.constants import CommandId
@@ -45,6 +45,7 @@ log = structlog.get_logger("carrier")
 _AHEAD_S = 0.05
 _UNLIMITED_AHEAD = 1.0  # windows' worth
 _STALL_S = 1.0
+NO_TRIAL = 1 << 30
 _RESTART_PAUSE_S = 1.02
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _SENT = Settle.SENT
@@ -109,7 +110,9 @@ class Carrier:
         self.default_encoding: int = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
         self.zone = zone_of(settings.receipt_zone) or UTC
         self.causes = settings.causes
-        self.suspended = False
+        self.suspended = False  # by an operator
+        self.out: Wait | None = None  # why the gateway itself gives it nothing new (gateway.health)
+        self.trial = NO_TRIAL  # segments it may still take to be judged by
         self.paused_until = 0.0
         self.buffer: deque[Leased] = deque()
         self.in_flight = 0
@@ -131,10 +134,21 @@ class Carrier:
     # state, as the lanes ask for it
 
     def able(self) -> bool:
-        """May take work: bound for submitting, not suspended, not stuck with a full window."""
-        if self.suspended or self._draining:
+        """May take work: bound for submitting, not suspended, not taken out."""
+        if self.suspended or self.out is not None or self.trial <= 0 or self._draining:
             return False
         return any(link.can_submit for link in self.links)
+
+    def stand(self, *, suspended: bool, out: Wait | None = None, trial: int = NO_TRIAL) -> None:
+        """Whether it may take messages from now on, and how many segments. What it has leased ahead and may
+        not send any more goes back to the lanes."""
+        was_able = self.able()
+        self.suspended, self.out, self.trial = suspended, out, trial
+        if suspended or out is not None:
+            self._give_back("the carrier was taken out")
+            self._hand_over()
+        elif not was_able:
+            self._committer.wake()
 
     def pause_after_start(self) -> None:
         """An earlier process may have used up the TPS of the second that is running."""
@@ -160,6 +174,7 @@ class Carrier:
             name=self.name,
             bound=bool(links),
             suspended=self.suspended,
+            out=self.out or (Wait.TRIAL if self.trial <= 0 else None),
             stopping=self._draining,
             paused_until=max(self.paused_until, min((link.paused_until for link in links), default=0.0)),
             room=sum(link.room for link in awake),
@@ -204,16 +219,22 @@ class Carrier:
         room = sum(link.room for link in self.links if link.paused_until <= now)
         if self.settings.tps and room > 0:
             room = min(room, max(1, math.ceil(self.settings.tps * _AHEAD_S)))
-        return room - self._buffered_segments - self._claimed
+        return min(room - self._buffered_segments - self._claimed, self.trial)
 
     def claimed(self, result: ClaimResult) -> None:
         """To be leased by the transaction under way."""
-        self._claimed += sum(map(_wire, result.leased))
+        segments = sum(map(_wire, result.leased))
+        self._claimed += segments
+        if self.trial != NO_TRIAL:
+            self.trial -= segments
         self._board.took(self.id, result.leased, trio.current_time())
 
     def unclaimed(self, result: ClaimResult) -> None:
         """That transaction failed; what shares and routes' TPS were charged is not worth giving back."""
-        self._claimed -= sum(map(_wire, result.leased))
+        segments = sum(map(_wire, result.leased))
+        self._claimed -= segments
+        if self.trial != NO_TRIAL:
+            self.trial += segments
 
     def leased(self, result: ClaimResult) -> None:
         """COMMIT L is durable: send."""
@@ -223,6 +244,9 @@ class Carrier:
         self._buffered_segments += segments
         if self._draining:  # the stop came while they were being committed
             self.give_back_all("shutting down")
+        elif self.suspended or self.out is not None:
+            self._give_back("the carrier was taken out")
+            self._hand_over()
         else:
             self.pump()
 
@@ -425,7 +449,7 @@ class Carrier:
         for context in unanswered:
             self._lost(context, Happening.LINK_LOST, reason)
         self._move(unsent, reason)
-        if not self.able():
+        if not any(link.can_submit for link in self.links):
             self._give_back(reason)
         self._hand_over()
         self.pump()

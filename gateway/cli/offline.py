@@ -60,13 +60,17 @@ def run_verb(store: LmdbStore, verb: str, args: dict[str, Any], reason: str = ""
     from gateway.audit import LONGEST_REASON, Actor, acting, os_user
     from gateway.cli.place import refused
     from gateway.operators import Operators
+    from gateway.orders import Orders
     from gateway.world import RealWorld
 
     direct = Direct(store)
     accounts = Accounts(cast("Committer", direct))
     wall_ms = RealWorld().wall_ms
     operators = Operators(direct, wall_ms)
-    table = AdminVerbs(accounts, store, direct.execute, wall_ms, operators=operators).table()
+    verbs = AdminVerbs(
+        accounts, store, direct.execute, wall_ms, operators=operators, orders=Orders(direct, wall_ms)
+    )
+    table = verbs.table()
     if len(reason) > LONGEST_REASON:
         raise Failure(f"--reason: at most {LONGEST_REASON} characters", exit_code=USAGE)
     try:

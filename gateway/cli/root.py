@@ -27,6 +27,8 @@ VERBS = {
     "status": _Verb("gateway.cli.status", "Is it ready, what waits, and why."),
     "account": _Verb("gateway.cli.account", "Create, show, change accounts; rotate API keys."),
     "operator": _Verb("gateway.cli.operators", "Keys with which accounts are changed over HTTP."),
+    "carrier": _Verb("gateway.cli.carriers", "Carriers: how they are, suspend, resume."),
+    "events": _Verb("gateway.cli.carriers", "What the gateway decided by itself, and noticed."),
     "binds": _Verb("gateway.cli.binds", "Customers' SMPP sessions; end one."),
     "locks": _Verb("gateway.cli.binds", "Who is locked out after wrong passwords."),
     "unlock": _Verb("gateway.cli.binds", "End the locks of an address or a system_id."),

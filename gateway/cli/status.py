@@ -88,7 +88,12 @@ def print_customers(customers: dict[str, Any]) -> None:
 
 def takes_work(carrier: dict[str, Any]) -> str:
     if carrier["suspended"]:
-        return "suspended"
+        order = carrier["order"] or {"by": "nobody", "until": "", "reason": ""}
+        end = f" until {order['until']}" if order["until"] else ""
+        return f"no: suspended{end} by {order['by']}" + (f": {order['reason']}" if order["reason"] else "")
+    if carrier["out"]:
+        end = f" until {carrier['out']['until']}" if carrier["out"]["until"] else ""
+        return f"no: {words(carrier['out']['why'])}{end}: {carrier['out']['reason']}"
     if carrier["able"] and carrier["paused_until"]:
         return f"paused until {carrier['paused_until']}"
     return "yes" if carrier["able"] else "no"

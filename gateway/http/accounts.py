@@ -9,7 +9,7 @@ secrets are in the answer of the request that made them, and in no other but its
 hashed in a thread, one at a time, before it goes anywhere.
 
 Deliberately not here: settings and their messages (gateway.account_settings), whose key it is (auth.py),
-what was carried out already (retries.py).
+what was carried out already (retries.py), reasons (operated.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import msgspec
-import structlog
 import trio
 
 from gateway.account_settings import WrongSettings, read_settings
@@ -37,27 +36,22 @@ from gateway.admin_accounts import (
     check_system_id,
     read_new,
 )
-from gateway.audit import LONGEST_REASON, Actor, acting
 from gateway.http.auth import Keys
-from gateway.http.fields import check_json, invalid, read_object, unknown_field
+from gateway.http.fields import invalid, unknown_field
+from gateway.http.operated import PRIVATE, body_of, handler
 from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
 from gateway.http.retries import Answered, Retries, key_of
-from gateway.http.routes import Respond, Routes
+from gateway.http.routes import Routes
 from gateway.smpp_server.passwords import draw_password, hash_password, password_problem
-from store.interface import StoreError, StoreFull
 
 PAGE = 50
 MOST_OF_A_PAGE = 200
 GENERATED = "generated"
 
 _ACCOUNTS = "/v1/accounts"
-_PRIVATE: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 _LONGEST_NAME = 64
 _ROTATES = "rotating twice would end the key or password that is in use"
-_Act = Callable[[Request], Awaitable[Answered]]
-
-log = structlog.get_logger("http")
 
 
 class AccountApi:
@@ -84,27 +78,7 @@ class AccountApi:
             ("DELETE", one + "/logins", self._remove_login),
             ("DELETE", one + "/logins/{system_id}", self._remove_login),
         ):
-            routes.add(method, path, self._handler(act))
-
-    def _handler(self, act: _Act) -> Callable[[Request, Respond], Awaitable[None]]:
-        """`act` done by the operator whose key it is, its refusals as problems."""
-
-        async def handle(request: Request, respond: Respond) -> None:
-            try:
-                operator = self._keys.operator(request.headers.get(b"authorization"), request.peer)
-                reason = _reason(request.headers.get(b"audit-reason"))
-                with acting(Actor(operator.name, "http", reason)):
-                    answer = await act(request)
-            except BadRequest as refusal:
-                respond(*refusal.answer(request.path))
-            except AdminError as error:
-                respond(*_refused(error).answer(request.path))
-            except StoreError as error:
-                respond(*_not_kept(error).answer(request.path))
-            else:
-                respond(*answer)
-
-        return handle
+            routes.add(method, path, handler(self._keys, act, _refused))
 
     # the acts
 
@@ -118,7 +92,7 @@ class AccountApi:
         return _answer(200, {"accounts": views[:limit], "next": following}, links)
 
     async def _create(self, request: Request) -> Answered:
-        given = _given(request, "an object with at least a name")
+        given = body_of(request, "an object with at least a name")
         problems: dict[str, str] = {}
         password, drawn = _password(given, problems)
         system_id = given.get("system_id")
@@ -148,7 +122,7 @@ class AccountApi:
 
     async def _change(self, request: Request) -> Answered:
         account = await self._existing(request)
-        given = _given(request, "an object with the settings to change")
+        given = body_of(request, "an object with the settings to change")
         if "name" in given:
             raise WrongArguments({**_problems_of(given), "name": "an account keeps its name; leave it out"})
         return _answer(200, await self._verbs.account_set({**given, "name": account["name"]}))
@@ -157,7 +131,7 @@ class AccountApi:
         """The API key; with a system_id the password of that login."""
         key = key_of(request.headers.get(b"idempotency-key"), needed=_ROTATES)
         account = await self._existing(request)
-        given = _given(request, "an object, or nothing", may_be_empty=True)
+        given = body_of(request, "an object, or nothing", may_be_empty=True)
         problems: dict[str, str] = {}
         password, drawn = _password(given, problems)
         keep = given.pop("keep_previous", None)
@@ -200,7 +174,7 @@ class AccountApi:
 
     async def _add_login(self, request: Request) -> Answered:
         account = await self._existing(request)
-        given = _given(request, "an object with a system_id")
+        given = body_of(request, "an object with a system_id")
         problems: dict[str, str] = {}
         password, drawn = _password(given, problems)
         system_id = given.pop("system_id", None)
@@ -255,17 +229,9 @@ def hashing_in_a_thread() -> Callable[[str], Awaitable[str]]:
 # in
 
 
-def _given(request: Request, wanted: str, *, may_be_empty: bool = False) -> dict[str, Any]:
-    """The body's fields; what is null is left out. Errors: BadRequest."""
-    if may_be_empty and not request.body.strip():
-        return {}
-    check_json(request.headers.get(b"content-type"))
-    return {name: value for name, value in read_object(request.body, wanted).items() if value is not None}
-
-
 def _nothing(request: Request) -> None:
     """There is nothing to say in the body. Errors: BadRequest."""
-    given = _given(request, "an empty object, or nothing", may_be_empty=True)
+    given = body_of(request, "an empty object, or nothing", may_be_empty=True)
     if given:
         raise invalid([FieldError(name[:64], "unknown field; this takes none") for name in given])
 
@@ -323,23 +289,11 @@ def _page(query: str) -> tuple[int, str]:
     return int(limit), after
 
 
-def _reason(header: bytes | None) -> str:
-    """What an Audit-Reason header says, for the trail. Errors: BadRequest."""
-    try:
-        reason = (header or b"").decode()
-    except UnicodeDecodeError:
-        reason = "\0"
-    if len(reason) > LONGEST_REASON or not reason.isprintable():
-        allowed = f"at most {LONGEST_REASON} printable characters, in UTF-8"
-        raise invalid([FieldError("Audit-Reason", allowed)])
-    return reason
-
-
 # out
 
 
 def _answer(status: int, view: object, headers: Headers = ()) -> Answered:
-    return Answered(status, (*_PRIVATE, *headers), msgspec.json.encode(view))
+    return Answered(status, (*PRIVATE, *headers), msgspec.json.encode(view))
 
 
 def _with(view: dict[str, object], drawn: str) -> dict[str, object]:
@@ -354,10 +308,3 @@ def _refused(error: AdminError) -> BadRequest:
         errors = (FieldError(error.field, error.message),) if error.field else ()
         return BadRequest(409, "account-conflict", error.message, errors)
     return BadRequest(404, "no-such-login", error.message)
-
-
-def _not_kept(error: StoreError) -> BadRequest:
-    if isinstance(error, StoreFull):
-        return BadRequest(503, "store-full", f"{error}; nothing was changed", headers=(("Retry-After", "5"),))
-    log.error("account not changed", error=str(error), hint=error.hint)
-    return BadRequest(503, "store-failed", "the change could not be kept; the gateway's log says why")

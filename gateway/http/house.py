@@ -25,6 +25,8 @@ _LINKS = {
     "batch": "/v1/messages/batch",
     "message": "/v1/messages/{id}",
     "accounts": "/v1/accounts",
+    "carriers": "/v1/carriers",
+    "events": "/v1/events",
     "health": "/healthz",
     "ready": "/readyz",
     "metrics": "/metrics",

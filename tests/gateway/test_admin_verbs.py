@@ -20,6 +20,7 @@ from gateway.committer import Committer
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import key_hash
 from gateway.operators import Operators
+from gateway.orders import Orders
 from router.nouns import Account, Message, MessageState, Part, Phase, Progress, Reason, Step
 from store.interface import AuditEntry, Released, StoreFull, Totals, Transaction
 from store.lmdb_store import LmdbStore
@@ -321,9 +322,15 @@ class FakeDoor:
 def running(store: FakeStore, door: FakeDoor | None) -> AdminVerbs:
     direct = Direct(cast(LmdbStore, store))
     accounts = Accounts(cast(Committer, direct))
-    operators = Operators(direct, lambda: 0)
+    operators, orders = Operators(direct, lambda: 0), Orders(direct, lambda: 0)
     return AdminVerbs(
-        accounts, cast(LmdbStore, store), direct.execute, lambda: 0, operators=operators, door=door
+        accounts,
+        cast(LmdbStore, store),
+        direct.execute,
+        lambda: 0,
+        operators=operators,
+        orders=orders,
+        door=door,
     )
 
 

@@ -225,6 +225,7 @@ STATUS: dict[str, Any] = {
         "north": {
             "able": True,
             "suspended": False,
+            "out": None,
             "in_flight": 3,
             "window": 10,
             "window_used": 3,
@@ -237,6 +238,7 @@ STATUS: dict[str, Any] = {
         "south": {
             "able": False,
             "suspended": False,
+            "out": None,
             "in_flight": 0,
             "window": 0,
             "window_used": 0,

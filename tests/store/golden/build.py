@@ -33,7 +33,7 @@ from router.nouns import (
     Settle,
 )
 from store import recipients
-from store.interface import AuditEntry, MoPart
+from store.interface import AuditEntry, MoPart, Notice
 from store.layout import DATA
 from store.lmdb_store import LmdbStore
 from tests.store.golden.words import words_of
@@ -148,6 +148,7 @@ class Builder:
             assert cursor.set_key(made.account.to_bytes(4, "big") + made.id.to_bytes(8, "big"))
             key, value = cursor.item()
             cursor.put(key, value[:-1] + bytes((value[-1] ^ 1,)))
+        self.store.memory.recent.clear()  # as after a restart: the record itself is read
         self.do(lambda txn: txn.claim([claim(self.store, self.lane, "a")]))
 
     def held(self) -> None:
@@ -200,6 +201,12 @@ class Builder:
             )
         )
 
+    def noticed(self) -> None:
+        told = Notice(
+            self.clock.now_ms, "carrier.opened", "carrier:a", "too many errors", {"errors": 7}, True
+        )
+        self.do(lambda txn: txn.notice([told]))
+
 
 def build(directory: Path) -> Builder:
     """With its store still open."""
@@ -221,6 +228,7 @@ def build(directory: Path) -> Builder:
         made.inbound()
         made.parked()
         made.audited()
+        made.noticed()
     finally:
         recipients.SMALL = usual
     return made

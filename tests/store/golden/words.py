@@ -47,6 +47,7 @@ def words_of(store: Store, ids: Iterable[int]) -> dict[str, Any]:
         "unmatched": plain(store.unmatched(MOST)),
         "next_due_ms": store.next_due_ms(),
         "audit": plain(store.audit_log(MOST)),
+        "notices": plain(store.notices(MOST)),
         "learner": plain(store.meta("learner:a")),
     }
 

@@ -1,0 +1,59 @@
+"""What the gateway notices or decides by itself, as entries of the event log (store.notices).
+
+`KINDS` is the closed list of what an entry may be; the gateway's log, `signalbox events`, GET /v1/events and
+the metrics tell of the same ones.
+
+Deliberately not here: keeping them (store.notices), what people do (gateway.audit), the decisions themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.admin_shapes import iso
+from store.interface import Notice, NoticeRow
+
+KINDS: dict[str, str] = {
+    "carrier.opened": "taken out by its circuit breaker",
+    "carrier.half_open": "tried again with a few messages",
+    "carrier.closed": "takes messages again as usual",
+    "carrier.would_open": "bad enough to be taken out, and was not",
+    "carrier.resumed": "a suspension by an operator ended by itself",
+    "carrier.maintenance": "a maintenance window began",
+    "carrier.maintained": "a maintenance window ended",
+    "carrier.country_bad": "bad for one country",
+    "carrier.country_good": "good again for that country",
+    "carrier.false_receipts": "its receipts look made up",
+    "carrier.worse": "worse than in the same hour a week ago",
+    "probe.failed": "a test message was not delivered in time",
+    "probe.passed": "a test message was delivered again",
+}
+
+
+def notice(
+    at_ms: int,
+    kind: str,
+    subject: str,
+    text: str,
+    figures: Mapping[str, Any] | None = None,
+    *,
+    warning: bool = False,
+) -> Notice:
+    """One entry. `kind` is of KINDS; `subject` is kind:name."""
+    assert kind in KINDS, kind
+    return Notice(at_ms, kind, subject, text, dict(figures or {}), warning)
+
+
+def notice_view(row: NoticeRow) -> dict[str, object]:
+    """Plain JSON values; times ISO 8601 UTC."""
+    one = row.notice
+    return {
+        "number": row.number,
+        "at": iso(one.at_ms),
+        "kind": one.kind,
+        "subject": one.subject,
+        "warning": one.warning,
+        "text": one.text,
+        "figures": one.figures,
+    }
