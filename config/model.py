@@ -23,10 +23,13 @@ from router.causes import Cause, Causes
 from router.judge import Fate, Judging
 from router.lanes import MAX_CARRIERS
 from router.plans import KINDS, VALID
+from smpp.national import LANGUAGES
+from smpp.segment import CARRIER_ALPHABETS
 
 T = TypeVar("T")
 REQUIRED: Any = dataclasses.MISSING
 CLASSES = ("otp", "transactional", "promotional", "bulk")
+SHIFTS = ("none", "single", "locking", "both")
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}"
 RETRY_S: tuple[float, ...] = (5, 30, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 
@@ -414,13 +417,36 @@ class CarrierConfig:
         "Carriers with the same word get each other's receipts. Empty: this carrier alone.",
         pattern=f"|{NAME}",
     )
-    alphabet: str = key("gsm7", "What data_coding 0 means to the carrier.", choices=("gsm7", "latin1"))
+    alphabet: str = key(
+        "gsm7",
+        "What data_coding 0 means to the carrier; `gsm7` is one septet in each octet. What it lacks goes as "
+        "UCS-2 (encoding.md).",
+        choices=CARRIER_ALPHABETS,
+    )
     data_coding: int | None = key(None, "Sent for GSM text instead of 0.", low=0, high=255)
+    national_shift: str = key(
+        "none",
+        "Whether a text outside GSM 7-bit may go under national language tables instead of UCS-2, where that "
+        "saves segments.",
+        choices=SHIFTS,
+    )
+    national_languages: tuple[str, ...] = key(
+        (), "The languages whose tables the carrier's networks know; empty: all.", choices=tuple(LANGUAGES)
+    )
+    smart_encoding: bool = key(
+        False,
+        "Whether typographic quotes, dashes, accents and the like are replaced by what GSM 7-bit has, where "
+        "that saves segments. It changes the text.",
+    )
     long_messages: str = key(
         "udh8", "How the carrier wants long messages.", choices=("udh8", "udh16", "sar", "payload")
     )
     max_parts: int = key(255, "Longer messages do not go to this carrier.", low=1, high=255)
-    send_validity: bool = key(True, "Whether validity_period is sent.")
+    send_validity: bool = key(True, "Whether validity_period, the time that is left, is sent.")
+    validity_form: str = key("relative", "How it is written.", choices=("relative", "absolute"))
+    validity_zone: str = key(
+        "UTC", "Time zone of an absolute validity_period: `UTC`, `Europe/Berlin`, `+02:00`."
+    )
     user_message_reference: bool = key(
         False,
         "Whether our 16-bit reference of a message is sent as TLV 0x0204. A receipt that repeats it says "

@@ -149,7 +149,7 @@ def _use(config: Config, notes: Notes) -> None:
 
 
 def _carrier(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
-    for rule in (_hosts, _zone, _formats, _tls, _pauses):
+    for rule in (_hosts, _zone, _formats, _encoding, _tls, _pauses):
         rule(carrier, path, notes)
     for text in carrier.statuses:
         if status_of(text) is None:
@@ -221,11 +221,37 @@ def _hosts(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
 
 
 def _zone(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
-    if zone_of(carrier.receipt_zone) is None:
+    for name in ("receipt_zone", "validity_zone"):
+        zone = getattr(carrier, name)
+        if zone_of(zone) is None:
+            notes.wrong(
+                (*path, name),
+                f'"{zone}" is not a time zone',
+                meant(zone, zoneinfo.available_timezones()) or "UTC, Europe/Berlin or +02:00",
+            )
+    if (*path, "validity_zone") in notes.lines and carrier.validity_form == "relative":
         notes.wrong(
-            (*path, "receipt_zone"),
-            f'"{carrier.receipt_zone}" is not a time zone',
-            meant(carrier.receipt_zone, zoneinfo.available_timezones()) or "UTC, Europe/Berlin or +02:00",
+            (*path, "validity_zone"),
+            "has no effect on relative times",
+            'validity_form = "absolute", or leave it out',
+        )
+
+
+def _encoding(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    shifts = carrier.national_shift != "none"
+    if shifts and "gsm7" not in carrier.alphabet:
+        notes.wrong(
+            (*path, "national_shift"),
+            f'national tables are of GSM 7-bit, and the carrier\'s alphabet is "{carrier.alphabet}"',
+            'alphabet = "gsm7", or leave national_shift out',
+        )
+    if carrier.national_languages and not shifts:
+        notes.wrong(
+            (*path, "national_languages"), "has no effect without national_shift", 'national_shift = "single"'
+        )
+    if carrier.national_shift == "locking" and carrier.national_languages == ("spanish",):
+        notes.wrong(
+            (*path, "national_shift"), "Spanish has no locking shift table", 'national_shift = "single"'
         )
 
 

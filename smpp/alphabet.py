@@ -7,8 +7,7 @@ of the extension table is two septets, ESC (0x1B) first. Text that an alphabet c
 Decoding is tolerant by default, since an inbound message must not be lost: what no table defines is shown as
 3GPP asks (the basic character, or a space for a lone ESC); `strict=True` raises `Undecodable` instead.
 
-Deliberately not here: how many segments a text needs (segment), the choice of a national table (an MO that
-names one is read, see national; none is ever picked for sending).
+Deliberately not here: how many segments a text needs (segment), the choice of a national table (cheaper).
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Mapping
+from functools import cache
+from itertools import islice
 from typing import Final
 
 from smpp import national
@@ -53,15 +54,17 @@ _BASIC: Final = national.LOCKING[0]
 _EXTENSION: Final = national.SINGLE[0]
 
 
-def _encoder(locking: int, single: int) -> dict[str, str]:
-    """Character → its one or two septets, as a string of code points below 128."""
+@cache
+def encoder(locking: int, single: int) -> dict[str, str]:
+    """Character → its one or two septets under these tables, as a string of code points below 128."""
     table = {character: f"\x1b{chr(code)}" for code, character in national.SINGLE[single].items()}
     table |= {character: chr(code) for code, character in national.LOCKING[locking].items() if code != ESC}
     table.pop("\x1b", None)
     return table
 
 
-_ENCODE: Final = _encoder(0, 0)
+_ENCODE: Final = encoder(0, 0)
+GSM7_CHARACTERS: Final = frozenset(_ENCODE)
 _NOT_GSM7: Final = re.compile("[^" + "".join(map(re.escape, sorted(_ENCODE))) + "]")
 _NOT_LATIN1: Final = re.compile("[^\x00-\xff]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -111,7 +114,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 def national_encode(text: str, locking: int, single: int) -> bytes:
     """`text` as septets of the given national tables (language ids of 23.038 6.2.1.2.4; 0 default)."""
-    table = _encoder(locking, single)
+    table = encoder(locking, single)
     try:
         return "".join([table[character] for character in text]).encode("latin-1")
     except KeyError:
@@ -194,6 +197,16 @@ def cheapest(text: str) -> int:
     if is_basic(text):
         return GSM7
     return UCS2 if _NOT_GSM7.search(text) else GSM7
+
+
+def is_gsm7(text: str) -> bool:
+    """Whether the default and extension tables have every character."""
+    return is_basic(text) or not _NOT_GSM7.search(text)
+
+
+def outside_gsm7(text: str) -> tuple[int, ...]:
+    """Positions of the characters that force a text into UCS-2; the first 100 of them."""
+    return tuple(match.start() for match in islice(_NOT_GSM7.finditer(text), 100))
 
 
 def is_basic(text: str) -> bool:

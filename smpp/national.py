@@ -143,6 +143,22 @@ _URDU_LETTERS: Final = [code for code in range(128) if code not in _COMMON]
 
 # ---------------------------------------------------------------------------------------------- the tables
 
+LANGUAGES: Final = {
+    "turkish": 1,
+    "spanish": 2,
+    "portuguese": 3,
+    "bengali": 4,
+    "gujarati": 5,
+    "hindi": 6,
+    "kannada": 7,
+    "malayalam": 8,
+    "oriya": 9,
+    "punjabi": 10,
+    "tamil": 11,
+    "telugu": 12,
+    "urdu": 13,
+}
+
 _BASIC: Final = dict(enumerate(_DEFAULT))
 
 LOCKING: Final[dict[int, dict[int, str]]] = {

@@ -155,13 +155,13 @@ _ONE_GSM7: Final = (GSM7, 1)
 def count(content: str | bytes, encoding: int, *, method: str = "udh8", udh: bytes = b"") -> int:
     """How many segments `content` needs; 1 for an empty one. Raises Unencodable, BadHeader."""
     octets = content if isinstance(content, bytes) else alphabet.encode(content, encoding)
-    alone, each = _room(encoding, method, udh)
+    alone, each = room(encoding, method, udh)
     if len(octets) <= alone or method == "payload":
         return 1
     return sum(1 for _ in _cuts(octets, encoding, each))
 
 
-def _room(encoding: int, method: str, udh: bytes) -> tuple[int, int]:
+def room(encoding: int, method: str = "udh8", udh: bytes = b"") -> tuple[int, int]:
     """Units (septets or octets) that fit alone, and in each part of a concatenated message."""
     single = _SINGLE_OCTETS - len(udh)
     # a header of ours is merged into the submitter's: one length octet for both
@@ -205,8 +205,8 @@ def render(
 
     `segments` is the canonical count: 1 lets the usual case be built at once. `carrier_alphabet` says what
     octets the carrier reads under data_coding 0: "gsm7" (unpacked septets), "gsm7-packed", "latin1" or
-    "ascii". A text that such a carrier's alphabet lacks goes as UCS-2, in more segments if need be. Raises
-    as split.
+    "ascii". A text that such a carrier's alphabet lacks goes as UCS-2, in more segments if need be. Octets
+    under GSM7 are unpacked septets, of a national table that `udh` names. Raises as split.
     """
     if encoding == GSM7 and isinstance(content, str):
         if carrier_alphabet == "gsm7":
@@ -216,9 +216,11 @@ def render(
             return _split(septets, GSM7, method, ref, udh, max_parts)
         if carrier_alphabet in _CODECS:
             return _render_octets(content, carrier_alphabet, method, ref, udh, max_parts)
-        septets = alphabet.gsm7_encode(content)
-        return [_packed(one) for one in _split(septets, GSM7, method, ref, udh, max_parts)]
-    return split(content, encoding, method=method, ref=ref, max_parts=max_parts, udh=udh)
+        content = alphabet.gsm7_encode(content)
+    cut = split(content, encoding, method=method, ref=ref, max_parts=max_parts, udh=udh)
+    if encoding == GSM7 and carrier_alphabet == "gsm7-packed":
+        return [_packed(one) for one in cut]
+    return cut
 
 
 def render_part(
@@ -255,10 +257,10 @@ def part_fits(text: str, encoding: int, carrier_alphabet: str = "gsm7", method: 
     """
     if encoding == GSM7 and not carries(carrier_alphabet, text):
         return False
-    alone, each = _room(encoding, method, b"")
-    room = alone if method == "sar" else each
-    if encoding == UCS2 or len(text) * 2 > room:
-        return len(alphabet.encode(text, encoding)) <= room
+    alone, each = room(encoding, method)
+    most = alone if method == "sar" else each
+    if encoding == UCS2 or len(text) * 2 > most:
+        return len(alphabet.encode(text, encoding)) <= most
     return True
 
 
@@ -281,7 +283,7 @@ def cut_anew(
     if encoding == GSM7 and not all(carries(carrier_alphabet, text) for text in texts):
         encoding = UCS2
     pieces = [alphabet.encode(text, encoding) for text in texts]
-    _, each = _room(encoding, method, b"")
+    _, each = room(encoding, method)
     bodies = list(_cuts(b"".join(pieces), encoding, each))
     if len(bodies) < len(pieces):
         shares = [list(_cuts(piece, encoding, each)) or [b""] for piece in pieces]
@@ -352,7 +354,7 @@ def _split(octets: bytes, encoding: int, method: str, ref: int, udh: bytes, max_
         _check_header(udh)
     data_coding = alphabet.DATA_CODING[encoding]
     esm_class = UDHI if udh else 0
-    alone, each = _room(encoding, method, udh)
+    alone, each = room(encoding, method, udh)
     if len(octets) <= alone:
         return [Segment(udh + octets, udh, esm_class, data_coding)]
     if udh and parse_udh(udh) is not None:
@@ -543,14 +545,19 @@ def parse_user_data(
     data_coding: int,
     tlvs: Sequence[tuple[int, bytes]] = (),
     default: int = GSM7,
+    *,
+    packed: bool = False,
 ) -> UserData:
-    """A received short_message, ready to be stored or joined. `default`: the encoding of data_coding 0.
+    """A received short_message, ready to be stored or joined. `default`: the encoding of data_coding 0;
+    `packed`: whether the peer's septets are.
 
     A text under a national table (23.040 section 9.2.3.24.15) comes out as UCS2, so that nothing further on
     needs to know about tables.
     """
     udh, body = split_header(short_message, esm_class, tlvs)
     encoding = alphabet.encoding_of(data_coding, default)
+    if packed and encoding == GSM7:
+        body = alphabet.unpack(body, fill_bits=fill_bits(len(udh)))
     if udh and encoding == GSM7:
         shifts = {iei: data[0] for iei, data in elements(udh) if len(data) == 1}
         locking, single = shifts.get(IEI_LOCKING_SHIFT, 0), shifts.get(IEI_SINGLE_SHIFT, 0)
@@ -615,6 +622,7 @@ __all__ = [
     "reassemble",
     "render",
     "render_part",
+    "room",
     "sar_tlvs",
     "split",
     "split_header",

@@ -18,6 +18,7 @@ from typing import Final
 
 _SMPP_TIME: Final = re.compile(r"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d)(\d\d)([+\-Rr])")
 _MAX_QUARTERS: Final = 48
+_QUARTER: Final = timedelta(minutes=15)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _RELATIVE_LIMIT_S: Final = 99 * 365 * 86_400
@@ -65,12 +66,17 @@ def _after(now_ms: int, years: int, months: int, rest: timedelta) -> int:
     raise BadTime("beyond the calendar")
 
 
-def format_absolute(at_ms: int) -> bytes:
-    """ "YYMMDDhhmmsst00+" in UTC; b"" for 0."""
+def format_absolute(at_ms: int, zone: tzinfo = UTC) -> bytes:
+    """ "YYMMDDhhmmsstnnp" as the clocks of `zone` show it; b"" for 0. Where the zone is not whole quarter
+    hours from UTC, in UTC."""
     if not at_ms:
         return b""
-    at = from_ms(at_ms)
-    return f"{at:%y%m%d%H%M%S}{at.microsecond // 100_000}00+".encode()
+    at = from_ms(at_ms).astimezone(zone)
+    quarters, rest = divmod(at.utcoffset() or timedelta(0), _QUARTER)
+    if rest or abs(quarters) > _MAX_QUARTERS:
+        at, quarters = at.astimezone(UTC), 0
+    sign = "-" if quarters < 0 else "+"
+    return f"{at:%y%m%d%H%M%S}{at.microsecond // 100_000}{abs(quarters):02}{sign}".encode()
 
 
 def format_relative(seconds: float) -> bytes:

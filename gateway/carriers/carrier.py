@@ -107,7 +107,8 @@ class Carrier:
         self.max_parts = settings.max_parts
         self.renderer = Renderer(settings)
         self._anew = Anew(self.renderer, settings.max_parts)
-        self.default_encoding: int = Encoding.LATIN1 if settings.alphabet == "latin1" else Encoding.GSM7
+        self.default_encoding: int = Encoding.GSM7 if "gsm7" in settings.alphabet else Encoding.LATIN1
+        self.packed = settings.alphabet == "gsm7-packed"
         self.zone = zone_of(settings.receipt_zone) or UTC
         self.causes = settings.causes
         self.suspended = False  # by an operator

@@ -51,6 +51,7 @@ class Upstream(Protocol):
     id: int
     group: int
     default_encoding: int  # what data_coding 0 means to it
+    packed: bool  # its septets are
     zone: tzinfo  # of the dates in its receipts
     causes: Causes  # what it means by its codes
 
@@ -195,7 +196,7 @@ class Inbound:
     ) -> None:
         self._counts.carrier(carrier.name).mo += 1
         concat, encoding, content, udh = segment.parse_user_data(
-            body, pdu.esm_class, pdu.data_coding, pdu.tlvs, carrier.default_encoding
+            body, pdu.esm_class, pdu.data_coding, pdu.tlvs, carrier.default_encoding, packed=carrier.packed
         )
         if concat is not None and concat.total < 2:
             concat = None

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from config.model import CarrierConfig
+from config.rules import zone_of
 from router.correlate import reference_of
 from router.nouns import Encoding, Message, ReceiptWish, Relay, Via, wants_intermediate
-from smpp.alphabet import DATA_CODING, TextError, gsm7_encode
+from smpp.alphabet import DATA_CODING, TextError, encoding_of, gsm7_encode
+from smpp.cheaper import Way, allowed, cheaper
 from smpp.constants import Tlv
 from smpp.errors import EncodeError
 from smpp.pdu import submit_sm_body
 from smpp.segment import Concat, Segment, carries, count, cut_anew, part_fits, render, render_part
-from smpp.smpptime import format_relative
+from smpp.smpptime import format_absolute, format_relative
 
 _FINAL, _INTERMEDIATE = 0x01, 0x10
 _USER_MESSAGE_REFERENCE = int(Tlv.USER_MESSAGE_REFERENCE)
@@ -50,7 +52,13 @@ class Renderer:
         self._prefix = {"digits": b"", "+": b"+", "00": b"00", "national": b""}[settings.number_format]
         self._national = settings.national_prefix if settings.number_format == "national" else ""
         self._data_coding = settings.data_coding
-        self._send_validity = settings.send_validity
+        self._send_validity = settings.send_validity and settings.validity_form == "relative"
+        self._validity_zone = None
+        if settings.send_validity and settings.validity_form == "absolute":
+            self._validity_zone = zone_of(settings.validity_zone)
+        self._cheaper = allowed(
+            settings.national_shift, settings.national_languages, settings.smart_encoding, self._alphabet
+        )
         self._send_reference = settings.user_message_reference
         self._with_tlvs = settings.version >= 0x34  # 3.3 has none
         # encodings whose short messages this carrier takes as they are
@@ -66,6 +74,10 @@ class Renderer:
             return segments
         if self._method == "payload":
             return 1
+        if self._cheaper is not None and isinstance(content, str):
+            way = self._way(content, encoding)
+            if way is not None:
+                return way.segments
         if encoding == Encoding.GSM7 and isinstance(content, str) and not carries(self._alphabet, content):
             return count(content, Encoding.UCS2, method=self._method)
         if self._method != "udh16" or segments == 1:
@@ -84,18 +96,12 @@ class Renderer:
         elif relay is not None and relay.total > 1:
             segments = [self._one_part(content, message, relay)]
         else:
-            segments = render(
-                content,
-                message.encoding,
-                message.segments,
-                self._alphabet,
-                self._method,
-                reference_of(message.id),
-                udh=message.udh,
-            )
+            segments = self._segments(message, content)
         validity = b""
         if self._send_validity:
             validity = format_relative(max(1, (message.expires_ms - now_ms) // 1000))
+        elif self._validity_zone is not None:
+            validity = format_absolute(message.expires_ms, self._validity_zone)
         registered = self._registered[message.receipt]
         ours: tuple[tuple[int, bytes], ...] = ()
         if self._send_reference:
@@ -133,14 +139,32 @@ class Renderer:
             for segment in segments
         ]
 
+    def _segments(self, message: Message, content: str | bytes) -> list[Segment]:
+        """Of a message that is whole."""
+        encoding, segments, udh = message.encoding, message.segments, message.udh
+        if self._cheaper is not None and isinstance(content, str):
+            way = self._way(content, encoding)
+            if way is not None:
+                encoding, segments, udh = _GSM7, way.segments, way.tables.header
+                content = way.septets if udh else way.text
+        ref = reference_of(message.id)
+        return render(content, encoding, segments, self._alphabet, self._method, ref, udh=udh)
+
+    def _way(self, text: str, encoding: int) -> Way | None:
+        """A cheaper one than UCS-2, where it would come to that."""
+        if encoding == _UCS2 or (encoding == _GSM7 and not carries(self._alphabet, text)):
+            assert self._cheaper is not None
+            return cheaper(text, self._cheaper, "udh8" if self._method == "payload" else self._method)
+        return None
+
     def _coding(self, own: int, encoding: int, kept: int) -> int:
         """data_coding. `own`: the segment's; `kept`: the customer's, perhaps with a class; -1 none."""
-        if kept < 0:
-            return self._data_coding if self._data_coding is not None and not own else own
-        if own == DATA_CODING[_UCS2] and encoding != _UCS2:  # its characters are not the customer's any more
-            with_class = kept >= 0xF0 or (0x10 <= kept < 0x40 and kept & 0x10)
-            return 0x18 | kept & 3 if with_class else own
-        return kept
+        if kept >= 0:
+            if encoding == Encoding.BINARY or encoding_of(kept) == encoding_of(own):
+                return kept
+            if kept >= 0xF0 or (0x10 <= kept < 0x40 and kept & 0x10):  # the class in another alphabet
+                return (0x18 if own == DATA_CODING[_UCS2] else 0x10) | kept & 3
+        return self._data_coding if self._data_coding is not None and not own else own
 
     def anew(self, parts: Sequence[Message], max_parts: int) -> list[list[Segment]] | None:
         """All parts of a customer's long message, in order, cut anew under a reference of ours: the segments
@@ -206,6 +230,8 @@ class Renderer:
         validity = b""
         if self._send_validity:
             validity = format_relative(max(1, (message.expires_ms - now_ms) // 1000))
+        elif self._validity_zone is not None:
+            validity = format_absolute(message.expires_ms, self._validity_zone)
         head, middle, tail = frame
         reference = b""
         if self._send_reference and self._with_tlvs:

@@ -158,7 +158,7 @@ def test_national_tables_read_any_octets(octets: bytes, locking: int, single: in
 
 @given(st.data(), st.sampled_from(sorted(national.LOCKING)), st.sampled_from(sorted(national.SINGLE)))
 def test_national_tables_round_trip(data: st.DataObject, locking: int, single: int) -> None:
-    characters = sorted(alphabet._encoder(locking, single))
+    characters = sorted(alphabet.encoder(locking, single))
     text = data.draw(st.text(st.sampled_from(characters), max_size=60))
     septets = alphabet.national_encode(text, locking, single)
     assert alphabet.national_decode(septets, locking, single, strict=True) == text

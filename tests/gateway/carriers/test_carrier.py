@@ -9,7 +9,9 @@ from pathlib import Path
 
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
-from tests.gateway.house import carrier, route, running, running_with, simulator
+from smpp.alphabet import national_decode
+from smpp.pdu import DeliverSm
+from tests.gateway.house import Script, carrier, route, running, running_with, simulator
 from tests.trio_case import trio_test
 
 LONG = "A long message. " * 20  # three segments
@@ -33,6 +35,44 @@ async def test_a_slow_carrier_of_a_weighted_lane_goes_on_once_its_window_has_roo
     async with running_with(tmp_path, toml, slow) as (house, _):
         ids = [await house.submit(f"4477009001{number:02}") for number in range(6)]
         assert {(await house.final(one))["state"] for one in ids} == {"DELIVERED"}
+
+
+# a carrier's own encoding
+
+TURKISH = "Sayın müşterimiz, şifreniz: 1234. Güvenliğiniz için kimseyle paylaşmayınız."
+
+
+@trio_test(mock_clock=True)
+async def test_a_national_table_is_used_on_the_wire_and_the_answer_stays_canonical(tmp_path: Path) -> None:
+    toml = carrier("one", 2790, national_shift="single", national_languages=["turkish"]) + route("one")
+    async with running_with(tmp_path, toml, Script()) as (house, script):
+        status, answer = await house.http(
+            "POST", "/v1/messages", {"to": "447700900123", "from": "ACME", "text": TURKISH}
+        )
+        assert (status, answer["encoding"], answer["segments"]) == (202, "ucs2", 2)
+        await house.until(lambda: script.submits)
+        (pdu,) = script.submits
+        assert (pdu.esm_class, pdu.data_coding, pdu.short_message[:4].hex()) == (0x40, 0, "03240101")
+        assert national_decode(pdu.short_message[4:], 0, 1, strict=True) == TURKISH
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_with_packed_septets_is_written_and_read_so(tmp_path: Path) -> None:
+    toml = carrier("one", 2790, alphabet="gsm7-packed") + route("one")
+    async with running_with(tmp_path, toml, Script(), numbers=("12345",)) as (house, script):
+        await house.submit("447700900123", "hellohello")
+        await house.until(lambda: script.submits)
+        assert script.submits[0].short_message.hex() == "e8329bfd4697d9ec37"
+        await script.send(
+            DeliverSm(
+                source_addr=b"447700900123",
+                destination_addr=b"12345",
+                short_message=bytes.fromhex("e8329bfd4697d9ec37"),
+                sequence_number=1,
+            )
+        )
+        await house.until(lambda: house.customer.events)
+        assert house.customer.events[0]["data"]["text"] == "hellohello"
 
 
 # carriers that take only short messages

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from config.model import CarrierConfig
 from gateway.carriers.render import Renderer
 from router.nouns import Encoding, Message, Relay, Via
-from smpp import codec
+from smpp import codec, segment
+from smpp.alphabet import GSM7, LATIN1, UCS2
 from smpp.errors import EncodeError
 from smpp.pdu import SubmitSm
 
@@ -42,6 +43,9 @@ CARRIERS = [
     {"alphabet": "latin1"},
     {"alphabet": "gsm7-packed"},
     {"long_messages": "payload"},
+    {"alphabet": "ascii"},
+    {"national_shift": "both", "smart_encoding": True},
+    {"validity_form": "absolute", "validity_zone": "Europe/Berlin"},
     {"long_messages": "sar", "send_validity": False},
     {"number_format": "+", "service_type": "CMT", "source_ton": 1, "source_npi": 1},
     {"number_format": "national", "national_prefix": "44", "data_coding": 0xF1},
@@ -114,6 +118,115 @@ def test_a_text_that_becomes_ucs2_keeps_its_class_and_not_its_alphabet(kept: int
     renderer = Renderer(settings(alphabet="latin1"))
     (body,) = renderer.bodies(message(text="€", relay=Relay(data_coding=kept)), False, NOW_MS)
     assert submit_of(body).data_coding == sent
+
+
+# cheaper ways
+
+TURKISH = "Sayın müşterimiz, şifreniz: 1234. Güvenliğiniz için kimseyle paylaşmayınız."
+PORTUGUESE = "Olá “você”: não está só, a ação já começou. Até amanhã de manhã, às nove horas!"
+
+
+def sent(text: str, carrier: dict[str, object], **fields: object) -> tuple[list[SubmitSm], str]:
+    """The PDUs, and the text that a handset reads."""
+    renderer = Renderer(settings(**carrier))
+    one = message(text=text, encoding=int(Encoding.UCS2), segments=segment.count(text, UCS2), **fields)
+    pdus = [submit_of(body) for body in renderer.bodies(one, False, NOW_MS)]
+    assert len(pdus) == renderer.parts(one.encoding, one.segments, text)
+    default, packed = {"gsm7": (GSM7, False), "gsm7-packed": (GSM7, True)}.get(
+        str(carrier.get("alphabet", "gsm7")), (LATIN1, False)
+    )
+    read = [
+        segment.parse_user_data(
+            pdu.short_message, pdu.esm_class, pdu.data_coding, pdu.tlvs, default, packed=packed
+        )
+        for pdu in pdus
+    ]
+    return pdus, "".join(segment.join([each.body], each.encoding) for each in read)
+
+
+@pytest.mark.parametrize(
+    ("carrier", "segments", "header"),
+    [
+        ({}, 2, "0500"),
+        ({"national_shift": "single"}, 1, "03240101"),
+        ({"national_shift": "locking"}, 1, "03250101"),
+        ({"national_shift": "both"}, 1, "03250101"),
+        ({"national_shift": "both", "national_languages": ("spanish", "portuguese")}, 2, "0500"),
+        ({"national_shift": "single", "alphabet": "gsm7-packed"}, 1, "03240101"),
+    ],
+    ids=str,
+)
+def test_a_text_goes_under_a_national_table_that_saves_a_segment(
+    carrier: dict[str, object], segments: int, header: str
+) -> None:
+    pdus, read = sent(TURKISH, carrier)
+    assert (len(pdus), read) == (segments, TURKISH)
+    assert pdus[0].short_message.hex().startswith(header)
+    assert {pdu.esm_class for pdu in pdus} == {0x40}
+    assert {pdu.data_coding for pdu in pdus} == ({8} if segments == 2 else {0})
+
+
+@pytest.mark.parametrize("method", ["udh8", "udh16", "sar"])
+def test_every_part_of_a_long_text_names_its_national_table(method: str) -> None:
+    pdus, read = sent(TURKISH * 3, {"national_shift": "locking", "long_messages": method})
+    assert (len(pdus), read) == (2, TURKISH * 3)
+    assert all(b"\x25\x01\x01" in pdu.short_message[:13] for pdu in pdus)
+
+
+def test_a_national_table_that_saves_nothing_is_not_used() -> None:
+    pdus, read = sent("şifre 1234", {"national_shift": "both"})
+    assert (pdus[0].data_coding, read) == (8, "şifre 1234")
+
+
+def test_a_class_is_kept_under_a_national_table() -> None:
+    pdus, _ = sent(TURKISH, {"national_shift": "single"}, relay=Relay(data_coding=0x18))
+    assert [pdu.data_coding for pdu in pdus] == [0x10]
+
+
+@pytest.mark.parametrize(
+    ("carrier", "segments", "read"),
+    [
+        ({}, 2, PORTUGUESE),
+        ({"national_shift": "both"}, 2, PORTUGUESE),
+        ({"smart_encoding": True}, 1, "a acao ja comecou"),
+        ({"smart_encoding": True, "national_shift": "both"}, 1, '"você": não está só, a ação já começou'),
+        ({"smart_encoding": True, "alphabet": "ascii"}, 1, "a acao ja comecou. Ate amanha de manha, as nove"),
+        (
+            {"smart_encoding": True, "alphabet": "latin1"},
+            1,
+            "a acao ja comecou. Até amanha de manha, às nove",
+        ),
+    ],
+    ids=str,
+)
+def test_likenesses_are_used_where_the_carrier_allows_them_and_as_few_as_possible(
+    carrier: dict[str, object], segments: int, read: str
+) -> None:
+    pdus, text = sent(PORTUGUESE, carrier)
+    assert len(pdus) == segments
+    assert read in text
+
+
+def test_a_text_that_a_carriers_own_alphabet_lacks_may_have_likenesses_too() -> None:
+    renderer = Renderer(settings(alphabet="ascii", smart_encoding=True))
+    one = message(text="é" * 100)
+    assert renderer.parts(one.encoding, 1, one.text) == 1
+    (body,) = renderer.bodies(one, False, NOW_MS)
+    assert submit_of(body).short_message == b"e" * 100
+
+
+def test_the_time_that_is_left_is_written_as_the_carrier_wants_it() -> None:
+    def validity(**carrier: object) -> bytes:
+        body = Renderer(settings(**carrier)).plain(message(), NOW_MS)
+        assert body is not None
+        return submit_of(body).validity_period
+
+    assert validity() == b"000000010000000R"
+    assert validity(send_validity=False) == b""
+    assert validity(validity_form="absolute") == b"260921151320000+"
+    assert validity(validity_form="absolute", validity_zone="Asia/Kolkata") == b"260921204320022+"
+    assert validity(validity_form="absolute", validity_zone="America/New_York") == b"260921111320016-"
+    assert validity(validity_form="absolute", send_validity=False) == b""
 
 
 def test_what_cannot_be_written_is_refused_by_the_long_way() -> None:

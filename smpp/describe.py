@@ -1,0 +1,86 @@
+"""What a text costs, for people who write it: encoding, segments, characters left, and what makes it dear.
+
+Deliberately not here: prices, routes, what one carrier makes of it (gateway.carriers.render).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from smpp import alphabet
+from smpp.alphabet import AUTO, GSM7, UCS2
+from smpp.segment import count, room, split
+from smpp.transliterate import transliterate
+
+
+class Forcing(NamedTuple):
+    """A character that GSM 7-bit lacks: where it is, and its likeness; "" = it has none."""
+
+    position: int
+    character: str
+    likeness: str
+
+
+class Described(NamedTuple):
+    """`used` and `left` count units: septets, octets of Latin-1, or 16-bit units of UCS-2. `left` is what
+    still fits without another segment, `each` what fits one segment of so many.
+
+    `forcing` is at most the first 100. `smart_segments`: with smart encoding; 0 where that saves none.
+    """
+
+    encoding: int
+    segments: int
+    used: int
+    left: int
+    each: int
+    forcing: tuple[Forcing, ...] = ()
+    smart_segments: int = 0
+
+
+def describe(text: str, encoding: int = AUTO) -> Described:
+    """`encoding`: one of smpp.alphabet, not BINARY. Raises Unencodable."""
+    outside = alphabet.outside_gsm7(text)
+    forcing = tuple(Forcing(at, text[at], _likeness(text[at])) for at in outside)
+    if encoding == AUTO:
+        encoding = UCS2 if forcing else GSM7
+    octets = alphabet.encode(text, encoding)
+    width = 2 if encoding == UCS2 else 1
+    segments = count(text, encoding)
+    alone, each = room(encoding)
+    last = len(octets)
+    if segments > 1:
+        last = len(last_segment(text, encoding))
+        alone = each
+    smart = smart_text(text, segments) if encoding == UCS2 else None
+    return Described(
+        encoding,
+        segments,
+        len(octets) // width,
+        (alone - last) // width,
+        alone // width,
+        forcing,
+        count(smart, GSM7) if smart is not None else 0,
+    )
+
+
+def smart_text(text: str, segments: int) -> str | None:
+    """A text that needs `segments` as UCS-2, in GSM 7-bit by its likenesses, where that needs fewer; None
+    where it does not or where something has no likeness."""
+    alike = transliterate(text)
+    if alike == text or not alphabet.is_gsm7(alike):
+        return None
+    return alike if count(alike, GSM7) < segments else None
+
+
+def last_segment(text: str, encoding: int) -> bytes:
+    """The octets of the last segment, unpacked, without its header."""
+    one = split(text, encoding)[-1]
+    return one.short_message[len(one.udh) :]
+
+
+def _likeness(character: str) -> str:
+    alike = transliterate(character)
+    return alike if alphabet.is_gsm7(alike) else ""
+
+
+__all__ = ["Described", "Forcing", "describe", "smart_text"]
