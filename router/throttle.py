@@ -39,18 +39,18 @@ class Throttle:
         self._begun = -math.inf  # when the newest run began
         self._in_window = 0
         self._at = -math.inf
-        self._tokens = 0.0
+        self._tokens = self._cap = 0.0
         self.change(rate_per_s, burst)
-        self._tokens = self._cap
 
     def change(self, rate_per_s: float, burst: int = 1) -> None:
-        """A new limit; what was taken in the last second still counts."""
+        """A new limit; what was taken in the last second still counts, and a full bucket stays full."""
         if rate_per_s < 0 or burst < 1:
             raise ValueError("rate must be at least 0 and burst at least 1")
         self._rate = rate_per_s
         self._most = max(1, math.ceil(rate_per_s)) + burst - 1
+        full = self._tokens >= self._cap
         self._cap = burst + rate_per_s * CATCH_UP_S
-        self._tokens = min(self._tokens, self._cap)
+        self._tokens = self._cap if full else min(self._tokens, self._cap)
 
     @property
     def rate_per_s(self) -> float:

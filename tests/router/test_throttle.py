@@ -147,6 +147,28 @@ def test_fm36_a_lower_limit_counts_what_was_sent_before_it() -> None:
     assert len(takes) > 50
 
 
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize(("before", "after"), [((1, 1), (100, 50)), ((100, 50), (1, 1)), ((0, 1), (100, 50))])
+def test_the_first_burst_of_an_unused_limit_that_was_changed_is_that_of_the_new_one(
+    before: tuple[float, int], after: tuple[float, int], looked: bool
+) -> None:
+    throttle = Throttle(*before)
+    if looked:
+        throttle.available(START)
+    throttle.change(*after)
+    fresh = Throttle(*after)
+    assert throttle.available(START) == fresh.available(START)
+    assert throttle.next_at(10, START) == fresh.next_at(10, START)
+
+
+def test_a_higher_limit_gives_no_second_burst_to_one_that_has_just_had_its_own() -> None:
+    throttle = Throttle(10, 5)
+    throttle.take(5, START)
+    throttle.change(100, 50)
+    assert throttle.available(START) == 1  # the first one left a token, of CATCH_UP_S
+    assert throttle.available(START + 0.1) == 11
+
+
 def test_memory_is_bounded_at_any_rate() -> None:
     throttle = Throttle(100_000, 100_000)
     for step in range(100_000):
