@@ -68,7 +68,7 @@ from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
 from router.routes import Route, RouteTable
 from router.throttle import Throttle
 from smpp.session import SessionSettings
-from store.interface import Transaction
+from store.interface import StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
 
@@ -465,7 +465,10 @@ class Gateway:
             for carrier in self.carriers:
                 txn.put_meta(f"learner:{carrier.name}", str(self.inbound.learners[carrier.id]).encode())
 
-        await self.committer.execute(save)
+        try:
+            await self.committer.execute(save)
+        except StoreError as error:  # they learn it again
+            log.warning("what was learnt of carriers' ids is not kept", error=str(error), hint=error.hint)
 
     def facts(self) -> dict[str, object]:
         """For `signalbox` commands that ask how it goes."""

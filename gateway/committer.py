@@ -3,7 +3,8 @@
 One transaction a tick, applied in the order D, B, C, calls, A, L (architecture §2): L sees A's messages,
 so they are accepted and leased by one fsync and sent after it. Callers hand in batches with a `done` that
 runs on the loop right after the commit; nothing outward may happen before it. A refused transaction
-(map full, disk full) refuses the new messages in it and keeps every state change for the next attempt.
+(map full, disk full) refuses the new messages in it and keeps every state change for the next attempt; a verb
+that somebody waits for (`execute`) is refused, too, if it does not fit without the new messages either.
 
 Deliberately not here: decisions, records, sockets. `done` callbacks must be short and must not raise.
 """
@@ -56,11 +57,14 @@ class Claimer(Protocol):
 class _Call(Generic[T]):
     """A verb of somebody's own, run in the next transaction."""
 
-    __slots__ = ("done", "error", "function", "result")
+    __slots__ = ("awaited", "done", "error", "function", "result")
 
-    def __init__(self, function: Callable[[Transaction], T], done: Callable[[_Call[T]], None]) -> None:
+    def __init__(
+        self, function: Callable[[Transaction], T], done: Callable[[_Call[T]], None], awaited: bool = False
+    ) -> None:
         self.function = function
         self.done = done
+        self.awaited = awaited  # somebody waits, and is told when the store refuses it
         self.result: T | None = None
         self.error: Exception | None = None
 
@@ -174,12 +178,18 @@ class Committer:
         self._awake.set()
 
     def call_soon(self, function: Callable[[Transaction], T], done: Callable[[_Call[T]], None]) -> None:
-        """Run `function` in the next transaction; `done` gets the call with `.result` or `.error`."""
+        """Run `function` in the next transaction; `done` gets the call with `.result` or `.error`.
+
+        It is a state change: where the store refuses the transaction it is tried again until it fits.
+        """
         self._next.calls.append(_Call(function, done))
         self._awake.set()
 
     async def execute(self, function: Callable[[Transaction], T]) -> T:
-        """Run `function` in the next transaction and return after its fsync. Errors: what it raised."""
+        """Run `function` in the next transaction and return after its fsync.
+
+        Errors: what it raised; StoreError at once when the store is too full for it, and nothing was changed.
+        """
         finished = trio.Event()
         box: list[_Call[T]] = []
 
@@ -187,7 +197,8 @@ class Committer:
             box.append(call)
             finished.set()
 
-        self.call_soon(function, done)
+        self._next.calls.append(_Call(function, done, awaited=True))
+        self._awake.set()
         await finished.wait()
         if box[0].error is not None:
             raise box[0].error
@@ -261,6 +272,7 @@ class Committer:
                 self.failures += 1
                 log.error("commit refused", error=str(error), hint=error.hint)
                 if not batch.accepts and not with_claims:
+                    self._refuse_awaited(batch, error)
                     await trio.sleep(_RETRY_S)
                 self._refuse(batch, error)
                 with_claims = False
@@ -333,6 +345,13 @@ class Committer:
         accepts, batch.accepts = batch.accepts, []
         for _, done, _ in accepts:
             done(error)
+
+    def _refuse_awaited(self, batch: _Batch, error: StoreError) -> None:
+        refused = [call for call in batch.calls if call.awaited]
+        batch.calls = [call for call in batch.calls if not call.awaited]
+        for call in refused:
+            call.error = error
+            call.done(call)
 
     def _finish(
         self, batch: _Batch, results: list[ReceiptResult], leases: dict[Claimer, ClaimResult]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,7 +46,7 @@ from smpp.pdu import (
 )
 from smpp.smpptime import format_absolute
 from smpp.status import Status
-from store.interface import Replacement, Store, Transaction
+from store.interface import Replacement, Store, StoreError, Transaction
 
 if TYPE_CHECKING:
     from gateway.smpp_server.connection import Connection
@@ -362,7 +363,8 @@ class Operations:
                     else:
                         ids = await trio.to_thread.run_sync(self._store.find_waiting, *arguments)
                 found(ids)
-                await self._committer.execute(lambda txn: None)
+                with suppress(StoreError):  # what was found stays to be done; the next search may go on
+                    await self._committer.execute(lambda txn: None)
 
 
 class Search(NamedTuple):

@@ -29,7 +29,7 @@ from router.throttle import Throttle
 from smpp.pdu import AlertNotification
 from smpp.session import SessionSettings
 from smpp.states import WrongState
-from store.interface import Store
+from store.interface import Store, StoreError
 
 log = structlog.get_logger("smpp")
 
@@ -141,8 +141,9 @@ class SmppServer:
             await trio.sleep(_WRITE_DOWN_S)
             remembered = self.gate.remembered()
             if remembered != written:
-                await self._committer.execute(lambda txn: txn.put_meta(_GOOD, self.gate.remembered()))
-                written = remembered
+                with suppress(StoreError):  # the next minute tries again
+                    await self._committer.execute(lambda txn: txn.put_meta(_GOOD, self.gate.remembered()))
+                    written = remembered
 
     async def drain(self, within_s: float) -> None:
         """Take no more connections, unbind each customer once both sides have answered what is under way,

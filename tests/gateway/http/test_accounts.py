@@ -21,6 +21,7 @@ from gateway.smpp_server.passwords import verifies
 from router.nouns import Account
 from smpp.pdu import Unbind
 from smpp.status import Status
+from store.interface import StoreFull
 from tests.gateway.house import Running, Script, carrier, route, running_with
 from tests.gateway.smpp_server.esme import bound, connected
 from tests.gateway.smpp_server.hashing import Hashing, hashed
@@ -837,3 +838,80 @@ async def use_plain_hashes(ann: Operator, system_id: str, password: str) -> None
 async def bind_status(ann: Operator, system_id: str, password: str) -> int:
     async with connected(ann.house.world) as esme:
         return int((await esme.bind(system_id=system_id, password=password)).command_status)
+
+
+# a store without room
+
+
+@trio_test(mock_clock=True)
+async def test_a_change_on_a_full_store_is_refused_at_once_and_can_be_sent_again(tmp_path: Path) -> None:
+    async with operator(tmp_path) as ann:
+        await ann.made()
+        store, full = ann.house.gateway.store, [True]
+        commit = store.commit
+
+        def failing(txn: Any) -> None:
+            if full:
+                raise StoreFull("the disk is full", "free space on the data directory's disk")
+            commit(txn)
+
+        store.commit = failing  # type: ignore[method-assign]
+        retry = {"idempotency_key": "11112222333344445555"}
+        with trio.fail_after(5):
+            for method, path, body, more in (
+                ("POST", "/v1/accounts", {"name": "other"}, {}),
+                ("PATCH", "/v1/accounts/shop", {"tps": 7}, {}),
+                ("POST", "/v1/accounts/shop/rotate", {}, retry),
+                ("POST", "/v1/accounts/shop/suspend", None, {}),
+                ("POST", "/v1/accounts/shop/close", None, {}),
+                ("POST", "/v1/accounts/shop/logins", {"system_id": "esme"}, {}),
+            ):
+                answer = await ann.ask(method, path, body, **more)
+                assert (answer.status, answer.code) == (503, "store-full"), answer.raw
+                assert "nothing was changed" in answer.json["detail"]
+                assert answer.headers["retry-after"] == "5"
+            for verb, args in (
+                ("account.create", {"name": "other"}),
+                ("account.set", {"name": "shop", "tps": 7}),
+                ("operator.create", {"name": "bob"}),
+            ):
+                with pytest.raises(StoreFull) as refused:
+                    await ann.house.gateway.verbs.table()[verb](args)
+                assert "free space" in refused.value.hint
+        full.clear()
+        shop = ann.kept()
+        assert (shop.tps, shop.suspended, shop.closed, len(shop.key_hashes), shop.logins) == (
+            0,
+            False,
+            False,
+            1,
+            (),
+        )
+        assert (await ann.ask("POST", "/v1/accounts/shop/rotate", {}, **retry)).status == 200
+        assert [one["act"] for one in await ann.told("shop")] == ["account.created", "account.key_rotated"]
+
+
+@trio_test(mock_clock=True)
+async def test_accounts_change_in_the_room_that_is_kept_when_new_messages_are_refused(tmp_path: Path) -> None:
+    async with operator(tmp_path) as ann:
+        made = await ann.made()
+        store, commit = ann.house.gateway.store, ann.house.gateway.store.commit
+
+        def failing(txn: Any) -> None:
+            if txn.batch.accepted:
+                raise StoreFull("the disk is full", "free space on the data directory's disk")
+            commit(txn)
+
+        store.commit = failing  # type: ignore[method-assign]
+        answers: list[Answer] = []
+
+        async def submit() -> None:
+            message = {"to": "+447700900123", "from": "ACME", "text": "Hello"}
+            key = f"Bearer {made['api_key']}"
+            answers.append(await ann.ask("POST", "/v1/messages", message, authorization=key))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(submit)
+            assert (await ann.ask("PATCH", "/v1/accounts/shop", {"tps": 7})).status == 200
+        assert [answer.status for answer in answers] == [503]
+        assert ann.kept().tps == 7
