@@ -1,4 +1,4 @@
-"""The admin verbs of operators: create, list, remove.
+"""The admin verbs of operators: create, list, rotate, remove.
 
 Invariant: no key or hash leaves except the key made by that very call.
 
@@ -8,18 +8,27 @@ Deliberately not here: keeping them (gateway.operators), what their keys open (g
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
 
 from gateway.admin import AdminError, Verb, bad_arguments, typed
 from gateway.admin_shapes import iso
-from gateway.operators import NoSuchOperator, Operator, OperatorProblem, Operators
+from gateway.operators import OVERLAP_S, NoSuchOperator, Operator, OperatorProblem, Operators
 
+LONGEST_OVERLAP_S = 30 * 86_400
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 class Named(msgspec.Struct, forbid_unknown_fields=True):
     name: str
+
+
+class KeyRotation(msgspec.Struct, forbid_unknown_fields=True):
+    """`overlap_s`: how much longer the key that is replaced works."""
+
+    name: str
+    overlap_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_OVERLAP_S)] = OVERLAP_S
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,6 +46,7 @@ class OperatorVerbs:
             "operator.create": typed(Named, self.operator_create),
             "operator.list": typed(Nothing, self.operator_list),
             "operator.remove": typed(Named, self.operator_remove),
+            "operator.rotate": typed(KeyRotation, self.operator_rotate),
         }
 
     async def operator_create(self, wish: Named) -> object:
@@ -54,6 +64,14 @@ class OperatorVerbs:
     async def operator_list(self, _: Nothing) -> object:
         return [_view(operator) for _, operator in sorted(self._operators.by_name.items())]
 
+    async def operator_rotate(self, wish: KeyRotation) -> object:
+        """The operator's view, with its new `operator_key`: this once."""
+        try:
+            operator, key = await self._operators.rotate(wish.name, wish.overlap_s)
+        except NoSuchOperator as problem:
+            raise AdminError("not_found", str(problem)) from None
+        return {**_view(operator), "operator_key": key}
+
     async def operator_remove(self, wish: Named) -> object:
         try:
             return _view(await self._operators.remove(wish.name))
@@ -66,4 +84,6 @@ def _view(operator: Operator) -> dict[str, object]:
         "name": operator.name,
         "created_at": iso(operator.created_ms),
         "key_prefix": operator.key_prefix,
+        "previous_prefix": operator.previous_prefix,
+        "previous_until": iso(operator.previous_until_ms),
     }

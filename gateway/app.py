@@ -179,7 +179,7 @@ class Gateway:
         )
         self.smpp = SmppServer(config.smpp, world, self.committer, store, self.accounts, self.door)
         self.inbound.alert = self.smpp.alert
-        self.keys = Keys(self.accounts.by_id.values(), trio.current_time)
+        self.keys = Keys(self.accounts.by_id.values(), trio.current_time, world.wall_ms)
         self.accounts.changed.append(lambda: self.keys.rebuild(self.accounts.by_id.values()))
         self.operators = Operators(self.committer, world.wall_ms)
         self.operators.changed.append(self._operators_changed)

@@ -5,7 +5,8 @@ They are few: all of them are one small value of the store, written whole by eac
 only once it is durable. `changed` hooks let others (the keys) rebuild what they derive.
 
 Invariants: one change at a time, waited for to the end of its commit even when its caller is cancelled; the
-audit trail tells of each in the same transaction; a key, once shown, is nowhere.
+audit trail tells of each in the same transaction; a key, once shown, is nowhere. A rotated key works
+until its overlap ends, and no longer than to the next rotation.
 
 Deliberately not here: checking a key (gateway.http.auth), what operators may do (gateway.http.accounts).
 """
@@ -24,6 +25,7 @@ from store.interface import StoreError, Transaction
 from store.values import Damaged
 
 MOST_OPERATORS = 1_000
+OVERLAP_S = 3_600.0
 
 _ROW = "operators"
 T = TypeVar("T")
@@ -36,6 +38,9 @@ class Operator(msgspec.Struct, frozen=True, array_like=True):
     key_hash: str  # sha256 hex
     key_prefix: str
     created_ms: int
+    previous_hash: str = ""  # of the key before the last rotation
+    previous_prefix: str = ""
+    previous_until_ms: int = 0  # when that one stops working
 
 
 class OperatorProblem(Exception):
@@ -97,27 +102,50 @@ class Operators:
             await self._put({**self.by_name, name: operator}, "operator.created", operator)
         return operator, key
 
-    async def remove(self, name: str) -> Operator:
-        """Its key stops working at once. Errors: OperatorProblem, StoreError."""
+    async def rotate(self, name: str, overlap_s: float = OVERLAP_S) -> tuple[Operator, str]:
+        """Another key, shown this once; the one before it works `overlap_s` seconds longer, and the one
+        before that no more. Errors: OperatorProblem, StoreError."""
+        key, prefix, digest = new_key(OPERATOR_KEY)
         async with self._one_at_a_time:
-            gone = self.by_name.get(name)
-            if gone is None:
-                known = ", ".join(sorted(self.by_name)) or "none yet"
-                raise NoSuchOperator(f"no operator {name!r}; there are: {known}")
+            old = self._named(name)
+            operator = msgspec.structs.replace(
+                old,
+                key_hash=digest,
+                key_prefix=prefix,
+                previous_hash=old.key_hash if overlap_s else "",
+                previous_prefix=old.key_prefix if overlap_s else "",
+                previous_until_ms=self._wall_ms() + int(overlap_s * 1000) if overlap_s else 0,
+            )
+            await self._put({**self.by_name, name: operator}, "operator.key_rotated", operator, old)
+        return operator, key
+
+    async def remove(self, name: str) -> Operator:
+        """Its keys stop working at once. Errors: OperatorProblem, StoreError."""
+        async with self._one_at_a_time:
+            gone = self._named(name)
             stay = {one: operator for one, operator in self.by_name.items() if operator is not gone}
-            await self._put(stay, "operator.removed", gone)
+            await self._put(stay, "operator.removed", None, gone)
         return gone
 
-    async def _put(self, operators: dict[str, Operator], act: str, concerned: Operator) -> None:
+    def _named(self, name: str) -> Operator:
+        operator = self.by_name.get(name)
+        if operator is None:
+            known = ", ".join(sorted(self.by_name)) or "none yet"
+            raise NoSuchOperator(f"no operator {name!r}; there are: {known}")
+        return operator
+
+    async def _put(
+        self, operators: dict[str, Operator], act: str, after: Operator | None, before: Operator | None = None
+    ) -> None:
         row = msgspec.msgpack.encode(list(operators.values()))
-        shown: dict[str, object] = {"key_prefix": concerned.key_prefix}
-        created = act == "operator.created"
+        concerned = after or before
+        assert concerned is not None
         told = entry(
             self._wall_ms(),
             act,
             f"operator:{concerned.name}",
-            {} if created else shown,
-            shown if created else {"key_prefix": ""},
+            {} if before is None else {"key_prefix": before.key_prefix},
+            {"key_prefix": after.key_prefix if after is not None else ""},
         )
 
         def put(txn: Transaction) -> None:

@@ -7,15 +7,19 @@ Deliberately not here: what the key opens (docs/http-api.md).
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from gateway.admin_operators import LONGEST_OVERLAP_S
 from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Place, acting_options, json_option, place_options
+from gateway.operators import OVERLAP_S
 
 
 @click.group()
 def operator() -> None:
-    """Keys with which accounts are changed over HTTP: create, list, remove."""
+    """Keys with which accounts are changed over HTTP: create, list, rotate, remove."""
 
 
 @operator.command()
@@ -28,6 +32,35 @@ def create(name: str, place: Place, as_json: bool) -> None:
     if as_json:
         print_json(made)
         return
+    print_key(made)
+
+
+@operator.command()
+@click.argument("name")
+@click.option(
+    "--overlap",
+    "overlap_s",
+    type=click.FloatRange(0, LONGEST_OVERLAP_S),
+    default=OVERLAP_S,
+    show_default=True,
+    metavar="S",
+    help="Seconds that the key which is replaced goes on working; 0: it stops at once.",
+)
+@acting_options
+@json_option
+def rotate(name: str, overlap_s: float, place: Place, as_json: bool) -> None:
+    """Give NAME a new key and print it, this once; the one before it works a while longer.
+
+    Rotating again within that time ends the key before it: there are never more than two.
+    """
+    made = place.ask("operator.rotate", name=name, overlap_s=overlap_s)
+    if as_json:
+        print_json(made)
+    else:
+        print_key(made)
+
+
+def print_key(made: dict[str, Any]) -> None:
     print_pairs(made)
     click.echo(
         "\nThe key is shown this once; keep it now. Whoever has it may change every account. Use it as:"
@@ -46,8 +79,9 @@ def list_operators(place: Place, as_json: bool) -> None:
     elif not operators:
         click.echo("No operators yet. Make one: signalbox operator create NAME")
     else:
-        rows = [(one["name"], one["created_at"], one["key_prefix"]) for one in operators]
-        print_table(("NAME", "CREATED", "KEY"), rows)
+        columns = ("name", "created_at", "key_prefix", "previous_prefix", "previous_until")
+        rows = [[one[column] for column in columns] for one in operators]
+        print_table(("NAME", "CREATED", "KEY", "BEFORE IT", "WORKS UNTIL"), rows)
 
 
 @operator.command()
@@ -55,7 +89,7 @@ def list_operators(place: Place, as_json: bool) -> None:
 @acting_options
 @json_option
 def remove(name: str, place: Place, as_json: bool) -> None:
-    """NAME's key stops working at once; what NAME did stays in the audit trail."""
+    """NAME's keys stop working at once; what NAME did stays in the audit trail."""
     gone = place.ask("operator.remove", name=name)
     if as_json:
         print_json(gone)

@@ -62,11 +62,17 @@ def key_hash(key: str) -> str:
 class Keys:
     """Who a key belongs to. `rebuild` whenever accounts change, `rebuild_operators` whenever they do.
 
-    `clock` is monotonic seconds.
+    `clock` is monotonic seconds, `wall_ms` the time of day by which rotated keys of operators end.
     """
 
-    def __init__(self, accounts: Iterable[Account], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        accounts: Iterable[Account],
+        clock: Callable[[], float],
+        wall_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._clock = clock
+        self._wall_ms = wall_ms
         self._by_hash: dict[str, tuple[str, Account]] = {}
         self._operators: dict[str, tuple[str, Operator]] = {}
         self._failures: dict[str, tuple[int, float]] = {}  # address → (failures, time of the last)
@@ -78,7 +84,12 @@ class Keys:
 
     def rebuild_operators(self, operators: Iterable[Operator]) -> None:
         """The same for operators."""
-        self._operators = {operator.key_hash: (operator.key_hash, operator) for operator in operators}
+        self._operators = {
+            digest: (digest, operator)
+            for operator in operators
+            for digest in (operator.previous_hash, operator.key_hash)
+            if digest
+        }
 
     def authenticate(self, authorization: bytes | None, address: str) -> Account:
         """The account of an Authorization header's key. Errors: BadRequest 401 (many: 429), 403."""
@@ -88,7 +99,7 @@ class Keys:
                 found = self._by_hash.get(digest)
                 if found is not None and hmac.compare_digest(found[0], digest):
                     return found[1]
-                if _known(self._operators, digest) is not None:
+                if self._operator_with(digest) is not None:
                     detail = f"this is an operator's key, which only changes accounts; for messages {_HOW}"
                     raise BadRequest(403, "account-key-needed", detail)
             raise self._failed(address, f"this API key is not known (any more); {_HOW}", "invalid_token")
@@ -100,7 +111,7 @@ class Keys:
             raise self._failed(address, f"an operator's key is needed: {_HOW_OPERATOR}", "")
         if len(authorization) <= _LONGEST_HEADER:
             digest = hashlib.sha256(authorization[7:].strip()).hexdigest()
-            operator = _known(self._operators, digest)
+            operator = self._operator_with(digest)
             if operator is not None:
                 return operator
             account = _known(self._by_hash, digest)
@@ -111,6 +122,12 @@ class Keys:
                 )
                 raise BadRequest(403, "operator-key-needed", detail)
         raise self._failed(address, f"this key is not known (any more); {_HOW_OPERATOR}", "invalid_token")
+
+    def _operator_with(self, digest: str) -> Operator | None:
+        operator = _known(self._operators, digest)
+        if operator is not None and digest != operator.key_hash:  # its previous key
+            return operator if self._wall_ms() < operator.previous_until_ms else None
+        return operator
 
     def _failed(self, address: str, detail: str, error: str) -> BadRequest:
         now = self._clock()

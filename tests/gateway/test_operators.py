@@ -17,6 +17,7 @@ from gateway.audit import Actor, acting
 from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
 from gateway.http.auth import key_hash
+from gateway.http.problems import BadRequest
 from gateway.operators import OperatorProblem, Operators
 from store.interface import AuditEntry, StoreFull, Transaction
 from store.lmdb_store import LmdbStore
@@ -107,6 +108,16 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, typed: Typed) 
     assert key_hash(key) not in trail
 
 
+def test_a_rotated_key_is_printed_once_and_listed_with_the_one_before_it(typed: Typed) -> None:
+    typed("operator", "create", "ann")
+    code, told = typed("operator", "rotate", "ann", "--overlap", "600", "--reason", "ticket 8")
+    assert (code, "shown this once" in told, "sbo_" in told) == (OK, True, True)
+    key = json.loads(typed("operator", "rotate", "ann", "--json")[1])
+    listed = typed("operator", "list")[1]
+    assert all(word in listed for word in ("WORKS UNTIL", key["key_prefix"], key["previous_prefix"]))
+    assert key["operator_key"].split("_")[2] not in listed + typed("audit", "list", "--json")[1]
+
+
 def test_making_and_removing_one_is_in_the_audit_trail(typed: Typed) -> None:
     typed("operator", "create", "ann", "--reason", "ticket 7")
     code, told = typed("operator", "remove", "ann", "--reason", "left", "--json")
@@ -130,6 +141,8 @@ def test_what_cannot_be_is_refused_in_words(typed: Typed) -> None:
         (("create", ""), USAGE, "A-Z a-z 0-9"),
         (("create", "x" * 65), USAGE, "up to 64"),
         (("remove", "bob"), FAILED, "there are: ann"),
+        (("rotate", "bob"), FAILED, "there are: ann"),
+        (("rotate", "ann", "--overlap", "-1"), USAGE, "--overlap"),
     ):
         exit_code, told = typed("operator", *line)
         assert (exit_code, word in told) == (code, True), told
@@ -156,6 +169,43 @@ async def test_a_key_works_at_once_and_no_longer_than_its_operator(tmp_path: Pat
         with pytest.raises(AdminError) as refused:
             await ask(house, "operator.remove", name="ann")
         assert refused.value.code == "not_found"
+
+
+@trio_test(mock_clock=True)
+async def test_a_rotated_key_works_through_its_overlap_and_a_restart_and_then_no_more(tmp_path: Path) -> None:
+    def name_of(house: Running, key: str) -> str:
+        try:
+            return house.gateway.keys.operator(f"Bearer {key}".encode(), "local").name
+        except BadRequest:
+            return ""
+
+    async with running(tmp_path, ONE) as house:
+        first = (await ask(house, "operator.create", name="ann"))["operator_key"]
+        made = await ask(house, "operator.rotate", name="ann", overlap_s=600)
+        second = made["operator_key"]
+        assert (made["previous_prefix"], made["key_prefix"]) == (first.split("_")[1], second.split("_")[1])
+        assert (name_of(house, first), name_of(house, second)) == ("ann", "ann")
+        with pytest.raises(BadRequest, match="an operator's key"):
+            house.gateway.keys.authenticate(f"Bearer {first}".encode(), "local")
+        told = (await ask(house, "audit.list", subject="ann"))[0]
+        assert (told["act"], told["who"], told["reason"]) == ("operator.key_rotated", "ann", "ticket 7")
+        assert told["before"] == {"key_prefix": first.split("_")[1]}
+        assert told["after"] == {"key_prefix": second.split("_")[1]}
+    async with running(tmp_path, ONE) as house:
+        await trio.sleep(500)
+        assert (name_of(house, first), name_of(house, second)) == ("ann", "ann")
+        await trio.sleep(200)
+        assert (name_of(house, first), name_of(house, second)) == ("", "ann")
+        third = (await ask(house, "operator.rotate", name="ann"))["operator_key"]
+        fourth = (await ask(house, "operator.rotate", name="ann"))["operator_key"]
+        assert [name_of(house, key) for key in (second, third, fourth)] == ["", "ann", "ann"]
+        fifth = (await ask(house, "operator.rotate", name="ann", overlap_s=0))["operator_key"]
+        assert [name_of(house, key) for key in (third, fourth, fifth)] == ["", "", "ann"]
+        (one,) = await ask(house, "operator.list")
+        assert (one["previous_prefix"], one["previous_until"]) == ("", "")
+        await ask(house, "operator.rotate", name="ann")
+        await ask(house, "operator.remove", name="ann")
+        assert name_of(house, fifth) == ""
 
 
 @trio_test(mock_clock=True)
