@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from config.model import Address, Config, LaneEntry, Words
+from config.model import Address, Config, LaneEntry, NotConfig, Words
 from config.reader import default_of, fields_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -51,6 +51,8 @@ def page() -> str:
 def _section(title: str, path: str, kind: type[Any]) -> list[str]:
     doc = re.sub(r"^(`[^`]+`[^:]*: )+", "", " ".join((kind.__doc__ or "").split()))
     doc = doc[:1].upper() + doc[1:]
+    if kind is NotConfig:
+        return [f"## {title}", "", f"{doc} The keys are those of `routes.match` without `prefix_file`.", ""]
     lines = [f"## {title}", "", doc, "", "| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     inner: list[str] = []
     for name, (hint, words, required) in fields_of(kind).items():

@@ -16,8 +16,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from config.conditions import rule_of
 from config.lines import lines_of
-from config.model import CarrierConfig, Config, RouteConfig, UnknownConfig
+from config.model import CarrierConfig, Config, UnknownConfig
 from config.problems import ConfigErrors, Notes, Problem
 from config.reader import Reader
 from config.rules import causes_of, check, fates_of
@@ -57,7 +58,10 @@ def parse(source: str, path: Path | str, env: Mapping[str, str] | None = None) -
         )
         for index, carrier in enumerate(config.carriers)
     )
-    routes = tuple(_plain_prefixes(route) for route in config.routes)
+    routes = tuple(
+        dataclasses.replace(route, rule=rule_of(route, ("routes", index, "match"), notes))
+        for index, route in enumerate(config.routes)
+    )
     config = dataclasses.replace(config, carriers=carriers, routes=routes, path=path, source=source)
     check(config, notes)
     if notes.problems:
@@ -95,12 +99,6 @@ def _complete(carrier: CarrierConfig, index: int, notes: Notes) -> CarrierConfig
         status_fates=fates_of(carrier.statuses),
         causes=causes_of(carrier.error_map),
     )
-
-
-def _plain_prefixes(route: RouteConfig) -> RouteConfig:
-    """Prefixes as digits, whether written with + or without."""
-    prefixes = tuple(prefix.removeprefix("+") for prefix in route.match.prefix)
-    return dataclasses.replace(route, match=dataclasses.replace(route.match, prefix=prefixes))
 
 
 def _password_in(name: str, index: int, notes: Notes) -> str:

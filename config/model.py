@@ -6,6 +6,8 @@ Times end in _s (seconds), sizes say their unit. TPS, windows and parts count se
 Invariants: a value of these types that came from `load` is complete and consistent; secrets do not show in
 a repr; nothing changes after loading.
 
+A key that is a word of Python ends in _ here (`class_`), and has none in the file.
+
 Deliberately not here: reading TOML (config.load, config.reader), rules between keys (config.rules).
 """
 
@@ -23,6 +25,7 @@ from router.causes import Cause, Causes
 from router.judge import Fate, Judging
 from router.lanes import MAX_CARRIERS
 from router.plans import KINDS, VALID
+from router.rules import ANY, SENDER_TYPES, TEXT_LOOKED_AT, Match
 from smpp.national import LANGUAGES
 from smpp.segment import CARRIER_ALPHABETS
 
@@ -30,6 +33,7 @@ T = TypeVar("T")
 REQUIRED: Any = dataclasses.MISSING
 CLASSES = ("otp", "transactional", "promotional", "bulk")
 SHIFTS = ("none", "single", "locking", "both")
+ENCODINGS = ("gsm7", "latin1", "ucs2", "binary")
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}"
 RETRY_S: tuple[float, ...] = (5, 30, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 
@@ -558,14 +562,77 @@ class CarrierConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchConfig:
-    """`routes.match`: which messages a route takes. Left out: all that are left."""
+class Conditions:
+    """What can be asked of a message."""
 
     prefix: tuple[str, ...] = key(
         (),
-        "Beginnings of numbers with country code; the longest wins inside a rule.",
-        pattern=r"\+?[0-9]{1,15}",
+        'Beginnings of numbers with country code; `"!4477"` leaves one out. The longest that a number begins '
+        "with "
+        "decides.",
+        pattern=r"!?\+?[0-9]{1,15}",
     )
+    country: tuple[str, ...] = key((), "Whose number it is: two letters of ISO 3166, as `GB`.")
+    mcc_mnc: tuple[str, ...] = key(
+        (),
+        "The network that serves the number, as far as a number table says: `234-15`, `23415`, or `234` for "
+        "all of a country.",
+        pattern=r"[2-7][0-9]{2}(-?[0-9]{2,3})?",
+    )
+    ported: bool | None = key(
+        None, "Whether the number has left the network of its prefix, as far as is known."
+    )
+    number_type: tuple[str, ...] = key((), "What kind of number it is, by its beginning.", choices=KINDS)
+    sender: tuple[str, ...] = key(
+        (),
+        "Senders, with capitals as they are written: whole, or with `*` (any characters), `?` (one) and `#` "
+        "(one digit).",
+        pattern=r"[ -~\u00a1-\u00ff\u0394-\u03a9]{1,21}",
+    )
+    sender_type: tuple[str, ...] = key(
+        (), "Kinds of senders; a number of up to 8 digits is a short code.", choices=SENDER_TYPES
+    )
+    account: tuple[str, ...] = key((), "Names of accounts.", pattern=r"[!-~]{1,64}")
+    group: tuple[str, ...] = key((), "Accounts' `group` setting.", pattern=NAME)
+    class_: tuple[str, ...] = key((), "Message classes.", choices=CLASSES)
+    tag: tuple[str, ...] = key((), "Any of the message's tags.", pattern=r".{1,64}")
+    text: tuple[str, ...] = key(
+        (),
+        "Found anywhere in the text, whatever the case, with `*`, `?` and `#` as in `sender`. No regular "
+        f"expressions: they have no limit of time. The first {TEXT_LOOKED_AT:,} characters are looked at.",
+    )
+    encoding: tuple[str, ...] = key((), "The encoding that the text needs.", choices=ENCODINGS)
+    min_segments: int = key(0, "At least so many segments; 0 = any.", low=0, high=255)
+    max_segments: int = key(0, "At most so many segments; 0 = any.", low=0, high=255)
+    hours: tuple[str, ...] = key(
+        (),
+        '`"08:00-20:00"`; one over midnight belongs to the day on which it began. For a scheduled message: '
+        "of the "
+        "time when it is to leave.",
+    )
+    days: tuple[str, ...] = key((), '`"mon"`, `"mon-fri"`.')
+    dates: tuple[str, ...] = key((), '`"2026-12-24"`, `"2026-12-24..2026-12-26"`; the last day is included.')
+    zone: str = key("UTC", "The time zone of hours, days and dates: `UTC`, `Europe/Berlin`, `+02:00`.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotConfig(Conditions):
+    """`routes.match.not`: what the rule leaves out. A message that fits any of these keys is not taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchConfig(Conditions):
+    """`routes.match`: which messages a route takes: those that fit every key that is given, and of a list any
+    entry. Left out: all that are left. docs/routing.md has examples.
+    """
+
+    prefix_file: str = key(
+        "",
+        "A CSV file with more prefixes: the first column of each line, as in `prefix`. A first line of "
+        "headings, empty lines and lines with `#` are skipped.",
+        path=True,
+    )
+    not_: NotConfig = table(NotConfig, "What it leaves out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -582,6 +649,7 @@ class RouteConfig:
 
     name: str = key(REQUIRED, "Unique; stored with each message.", pattern=NAME)
     match: MatchConfig = table(MatchConfig, "Which messages; left out: all that are left.")
+    rule: Match = dataclasses.field(default=ANY, metadata={"derived": True})
     lane: tuple[LaneEntry, ...] = key(
         REQUIRED,
         f"Up to {MAX_CARRIERS} carriers: names in order of preference, or "
@@ -596,11 +664,18 @@ class RouteConfig:
         "With no carrier up: `queue` keeps messages, `reject` refuses them.",
         choices=("queue", "reject"),
     )
+    max_queue_age_s: int = key(
+        0,
+        "A message that no carrier has accepted so long after it could leave ends EXPIRED, and its customer "
+        "is told. 0 = as long as it is valid.",
+        low=0,
+        high=604_800,
+    )
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """`match.prefix` as digits; () = every number."""
-        return self.match.prefix
+        """`match.prefix` and `prefix_file` as digits; () = every number."""
+        return self.rule.prefixes
 
     @property
     def reject_when_down(self) -> bool:
@@ -614,6 +689,27 @@ class RouteConfig:
     def weights(self) -> tuple[int, ...]:
         """Parallel to `carriers`; () for a lane in order."""
         return tuple(entry.weight for entry in self.lane) if any(e.weight for e in self.lane) else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectConfig:
+    """`[[expect]]`: where a message should go. `signalbox check` asks the routes and says which of these
+    fail.
+    """
+
+    to: str = key(REQUIRED, "The recipient's number.")
+    from_: str = key("Signalbox", "The sender.")
+    account: str = key("", "The account's name.")
+    group: str = key("", "The account's `group`.")
+    class_: str = key("transactional", "The message class.", choices=CLASSES)
+    tag: tuple[str, ...] = key((), "Its tags.")
+    text: str = key("Hello", "What it says; by it go encoding and segments, too.")
+    mcc_mnc: str = key(
+        "", "The network that a number table would name.", pattern=r"|[2-7][0-9]{2}-?[0-9]{2,3}"
+    )
+    at: str = key("", 'When, as `"2026-11-23T03:00:00Z"`. Empty: when it is checked.')
+    route: str = key(REQUIRED, "The name of the route that should take it; empty: none.")
+    lane: tuple[str, ...] = key((), "The carriers that its lane should have, in order. Empty: whichever.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -683,6 +779,7 @@ class Config:
     unknown: UnknownConfig = table(UnknownConfig, "Unknown outcomes, for all carriers.")
     carriers: tuple[CarrierConfig, ...] = key((), "SMSCs that we bind to.")
     routes: tuple[RouteConfig, ...] = key((), "Rules in order; the first match wins.")
+    expect: tuple[ExpectConfig, ...] = key((), "Where messages should go, for `signalbox check`.")
     simulators: tuple[SimulatorConfig, ...] = key((), "Embedded carrier simulators.")
     path: Path = dataclasses.field(default=Path(), metadata={"derived": True})
     source: str = dataclasses.field(default="", repr=False, metadata={"derived": True})

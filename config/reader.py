@@ -9,6 +9,7 @@ Deliberately not here: files, rules between keys (config.rules).
 from __future__ import annotations
 
 import dataclasses
+import keyword
 import re
 import types
 import typing
@@ -38,7 +39,11 @@ class Reader:
         if not isinstance(raw, dict):
             self._notes.wrong(path, f"must be a table, not {_described(raw)}", _table_hint(path))
             return kind(
-                **{name: _stand_in(hint) for name, (hint, _, required) in fields_of(kind).items() if required}
+                **{
+                    attribute(name): _stand_in(hint)
+                    for name, (hint, _, required) in fields_of(kind).items()
+                    if required
+                }
             )
         fields = fields_of(kind)
         for name in raw:
@@ -59,7 +64,7 @@ class Reader:
                 given[name] = self._base / default_of(kind, name)
             if required:
                 given[name] = _stand_in(hint)
-        return kind(**given)
+        return kind(**{attribute(name): value for name, value in given.items()})
 
     def _value(self, hint: Any, words: Words, raw: object, path: Path) -> Any:
         if dataclasses.is_dataclass(hint) and hint is not Address:
@@ -181,13 +186,22 @@ def fields_of(kind: type[Any]) -> dict[str, tuple[Any, Words, bool]]:
     for field in dataclasses.fields(kind):
         if "derived" not in field.metadata:
             required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            found[field.name] = (hints[field.name], field.metadata.get("words", _NO_WORDS), required)
+            found[field.name.removesuffix("_")] = (
+                hints[field.name],
+                field.metadata.get("words", _NO_WORDS),
+                required,
+            )
     return found
+
+
+def attribute(name: str) -> str:
+    """The name that a key has in its dataclass: words of Python end in _ there."""
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def default_of(kind: type[Any], name: str) -> Any:
     """A key's default; for a table, its type's own defaults."""
-    field = next(each for each in dataclasses.fields(kind) if each.name == name)
+    field = next(each for each in dataclasses.fields(kind) if each.name == attribute(name))
     if field.default is not dataclasses.MISSING:
         return field.default
     factory: Callable[[], Any] | Any = field.default_factory

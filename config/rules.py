@@ -15,14 +15,16 @@ from collections.abc import Iterable
 from pathlib import Path as FilePath
 from typing import Any
 
-from config.model import CarrierConfig, Config, RouteConfig, address_of
+from config.model import CarrierConfig, Config, ExpectConfig, RouteConfig, address_of
 from config.problems import Notes, Path, meant
 from router.causes import Causes, plain_error
 from router.judge import Fate
 from router.lanes import MAX_CARRIERS
-from router.numbers import known_region
+from router.numbers import NumberProblem, known_region, normalise, sender_of
+from router.rules import ANY, Match
 from smpp.status import Status
 
+_SHOWN = 20  # prefixes of one rule that are never reached
 _ZONE = re.compile(r"[+-](0[0-9]|1[0-4]):(00|15|30|45)")
 _STATUS = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
 _ERROR = re.compile(r"[!-~]{1,10}")
@@ -41,6 +43,8 @@ def check(config: Config, notes: Notes) -> None:
     _delays(config, notes)
     for index, route in enumerate(config.routes):
         _lane(config, route, ("routes", index), notes)
+    for index, expect in enumerate(config.expect):
+        _expect(config, expect, ("expect", index), notes)
     _reach(config.routes, notes)
     _use(config, notes)
 
@@ -354,16 +358,17 @@ def _lane(config: Config, route: RouteConfig, path: Path, notes: Notes) -> None:
 def _reach(routes: tuple[RouteConfig, ...], notes: Notes) -> None:
     """A rule behind one that takes everything of it would never be asked."""
     taken: dict[str, RouteConfig] = {}
+    same: dict[Match, RouteConfig] = {}
     for index, route in enumerate(routes):
-        prefixes = route.prefixes
+        rule = route.rule
         where = ("routes", index, "match")
         if notes.has_wrong(where):
             continue
-        if not prefixes and where in notes.lines:
-            notes.wrong(where, "names no prefix", "leave out match to take every number")
+        if rule == ANY and where in notes.lines:
+            notes.wrong(where, "asks for nothing", "leave out match to take every message")
             continue
-        covered = [prefix for prefix in prefixes or ("",) if _cover(prefix, taken) is not None]
-        for prefix in covered:
+        covered = [prefix for prefix in rule.prefixes or ("",) if _cover(prefix, taken) is not None]
+        for prefix in covered[:_SHOWN]:
             other = _cover(prefix, taken)
             assert other is not None
             line = notes.line_of(("routes", routes.index(other)))
@@ -373,15 +378,53 @@ def _reach(routes: tuple[RouteConfig, ...], notes: Notes) -> None:
                 f'{what} is taken by the route "{other.name}" before (line {line}), so it is never reached',
                 "rules are asked in order: put this one above it",
             )
-        for prefix in prefixes or ("",):
-            taken.setdefault(prefix, route)
+        if rule in same and not covered:
+            line = notes.line_of(("routes", routes.index(same[rule])))
+            notes.wrong(
+                where,
+                f'asks for the same as the route "{same[rule].name}" (line {line}), so it is never reached',
+                "keep one of the two",
+            )
+        same.setdefault(rule, route)
+        if rule.prefix_only:
+            for prefix in rule.prefixes or ("",):
+                taken.setdefault(prefix, route)
 
 
 def _cover(prefix: str, taken: dict[str, RouteConfig]) -> RouteConfig | None:
     return next((taken[prefix[:n]] for n in range(len(prefix) + 1) if prefix[:n] in taken), None)
 
 
+def _expect(config: Config, expect: ExpectConfig, path: Path, notes: Notes) -> None:
+    """Whether it can be asked at all; config.expect asks."""
+    for key, read in (("to", normalise), ("from", sender_of)):
+        text = expect.to if key == "to" else expect.from_
+        try:
+            read(text, config.gateway.default_region)
+        except NumberProblem as problem:
+            if text or (*path, key) in notes.lines:
+                notes.wrong((*path, key), f'"{text}" does not do: {problem}')
+    if expect.at and instant_of(expect.at) is None:
+        notes.wrong((*path, "at"), f'"{expect.at}" is no time', 'with its zone, as "2026-11-23T03:00:00Z"')
+    names = {route.name for route in config.routes}
+    if expect.route and expect.route not in names:
+        notes.wrong((*path, "route"), f'there is no route "{expect.route}"', meant(expect.route, names))
+    carriers = {carrier.name for carrier in config.carriers}
+    for index, name in enumerate(expect.lane):
+        if name not in carriers:
+            notes.wrong((*path, "lane", index), f'there is no carrier "{name}"', meant(name, carriers))
+
+
 # words with a meaning
+
+
+def instant_of(text: str) -> int | None:
+    """`2026-11-23T03:00:00Z` as UTC milliseconds; None when it is no time with a zone."""
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else int(at.timestamp() * 1000)
 
 
 def status_of(text: str) -> int | None:

@@ -41,6 +41,7 @@ _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
 _PASSWORD = re.compile(r"[ -~]{1,8}")
 _CODE = re.compile(r"[!-~]{1,10}")
+_GROUP = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 _LIST_NAME = re.compile(r"[!-<>-~]{1,20}")
 
 
@@ -431,7 +432,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Submits that may come at once, within tps.",
         "a second's worth",
     ),
-    # what it may submit
+    # what it may submit, and where it goes
+    Setting(
+        "group",
+        _text("a name of 1 to 63 letters, digits, dots, dashes and underscores; empty for none", _GROUP),
+        "By which [[routes]] tell accounts apart.",
+        "none",
+    ),
     Setting(
         "senders",
         _many(

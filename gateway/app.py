@@ -25,6 +25,7 @@ import trio
 import gateway.logs as logs
 from config.load import load
 from config.model import Address, CarrierConfig, Config, SimulatorConfig
+from config.routing import table_of
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
 from gateway.admin_status import carrier_facts, status_facts
@@ -64,8 +65,9 @@ from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World
 from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.correlate import FormLearner
+from router.knowledge import PLAIN
 from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
-from router.routes import Route, RouteTable
+from router.routes import RouteTable
 from router.throttle import Throttle
 from smpp.session import SessionSettings
 from store.interface import StoreError, Transaction
@@ -174,7 +176,7 @@ class Gateway:
             grace_s=config.receipts.grace_s,
             parts_wait_s=int(messages.mo_parts_timeout_s),
             retention_days=config.store.retention_days,
-            replan=Replan(store, self.committer, self.board, self.routes),
+            replan=Replan(store, self.committer, self.board, self.routes, world.wall_ms),
             groups_wait_s=config.smpp.parts_timeout_s,
         )
         self.smpp = SmppServer(config.smpp, world, self.committer, store, self.accounts, self.door)
@@ -254,14 +256,13 @@ class Gateway:
 
     def _routes(self) -> RouteTable:
         """Lanes interned in the store, routes compiled over them."""
-        routes: list[Route] = []
+        lanes: list[int] = []
         for one in self.config.routes:
             carriers = tuple(self.store.carrier_id(name) for name in one.carriers)
             spec = LaneSpec(carriers, one.weights, one.name if one.tps else "")
-            lane = self.store.lane_id(spec)
-            self.board.add(lane, spec, Throttle(one.tps, one.burst) if one.tps else None)
-            routes.append(Route(one.name, lane, one.prefixes, one.reject_when_down, one.tps, one.burst))
-        return RouteTable(routes)
+            lanes.append(self.store.lane_id(spec))
+            self.board.add(lanes[-1], spec, Throttle(one.tps, one.burst) if one.tps else None)
+        return table_of(self.config, lanes, PLAIN)
 
     def _http_routes(self) -> Routes:
         routes = Routes()

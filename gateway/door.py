@@ -354,12 +354,21 @@ class Door:
             problem_text = self._check_url(request.callback_url, account)
             if problem_text:
                 return Refusal(422, "bad-callback-url", "callback_url", problem_text)
-        route = self._routes.match(destination)
+        message_class = _CLASSES[request.message_class]
+        total = request.relay.total if request.relay is not None else 0
+        routes = self._routes
+        if routes.prefix_only:
+            route = routes.match(destination)
+        else:
+            # A part of a customer's long message goes by what is known of the whole: its size, not its text.
+            route = routes.decide(
+                destination, sender[0], sender[1], account.name, account.group, message_class, request.tags,
+                "" if total > 1 else text, encoding, total if total > 1 else segments, send_at_ms or now_ms,
+            )  # fmt: skip
         if route is None:
             return Refusal(
                 422, "no-route", "to", f"no route for numbers like {destination[:4]}…; add one to [[routes]]"
             )
-        total = request.relay.total if request.relay is not None else 0
         lane = self._lanes.lane_for(route.lane, encoding, segments, text or data, request.udh, total)
         if not lane:
             segments, most = total or segments, self._lanes.most_parts(route.lane)
@@ -373,7 +382,11 @@ class Door:
             return Refusal(
                 503, "route-down", "to", f"route {route.name!r} has no carrier up and refuses while down", 10
             )
-        message_class = _CLASSES[request.message_class]
+        valid_until_ms = 0
+        if route.max_queue_age_s:
+            latest_ms = (send_at_ms or now_ms) + route.max_queue_age_s * 1000
+            if latest_ms < expires_ms:
+                valid_until_ms, expires_ms = expires_ms, latest_ms
         wish = request.wish
         if wish < 0:
             wish = account.receipt_default if request.receipt is None else _RECEIPTS[request.receipt]
@@ -407,6 +420,7 @@ class Door:
             request.destination_type,
             ALIAS_WANTED if account.id_form == "short" else 0,
             request.relay,
+            valid_until_ms,
         )
 
     def _content(self, request: Submission) -> tuple[int, int, str, bytes] | Refusal:

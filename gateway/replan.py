@@ -9,6 +9,7 @@ Deliberately not here: moving the records (store.replan), noticing that a route 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -17,7 +18,7 @@ import trio
 from gateway.carriers.lanes import LaneBoard
 from gateway.committer import Committer
 from router.nouns import Encoding, Message
-from router.routes import RouteTable
+from router.routes import Route, RouteTable
 from store.interface import Replanned, Store, StoreError, Transaction
 
 log = structlog.get_logger("replan")
@@ -34,6 +35,7 @@ class Replan:
         committer: Committer,
         board: LaneBoard,
         routes: RouteTable,
+        wall_ms: Callable[[], int],
         *,
         portion: int = _PORTION,
     ) -> None:
@@ -41,6 +43,7 @@ class Replan:
         self._committer = committer
         self._board = board
         self._routes = routes
+        self._wall_ms = wall_ms
         self._portion = portion
 
     async def run(self) -> None:
@@ -54,13 +57,31 @@ class Replan:
 
     def decide(self, message: Message) -> int:
         """The lane that the message would get today, 0 for none."""
-        route = self._routes.match(message.destination)
+        total = message.relay.total if message.relay is not None else 0
+        route = self._route(message, total)
         if route is None:
             return 0
         content = message.data if message.encoding == Encoding.BINARY else message.text
-        total = message.relay.total if message.relay is not None else 0
         return self._board.lane_for(
             route.lane, message.encoding, message.segments, content, message.udh, total
+        )
+
+    def _route(self, message: Message, total: int) -> Route | None:
+        if self._routes.prefix_only:
+            return self._routes.match(message.destination)
+        account = self._store.accounts().get(message.account)
+        return self._routes.decide(
+            message.destination,
+            message.source,
+            message.source_ton,
+            account.name if account is not None else "",
+            account.group if account is not None else "",
+            message.message_class,
+            message.tags,
+            "" if total > 1 else message.text,
+            message.encoding,
+            total if total > 1 else message.segments,
+            max(message.send_at_ms, self._wall_ms()),
         )
 
     async def _empty(self, lane: int) -> None:

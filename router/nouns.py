@@ -221,6 +221,9 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     destination_type: int = 0x11  # TON << 4 | NPI, as the submitter wrote it: its receipts come from there
     alias: int = 0  # 32 bits, for an account whose ids have at most 8 hex digits; 0 = none
     relay: Relay | None = None
+    valid_until_ms: int = (
+        0  # for carriers and receipts, where its route's max_queue_age_s makes expires_ms earlier
+    )
 
 
 class Part(msgspec.Struct, array_like=True, gc=False):
@@ -445,6 +448,7 @@ class Account(msgspec.Struct):
     burst: int = 0  # submits that may come at once within tps; 0 = a second's worth
     default_region: str = ""  # whose numbers those without country code are; "" = the configuration's
     allowed_number_types: tuple[str, ...] = ()  # words of router.plans.kinds_of; () = the configuration's
+    group: str = ""  # by which routes tell accounts apart
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

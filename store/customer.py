@@ -166,6 +166,7 @@ def _changed(message: Message, wish: Replacement, now_ms: int) -> Message:
         data=wish.data,
         send_at_ms=send_at_ms,
         expires_ms=max(wish.expires_ms or message.expires_ms, send_at_ms + 1000),
+        valid_until_ms=0 if wish.expires_ms else message.valid_until_ms,
         receipt=message.receipt if wish.receipt < 0 else wish.receipt,
     )
     if wish.acks >= 0 and wish.acks != (changed.relay.registered if changed.relay is not None else 0):

@@ -68,7 +68,7 @@ def _expire_one(
     phase, table, row = locate(batch.has, batch.tables, message, progress)
     if phase == Phase.AWAITING_RECEIPT and progress is not None:
         if not progress.until_ms:
-            _grant_grace(batch, key, message, progress, now_ms + grace_ms)
+            _grant_grace(batch, key, message, progress, max(now_ms, message.valid_until_ms) + grace_ms)
             return True
         account = batch.memory.accounts.get(message.account)
         state = account.no_receipt_state if account is not None else MessageState.EXPIRED

@@ -98,10 +98,11 @@ class Renderer:
         else:
             segments = self._segments(message, content)
         validity = b""
+        valid_until_ms = message.valid_until_ms or message.expires_ms
         if self._send_validity:
-            validity = format_relative(max(1, (message.expires_ms - now_ms) // 1000))
+            validity = format_relative(max(1, (valid_until_ms - now_ms) // 1000))
         elif self._validity_zone is not None:
-            validity = format_absolute(message.expires_ms, self._validity_zone)
+            validity = format_absolute(valid_until_ms, self._validity_zone)
         registered = self._registered[message.receipt]
         ours: tuple[tuple[int, bytes], ...] = ()
         if self._send_reference:
@@ -228,10 +229,11 @@ class Renderer:
         if len(text) > _LONGEST[encoding] or len(number) > _LONGEST_ADDRESS:
             return None
         validity = b""
+        valid_until_ms = message.valid_until_ms or message.expires_ms
         if self._send_validity:
-            validity = format_relative(max(1, (message.expires_ms - now_ms) // 1000))
+            validity = format_relative(max(1, (valid_until_ms - now_ms) // 1000))
         elif self._validity_zone is not None:
-            validity = format_absolute(message.expires_ms, self._validity_zone)
+            validity = format_absolute(valid_until_ms, self._validity_zone)
         head, middle, tail = frame
         reference = b""
         if self._send_reference and self._with_tlvs:

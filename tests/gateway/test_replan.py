@@ -101,4 +101,5 @@ async def started(nursery: trio.Nursery, store: LmdbStore, name: str) -> None:
     lane = lane_of(store, name)
     board.add(lane, LaneSpec((store.carrier_id(name),)))
     await nursery.start(committer.run)
-    nursery.start_soon(Replan(store, committer, board, RouteTable([Route("all", lane)]), portion=5).run)
+    table = RouteTable([Route("all", lane)])
+    nursery.start_soon(Replan(store, committer, board, table, world.wall_ms, portion=5).run)

@@ -232,3 +232,12 @@ def test_the_time_that_is_left_is_written_as_the_carrier_wants_it() -> None:
 def test_what_cannot_be_written_is_refused_by_the_long_way() -> None:
     with pytest.raises(EncodeError):
         Renderer(settings()).bodies(message(destination="4" * 21), False, NOW_MS)
+
+
+def test_a_carrier_is_told_the_validity_and_not_how_long_the_message_may_queue() -> None:
+    late = message(expires_ms=NOW_MS + 60_000, valid_until_ms=NOW_MS + 7_200_000)
+    renderer = Renderer(settings())
+    plain = renderer.plain(late, NOW_MS)
+    assert plain is not None
+    for body in (plain, *renderer.bodies(late, False, NOW_MS)):
+        assert submit_of(body).validity_period == b"000000020000000R"

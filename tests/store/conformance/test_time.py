@@ -57,6 +57,24 @@ def test_without_a_receipt_one_final_follows_validity_and_grace(
     assert subject.found(message).reason == Reason.NO_RECEIPT
 
 
+def test_what_was_sent_in_time_waits_for_its_receipt_as_long_as_it_is_valid(subject: Subject) -> None:
+    """A route's max_queue_age_s ends what waits unsent, not what a carrier has."""
+    soon, late = subject.now_ms + 60_000, subject.now_ms + DAY_MS
+    message = subject.send(subject.lane("a"), "c1", expires_ms=soon, valid_until_ms=late)
+    (waiting,) = subject.accept(subject.lane("b"), expires_ms=soon, valid_until_ms=late)
+    for _ in range(3):
+        subject.wait(120_000)
+        subject.do(lambda txn: txn.expire(subject.now_ms, 10, 3_600_000))
+    assert subject.told() == [(waiting.id, MessageState.EXPIRED)]
+    assert subject.counts() == {"AWAITING_RECEIPT": 1, "FINAL": 1}
+    subject.wait(DAY_MS)
+    subject.do(lambda txn: txn.expire(subject.now_ms, 10, 3_600_000))
+    assert subject.counts() == {"AWAITING_RECEIPT": 1, "FINAL": 1}
+    subject.wait(3_660_000)
+    subject.do(lambda txn: txn.expire(subject.now_ms, 10, 3_600_000))
+    assert [id for id, _ in subject.told()][-1] == message.id
+
+
 def test_held_messages_are_released_in_portions_and_go_out_again(subject: Subject) -> None:
     lane = subject.lane("a")
     leased = subject.leased(lane, count=5)
