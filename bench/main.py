@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from bench import kannel, scenarios, scenarios_smpp
+from bench import kannel, routing, scenarios, scenarios_smpp
 from bench.load_tool import built
 
 Figures = dict[str, Any]
@@ -157,11 +157,11 @@ def median(found: Found, name: str) -> float:
 @click.option(
     "--part",
     "parts",
-    type=click.Choice(("http", "smpp")),
+    type=click.Choice(("http", "smpp", "routing")),
     multiple=True,
     default=("http", "smpp"),
     show_default=True,
-    help="How customers come in; repeatable.",
+    help="How customers come in; or routing decisions alone. Repeatable.",
 )
 @click.option("--rounds", "count", default=5, show_default=True)
 @click.option("--messages", default=40_000, show_default=True, help="In each scenario of each round.")
@@ -188,8 +188,13 @@ def command(
     soak_rate: float,
 ) -> int:
     """Measure this machine: rates beside a bare loop's and Kannel's, then what is measured once."""
-    tool = built()
     result: Figures = {"machine": platform.platform()}
+    if "routing" in parts:
+        result["routing"] = shown("routing", routing.decision)
+    if parts == ("routing",):
+        print(json.dumps(result))
+        return 0
+    tool = built()
     if soak is not None:
         result["soak"] = shown("soak", lambda: scenarios_smpp.soak(tool, soak, soak_rate))
         print(json.dumps(result))

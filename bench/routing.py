@@ -123,21 +123,21 @@ def messages(count: int = 5_000) -> list[Facts]:
 def decision() -> dict[str, Any]:
     """Microseconds a decision: the large table, and tables of prefixes alone."""
     table, sent = mixed(), messages()
-    taken = sum(_decide(table, one) is not table.routes[-1] for one in sent)
+    taken = sum(decide(table, one) is not table.routes[-1] for one in sent)
     small = RouteTable([Route("uk", 1, Match(("44",))), Route("default", 2)])
     single = RouteTable([Route("default", 1)])
     return {
         "rules": len(table.routes),
         "prefixes": sum(len(route.match.prefixes) for route in table.routes),
         "taken_by_a_rule": taken / len(sent),
-        "mixed_us": _microseconds(lambda one: _decide(table, one), sent),
+        "mixed_us": _microseconds(lambda one: decide(table, one), sent),
         "prefixes_us": _microseconds(lambda one: small.match(one.destination), sent),
         "default_us": _microseconds(lambda one: single.match(one.destination), sent),
         "nothing_us": _microseconds(lambda one: None, sent),
     }
 
 
-def _decide(table: RouteTable, facts: Facts) -> Route | None:
+def decide(table: RouteTable, facts: Facts) -> Route | None:
     return table.decide(
         facts.destination, facts.source, facts.source_ton, facts.account, facts.group, facts.message_class,
         facts.tags, facts.text, facts.encoding, facts.segments, facts.at_ms,

@@ -23,6 +23,7 @@ import structlog
 import trio
 
 import gateway.logs as logs
+from config.expect import failures
 from config.load import load
 from config.model import Address, CarrierConfig, Config, SimulatorConfig
 from config.routing import table_of
@@ -652,7 +653,8 @@ async def _announce(gateway: Gateway) -> None:
             f"window {carrier.settings.window}"
         )
     lines.append(f"  a crash can send at most {config.possible_duplicates} segments twice")
-    lines += [f"  warning   {warning}" for warning in config.warnings]
+    failing = failures(config, gateway.world.wall_ms(), PLAIN)
+    lines += [f"  warning   {warning}" for warning in (*config.warnings, *failing)]
     if config.gateway.demo:
         key = await _demo_key(gateway)
         lines += [

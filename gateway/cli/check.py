@@ -1,15 +1,18 @@
-"""`signalbox check`: whether a configuration is right, before anything is started with it."""
+"""`signalbox check`: whether a configuration is right, before anything is started with it; and whether
+messages go where its `[[expect]]` tables say.
+"""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.failure import CONFIG
+from gateway.cli.failure import CONFIG, Failure
 from gateway.cli.output import counted, print_json
-from gateway.cli.place import SHIPPED, json_option, load_config
+from gateway.cli.place import SHIPPED, json_option, load_config, problems_text
 
 if TYPE_CHECKING:
     from config.load import Problem
@@ -26,11 +29,17 @@ if TYPE_CHECKING:
 )
 @json_option
 def check(config_path: Path | None, as_json: bool) -> int:
-    """Validate a configuration: every error and warning at once, with file, line and a hint."""
+    """Validate a configuration: every error and warning at once, with file, line and a hint.
+
+    Then ask its routes for every `[[expect]]`, and say which go elsewhere, and why.
+    """
     path = config_path or SHIPPED
     if as_json:
         return check_as_json(path)
     config = load_config(path)
+    failing = expectations_failing(config)
+    if failing:
+        raise Failure(problems_text(path, failing, "failed expectation"), exit_code=CONFIG)
     warned = f", with {counted(len(config.warnings), 'warning')}" if config.warnings else ""
     click.echo(f"{path}: fine{warned}")
     for line in summary(config):
@@ -43,14 +52,33 @@ def check_as_json(path: Path) -> int:
 
     problems: list[dict[str, object]] = []
     warnings: list[dict[str, object]] = []
+    failing: list[dict[str, object]] = []
     try:
-        warnings = [as_object(warning) for warning in load(path).warnings]
+        config = load(path)
+        warnings = [as_object(warning) for warning in config.warnings]
+        failing = [as_object(problem) for problem in expectations_failing(config)]
     except ConfigErrors as errors:
         problems = [as_object(problem) for problem in errors.problems]
     except OSError as error:
         problems = [{"file": str(path), "line": 0, "key": "", "message": str(error.strerror), "hint": ""}]
-    print_json({"file": str(path), "valid": not problems, "problems": problems, "warnings": warnings})
-    return CONFIG if problems else 0
+    print_json(
+        {
+            "file": str(path),
+            "valid": not problems,
+            "problems": problems,
+            "warnings": warnings,
+            "expectations_failing": failing,
+        }
+    )
+    return CONFIG if problems or failing else 0
+
+
+def expectations_failing(config: Config) -> list[Problem]:
+    """What `[[expect]]` says and the routes do not."""
+    from config.expect import failures
+    from router.knowledge import PLAIN
+
+    return failures(config, time.time_ns() // 1_000_000, PLAIN)
 
 
 def as_object(problem: Problem) -> dict[str, object]:
@@ -70,6 +98,7 @@ def summary(config: Config) -> list[str]:
         f"HTTP on {', '.join(str(address) for address in config.http.listen)}",
         f"carriers: {', '.join(carrier.name for carrier in config.carriers) or 'none'}",
         f"routes: {', '.join(route.name for route in config.routes) or 'none'}",
+        *([f"expectations: all {len(config.expect)} hold"] if config.expect else []),
         f"a crash can send at most {config.possible_duplicates:,} segments twice "
         "(carriers x sessions x window)",
         *(f"warning: {warning}" for warning in config.warnings),

@@ -9,7 +9,7 @@ Deliberately not here: any verb, any printing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,7 @@ from gateway.admin_client import SOCKET_NAME, AdminAbsent, AdminBroken, AdminCli
 from gateway.cli.failure import CONFIG, FAILED, UNREACHABLE, USAGE, Failure
 
 if TYPE_CHECKING:
-    from config.load import ConfigErrors
+    from config.load import Problem
     from config.model import Config
 
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "config" / "gateway.toml"
@@ -90,15 +90,15 @@ def load_config(path: Path) -> Config:
     try:
         return load(path)
     except ConfigErrors as errors:
-        raise Failure(problems_text(path, errors), exit_code=CONFIG) from None
+        raise Failure(problems_text(path, errors.problems), exit_code=CONFIG) from None
     except OSError as error:
         raise Failure(f"cannot read {path}: {error.strerror}", "give --config FILE", CONFIG) from None
 
 
-def problems_text(path: Path, errors: ConfigErrors) -> str:
+def problems_text(path: Path, problems: Sequence[Problem], noun: str = "problem") -> str:
     """`file:line: key: message` and the hint below, one problem after the other."""
-    lines = [f"{path} has {len(errors.problems)} problem{'' if len(errors.problems) == 1 else 's'}"]
-    for problem in errors.problems:
+    lines = [f"{path} has {len(problems)} {noun}{'' if len(problems) == 1 else 's'}"]
+    for problem in problems:
         where = f"{problem.file}:{problem.line}" if problem.line else str(problem.file)
         key = f"{problem.key}: " if problem.key else ""
         lines.append(f"  {where}: {key}{problem.message}")
