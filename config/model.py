@@ -351,6 +351,59 @@ class RetryConfig:
     refused_pause_s: float = key(30.0, "The same after an error of bind or credentials.", low=0.05)
 
 
+_PREFIX_DOC = "Beginnings of recipients' numbers with country code."
+_COUNTRY_DOC = "Whose number the recipient's is: two letters of ISO 3166, as `IN`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SenderRule:
+    """`[[carriers.senders]]`: what becomes of senders with this carrier, country by country. The first rule
+    that fits every key that is given decides; encoding.md has examples.
+    """
+
+    prefix: tuple[str, ...] = key((), _PREFIX_DOC, pattern=r"\+?[0-9]{1,15}")
+    country: tuple[str, ...] = key((), _COUNTRY_DOC)
+    sender: tuple[str, ...] = key(
+        (), "Senders, whole or with a `*` at the end for all that begin so.", pattern=r"[ -~]{1,21}"
+    )
+    sender_type: tuple[str, ...] = key(
+        (), "Kinds of senders; a number of up to 8 digits is a short code.", choices=SENDER_TYPES
+    )
+    use: str = key("", "The sender that goes out instead: a number, a short code or a name.")
+    ton: int | None = key(None, "Its TON.", low=0, high=255)
+    npi: int | None = key(None, "Its NPI.", low=0, high=255)
+    refuse: bool = key(False, "This carrier must not have such messages: they go to the next one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlvRule:
+    """`[[carriers.tlvs]]`: TLVs of our own in this carrier's submit_sm. Of several rules with one tag the
+    first that fits every key that is given, and finds a value, decides; encoding.md has examples.
+    """
+
+    tag: int = key(REQUIRED, "Its tag, as `0x1400`.", low=1, high=0xFFFF)
+    text: str = key("", "Its value, as text (UTF-8).", pattern=r".{1,254}")
+    hex: str = key("", "Its value, as octets in hexadecimal.", pattern=r"([0-9A-Fa-f]{2}){1,254}")
+    number: int | None = key(None, "Its value, as a number.", low=0, high=0xFFFFFFFF)
+    octets: int = key(0, "Octets of `number`; 0 = the fewest of 1, 2 and 4.", low=0, high=4)
+    from_tag: str = key(
+        "",
+        "Its value is what the message's tag says that begins with this word and a colon: with "
+        '`"dlt_template"` and the tag `dlt_template:1107…` that number.',
+        pattern=r"[a-z][a-z0-9_]{0,39}",
+    )
+    from_account: str = key(
+        "",
+        "Its value is what the account's setting tlv_values says under this word.",
+        pattern=r"[a-z][a-z0-9_]{0,39}",
+    )
+    terminated: bool = key(False, "Whether a NUL follows the text (C-octet string).")
+    prefix: tuple[str, ...] = key((), _PREFIX_DOC, pattern=r"\+?[0-9]{1,15}")
+    country: tuple[str, ...] = key((), _COUNTRY_DOC)
+    class_: tuple[str, ...] = key((), "Message classes.", choices=CLASSES)
+    account: tuple[str, ...] = key((), "Names of accounts.", pattern=r"[!-~]{1,64}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CarrierConfig:
     """`[[carriers]]`: an SMSC that we bind to as an ESME."""
@@ -456,6 +509,8 @@ class CarrierConfig:
         "Whether our 16-bit reference of a message is sent as TLV 0x0204. A receipt that repeats it says "
         "whose it is when the outcome of the submit was unknown; some carriers refuse TLVs.",
     )
+    senders: tuple[SenderRule, ...] = key((), "What becomes of senders, country by country.")
+    tlvs: tuple[TlvRule, ...] = key((), "TLVs of our own in each submit_sm.")
     tls: bool = key(False, "TLS from the first byte.")
     tls_verify: bool = key(True, "Whether the certificate and its name are checked.")
     tls_server_name: str = key("", "The name to ask for (SNI) and to check; empty: the host.")

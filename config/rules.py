@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path as FilePath
 from typing import Any
 
+from config.carrier_rules import check_writing
 from config.model import CarrierConfig, Config, ExpectConfig, RouteConfig, address_of
 from config.problems import Notes, Path, meant
 from router.causes import Causes, plain_error
@@ -153,7 +154,7 @@ def _use(config: Config, notes: Notes) -> None:
 
 
 def _carrier(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
-    for rule in (_hosts, _zone, _formats, _encoding, _tls, _pauses):
+    for rule in (_hosts, _zone, _formats, check_writing, _tls, _pauses):
         rule(carrier, path, notes)
     for text in carrier.statuses:
         if status_of(text) is None:
@@ -238,24 +239,6 @@ def _zone(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
             (*path, "validity_zone"),
             "has no effect on relative times",
             'validity_form = "absolute", or leave it out',
-        )
-
-
-def _encoding(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
-    shifts = carrier.national_shift != "none"
-    if shifts and "gsm7" not in carrier.alphabet:
-        notes.wrong(
-            (*path, "national_shift"),
-            f'national tables are of GSM 7-bit, and the carrier\'s alphabet is "{carrier.alphabet}"',
-            'alphabet = "gsm7", or leave national_shift out',
-        )
-    if carrier.national_languages and not shifts:
-        notes.wrong(
-            (*path, "national_languages"), "has no effect without national_shift", 'national_shift = "single"'
-        )
-    if carrier.national_shift == "locking" and carrier.national_languages == ("spanish",):
-        notes.wrong(
-            (*path, "national_shift"), "Spanish has no locking shift table", 'national_shift = "single"'
         )
 
 

@@ -42,6 +42,7 @@ _ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,
 _PASSWORD = re.compile(r"[ -~]{1,8}")
 _CODE = re.compile(r"[!-~]{1,10}")
 _GROUP = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+_VALUE = re.compile(r"[ -~]{1,254}")
 _LIST_NAME = re.compile(r"[!-<>-~]{1,20}")
 
 
@@ -354,6 +355,17 @@ def _error_codes() -> Kind:
     return pairs._replace(read=read)
 
 
+def _tlv_values() -> Kind:
+    allowed = "NAME=VALUE, such as dlt_entity=1101234567890123456: a word, 1 to 254 visible characters"
+
+    def value(given: Any) -> object:
+        if not isinstance(given, str) or not _VALUE.fullmatch(given):
+            raise Wrong(f"{_shown(given)} is no value; {allowed}")
+        return given
+
+    return _pairs(allowed, _REASON, value, str.strip)
+
+
 def _lists() -> Kind:
     allowed = f"NAME=NUMBER,NUMBER…: a name of 1 to 20 visible characters, 1 to {MOST_MEMBERS} numbers"
     members = _many(
@@ -480,6 +492,17 @@ SETTINGS: tuple[Setting, ...] = (
         "The class of what it submits over SMPP.",
     ),
     Setting("alphabet", _choice("gsm7", "latin1"), "What its data_coding 0 means."),
+    Setting(
+        "smart_encoding",
+        _yes_no(),
+        "Replace typographic quotes, dashes, accents… by GSM 7-bit's where that saves segments.",
+    ),
+    Setting(
+        "tlv_values",
+        _tlv_values(),
+        "What carriers add to its messages by [[carriers.tlvs]] rules with from_account.",
+        "none",
+    ),
     Setting(
         "parts_timeout",
         _choice("send", "fail"),

@@ -221,6 +221,7 @@ class Gateway:
         carrier = Carrier(
             settings, identity, group, self.world, self.committer, self.board, self.inbound, self.counts
         )
+        carrier.renderer.account_of = lambda id: self.accounts.by_id.get(id)
         persisted = self.store.meta(f"learner:{settings.name}") or b""
         configured = "exact" if settings.receipt_id == "same" else settings.receipt_id
         self.inbound.learners[identity] = FormLearner(persisted.decode(), configured)

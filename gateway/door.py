@@ -33,7 +33,8 @@ from router.plans import KINDS, facts
 from router.policy import House, Policy
 from router.routes import RouteTable
 from smpp.alphabet import Unencodable
-from smpp.segment import AUTO, TooManyParts, plan
+from smpp.describe import smart_text
+from smpp.segment import AUTO, GSM7, TooManyParts, count, plan
 from store.interface import StoreError
 
 SubmitDone = Callable[["list[Accepted | Refusal]"], None]
@@ -89,6 +90,9 @@ class Submission(msgspec.Struct, gc=False):
     via: int = Via.HTTP
     flag: int = 0  # priority_flag: lifts a message above its class
     relay: Relay | None = None
+    smart_encoding: bool | None = (
+        None  # likenesses of GSM 7-bit where they save segments; None: the account's
+    )
     multi: bool = False  # of one submit_multi: all are shown under the first accepted one's id
 
 
@@ -342,7 +346,7 @@ class Door:
             )
         if policy.kinds is not None and (kind := policy.kind_refused(destination)):
             return _type_refused(policy, destination, kind)
-        content = self._content(request)
+        content = self._content(request, account)
         if isinstance(content, Refusal):
             return content
         encoding, segments, text, data = content
@@ -423,10 +427,12 @@ class Door:
             valid_until_ms,
         )
 
-    def _content(self, request: Submission) -> tuple[int, int, str, bytes] | Refusal:
+    def _content(self, request: Submission, account: Account) -> tuple[int, int, str, bytes] | Refusal:
         text, data = request.text, request.data
         if request.planned is not None:
             encoding, segments = request.planned
+            if encoding == Encoding.UCS2 and account.smart_encoding and text:
+                text, encoding, segments = _smart(text, segments, request.relay)
             if segments > self._limits.max_parts:
                 return Refusal(422, "too-long", "text", str(TooManyParts(segments, self._limits.max_parts)))
             return encoding, segments, text or "", data or b""
@@ -438,6 +444,9 @@ class Door:
             return Refusal(422, "bad-encoding", "encoding", "data goes with encoding binary (or auto)")
         if text is not None and wanted == Encoding.BINARY:
             return Refusal(422, "bad-encoding", "encoding", "encoding binary takes data (hex), not text")
+        smart = account.smart_encoding if request.smart_encoding is None else request.smart_encoding
+        if smart and text and wanted == AUTO:
+            text = _smart(text, 0)[0]
         try:
             encoding, segments = plan(
                 text if text is not None else data or b"", wanted, self._limits.max_parts
@@ -479,6 +488,15 @@ def _accepted(message: Message) -> Accepted:
         message.expires_ms,
         message,
     )
+
+
+def _smart(text: str, segments: int, relay: Relay | None = None) -> tuple[str, int, int]:
+    """(text, encoding, segments) of a text that is UCS-2 as it is: by its likenesses in GSM 7-bit, where that
+    saves segments. Parts of a customer's own long message stay as they are."""
+    alike = smart_text(text) if relay is None or relay.total < 2 else None
+    if alike is None:
+        return text, Encoding.UCS2, segments
+    return alike, Encoding.GSM7, count(alike, GSM7)
 
 
 def _show_as(message: Message, shown: int) -> None:

@@ -449,6 +449,8 @@ class Account(msgspec.Struct):
     default_region: str = ""  # whose numbers those without country code are; "" = the configuration's
     allowed_number_types: tuple[str, ...] = ()  # words of router.plans.kinds_of; () = the configuration's
     group: str = ""  # by which routes tell accounts apart
+    smart_encoding: bool = False  # typographic characters by their likenesses, where that saves segments
+    tlv_values: dict[str, str] = {}  # what carriers' TLV rules with from_account take
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

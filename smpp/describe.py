@@ -51,7 +51,7 @@ def describe(text: str, encoding: int = AUTO) -> Described:
     if segments > 1:
         last = len(last_segment(text, encoding))
         alone = each
-    smart = smart_text(text, segments) if encoding == UCS2 else None
+    smart = smart_text(text) if encoding == UCS2 else None
     return Described(
         encoding,
         segments,
@@ -63,13 +63,15 @@ def describe(text: str, encoding: int = AUTO) -> Described:
     )
 
 
-def smart_text(text: str, segments: int) -> str | None:
-    """A text that needs `segments` as UCS-2, in GSM 7-bit by its likenesses, where that needs fewer; None
-    where it does not or where something has no likeness."""
-    alike = transliterate(text)
-    if alike == text or not alphabet.is_gsm7(alike):
+def smart_text(text: str) -> str | None:
+    """A text that is UCS-2 as it is, in GSM 7-bit by its likenesses, where that saves segments; None where it
+    does not or where something has no likeness. Any text is taken."""
+    if alphabet.is_gsm7(text):
         return None
-    return alike if count(alike, GSM7) < segments else None
+    alike = transliterate(text)
+    if not alphabet.is_gsm7(alike):
+        return None
+    return alike if count(alike, GSM7) < count(text, UCS2) else None
 
 
 def last_segment(text: str, encoding: int) -> bytes:

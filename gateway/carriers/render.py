@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from config.model import CarrierConfig
 from config.rules import zone_of
+from gateway.carriers.senders import Senders
+from gateway.carriers.tlvs import AccountOf, Tlvs
 from router.correlate import reference_of
 from router.nouns import Encoding, Message, ReceiptWish, Relay, Via, wants_intermediate
 from smpp.alphabet import DATA_CODING, TextError, encoding_of, gsm7_encode
@@ -49,6 +51,13 @@ class Renderer:
         self._source_npi = settings.source_npi
         self._ton = settings.dest_ton
         self._npi = settings.dest_npi
+        self.account_of: AccountOf = lambda id: None
+        self._senders = None
+        if settings.senders:
+            self._senders = Senders(settings.senders, settings.source_ton, settings.source_npi)
+        self._tlvs = None
+        if settings.tlvs:
+            self._tlvs = Tlvs(settings.tlvs, lambda id: self.account_of(id))
         self._prefix = {"digits": b"", "+": b"+", "00": b"00", "national": b""}[settings.number_format]
         self._national = settings.national_prefix if settings.number_format == "national" else ""
         self._data_coding = settings.data_coding
@@ -62,9 +71,9 @@ class Renderer:
         self._send_reference = settings.user_message_reference
         self._with_tlvs = settings.version >= 0x34  # 3.3 has none
         # encodings whose short messages this carrier takes as they are
-        self._plain = frozenset(
-            {_GSM7, _UCS2} if self._alphabet == "gsm7" and self._method != "payload" else ()
-        )
+        self._plain = frozenset({_GSM7, _UCS2})
+        if self._alphabet != "gsm7" or self._method == "payload" or self._senders or self._tlvs:
+            self._plain = frozenset()
         self._frames: dict[tuple[str, int, int, int, int, int], tuple[bytes, bytes, bytes]] = {}
         self._registered = tuple(_registered(wish, settings.version) for wish in ReceiptWish)
 
@@ -107,6 +116,8 @@ class Renderer:
         ours: tuple[tuple[int, bytes], ...] = ()
         if self._send_reference:
             ours = ((_USER_MESSAGE_REFERENCE, reference_of(message.id).to_bytes(2, "big")),)
+        if self._tlvs is not None:
+            ours += self._tlvs.of(message)
         service_type, esm_class, protocol_id, kept_coding = self._service_type, 0, 0, -1
         priority = message.priority if message.via == Via.HTTP else 0
         if relay is not None:
@@ -116,15 +127,17 @@ class Renderer:
             if relay.tlvs:
                 ours = relay.tlvs + tuple(one for one in ours if all(one[0] != tag for tag, _ in relay.tlvs))
             kept_coding = relay.data_coding
+        source, ton, npi = self._sender(message)
+        number = self.number(message.destination)
         return [
             submit_sm_body(
                 service_type,
-                message.source_ton if self._source_ton is None else self._source_ton,
-                message.source_npi if self._source_npi is None else self._source_npi,
-                message.source.encode("latin-1", "replace"),
+                ton,
+                npi,
+                source,
                 self._ton,
                 self._npi,
-                self.number(message.destination),
+                number,
                 esm_class | segment.esm_class,
                 protocol_id,
                 priority,
@@ -139,6 +152,16 @@ class Renderer:
             )
             for segment in segments
         ]
+
+    def _sender(self, message: Message) -> tuple[bytes, int, int]:
+        """Address, TON and NPI. Raises SenderRefused."""
+        source, ton, npi = message.source, message.source_ton, message.source_npi
+        if self._senders is not None:
+            source, ton, npi = self._senders.of(source, ton, npi, message.destination)
+        else:
+            ton = ton if self._source_ton is None else self._source_ton
+            npi = npi if self._source_npi is None else self._source_npi
+        return source.encode("latin-1", "replace"), ton, npi
 
     def _segments(self, message: Message, content: str | bytes) -> list[Segment]:
         """Of a message that is whole."""

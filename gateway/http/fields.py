@@ -58,6 +58,7 @@ class MessageIn(
     callback_url: Url | None = None
     client_ref: Reference | None = None
     receipt: Receipt | None = None
+    smart_encoding: bool | None = None
 
 
 # JSON name → (type, what is allowed)
@@ -81,6 +82,7 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     "callback_url": (Url | None, "a URL of at most 2048 characters"),
     "client_ref": (Reference | None, "a string of at most 64 characters"),
     "receipt": (Receipt | None, "one of none, final, all"),
+    "smart_encoding": (bool | None, "true or false"),
 }
 _REQUIRED = ("to", "from")
 RESERVED = frozenset({"topic", "recipient_zone", "template", "variables", "campaign"})
@@ -174,6 +176,7 @@ def _submission(given: MessageIn) -> Submission:
         given.callback_url or "",
         given.client_ref or "",
         given.receipt,
+        smart_encoding=given.smart_encoding,
     )
 
 

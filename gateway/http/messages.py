@@ -43,6 +43,7 @@ class AcceptedOut(msgspec.Struct, omit_defaults=True, gc=False, rename={"sender"
     send_at: str = ""
     client_ref: str = ""
     status: int = 0
+    smart_encoding: bool = False
 
 
 class BatchOut(msgspec.Struct, gc=False):
@@ -83,7 +84,7 @@ class MessageApi:
             if isinstance(result, Refusal):
                 respond(*_refused(result, request.path))
                 return
-            body = _encode(_accepted(result, submission.client_ref, 0))
+            body = _encode(_accepted(result, submission, 0))
             respond(202, (_JSON, ("Location", f"/v1/messages/{result.id}")), body)
 
         self._door.submit(account, (submission,), done)
@@ -134,7 +135,8 @@ class MessageApi:
         return message_json(*found, self._finder.carrier_name)
 
 
-def _accepted(result: Accepted, client_ref: str, status: int) -> AcceptedOut:
+def _accepted(result: Accepted, asked: Submission, status: int) -> AcceptedOut:
+    text = asked.text
     return AcceptedOut(
         str(result.id),
         state_name(result.state),
@@ -144,8 +146,9 @@ def _accepted(result: Accepted, client_ref: str, status: int) -> AcceptedOut:
         result.source,
         rfc3339(result.expires_ms),
         rfc3339(result.send_at_ms) if result.send_at_ms else "",
-        client_ref,
+        asked.client_ref,
         status,
+        text is not None and result.message is not None and result.message.text != text,
     )
 
 
@@ -184,5 +187,5 @@ def _batch(items: Sequence[Submission | BadRequest], results: Sequence[Accepted 
             out.append(_problem(result))
         else:
             accepted += 1
-            out.append(_accepted(result, item.client_ref, 202))
+            out.append(_accepted(result, item, 202))
     return BatchOut(accepted, len(items) - accepted, out)

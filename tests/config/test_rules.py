@@ -29,6 +29,32 @@ from tests.config.reading import CARRIER, GOOD, ROUTE, only, problems, read
             "carriers[0].validity_zone",
             "not a time zone",
         ),
+        ("senders = [{ country = ['UK'], use = 'X' }]", "carriers[0].senders[0].country[0]", "no country"),
+        ("senders = [{ country = ['US'] }]", "carriers[0].senders[0]", "nothing to do"),
+        ("senders = [{ refuse = true, ton = 1 }]", "carriers[0].senders[0].refuse", "no use, ton or npi"),
+        ("senders = [{ use = 'a name too long' }]", "carriers[0].senders[0].use", "11 characters"),
+        ("senders = [{ ton = 1 }, { prefix = ['1'], ton = 2 }]", "carriers[0].senders[1]", "never reached"),
+        (
+            "senders = [{ sender_type = ['name'], ton = 1 }]",
+            "carriers[0].senders[0].sender_type[0]",
+            "choices",
+        ),
+        ("senders = [{ from = ['A'], ton = 1 }]", "carriers[0].senders[0].from", "unknown key"),
+        ("tlvs = [{ text = 'a' }]", "carriers[0].tlvs[0].tag", "missing"),
+        ("tlvs = [{ tag = 0x1400 }]", "carriers[0].tlvs[0]", "has no value"),
+        ("tlvs = [{ tag = 0x1400, text = 'a', number = 0 }]", "carriers[0].tlvs[0]", "text and number"),
+        ("tlvs = [{ tag = 0x10000, text = 'a' }]", "carriers[0].tlvs[0].tag", "1 to 65,535"),
+        ("tlvs = [{ tag = '0x1400', text = 'a' }]", "carriers[0].tlvs[0].tag", "whole number"),
+        ("tlvs = [{ tag = 0x1400, hex = 'abc' }]", "carriers[0].tlvs[0].hex", "does not fit"),
+        ("tlvs = [{ tag = 0x1400, number = 256, octets = 1 }]", "carriers[0].tlvs[0].octets", "does not fit"),
+        ("tlvs = [{ tag = 0x1400, text = 'a', octets = 1 }]", "carriers[0].tlvs[0].octets", "of a number"),
+        (
+            "tlvs = [{ tag = 5, number = 1, terminated = true }]",
+            "carriers[0].tlvs[0].terminated",
+            "of a text",
+        ),
+        ("tlvs = [{ tag = 0x0424, text = 'a' }]", "carriers[0].tlvs[0].tag", "the gateway itself"),
+        ("tlvs = [{ tag = 5, text = 'a', class = ['urgent'] }]", "carriers[0].tlvs[0].class[0]", "choices"),
         ("validity_zone = '+02:00'", "carriers[0].validity_zone", "no effect"),
         ("alphabet = 'utf8'", "carriers[0].alphabet", "choices"),
         ("national_shift = 'all'", "carriers[0].national_shift", "choices"),
@@ -72,6 +98,13 @@ def test_a_carriers_mistakes_are_told(addition: str, key: str, word: str) -> Non
     assert problem.key == key
     assert word in problem.message
     assert problem.line >= 2
+
+
+def test_a_tlv_is_no_part_of_smpp_33() -> None:
+    source = CARRIER + "bind = 'transmitter+receiver'\ninterface_version = '3.3'\n"
+    problem = only(source + "[[carriers.tlvs]]\ntag = 0x1400\ntext = 'a'\n" + ROUTE)
+    assert (problem.key, problem.line) == ("carriers[0].tlvs[0]", source.count("\n") + 1)
+    assert "SMPP 3.3 has not" in problem.message
 
 
 def test_a_wrong_code_of_an_error_map_is_told_with_its_own_line_and_what_to_write() -> None:
