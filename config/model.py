@@ -26,6 +26,7 @@ from router.judge import Fate, Judging
 from router.lanes import MAX_CARRIERS
 from router.plans import KINDS, VALID
 from router.rules import ANY, SENDER_TYPES, TEXT_LOOKED_AT, Match
+from router.throttle import Limits
 from smpp.national import LANGUAGES
 from smpp.segment import CARRIER_ALPHABETS
 
@@ -405,6 +406,60 @@ class TlvRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RouteLimitsConfig:
+    """`routes.limits`: at most so many segments of this route, beside `tps`; 0 = no limit."""
+
+    per_minute: int = key(0, "In any minute.", low=0, high=1_000_000_000)
+    per_hour: int = key(0, "In any hour.", low=0, high=1_000_000_000)
+    per_day: int = key(0, "In any 24 hours; outlives a restart, as an hour does.", low=0, high=1_000_000_000)
+
+    @property
+    def horizons(self) -> Limits:
+        return Limits(self.per_minute, self.per_hour, self.per_day)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitConfig:
+    """`[[carriers.limits]]`, or `limits = { per_day = 100_000 }`: at most so many segments, beside `tps` of
+    the carrier. With prefix or sender it concerns those messages alone, and never holds up the others.
+    0 = no limit.
+    """
+
+    prefix: tuple[str, ...] = key(
+        (),
+        "Only to numbers that begin so, with country code; all of them share the limit.",
+        pattern=r"\+?[0-9]{1,15}",
+    )
+    sender: tuple[str, ...] = key(
+        (),
+        "Only from these senders, letter by letter, or with a `*` at the end all that begin so; "
+        "all of them share the limit.",
+        pattern=r"[ -~]{1,21}\*?",
+    )
+    tps: float = key(0.0, "Segments a second; only with prefix or sender.", low=0, high=1_000_000)
+    burst: int = key(1, "At most tps + burst - 1 segments in any second.", low=1, high=100_000)
+    per_minute: int = key(0, "In any minute.", low=0, high=1_000_000_000)
+    per_hour: int = key(0, "In any hour.", low=0, high=1_000_000_000)
+    per_day: int = key(0, "In any 24 hours; outlives a restart, as an hour does.", low=0, high=1_000_000_000)
+
+    @property
+    def horizons(self) -> Limits:
+        return Limits(self.per_minute, self.per_hour, self.per_day)
+
+    @property
+    def selects(self) -> bool:
+        """Whether it concerns some messages only."""
+        return bool(self.prefix or self.sender)
+
+    @property
+    def name(self) -> str:
+        """What it is known by, in lanes and in what has been spent of it: whom it concerns."""
+        prefixes = "+".join(sorted(one.removeprefix("+") for one in self.prefix))
+        senders = ",".join(sorted(self.sender))
+        return f"{prefixes}@{senders}" if senders else prefixes
+
+
+@dataclass(frozen=True, kw_only=True)
 class CarrierConfig:
     """`[[carriers]]`: an SMSC that we bind to as an ESME."""
 
@@ -438,7 +493,17 @@ class CarrierConfig:
     tps: float = key(0.0, "Segments a second, 0 = no limit.", low=0, high=1_000_000)
     burst: int = key(1, "At most tps + burst - 1 segments in any second.", low=1, high=100_000)
     throttle_scope: str = key(
-        "carrier", "Whether tps is of the carrier or of each bind.", choices=("carrier", "bind")
+        "carrier",
+        "Whether tps, and limits without prefix and sender, are of the carrier or of each bind.",
+        choices=("carrier", "bind"),
+    )
+    limits: tuple[LimitConfig, ...] = key(
+        (), "More limits: per minute, hour and day, and for some messages only; all of them hold."
+    )
+    adaptive: bool = key(
+        True,
+        "Whether the rate follows what the carrier answers: ESME_RTHROTTLED, ESME_RMSGQFUL, congestion_state "
+        "and rising response times lower it, success raises it again up to tps.",
     )
     system_type: str = key("", "As the carrier gave it.", pattern=r"[ -~]{0,12}")
     interface_version: str = key("3.4", "A 3.3 peer is sent no TLVs.", choices=("3.3", "3.4", "5.0"))
@@ -589,6 +654,19 @@ class CarrierConfig:
         return self.bind != "receiver"
 
     @property
+    def horizons(self) -> Limits:
+        """`limits` that concern every message; of several the lowest holds."""
+        every = [one.horizons for one in self.limits if not one.selects]
+        return Limits(
+            *(min((most for most in column if most), default=0) for column in zip(*every, strict=True))
+        )
+
+    @property
+    def some_limits(self) -> tuple[LimitConfig, ...]:
+        """`limits` that concern some messages only."""
+        return tuple(one for one in self.limits if one.selects)
+
+    @property
     def possible_duplicates(self) -> int:
         """What a crash can send twice at most, in segments."""
         return self.sessions * self.window if self.sends else 0
@@ -714,6 +792,7 @@ class RouteConfig:
         0.0, "Segments a second of this route, 0 = what the carriers allow.", low=0, high=1_000_000
     )
     burst: int = key(1, "At most tps + burst - 1 segments in any second.", low=1, high=100_000)
+    limits: RouteLimitsConfig = table(RouteLimitsConfig, "The same per minute, hour and day.")
     when_down: str = key(
         "queue",
         "With no carrier up: `queue` keeps messages, `reject` refuses them.",
@@ -731,6 +810,11 @@ class RouteConfig:
     def prefixes(self) -> tuple[str, ...]:
         """`match.prefix` and `prefix_file` as digits; () = every number."""
         return self.rule.prefixes
+
+    @property
+    def limited(self) -> bool:
+        """Whether it has a limit of its own, and so a queue of its own."""
+        return bool(self.tps or any(self.limits.horizons))
 
     @property
     def reject_when_down(self) -> bool:

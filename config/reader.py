@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from config.model import Address, LaneEntry, Words, address_of
+from config.model import Address, LaneEntry, LimitConfig, Words, address_of
 from config.problems import Notes, Path, meant
 
 _ENV = re.compile(r"\$\{(env:)?([^}]*)\}")
@@ -89,6 +89,8 @@ class Reader:
         return self.table(kind, raw, path)
 
     def _list(self, inner: Any, words: Words, raw: object, path: Path) -> Any:
+        if inner is LimitConfig and isinstance(raw, dict):
+            return (self.table(inner, raw, path),)
         if not isinstance(raw, list):
             hint = (
                 "write [[...]] above it, with two brackets"

@@ -154,7 +154,7 @@ def _use(config: Config, notes: Notes) -> None:
 
 
 def _carrier(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
-    for rule in (_hosts, _zone, _formats, check_writing, _tls, _pauses):
+    for rule in (_hosts, _zone, _formats, check_writing, _tls, _pauses, _limits):
         rule(carrier, path, notes)
     for text in carrier.statuses:
         if status_of(text) is None:
@@ -276,6 +276,25 @@ def _pauses(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
         notes.wrong((*path, "reconnect_max_s"), f"is less than reconnect_min_s, {carrier.reconnect_min_s:g}")
     if carrier.retry.max_s < carrier.retry.first_s:
         notes.wrong((*path, "retry", "max_s"), f"is less than first_s, {carrier.retry.first_s:g}")
+
+
+def _limits(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
+    first: dict[str, int] = {}
+    for index, limit in enumerate(carrier.limits):
+        place = (*path, "limits", index)
+        where = place if place in notes.lines else (*path, "limits")  # one table, or a list of them
+        if not limit.tps and not any(limit.horizons):
+            notes.wrong(where, "limits nothing", "tps, per_minute, per_hour or per_day")
+        elif limit.tps and not limit.selects:
+            notes.wrong(
+                (*where, "tps"),
+                "is a limit of all messages: write it beside the carrier's own keys",
+                f"tps = {limit.tps:g}, or prefix or sender in this limit",
+            )
+        if limit.selects and limit.name in first:
+            line = notes.line_of((*path, "limits", first[limit.name]))
+            notes.wrong(where, f"concerns the same messages as the one in line {line}", "make one of them")
+        first.setdefault(limit.name, index)
 
 
 def _groups(config: Config, notes: Notes) -> None:

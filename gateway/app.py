@@ -61,6 +61,7 @@ from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
+from gateway.spent import Spent
 from gateway.timers import Clockwork
 from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World
@@ -127,6 +128,7 @@ class Gateway:
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)
+        self.spent = Spent(store, self.committer, world)
         self.accounts = Accounts(
             self.committer, account_defaults(config), config.inbound.fallback_account, world.wall_ms
         )
@@ -222,6 +224,8 @@ class Gateway:
             settings, identity, group, self.world, self.committer, self.board, self.inbound, self.counts
         )
         carrier.renderer.account_of = lambda id: self.accounts.by_id.get(id)
+        if settings.throttle_scope == "carrier":
+            self.spent.keep(f"carrier:{settings.name}", carrier.throttle)
         persisted = self.store.meta(f"learner:{settings.name}") or b""
         configured = "exact" if settings.receipt_id == "same" else settings.receipt_id
         self.inbound.learners[identity] = FormLearner(persisted.decode(), configured)
@@ -244,7 +248,8 @@ class Gateway:
         )
         throttle = carrier.throttle
         if settings.throttle_scope == "bind":
-            throttle = Throttle(settings.tps, settings.burst)
+            throttle = Throttle(settings.tps, settings.burst, settings.horizons)
+            self.spent.keep(f"bind:{settings.name}/{number}{suffix}", throttle)
         return Link(
             f"{settings.name}/{number}{suffix}",
             carrier,
@@ -261,9 +266,12 @@ class Gateway:
         lanes: list[int] = []
         for one in self.config.routes:
             carriers = tuple(self.store.carrier_id(name) for name in one.carriers)
-            spec = LaneSpec(carriers, one.weights, one.name if one.tps else "")
+            spec = LaneSpec(carriers, one.weights, one.name if one.limited else "")
             lanes.append(self.store.lane_id(spec))
-            self.board.add(lanes[-1], spec, Throttle(one.tps, one.burst) if one.tps else None)
+            throttle = Throttle(one.tps, one.burst, one.limits.horizons) if one.limited else None
+            if throttle is not None:
+                self.spent.keep(f"route:{one.name}", throttle)
+            self.board.add(lanes[-1], spec, throttle)
         return table_of(self.config, lanes, PLAIN)
 
     def _http_routes(self) -> Routes:
@@ -368,6 +376,7 @@ class Gateway:
             await nursery.start(self._simulate, one)
         await nursery.start(self.clockwork.run)
         await nursery.start(self.pump.run)
+        await nursery.start(self.spent.run)
         for carrier in self.carriers:
             nursery.start_soon(carrier.pace)
             for link in carrier.links:
@@ -467,6 +476,7 @@ class Gateway:
         def save(txn: Transaction) -> None:
             for carrier in self.carriers:
                 txn.put_meta(f"learner:{carrier.name}", str(self.inbound.learners[carrier.id]).encode())
+            self.spent.save(txn)
 
         try:
             await self.committer.execute(save)

@@ -31,7 +31,7 @@ class Wait(Enum):
     OUTCOME_UNKNOWN = "held: the outcome is unknown"
     # a lane with ready messages
     ACCOUNT_SUSPENDED = "the account is suspended"
-    ROUTE_THROTTLED = "the route is at its TPS"
+    ROUTE_THROTTLED = "the route is at its limit"
     # a carrier
     STOPPING = "shutting down"
     SUSPENDED = "suspended by an operator"
@@ -41,7 +41,7 @@ class Wait(Enum):
     NO_BIND = "no bind"
     PAUSED = "paused after a refusal"
     WINDOW_FULL = "window full, responses pending"
-    THROTTLED = "the carrier is at its TPS"
+    THROTTLED = "the carrier is at its limit"
     BUSY = "sends first what it has leased"
     RESPONSE_PENDING = "sent, responses pending"
     # a carrier in a lane

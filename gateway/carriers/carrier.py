@@ -76,7 +76,7 @@ class _Way:
 
     def __init__(self, link: Link) -> None:
         self.link = link
-        self.left = 1 if link.throttle.rate_per_s else link.room
+        self.left = 1 if link.throttle.limited else link.room
 
 
 def _wire(leased: Leased) -> int:
@@ -103,7 +103,7 @@ class Carrier:
         self.id = identity
         self.group = group
         self.links: list[Link] = []
-        self.throttle = Throttle(settings.tps, settings.burst)
+        self.throttle = Throttle(settings.tps, settings.burst, settings.horizons)
         self.max_parts = settings.max_parts
         self.renderer = Renderer(settings)
         self._anew = Anew(self.renderer, settings.max_parts)
@@ -163,6 +163,15 @@ class Carrier:
     def stalled(self, now: float) -> bool:
         return now - self._full_since > _STALL_S
 
+    def exhausted(self, now: float) -> bool:
+        """Whether a limit beyond the second is used up: nothing more for some time."""
+        return bool(self.throttle.horizons) and self._left(now) <= 0
+
+    def _left(self, now: float) -> int:
+        """Segments that limits beyond the second allow."""
+        throttles = dict.fromkeys(link.throttle for link in self.links if link.can_submit)
+        return sum(throttle.left(now) for throttle in throttles)
+
     # state, as the watchdog and operators ask for it
 
     def facts(self, now: float) -> CarrierFacts:
@@ -220,6 +229,8 @@ class Carrier:
         room = sum(link.room for link in self.links if link.paused_until <= now)
         if self.settings.tps and room > 0:
             room = min(room, max(1, math.ceil(self.settings.tps * _AHEAD_S)))
+        if self.throttle.horizons:
+            room = min(room, self._left(now))
         return min(room - self._buffered_segments - self._claimed, self.trial)
 
     def claimed(self, result: ClaimResult) -> None:
@@ -400,6 +411,7 @@ class Carrier:
             now = trio.current_time()
             due = [max(link.throttle.next_at(1, now), link.paused_until) for link in self.links if link.room]
             at = max(min(due, default=now + _STALL_S), self.paused_until)
+            at = min(at, now + _STALL_S)  # limits may change meanwhile
             await trio.sleep_until(max(at, now + 0.001))
             self.pump()
             self._committer.wake()

@@ -27,6 +27,7 @@ class Member(Protocol):
 
     def able(self) -> bool: ...
     def stalled(self, now: float) -> bool: ...
+    def exhausted(self, now: float) -> bool: ...
     def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes) -> int: ...
 
 
@@ -53,7 +54,9 @@ class _Lane:
     def able_mask(self, now: float) -> int:
         mask = 0
         for index, member in enumerate(self.members):
-            if member is not None and member.able() and not (self.spec.weights and member.stalled(now)):
+            if member is None or not member.able() or member.exhausted(now):
+                continue
+            if not (self.spec.weights and member.stalled(now)):
                 mask |= 1 << index
         return mask
 

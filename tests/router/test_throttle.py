@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.throttle import UNLIMITED, WINDOW_S, Throttle
+from router.throttle import UNLIMITED, WINDOW_S, Limits, Throttle
 
 JITTER_S = 0.012
 START = 123_456.789
@@ -180,3 +180,63 @@ def test_memory_is_bounded_at_any_rate() -> None:
 def test_an_impossible_limit_is_refused(rate: int, burst: int) -> None:
     with pytest.raises(ValueError, match="rate must"):
         Throttle(rate, burst)
+
+
+# minute, hour, day
+
+
+def most_in(seconds: float, takes: list[float]) -> int:
+    """The highest count in any half-open sliding window of so many seconds."""
+    return max((bisect_left(takes, at + seconds) - first for first, at in enumerate(takes)), default=0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_horizons_hold_at_once_in_every_sliding_window(seed: int) -> None:
+    """Whatever the poller does, with every take delayed by up to 12 ms."""
+    chance = random.Random(seed)
+    limits = Limits(per_minute=chance.choice((30, 200)), per_hour=chance.choice((0, 500)), per_day=2_000)
+    rate = chance.choice((0, 2, 10))
+    throttle, polls, now = Throttle(rate, 3, limits), [], START
+    for _ in range(20_000):
+        now += chance.choice((0.0, 0.01, 0.3, 1.0, chance.uniform(0, 20)))
+        polls.append(now)
+    takes = sent(throttle, polls)
+    seen = sorted(at + chance.uniform(0, JITTER_S) for at in takes)
+    assert most_in(60, seen) <= limits.per_minute
+    assert most_in(3_600, seen) <= (limits.per_hour or UNLIMITED)
+    assert most_in(86_400, seen) <= 2_000
+    assert rate == 0 or most_in_a_second(takes) <= rate + 2
+
+
+def test_of_a_limit_beyond_the_second_nearly_all_is_reached() -> None:
+    takes = sent(Throttle(0, 1, Limits(per_minute=600)), [START + step * 0.05 for step in range(24_000)])
+    assert len(takes) >= 0.98 * 600 * 20
+
+
+def test_next_at_is_when_the_narrowest_horizon_lets_one_through() -> None:
+    throttle = Throttle(100, 100, Limits(per_minute=10, per_hour=20))
+    throttle.take(10, START)
+    assert START + 60 <= throttle.next_at(1, START) <= START + 61
+    throttle.take(10, START + 70)
+    assert START + 3_600 <= throttle.next_at(1, START + 70) <= START + 3_602
+    assert throttle.available(throttle.next_at(1, START + 70)) >= 1
+
+
+def test_horizons_change_in_place_and_remember_what_was_taken() -> None:
+    throttle = Throttle(0)
+    assert not throttle.limited
+    throttle.change(0, 1, Limits(per_hour=10))
+    throttle.take(8, START)
+    throttle.change(0, 1, Limits(per_hour=5, per_day=100))
+    assert throttle.left(START) == 0
+    throttle.change(50)  # a rate alone leaves the horizons
+    assert throttle.available(START + 1) == 0
+    throttle.change(0, 1, Limits())
+    assert throttle.available(START + 2) == UNLIMITED
+
+
+def test_memory_of_a_horizon_is_bounded_at_any_rate() -> None:
+    throttle = Throttle(0, 1, Limits(per_day=10_000_000))
+    for step in range(200_000):
+        throttle.take(1, START + step * 0.5)
+    assert len(throttle.horizons[0].runs()) <= 122

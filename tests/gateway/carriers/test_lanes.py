@@ -31,6 +31,9 @@ class Member:
     def stalled(self, now: float) -> bool:
         return False
 
+    def exhausted(self, now: float) -> bool:
+        return False
+
     def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes) -> int:
         return segments
 
