@@ -226,6 +226,9 @@ class Gateway:
         carrier.renderer.account_of = lambda id: self.accounts.by_id.get(id)
         if settings.throttle_scope == "carrier":
             self.spent.keep(f"carrier:{settings.name}", carrier.throttle)
+        if carrier.some is not None:
+            for limit in carrier.some.limits:
+                self.spent.keep(f"carrier:{settings.name}:{limit.name}", limit.throttle)
         persisted = self.store.meta(f"learner:{settings.name}") or b""
         configured = "exact" if settings.receipt_id == "same" else settings.receipt_id
         self.inbound.learners[identity] = FormLearner(persisted.decode(), configured)

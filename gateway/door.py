@@ -8,7 +8,7 @@ Deliberately not here: HTTP or SMPP vocabulary (the edges translate), sending, I
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -126,6 +126,11 @@ class Lanes(Protocol):
         self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes, total: int
     ) -> int: ...  # without the carriers that it is too long for; 0 = nobody is left
     def most_parts(self, lane: int) -> int: ...
+
+    @property
+    def some(self) -> Mapping[int, object]: ...  # lanes of which some messages are under limits of their own
+
+    def lane_under(self, lane: int, destination: str, sender: str) -> int: ...
 
 
 class Admission(Protocol):
@@ -382,6 +387,8 @@ class Door:
                 "text" if text else "data",
                 f"needs {segments} segments; max_parts of the carriers of route {route.name!r} is {most}",
             )
+        if lane in self._lanes.some:
+            lane = self._lanes.lane_under(lane, destination, sender[0])
         if route.reject_when_down and not self._lanes.able(lane):
             return Refusal(
                 503, "route-down", "to", f"route {route.name!r} has no carrier up and refuses while down", 10

@@ -278,7 +278,8 @@ def _tps_limit(carrier: Carrier) -> float:
 
 
 def lane_name(gateway: Gateway, lane: int) -> str:
-    """A lane's carriers in order, as `north>south` or `north:70+south:30`, of one route as `uk/north>south`.
+    """A lane's carriers in order, as `north>south` or `north:70+south:30`, of one route as `uk/north>south`,
+    of messages under limits of their own as `north>south under north:44`.
 
     Unique, as lanes are: two routes with the same carriers and rule share theirs.
     """
@@ -288,4 +289,6 @@ def lane_name(gateway: Gateway, lane: int) -> str:
         text = "+".join(f"{name}:{weight}" for name, weight in zip(names, spec.weights, strict=True))
     else:
         text = ">".join(names)
-    return f"{spec.route}/{text}" if spec.route else text
+    text = f"{spec.route}/{text}" if spec.route else text
+    limits = [f"{gateway.store.carrier_name(carrier)}:{name}" for carrier, name in spec.limits]
+    return f"{text} under {' '.join(limits)}" if limits else text

@@ -62,9 +62,10 @@ class Replan:
         if route is None:
             return 0
         content = message.data if message.encoding == Encoding.BINARY else message.text
-        return self._board.lane_for(
+        lane = self._board.lane_for(
             route.lane, message.encoding, message.segments, content, message.udh, total
         )
+        return self._board.lane_under(lane, message.destination, message.source)
 
     def _route(self, message: Message, total: int) -> Route | None:
         if self._routes.prefix_only:

@@ -241,7 +241,10 @@ def lane_facts(
     in_force = board.in_force(lane)
     queues = store.ready_queues(lane).items() if counts[Phase.READY] else ()
     return LaneFacts(
-        carriers=tuple(carriers.get(carrier) if in_force else None for carrier in spec.carriers),
+        carriers=tuple(
+            _under_limits(gateway, lane, carriers.get(carrier), carrier, now) if in_force else None
+            for carrier in spec.carriers
+        ),
         ready=counts[Phase.READY],
         queues=tuple(Queue(tried, max(0, now_ms - oldest_ms) / 1000) for tried, oldest_ms in queues),
         suspended=any(account.suspended for account in store.accounts().values()),
@@ -253,6 +256,17 @@ def lane_facts(
         held=counts[Phase.HELD],
         unknown=counts[Phase.UNKNOWN],
     )
+
+
+def _under_limits(
+    gateway: Gateway, lane: int, facts: CarrierFacts | None, carrier: int, now: float
+) -> CarrierFacts | None:
+    """A carrier as the messages of a lane see it that are under limits of their own."""
+    limits = gateway.board.some_limits(lane, carrier)
+    if facts is None or not limits:
+        return facts
+    room = min(limit.room(now) for limit in limits)
+    return msgspec.structs.replace(facts, tokens=max(0, min(facts.tokens, room)))
 
 
 def lane_waits(gateway: Gateway) -> dict[str, object]:

@@ -462,6 +462,9 @@ class LaneSpec(msgspec.Struct, frozen=True):
     carriers: tuple[int, ...]
     weights: tuple[int, ...] = ()
     route: str = ""  # non-empty when the route has limits of its own, so that its queue is its own
+    limits: tuple[
+        tuple[int, str], ...
+    ] = ()  # (carrier, name): its limits on some messages that these are under
 
 
 class Leased(msgspec.Struct, gc=False):

@@ -13,7 +13,7 @@ newest moment, so memory is bounded by WINDOW_S / 0.5 ms runs at any rate.
 
 Per minute, hour and day (`Limits`) there is a log each and no shaping: at most so many in any sliding
 minute, hour or day. Their runs are a 120th of the horizon, counted at their newest moment: always on the
-safe side, and 99 % of the limit is reached. What those logs hold can be saved (`saved`) and put back (`restore`).
+safe side, and 99 % of the limit is reached. What a log holds can be saved (`runs`) and put back (`restore`).
 
 Deliberately not here: what waits, adapting the rate to what a carrier answers (router.adaptive), a clock,
 where it is saved (gateway.spent).
@@ -130,8 +130,8 @@ class Throttle:
         self.change(rate_per_s, burst, limits)
 
     def change(self, rate_per_s: float, burst: int = 1, limits: Limits | None = None) -> None:
-        """A new limit in place; what was taken still counts, and a full bucket stays full. `limits` None: those
-        beyond the second stay as they are."""
+        """A new limit in place; what was taken still counts, and a full bucket stays full. `limits` None: the
+        horizons beyond the second stay as they are."""
         if rate_per_s < 0 or burst < 1:
             raise ValueError("rate must be at least 0 and burst at least 1")
         if limits is not None:
@@ -160,6 +160,14 @@ class Throttle:
             return most
         self._advance(now)
         return max(0, min(most, self._most - self._in_window, int(self._tokens + _ROUNDING)))
+
+    def ready(self, now: float) -> bool:
+        """Whether the second allows one more; for the rest of a message whose beginning was sent. What that
+        takes of the longer horizons is paid back, so that no message hangs half sent for a day."""
+        if not self._rate:
+            return True
+        self._advance(now)
+        return self._in_window < self._most and self._tokens + _ROUNDING >= 1
 
     def left(self, now: float) -> int:
         """How many the horizons beyond the second allow now."""

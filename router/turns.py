@@ -59,6 +59,19 @@ class Turns:
             while self._top >= 0 and not self._levels[self._top]:
                 self._top -= 1
 
+    def only(self, wanted: Mapping[int, int]) -> None:
+        """Just these, account → priority, have work now; who had it before keeps its place."""
+        for priority, level in enumerate(self._levels):
+            for account in [account for account in level if wanted.get(account) != priority]:
+                self.discard(priority, account)
+        for account, priority in wanted.items():
+            self.add(priority, account)
+
+    @property
+    def top(self) -> int:
+        """The highest level with work; -1 without any."""
+        return self._top
+
     def next(self) -> Turn | None:
         """Whose turn it is and how many segments it may take, ≥ 1; None when nobody has work."""
         top = self._top

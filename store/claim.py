@@ -4,6 +4,10 @@ Inside one (lane, tried) queue, router.turns says whose turn it is; a turn reads
 ready rows. A message longer than what is left of the budget is taken only as the first of its claim, so that
 a window of 1 works. What has expired on the way ends here. One lease record for each chunk of 200.
 
+Where a claim names several lanes, they take turns by the same rule: those with messages of the highest level
+come first, each lower level keeps its 5 %, and lanes of one level share evenly. So a lane with a backlog does
+not delay what stands in another one.
+
 What a claim reserves for other carriers of a lane concerns only queues of messages that one of those has not
 had yet: what they all refused is taken without waiting for them.
 """
@@ -13,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.nouns import Leased, MessageState, Phase, Progress, Reason
+from router.turns import Turns
 from store.batch import scan
 from store.ending import finalize
 from store.groups import take_train
@@ -30,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from router.nouns import Message
-    from router.turns import Turns
     from store.batch import Batch
     from store.interface import Claim
 
@@ -39,15 +43,28 @@ _NOTHING_RESERVED = (0, 0)
 
 
 class _Taking:
-    """One claim under way."""
+    """One claim under way. `stuck`: the next message of the lane that was looked at last did not fit."""
 
-    __slots__ = ("claim", "expired", "left", "taken")
+    __slots__ = ("claim", "expired", "left", "stuck", "taken")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.left = claim.segments
         self.taken: list[Leased] = []
         self.expired = 0
+        self.stuck = False
+
+
+class _Share:
+    """What a claim may still take of one lane: `most`, and of what one of `others` has not had, `unseen`."""
+
+    __slots__ = ("bit", "lane", "most", "others", "unseen")
+
+    def __init__(self, lane: int, index: int, most: int, reserved: tuple[int, int]) -> None:
+        self.lane = lane
+        self.bit = 1 << index
+        self.most = most
+        self.others, self.unseen = reserved
 
 
 def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
@@ -55,24 +72,55 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
     results = []
     for one in claims:
         taking = _Taking(one)
-        for lane, index, most in one.lanes:
-            _from_lane(batch, taking, lane, 1 << index, most)
-            if taking.left <= 0:
-                break
+        shares = [
+            _Share(lane, index, most, one.reserved.get(lane, _NOTHING_RESERVED))
+            for lane, index, most in one.lanes
+        ]
+        if len(shares) == 1:
+            _from_lane(batch, taking, shares[0], shares[0].most)
+        else:
+            _in_turns(batch, taking, shares)
         if taking.taken:
             batch.taken.setdefault((one.carrier, one.now_ms), []).extend(taking.taken)
         results.append(ClaimResult(taking.taken, taking.expired))
     return results
 
 
-def _from_lane(batch: Batch, taking: _Taking, lane: int, bit: int, most: int) -> None:
+def _in_turns(batch: Batch, taking: _Taking, shares: Sequence[_Share]) -> None:
+    """From several lanes."""
+    memory = batch.memory
+    of = {share.lane: share for share in shares}
+    turns = memory.lane_turns.get(taking.claim.carrier)
+    if turns is None:
+        turns = memory.lane_turns[taking.claim.carrier] = Turns({})
+    queues = memory.active.queues
+    turns.only({lane: max(one.top for one in queues[lane].values()) for lane in of if lane in queues})
+    while taking.left > 0:
+        turn = turns.next()
+        if turn is None:
+            break
+        priority, lane, quantum = turn
+        share = of[lane]
+        before = taking.left
+        _from_lane(batch, taking, share, min(quantum, share.most))
+        took = before - taking.left
+        turns.took(priority, lane, took)
+        if taking.stuck and taking.taken:  # it keeps its turn: the next claim begins with it
+            break
+        if took <= 0 or share.most <= 0 or lane not in queues:
+            turns.discard(priority, lane)
+
+
+def _from_lane(batch: Batch, taking: _Taking, share: _Share, most: int) -> None:
+    """At most `most` segments, and a long message's more."""
     queues = batch.memory.active.queues
-    others, unseen = taking.claim.reserved.get(lane, _NOTHING_RESERVED)
+    lane, others = share.lane, share.others
+    taking.stuck = False
     for tried in sorted(queues.get(lane, ()), reverse=True):  # what was tried elsewhere has waited longest
-        if tried & bit:
+        if tried & share.bit:
             continue
         reserved = tried & others != others
-        budget = min(most, unseen) if reserved else most
+        budget = min(most, share.unseen) if reserved else most
         left = budget
         while left > 0 and taking.left > 0:
             turns = queues.get(lane, {}).get(tried)
@@ -81,11 +129,13 @@ def _from_lane(batch: Batch, taking: _Taking, lane: int, bit: int, most: int) ->
                 break
             took = _take_turn(batch, taking, turns, lane, tried, turn, min(left, taking.left))
             if took == 0:
+                taking.stuck = True
                 break
             left -= took
         most -= budget - left
+        share.most -= budget - left
         if reserved:
-            unseen -= budget - left
+            share.unseen -= budget - left
 
 
 def _take_turn(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.nouns import Account, Leased, Message, Outcome
+from router.turns import Turns
 from store import lanes
 from store.active import Active
 from store.awaiting import Awaiting
@@ -45,6 +46,7 @@ class Memory:
         self.counts: dict[int, tuple[int, int]] = {}  # account → (accepted, queued)
         self.lanes: lanes.Lanes = {}
         self.active = Active(self)
+        self.lane_turns: dict[int, Turns] = {}  # carrier → whose turn it is of its lanes
         self.awaiting = Awaiting()
         self.recent: dict[bytes, Message] = {}  # ready messages as they were accepted, by MESSAGE_KEY
         self.leases: dict[int, Lease] = {}

@@ -22,6 +22,7 @@ from config.rules import zone_of
 from gateway.carriers.anew import Anew
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard
+from gateway.carriers.limits import SomeLimits
 from gateway.carriers.link import BackOff, Link
 from gateway.carriers.render import Renderer
 from gateway.committer import Committer
@@ -104,6 +105,9 @@ class Carrier:
         self.group = group
         self.links: list[Link] = []
         self.throttle = Throttle(settings.tps, settings.burst, settings.horizons)
+        self.some: SomeLimits | None = None  # limits on some messages only
+        if settings.some_limits:
+            self.some = SomeLimits(settings.some_limits, lambda lane: board.some_limits(lane, identity))
         self.max_parts = settings.max_parts
         self.renderer = Renderer(settings)
         self._anew = Anew(self.renderer, settings.max_parts)
@@ -204,6 +208,8 @@ class Carrier:
     def holds(self) -> set[tuple[int, int]]:
         """(lease, message id) of everything it works on."""
         held = {(leased.lease, leased.message.id) for leased in self.buffer}
+        aside = self.some.aside if self.some is not None else ()
+        held |= {(flight.leased.lease, flight.leased.message.id) for _, flight in aside}
         for link in self.links:
             for context in (*link.streaming, *(link.session.unanswered() if link.session else ())):
                 if isinstance(context, Flight):
@@ -222,7 +228,10 @@ class Carrier:
         budget = self._appetite(now)
         if budget <= 0:
             return None
-        return self._board.claim(self, budget, now, now_ms)
+        claim = self._board.claim(self, budget, now, now_ms)
+        if self.some is not None and self.some.blocked_until < math.inf:
+            self._pace.set()
+        return claim
 
     def _appetite(self, now: float) -> int:
         """Segments that could be sent within the next moments, besides those that are leased already."""
@@ -247,6 +256,8 @@ class Carrier:
         self._claimed -= segments
         if self.trial != NO_TRIAL:
             self.trial += segments
+        if self.some is not None:
+            self.some.claims_ended(False)
 
     def leased(self, result: ClaimResult) -> None:
         """COMMIT L is durable: send."""
@@ -254,6 +265,8 @@ class Carrier:
         self._claimed -= segments
         self.buffer.extend(result.leased)
         self._buffered_segments += segments
+        if self.some is not None:
+            self.some.claims_ended(True)
         if self._draining:  # the stop came while they were being committed
             self.give_back_all("shutting down")
         elif self.suspended or self.out is not None:
@@ -273,6 +286,8 @@ class Carrier:
             return
         now_ms = self._world.wall_ms()
         touched: dict[Link, None] = {}
+        if self.some is not None and self.some.aside:
+            self._send_aside(self.some, now, now_ms, touched)
         for link in self.links:
             if link.streaming:
                 self._stream(link, now, now_ms, touched)
@@ -280,7 +295,7 @@ class Carrier:
             self._send(now, now_ms, touched)
         for link in touched:
             link.flush()
-        if self.buffer or any(link.streaming for link in self.links):
+        if self.buffer or any(link.streaming for link in self.links) or (self.some and self.some.aside):
             self._pace.set()
         self._note_fullness(now)
         self._note_throttle(now)
@@ -303,6 +318,10 @@ class Carrier:
                 self._buffered_segments -= 1
                 flight = Flight(leased)
                 flight.sent_ms = now_ms
+                if self.some is not None and not self.some.let(leased.lane, now):
+                    flight.body = body
+                    self.some.aside.append((link, flight))
+                    continue
                 self._submit(link, flight, body, now, touched)
                 way.left -= 1
             if way.left <= 0:
@@ -326,6 +345,7 @@ class Carrier:
             self._start_parts(leased, message.relay.group, link, now, now_ms, touched)
             return
         self._buffered_segments -= _wire(leased)
+        self._promise(leased, -_wire(leased))
         try:
             bodies = self.renderer.bodies(message, leased.possible_duplicate, now_ms)
         except (TextError, EncodeError) as problem:
@@ -340,6 +360,7 @@ class Carrier:
         first = min(leased.first_part, total - 1)
         link.streaming.extend(Flight(leased, part, total, bodies[part]) for part in range(first, total))
         self._buffered_segments += total - first
+        self._promise(leased, total - first)
         self._stream(link, now, now_ms, touched)
 
     def _start_parts(
@@ -355,6 +376,7 @@ class Carrier:
         shares = self._anew.shares([leased.message for leased in together])
         for leased, own in zip(together, shares, strict=True):
             self._buffered_segments -= _wire(leased)
+            self._promise(leased, -_wire(leased))
             try:
                 bodies = self.renderer.bodies(leased.message, leased.possible_duplicate, now_ms, own)
             except (TextError, EncodeError) as problem:
@@ -364,6 +386,7 @@ class Carrier:
             begin = min(leased.first_part, total - 1)
             link.streaming.extend(Flight(leased, part, total, bodies[part]) for part in range(begin, total))
             self._buffered_segments += total - begin
+            self._promise(leased, total - begin)
         self._stream(link, now, now_ms, touched)
 
     def _not_carried(self, leased: Leased, total: int, why: str) -> None:
@@ -375,18 +398,39 @@ class Carrier:
 
     def _stream(self, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Parts of one long message leave on one link, in order, as slots and tokens come."""
-        while link.streaming and link.room > 0 and link.throttle.available(now) > 0:
+        while link.streaming and link.room > 0 and link.throttle.ready(now):
             flight = link.streaming.popleft()
             assert isinstance(flight, Flight)
-            flight.sent_ms = now_ms
             self._buffered_segments -= 1
+            if self.some is not None and not self.some.let(flight.leased.lane, now):
+                self.some.aside.append((link, flight))
+                continue
+            flight.sent_ms = now_ms
             self._submit(link, flight, flight.body, now, touched)
+
+    def _send_aside(self, some: SomeLimits, now: float, now_ms: int, touched: dict[Link, None]) -> None:
+        """The rest of long messages that waited for tokens of a limit on some messages."""
+        waiting, some.aside = some.aside, deque()
+        for link, flight in waiting:
+            free = link.room > 0 and link.throttle.ready(now) and link.paused_until <= now
+            if free and some.let(flight.leased.lane, now):
+                flight.sent_ms = now_ms
+                self._submit(link, flight, flight.body, now, touched)
+            else:
+                some.aside.append((link, flight))
+
+    def _promise(self, leased: Leased, segments: int) -> None:
+        """So many segments more, or fewer, wait to be written under its lane's limits."""
+        if self.some is not None:
+            self.some.promise(leased.lane, segments)
 
     def _submit(self, link: Link, flight: Flight, body: bytes, now: float, touched: dict[Link, None]) -> None:
         session = link.session
         assert session is not None
         session.submit_raw(body, _SUBMIT_SM, now, flight)
         link.throttle.take(1, now)
+        if self.some is not None:
+            self.some.sent(flight.leased.lane, now)
         self.in_flight += 1
         self._counts.segments += 1
         touched[link] = None
@@ -409,8 +453,12 @@ class Carrier:
             await self._pace.wait()
             self._pace = trio.Event()
             now = trio.current_time()
-            due = [max(link.throttle.next_at(1, now), link.paused_until) for link in self.links if link.room]
+            waits = self.buffer or any(link.streaming for link in self.links)
+            links = [link for link in self.links if link.room] if waits else ()
+            due = [max(link.throttle.next_at(1, now), link.paused_until) for link in links]
             at = max(min(due, default=now + _STALL_S), self.paused_until)
+            if self.some is not None:
+                at = min(at, self.some.due(now))
             at = min(at, now + _STALL_S)  # limits may change meanwhile
             await trio.sleep_until(max(at, now + 0.001))
             self.pump()
@@ -461,6 +509,10 @@ class Carrier:
         """Unanswered: outcome unknown. Unsent parts go on over another link, or back to the lane."""
         for context in unanswered:
             self._lost(context, Happening.LINK_LOST, reason)
+        if self.some is not None:
+            aside = self.some.take_aside(link)
+            self._buffered_segments += len(aside)
+            unsent = [*unsent, *aside]
         self._move(unsent, reason)
         if not any(link.can_submit for link in self.links):
             self._give_back(reason)
@@ -475,6 +527,7 @@ class Carrier:
                 other.streaming.append(flight)
             else:
                 self._buffered_segments -= 1
+                self._promise(flight.leased, -1)
                 self._outcomes.append(self._outcome(flight, Settle.RETURNED, reason))
 
     def _give_back(self, reason: str) -> None:
@@ -482,6 +535,7 @@ class Carrier:
         while self.buffer:
             leased = self.buffer.popleft()
             self._buffered_segments -= _wire(leased)
+            self._promise(leased, -_wire(leased))
             total = leased.message.segments
             if leased.first_part:
                 total = max(leased.first_part + 1, self._parts_of(leased.message))

@@ -4,6 +4,11 @@ Architecture §3: order with overflow, or weights. The queue itself is the store
 which carriers share a lane and who is able. What a carrier may not take yet, because others come first, is
 reserved for them in its claim; what those others have refused already is not.
 
+What is under a carrier's limits on some messages (gateway.carriers.limits) has a variant of its lane, with
+the same carriers, weights and route, which is skipped while the limit has no token. Shares hold within a
+variant, as far as the limit lets them: in a lane by weights what a carrier may not take now goes to the
+others at once, in a lane in order it waits as usual, unless a limit per minute or longer is used up.
+
 Deliberately not here: fairness inside a lane (router.turns, inside the claim), sending.
 """
 
@@ -12,11 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+import msgspec
+
+from gateway.carriers.limits import SomeLimit, SomeLimits
 from router.lanes import LaneShares
 from router.nouns import LaneSpec, Leased
 from router.throttle import UNLIMITED, Throttle
 from smpp.segment import MAX_PARTS
 from store.interface import Claim, Store
+
+_LOOK_S = 0.005
 
 
 class Member(Protocol):
@@ -24,6 +34,7 @@ class Member(Protocol):
 
     id: int
     max_parts: int
+    some: SomeLimits | None
 
     def able(self) -> bool: ...
     def stalled(self, now: float) -> bool: ...
@@ -32,7 +43,7 @@ class Member(Protocol):
 
 
 class _Lane:
-    __slots__ = ("id", "index_of", "members", "shares", "spec", "taken", "throttle")
+    __slots__ = ("id", "index_of", "members", "shares", "some", "spec", "taken", "throttle")
 
     def __init__(self, identity: int, spec: LaneSpec, throttle: Throttle | None) -> None:
         self.id = identity
@@ -41,7 +52,16 @@ class _Lane:
         self.members: list[Member | None] = [None] * len(spec.carriers)
         self.index_of = {carrier: index for index, carrier in enumerate(spec.carriers)}
         self.throttle = throttle
+        self.some: dict[int, tuple[SomeLimit, ...]] | None = (
+            None  # carrier → limits that its messages are under
+        )
         self.taken = 0  # messages, since the start
+
+    def room(self, carrier: int, now: float) -> int:
+        """Segments that the carrier may lease under its limits on these messages."""
+        if self.some is None:
+            return UNLIMITED
+        return min((limit.room(now) for limit in self.some.get(carrier, ())), default=UNLIMITED)
 
     def limited(self) -> list[tuple[int, Member]]:
         """(its bit, carrier) for those that do not take every message."""
@@ -56,9 +76,18 @@ class _Lane:
         for index, member in enumerate(self.members):
             if member is None or not member.able() or member.exhausted(now):
                 continue
+            if self.some is not None and self._barred(member.id, now):
+                continue
             if not (self.spec.weights and member.stalled(now)):
                 mask |= 1 << index
         return mask
+
+    def _barred(self, carrier: int, now: float) -> bool:
+        """Whether nobody should wait for this carrier, because of a limit on these messages."""
+        limits = self.some.get(carrier, ()) if self.some is not None else ()
+        if self.spec.weights:
+            return any(limit.room(now) <= 0 for limit in limits)
+        return any(limit.exhausted(now) for limit in limits)
 
 
 class LaneBoard:
@@ -72,6 +101,12 @@ class LaneBoard:
         self._members: dict[int, Member] = {}
         self._limited: dict[int, list[tuple[int, Member]]] = {}  # only lanes that have such carriers
         self._variants: dict[tuple[int, int], int] = {}  # (lane, mask of those left out) → lane of the rest
+        self.some: dict[
+            int, tuple[tuple[int, SomeLimit], ...]
+        ] = {}  # lane → (carrier, limit on some messages)
+        self._under: dict[
+            tuple[int, tuple[tuple[int, str], ...]], int
+        ] = {}  # (lane, limits) → variant under them
 
     def add(self, identity: int, spec: LaneSpec, throttle: Throttle | None = None) -> None:
         """Put a lane in force; `throttle` is the route's own TPS, if it has one."""
@@ -83,6 +118,8 @@ class LaneBoard:
             self._of_carrier.setdefault(carrier, []).append(lane)
             lane.members[index] = self._members.get(carrier)
         self._note_limits(lane)
+        if spec.limits:
+            lane.some = self._some_of(spec)
 
     def join(self, member: Member) -> None:
         """A carrier takes its place in every lane that names it."""
@@ -95,6 +132,50 @@ class LaneBoard:
         limited = lane.limited()
         if limited:
             self._limited[lane.id] = limited
+        some = [
+            (member.id, limit)
+            for member in lane.members
+            if member is not None and member.some is not None
+            for limit in member.some.limits
+        ]
+        if some and not lane.spec.limits:
+            self.some[lane.id] = tuple(some)
+        else:
+            self.some.pop(lane.id, None)
+
+    def _some_of(self, spec: LaneSpec) -> dict[int, tuple[SomeLimit, ...]]:
+        """Carrier → the limits that the lane's messages are under; those that are gone are left out."""
+        found: dict[int, tuple[SomeLimit, ...]] = {}
+        for carrier, name in spec.limits:
+            member = self._members.get(carrier)
+            limit = member.some.named(name) if member is not None and member.some is not None else None
+            if limit is not None:
+                found[carrier] = (*found.get(carrier, ()), limit)
+        return found
+
+    def some_limits(self, lane: int, carrier: int) -> tuple[SomeLimit, ...]:
+        """The carrier's limits on some messages that those of a lane are under."""
+        found = self._lanes.get(lane)
+        return () if found is None or found.some is None else found.some.get(carrier, ())
+
+    def lane_under(self, lane: int, destination: str, sender: str) -> int:
+        """The variant of `lane` for a message to this number from this sender: under its carriers' limits on
+        some messages, or `lane` itself."""
+        some = self.some.get(lane)
+        if some is None:
+            return lane
+        limits = tuple(
+            (carrier, limit.name) for carrier, limit in some if limit.concerns(destination, sender)
+        )
+        if not limits:
+            return lane
+        found = self._under.get((lane, limits))
+        if found is None:
+            base = self._lanes[lane]
+            spec = msgspec.structs.replace(base.spec, limits=limits)
+            found = self._under[lane, limits] = self._store.lane_id(spec)
+            self.add(found, spec, base.throttle)
+        return found
 
     def in_force(self, lane: int) -> bool:
         """Whether anybody may pull from this lane at all."""
@@ -115,13 +196,23 @@ class LaneBoard:
 
     def restore(self, lanes: Iterable[tuple[int, LaneSpec]]) -> None:
         """Of the store's lanes, put those in force that leave out nobody but carriers which take only short
-        messages: `lane_for` made them in an earlier run."""
+        messages, or that are under limits which there still are: `lane_for` and `lane_under` made them in an
+        earlier run."""
+        whole = list(self._lanes.values())
         for identity, spec in lanes:
-            for lane in [self._lanes[limited] for limited in self._limited]:
-                mask = _left_out(lane, spec)
-                if mask and not mask & ~sum(bit for bit, _ in self._limited[lane.id]):
+            if not all(limit in self._names_of_limits(carrier) for carrier, limit in spec.limits):
+                continue
+            plain = msgspec.structs.replace(spec, limits=()) if spec.limits else spec
+            for lane in whole:
+                mask = _left_out(lane, plain)
+                able = sum(bit for bit, _ in self._limited.get(lane.id, ()))
+                if (mask and not mask & ~able) or (spec.limits and plain == lane.spec):
                     self.add(identity, spec, lane.throttle)
                     break
+
+    def _names_of_limits(self, carrier: int) -> set[str]:
+        member = self._members.get(carrier)
+        return {one.name for one in member.some.limits} if member is not None and member.some else set()
 
     def lane_for(
         self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes = b"", total: int = 0
@@ -177,6 +268,8 @@ class LaneBoard:
                 continue
             index = lane.index_of[member.id]
             most = budget if lane.throttle is None else min(budget, lane.throttle.available(now))
+            if lane.some is not None:
+                most = min(most, self._room_under(lane, member, now))
             if most <= 0:
                 continue
             if len(lane.members) > 1:
@@ -189,6 +282,14 @@ class LaneBoard:
         if not lanes:
             return None
         return Claim(member.id, tuple(lanes), budget, now_ms, reserved)
+
+    def _room_under(self, lane: _Lane, member: Member, now: float) -> int:
+        """Segments that limits on some messages leave; where none, its carrier learns until when."""
+        room = lane.room(member.id, now)
+        if room <= 0 and member.some is not None and lane.some is not None:
+            due = max(limit.throttle.next_at(1, now) for limit in lane.some.get(member.id, ()))
+            member.some.blocked_until = min(member.some.blocked_until, max(due, now + _LOOK_S))
+        return room
 
     def _turn(self, lane: _Lane, index: int, most: int, now: float, now_ms: int) -> tuple[int, int]:
         """(mask of the carriers that come first, how much of what they have not had it may take)."""
@@ -211,7 +312,7 @@ class LaneBoard:
                 if lane is None:
                     continue
             lane.taken += 1
-            if lane.spec.weights or lane.throttle is not None:
+            if lane.spec.weights or lane.throttle is not None or lane.some is not None:
                 self._share(lane, carrier, leased, now)
 
     def _share(self, lane: _Lane, carrier: int, leased: Leased, now: float) -> None:
@@ -223,6 +324,9 @@ class LaneBoard:
                 lane.shares.took(index, segments)
         if lane.throttle is not None:
             lane.throttle.take(segments, now)
+        if lane.some is not None:
+            for limit in lane.some.get(carrier, ()):
+                limit.claimed += segments
 
 
 def _left_out(lane: _Lane, spec: LaneSpec) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.carriers.lanes import LaneBoard
+from gateway.carriers.limits import SomeLimits
 from router.nouns import Encoding, LaneSpec, Leased, Settle
 from router.throttle import Throttle
 from store.lmdb_store import LmdbStore
@@ -24,6 +25,7 @@ class Member:
         self.id = store.carrier_id(name)
         self.max_parts = max_parts
         self.up = True
+        self.some: SomeLimits | None = None
 
     def able(self) -> bool:
         return self.up
