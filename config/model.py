@@ -317,6 +317,16 @@ class NumbersConfig:
         "but unknown. Empty: every number that is possible.",
         choices=(VALID, *KINDS),
     )
+    prefix_table: str = key(
+        "",
+        "A table of prefixes (`signalbox table import prefix NAME FILE`): which network a number is of.",
+        pattern=f"|{NAME}",
+    )
+    mnp_table: str = key(
+        "",
+        "A table of ported numbers (`signalbox table import mnp NAME FILE`); it goes before `prefix_table`.",
+        pattern=f"|{NAME}",
+    )
 
 
 _RESEND = ("resend", "hold")
@@ -537,6 +547,11 @@ class CarrierConfig:
     receipt_group: str = key(
         "",
         "Carriers with the same word get each other's receipts. Empty: this carrier alone.",
+        pattern=f"|{NAME}",
+    )
+    rate_card: str = key(
+        "",
+        "What it costs: a rate card (`signalbox table import rates NAME FILE`).",
         pattern=f"|{NAME}",
     )
     alphabet: str = key(

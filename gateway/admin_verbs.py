@@ -4,10 +4,9 @@
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), operators
-(gateway.admin_operators), carriers
-(gateway.admin_carriers), messages (gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions
-(gateway.admin_binds, gateway.admin_deliveries), the audit trail (gateway.admin_audit), text for people
-(gateway.cli).
+(gateway.admin_operators), carriers (gateway.admin_carriers), messages (gateway.admin_traffic), callbacks
+(gateway.admin_callbacks), sessions (gateway.admin_binds, gateway.admin_deliveries), tables
+(gateway.admin_tables), the audit trail (gateway.admin_audit), text for people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from gateway.admin_carriers import CarrierVerbs
 from gateway.admin_carriers import Facts as CarrierFacts
 from gateway.admin_deliveries import DeliveryVerbs
 from gateway.admin_operators import OperatorVerbs
+from gateway.admin_tables import TableVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.audit import entry
 from gateway.cli import VERSION
@@ -39,6 +39,7 @@ from gateway.orders import Orders
 from router.nouns import Phase, Reason
 from store.interface import AuditEntry, Released, Transaction
 from store.lmdb_store import LmdbStore
+from store.tables import DIRECTORY, Tables
 
 if TYPE_CHECKING:
     from gateway.smpp_server.server import SmppServer
@@ -54,6 +55,8 @@ TIMEOUTS_S = {
     "store.backup": _LONG_S,
     "store.check": _LONG_S,
     "store.release": _LONG_S,
+    "table.drop": 600.0,
+    "table.use": 600.0,
 }
 
 RELEASABLE = {"restored": Reason.RESTORED, "unknown": Reason.OUTCOME_UNKNOWN}
@@ -86,6 +89,8 @@ class AdminVerbs:
         smpp: SmppServer | None = None,
         facts: Callable[[], dict[str, object]] | None = None,
         carrier_facts: CarrierFacts | None = None,
+        tables: Tables | None = None,
+        where_used: Callable[[str], str] = lambda table: "",
     ) -> None:
         self._accounts = accounts
         self._store = store
@@ -99,6 +104,8 @@ class AdminVerbs:
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
         self._of_audit = AuditVerbs(store)
+        self.tables = tables or Tables(store.path.parent / DIRECTORY)
+        self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used)
         self._of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
 
     def table(self) -> dict[str, Verb]:
@@ -116,6 +123,7 @@ class AdminVerbs:
             **self._of_binds.table(),
             **self._of_audit.table(),
             **self._of_deliveries.table(),
+            **self._of_tables.table(),
         }
 
     async def ping(self, _: Nothing) -> object:

@@ -51,6 +51,7 @@ from gateway.http.retries import Retries
 from gateway.http.routes import Respond, Routes
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
+from gateway.known import Known
 from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
 from gateway.operators import Operators
@@ -67,7 +68,6 @@ from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World
 from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.correlate import FormLearner
-from router.knowledge import PLAIN
 from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
 from router.routes import RouteTable
 from router.throttle import Throttle
@@ -75,6 +75,7 @@ from smpp.session import SessionSettings
 from store.interface import StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
+from store.tables import DIRECTORY, Tables
 
 log = structlog.get_logger("gateway")
 
@@ -125,6 +126,9 @@ class Gateway:
         self.world = world
         self.counts = Counts()
         self.metrics = Metrics(self.counts)
+        numbers = config.numbers
+        self.tables = Tables(config.gateway.data_dir / DIRECTORY)
+        self.known = Known(self.tables, numbers.prefix_table, numbers.mnp_table)
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)
@@ -203,6 +207,8 @@ class Gateway:
             smpp=self.smpp,
             facts=self.facts,
             carrier_facts=lambda: carrier_facts(self),
+            tables=self.tables,
+            where_used=self.where_used,
         )
         self.account_api = AccountApi(self.verbs.of_accounts, self.keys, Retries(store, world.wall_ms))
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
@@ -275,7 +281,7 @@ class Gateway:
             if throttle is not None:
                 self.spent.keep(f"route:{one.name}", throttle)
             self.board.add(lanes[-1], spec, throttle)
-        return table_of(self.config, lanes, PLAIN)
+        return table_of(self.config, lanes, self.known)
 
     def _http_routes(self) -> Routes:
         routes = Routes()
@@ -317,6 +323,13 @@ class Gateway:
         except Refused as refusal:
             return str(refusal)
         return ""
+
+    def where_used(self, table: str) -> str:
+        """Which key of the configuration names a table of numbers, "" = none."""
+        numbers = self.config.numbers
+        named = {"[numbers] prefix_table": numbers.prefix_table, "[numbers] mnp_table": numbers.mnp_table}
+        named.update({f"[[carriers]] {one.name} rate_card": one.rate_card for one in self.config.carriers})
+        return ", ".join(key for key, name in named.items() if name == table)
 
     def not_ready(self) -> str:
         """Why new work would be refused or stay put; "" when all is well."""
@@ -365,6 +378,7 @@ class Gateway:
                 inner.cancel_scope.cancel()
             await self._save_learners()
             self.committer.stop()
+        self.tables.close()
         self.finished.set()
 
     async def _start(self, nursery: trio.Nursery) -> None:
@@ -373,6 +387,7 @@ class Gateway:
             log.warning(
                 "[inbound] fallback_account is no open account: make it, or name another", name=fallback
             )
+        self.known.check()
         if self.operators.damaged:
             log.error("the store's list of operators is damaged: none of their keys works; make new ones")
         for one in self.config.simulators:
@@ -667,7 +682,7 @@ async def _announce(gateway: Gateway) -> None:
             f"window {carrier.settings.window}"
         )
     lines.append(f"  a crash can send at most {config.possible_duplicates} segments twice")
-    failing = failures(config, gateway.world.wall_ms(), PLAIN)
+    failing = failures(config, gateway.world.wall_ms(), gateway.known)
     lines += [f"  warning   {warning}" for warning in (*config.warnings, *failing)]
     if config.gateway.demo:
         key = await _demo_key(gateway)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
 from router.plans import facts
 
 
@@ -50,3 +52,11 @@ class Plain:
 
 
 PLAIN = Plain()
+
+
+class Network(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a table of prefixes or of ported numbers says. Stored: fields are only appended."""
+
+    mcc_mnc: str = ""  # "23430": MCC, then MNC of 2 or 3 digits
+    operator: str = ""  # its name, for people
+    routing: str = ""  # of a ported number: digits by which its network is found in the table of prefixes

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STORE_DIRECTORY = "store"  # inside the data directory
-_MAY_CREATE = frozenset({"account.create", "operator.create"})
+_MAY_CREATE = frozenset({"account.create", "operator.create", "table.use"})
 
 
 class Direct:
@@ -80,6 +80,8 @@ def run_verb(store: LmdbStore, verb: str, args: dict[str, Any], reason: str = ""
         raise refused(error) from None
     except msgspec.ValidationError as error:
         raise Failure(f"{verb}: {error}") from None
+    finally:
+        verbs.tables.close()
 
 
 @contextmanager

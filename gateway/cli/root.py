@@ -39,6 +39,7 @@ VERBS = {
     "callbacks": _Verb("gateway.cli.callbacks", "Endpoints that are behind; send again what was given up."),
     "deliveries": _Verb("gateway.cli.deliveries", "Who is behind over SMPP; receipts again; move to HTTP."),
     "audit": _Verb("gateway.cli.audit", "Who changed what; whether the trail is whole."),
+    "table": _Verb("gateway.cli.table", "Prefixes, ported numbers, rate cards: import, look up."),
     "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, release, compact."),
     "simulate": _Verb("gateway.cli.tools", "A carrier simulator on a port."),
     "load": _Verb("gateway.cli.tools", "A load generator, SMPP and HTTP."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -61,6 +62,8 @@ HASH = "$argon2id$v=19$m=4096,t=2,p=1$" + "A" * 22 + "$" + "B" * 43
 
 class FakeStore:
     """Just enough of a store: accounts become visible at commit, one message, some held ones."""
+
+    path = Path("nowhere/store")
 
     def __init__(self) -> None:
         self.kept: dict[int, Account] = {}

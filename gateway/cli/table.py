@@ -1,0 +1,235 @@
+"""`signalbox table`: prefixes, ported numbers and rate cards from CSV files.
+
+`import` reads and writes in this process, at a lower priority than the gateway's, and tells the gateway only
+when the new version is whole; the other verbs go to the gateway, or to a stopped one's files.
+
+Deliberately not here: what a cell may hold (gateway.table_rows), the file's layout (store.table_build).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from io import BufferedReader
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.failure import FAILED, USAGE, Failure
+from gateway.cli.offline import store_failures
+from gateway.cli.output import counted, print_json, print_pairs, print_table
+from gateway.cli.place import Place, acting_options, json_option, place_options
+
+if TYPE_CHECKING:
+    from gateway.table_rows import Report, Wish
+    from store.tables import TableFacts
+
+_KINDS = ("prefix", "mnp", "rates")
+_USE_S = 600
+_NICE = 10  # the gateway goes first
+_EVERY_S = 0.5
+
+
+@click.group()
+def table() -> None:
+    """Which network a number is of, which numbers were ported, what carriers charge."""
+
+
+@table.command("import")
+@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("name")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--columns",
+    default="",
+    metavar="LIST",
+    help="What they are, in order: prefix,-,price (- for one of no use); or prefix='Dial code',price=3.",
+)
+@click.option("--delimiter", default="", metavar="SIGN", help="Between columns; found out by default; \\t.")
+@click.option("--currency", default="", metavar="EUR", help="Of prices without one.")
+@click.option("--date-format", default="", metavar="FORMAT", help="Of valid_from, such as %d.%m.%Y.")
+@click.option(
+    "--errors", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Bad rows to show."
+)
+@click.option("--strict", is_flag=True, help="One bad row, and nothing changes.")
+@acting_options
+@json_option
+def import_table(
+    kind: str,
+    name: str,
+    file: BufferedReader,
+    columns: str,
+    delimiter: str,
+    currency: str,
+    date_format: str,
+    errors: int,
+    strict: bool,
+    place: Place,
+    as_json: bool,
+) -> None:
+    """Import FILE (CSV; - for stdin) as table NAME; one of that name is replaced when all is written.
+
+    KIND is prefix (prefix, mccmnc or mcc and mnc, operator), mnp (number, mccmnc or routing) or rates (prefix
+    or mccmnc or mcc, price, currency, valid_from). Columns are told by a first line of headings or --columns.
+    """
+    from gateway.table_rows import Wish
+
+    chosen = tuple(one.strip() for one in columns.split(",")) if columns else ()
+    sign = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
+    if len(sign) > 1:
+        raise Failure(f"--delimiter: {delimiter!r} is more than one sign", exit_code=USAGE)
+    wish = Wish(kind, chosen, sign, currency, date_format, errors)
+    with store_failures():
+        facts, report = _import(wish, name, file, place, strict)
+    result = {
+        **place.ask("table.show", name=name),
+        "read": report.rows,
+        "errors": [{"line": line, "error": error} for line, error in report.told],
+    }
+    if as_json:
+        print_json(result)
+        return
+    click.echo(f"{name} has {counted(facts.rows, 'row')} now.")
+    if facts.repeated:
+        click.echo(f"{counted(facts.repeated, 'row')} repeated an earlier one; the last counts.")
+
+
+def _import(
+    wish: Wish, name: str, file: BufferedReader, place: Place, strict: bool
+) -> tuple[TableFacts, Report]:
+    from gateway.table_rows import NotATable, Report, read_rows
+    from store.table_build import Builder
+    from store.tables import DIRECTORY, NAME, Tables
+
+    if not NAME.fullmatch(name):
+        raise Failure(f"{name!r} is no table's name", "up to 63 of A-Z a-z 0-9 _ . -", USAGE)
+    directory = place.data_dir / DIRECTORY
+    tables = Tables(directory)
+    known = tables.facts(name)
+    if known is not None and known.kind != wish.kind:
+        raise Failure(f"{name} is a table of kind {known.kind}", "give another name, or drop it first", USAGE)
+    os.nice(_NICE)
+    version = time.time_ns() // 1_000_000
+    source = getattr(file, "name", "-")
+    shown = _Progress(file)
+    report = Report()
+    with Builder(directory, name, wish.kind, version) as builder:  # type: ignore[arg-type]
+        try:
+            read_rows(file, wish, builder, report, shown.read)
+        except NotATable as problem:
+            shown.end()
+            raise Failure(f"{source}: {problem.message}", problem.hint, USAGE) from None
+        shown.end()
+        _tell_errors(source, report)
+        if report.bad and (strict or not builder.rows):
+            raise Failure(f"nothing was imported: {counted(report.bad, 'bad row')}", exit_code=FAILED)
+        if not builder.rows:
+            raise Failure(f"{source} has no rows", exit_code=FAILED)
+        shown.total = builder.rows
+        facts = builder.finish(str(source), report.bad, shown.written)
+        shown.end()
+        try:
+            place.ask("table.use", timeout_s=_USE_S, name=name, version=version)
+        except BaseException:
+            tables.path(name, version).unlink(missing_ok=True)
+            raise
+    return facts, report
+
+
+def _tell_errors(source: str, report: Report) -> None:
+    for line, error in report.told:
+        click.echo(f"{source}:{line}: {error}", err=True)
+    if report.bad > len(report.told):
+        click.echo(f"… and {report.bad - len(report.told):,} more", err=True)
+    if report.bad:
+        click.echo(f"{counted(report.bad, 'bad row')} of {report.rows:,} left out", err=True)
+
+
+class _Progress:
+    """One line on a terminal's stderr: rows, share and rate. Nothing where stderr is no terminal."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size if file.seekable() else 0
+        self._shown = sys.stderr.isatty()
+        self._begun = self._told = time.monotonic()
+        self.total = 0
+
+    def read(self, rows: int) -> None:
+        self._tell("read", rows, self._file.tell() / self._size if self._size else 0)
+
+    def written(self, rows: int) -> None:
+        self._tell("written", rows, rows / self.total if self.total else 0)
+
+    def _tell(self, what: str, rows: int, share: float) -> None:
+        now = time.monotonic()
+        if not self._shown or now - self._told < _EVERY_S:
+            return
+        self._told = now
+        rate = rows / max(now - self._begun, 0.001)
+        percent = f"{share:4.0%}, " if share else ""
+        click.echo(f"\r  {rows:,} rows {what}, {percent}{rate:,.0f} a second   ", nl=False, err=True)
+
+    def end(self) -> None:
+        if self._shown and self._told != self._begun:
+            click.echo("\r" + " " * 70 + "\r", nl=False, err=True)
+        self._begun = self._told = time.monotonic()
+
+
+@table.command("list")
+@place_options
+@json_option
+def list_tables(place: Place, as_json: bool) -> None:
+    """All tables in use."""
+    tables = place.ask("table.list")
+    if as_json:
+        print_json(tables)
+    elif not tables:
+        click.echo("No tables yet. Import one: signalbox table import prefix NAME FILE")
+    else:
+        rows = [
+            (one["name"], one["kind"], one["rows"], one["bytes"] >> 20, one["imported_at"], one["used_by"])
+            for one in tables
+        ]
+        print_table(("NAME", "KIND", "ROWS", "MIB", "IMPORTED", "USED BY"), rows)
+
+
+@table.command()
+@click.argument("name")
+@click.argument("key", default="", metavar="[NUMBER|MCCMNC]")
+@place_options
+@json_option
+def show(name: str, key: str, place: Place, as_json: bool) -> None:
+    """What the table NAME says of a number, or of an MCC and MNC; without one, what is known of the table."""
+    found = place.ask("table.show", name=name, key=key)
+    if as_json:
+        print_json(found)
+        return
+    if not key:
+        print_pairs(found)
+        return
+    rows: list[dict[str, Any]] = found["rows"]
+    if not rows:
+        raise Failure(f"{name} says nothing of {found['key']}", exit_code=FAILED)
+    if found["kind"] == "rates":
+        cells = [
+            (one["by"], one["price"], one["currency"], one["valid_from"], one["in_force"]) for one in rows
+        ]
+        print_table(("BY", "PRICE", "CURRENCY", "VALID FROM", "IN FORCE"), cells)
+    else:
+        named = [(one["by"], one["mcc_mnc"], one["operator"], one["routing"]) for one in rows]
+        print_table(("BY", "MCCMNC", "OPERATOR", "ROUTING"), named)
+
+
+@table.command()
+@click.argument("name")
+@acting_options
+@json_option
+def drop(name: str, place: Place, as_json: bool) -> None:
+    """Remove the table NAME; refused while the configuration names it."""
+    gone = place.ask("table.drop", timeout_s=_USE_S, name=name)
+    if as_json:
+        print_json(gone)
+    else:
+        click.echo(f"{gone['name']} is gone, with its {counted(gone['rows'], 'row')}.")
