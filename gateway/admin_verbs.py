@@ -30,6 +30,7 @@ from gateway.admin_carriers import CarrierVerbs
 from gateway.admin_carriers import Facts as CarrierFacts
 from gateway.admin_deliveries import DeliveryVerbs
 from gateway.admin_operators import OperatorVerbs
+from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.audit import entry
@@ -87,6 +88,7 @@ class AdminVerbs:
         door: Submitter | None = None,
         pump: Pump | None = None,
         smpp: SmppServer | None = None,
+        explainer: Explainer | None = None,
         facts: Callable[[], dict[str, object]] | None = None,
         carrier_facts: CarrierFacts | None = None,
         tables: Tables | None = None,
@@ -102,6 +104,7 @@ class AdminVerbs:
         self.of_carriers = CarrierVerbs(store, orders, carrier_facts)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
+        self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
         self._of_audit = AuditVerbs(store)
         self.tables = tables or Tables(store.path.parent / DIRECTORY)
@@ -120,6 +123,7 @@ class AdminVerbs:
             **self.of_carriers.table(),
             **self._of_traffic.table(),
             **self._of_callbacks.table(),
+            **self._of_routes.table(),
             **self._of_binds.table(),
             **self._of_audit.table(),
             **self._of_deliveries.table(),

@@ -17,6 +17,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -41,10 +42,12 @@ from gateway.carriers.lanes import LaneBoard
 from gateway.carriers.link import Link, Target
 from gateway.committer import Committer
 from gateway.door import Door, Limits
+from gateway.explain import NOBODY, explain, preview
 from gateway.health import HealthWatch
 from gateway.http.accounts import AccountApi
 from gateway.http.auth import Keys
 from gateway.http.carriers import CarrierApi
+from gateway.http.explain import ExplainApi
 from gateway.http.messages import MessageApi
 from gateway.http.request import Request
 from gateway.http.retries import Retries
@@ -205,6 +208,7 @@ class Gateway:
             door=self.door,
             pump=self.pump,
             smpp=self.smpp,
+            explainer=partial(explain, self),
             facts=self.facts,
             carrier_facts=lambda: carrier_facts(self),
             tables=self.tables,
@@ -287,6 +291,15 @@ class Gateway:
         routes = Routes()
         MessageApi(self.door, self.store, self.keys).add_to(routes)
         self.account_api.add_to(routes)
+        ExplainApi(
+            self.keys,
+            partial(explain, self),
+            lambda account, submission: preview(
+                submission, account or NOBODY, self.config.messages.max_parts
+            ),
+            lambda name: self.accounts.by_name.get(name),
+            self.world.wall_ms,
+        ).add_to(routes)
         CarrierApi(self.verbs.of_carriers, self.keys).add_to(routes)
         plain = (("Content-Type", "text/plain; charset=utf-8"),)
 

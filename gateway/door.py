@@ -39,7 +39,7 @@ from store.interface import StoreError
 
 SubmitDone = Callable[["list[Accepted | Refusal]"], None]
 
-_CLASSES = {
+CLASSES = {
     "otp": MessageClass.OTP,
     "transactional": MessageClass.TRANSACTIONAL,
     "promotional": MessageClass.PROMOTIONAL,
@@ -169,9 +169,9 @@ class Door:
         self._world = world
         self._routes = routes
         self._lanes = lanes
-        self._limits = limits
+        self.limits = limits
         self._check_url = check_url
-        self._house = House(limits.default_region, limits.number_types)
+        self.house = House(limits.default_region, limits.number_types)
         self._policies: dict[int, Policy] = {}
         self._closed = False
         self._committing: dict[int, int] = {}  # account → messages whose commit is under way
@@ -186,7 +186,7 @@ class Door:
 
     def recipient(self, account: Account, text: str) -> str:
         """A number as the account writes it in E.164 digits. Errors: NumberProblem."""
-        return normalise(text, account.default_region or self._limits.default_region)
+        return normalise(text, account.default_region or self.limits.default_region)
 
     def submit(
         self, account: Account, requests: Sequence[Submission], done: SubmitDone, before: Before = None
@@ -206,7 +206,7 @@ class Door:
         messages: list[Message] = []
         policy = self._policies.get(account.id)
         if policy is None or policy.account is not account:
-            policy = self._policies[account.id] = Policy(account, self._house)
+            policy = self._policies[account.id] = Policy(account, self.house)
         room = self._room(account)
         first_id = self._admission.next_ids(len(requests), now_ms)
         for offset, request in enumerate(requests):
@@ -303,6 +303,10 @@ class Door:
         else:
             answer(None)
 
+    def would(self, account: Account, request: Submission, now_ms: int) -> Message | Refusal:
+        """What `submit` would make of it at that time; nothing happens."""
+        return self._policy(account) or self._plan(Policy(account, self.house), request, 0, now_ms)
+
     # policy: what concerns the account and the house, not the message
 
     def _policy(self, account: Account) -> Refusal | None:
@@ -351,7 +355,7 @@ class Door:
             )
         if policy.kinds is not None and (kind := policy.kind_refused(destination)):
             return _type_refused(policy, destination, kind)
-        content = self._content(request, account)
+        content = content_of(request, account, self.limits.max_parts)
         if isinstance(content, Refusal):
             return content
         encoding, segments, text, data = content
@@ -363,7 +367,7 @@ class Door:
             problem_text = self._check_url(request.callback_url, account)
             if problem_text:
                 return Refusal(422, "bad-callback-url", "callback_url", problem_text)
-        message_class = _CLASSES[request.message_class]
+        message_class = CLASSES[request.message_class]
         total = request.relay.total if request.relay is not None else 0
         routes = self._routes
         if routes.prefix_only:
@@ -434,38 +438,8 @@ class Door:
             valid_until_ms,
         )
 
-    def _content(self, request: Submission, account: Account) -> tuple[int, int, str, bytes] | Refusal:
-        text, data = request.text, request.data
-        if request.planned is not None:
-            encoding, segments = request.planned
-            if encoding == Encoding.UCS2 and account.smart_encoding and text:
-                text, encoding, segments = _smart(text, segments, request.relay)
-            if segments > self._limits.max_parts:
-                return Refusal(422, "too-long", "text", str(TooManyParts(segments, self._limits.max_parts)))
-            return encoding, segments, text or "", data or b""
-        wanted = _ENCODINGS[request.encoding]
-        field = "text" if data is None else "data"
-        if (text is None) == (data is None):
-            return Refusal(422, "no-content", "text", "give exactly one of text and data")
-        if data is not None and wanted not in (AUTO, Encoding.BINARY):
-            return Refusal(422, "bad-encoding", "encoding", "data goes with encoding binary (or auto)")
-        if text is not None and wanted == Encoding.BINARY:
-            return Refusal(422, "bad-encoding", "encoding", "encoding binary takes data (hex), not text")
-        smart = account.smart_encoding if request.smart_encoding is None else request.smart_encoding
-        if smart and text and wanted == AUTO:
-            text = _smart(text, 0)[0]
-        try:
-            encoding, segments = plan(
-                text if text is not None else data or b"", wanted, self._limits.max_parts
-            )
-        except Unencodable as problem:
-            return Refusal(422, "unencodable", field, str(problem))
-        except TooManyParts as problem:
-            return Refusal(422, "too-long", field, str(problem))
-        return encoding, segments, text or "", data or b""
-
     def _timing(self, request: Submission, now_ms: int, policy: Policy) -> tuple[int, int] | Refusal:
-        limits = self._limits
+        limits = self.limits
         send_at_ms = request.send_at_ms
         if send_at_ms <= now_ms:
             send_at_ms = 0
@@ -481,6 +455,38 @@ class Door:
         elif not 1 <= validity_s <= most_s:
             return Refusal(422, "bad-validity", "validity_s", f"validity_s must be 1 to {most_s} seconds")
         return send_at_ms, (send_at_ms or now_ms) + validity_s * 1000
+
+
+def content_of(
+    request: Submission, account: Account, max_parts: int
+) -> tuple[int, int, str, bytes] | Refusal:
+    """Its canonical encoding and segments, its text, its data, as this account would submit it."""
+    text, data = request.text, request.data
+    if request.planned is not None:
+        encoding, segments = request.planned
+        if encoding == Encoding.UCS2 and account.smart_encoding and text:
+            text, encoding, segments = _smart(text, segments, request.relay)
+        if segments > max_parts:
+            return Refusal(422, "too-long", "text", str(TooManyParts(segments, max_parts)))
+        return encoding, segments, text or "", data or b""
+    wanted = _ENCODINGS[request.encoding]
+    field = "text" if data is None else "data"
+    if (text is None) == (data is None):
+        return Refusal(422, "no-content", "text", "give exactly one of text and data")
+    if data is not None and wanted not in (AUTO, Encoding.BINARY):
+        return Refusal(422, "bad-encoding", "encoding", "data goes with encoding binary (or auto)")
+    if text is not None and wanted == Encoding.BINARY:
+        return Refusal(422, "bad-encoding", "encoding", "encoding binary takes data (hex), not text")
+    smart = account.smart_encoding if request.smart_encoding is None else request.smart_encoding
+    if smart and text and wanted == AUTO:
+        text = _smart(text, 0)[0]
+    try:
+        encoding, segments = plan(text if text is not None else data or b"", wanted, max_parts)
+    except Unencodable as problem:
+        return Refusal(422, "unencodable", field, str(problem))
+    except TooManyParts as problem:
+        return Refusal(422, "too-long", field, str(problem))
+    return encoding, segments, text or "", data or b""
 
 
 def _accepted(message: Message) -> Accepted:

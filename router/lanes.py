@@ -77,6 +77,24 @@ class LaneShares:
         """The able carriers that come before carrier `index`: higher choices; with weights, all others."""
         return able & ~(1 << index) if self._weights else able & ((1 << index) - 1)
 
+    def order(self, able: int) -> list[int]:
+        """The able carriers in the order in which they come for the next message: the lane's; with weights
+        whoever is furthest behind its share first."""
+        able_ones = [index for index in range(len(self._balance)) if able >> index & 1]
+        if not self._weights:
+            return able_ones
+        start_over = self._mask() != able
+        return sorted(
+            able_ones,
+            key=lambda index: (0 if start_over else -self._balance[index], -self._weights[index]),
+        )
+
+    def is_over(self, index: int, able: int) -> bool:
+        """Whether a carrier has taken so much that the others come first."""
+        if not self._weights or len(self._able) < 2 or index not in self._able or self._mask() != able:
+            return False
+        return self._room(index) < 1
+
     def _room(self, index: int) -> int:
         balance, weights, slack = self._balance, self._weights, SLACK * self._total
         room = (balance[index] + slack) // (self._total - weights[index])

@@ -64,16 +64,16 @@ class Considered(NamedTuple):
 class RouteTable:
     """`prefix_only`: `match` knows all that there is to ask; else ask `decide`."""
 
-    __slots__ = ("_by_prefix", "_lengths", "_numbers", "_rules", "prefix_only", "routes")
+    __slots__ = ("_by_prefix", "_lengths", "_rules", "numbers", "prefix_only", "routes")
 
     def __init__(self, routes: Sequence[Route], numbers: Knowledge = PLAIN) -> None:
         self.routes = tuple(routes)
-        self._numbers = numbers
+        self.numbers = numbers
         for route in self.routes:
             _check_prefixes(route)
         self.prefix_only = all(route.match.prefix_only for route in self.routes)
         self._by_prefix, self._lengths = _by_prefix(self.routes) if self.prefix_only else ({}, ())
-        self._rules = None if self.prefix_only else _Rules(self.routes, self._numbers)
+        self._rules = None if self.prefix_only else _Rules(self.routes, self.numbers)
 
     def match(self, destination: str) -> Route | None:
         """The route of a number (digits, E.164 without +), or None. For a table that is `prefix_only`."""
@@ -113,7 +113,7 @@ class RouteTable:
         asked: list[Considered] = []
         prefixes = self._prefix_mask(facts.destination)
         for index, route in enumerate(self.routes):
-            problem = why_not(route.match, facts, self._numbers, bool(prefixes >> index & 1))
+            problem = why_not(route.match, facts, self.numbers, bool(prefixes >> index & 1))
             asked.append(Considered(route, problem))
             if not problem:
                 break

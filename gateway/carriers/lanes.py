@@ -253,6 +253,15 @@ class LaneBoard:
         self.add(identity, spec, lane.throttle)
         return identity
 
+    def order(self, lane: int, now: float) -> list[tuple[int, bool]]:
+        """Its able carriers, in the order in which they come for a message: (index into the lane, whether it
+        is over its share)."""
+        found = self._lanes.get(lane)
+        if found is None:
+            return []
+        able = found.able_mask(now)
+        return [(index, found.shares.is_over(index, able)) for index in found.shares.order(able)]
+
     def able(self, lane: int) -> bool:
         """Whether any carrier of the lane could take a message."""
         found = self._lanes.get(lane)

@@ -32,6 +32,7 @@ VERBS = {
     "binds": _Verb("gateway.cli.binds", "Customers' SMPP sessions; end one."),
     "locks": _Verb("gateway.cli.binds", "Who is locked out after wrong passwords."),
     "unlock": _Verb("gateway.cli.binds", "End the locks of an address or a system_id."),
+    "route": _Verb("gateway.cli.route", "Explain which way a message would go, and why."),
     "send": _Verb("gateway.cli.send", "Send one message through the running gateway."),
     "message": _Verb("gateway.cli.message", "State and timeline of one message; cancel it."),
     "inbox": _Verb("gateway.cli.inbox", "Inbound messages, newest first."),

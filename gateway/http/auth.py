@@ -123,6 +123,17 @@ class Keys:
                 raise BadRequest(403, "operator-key-needed", detail)
         raise self._failed(address, f"this key is not known (any more); {_HOW_OPERATOR}", "invalid_token")
 
+    def either(self, authorization: bytes | None, address: str) -> Account | Operator:
+        """Whose key it is, for what both may ask. Errors: BadRequest 401 (many: 429)."""
+        if authorization is None or authorization[:7] not in (b"Bearer ", b"bearer "):
+            raise self._failed(address, f"an API key is needed: {_HOW}", "")
+        if len(authorization) <= _LONGEST_HEADER:
+            digest = hashlib.sha256(authorization[7:].strip()).hexdigest()
+            owner = _known(self._by_hash, digest) or self._operator_with(digest)
+            if owner is not None:
+                return owner
+        raise self._failed(address, f"this API key is not known (any more); {_HOW}", "invalid_token")
+
     def _operator_with(self, digest: str) -> Operator | None:
         operator = _known(self._operators, digest)
         if operator is not None and digest != operator.key_hash:  # its previous key

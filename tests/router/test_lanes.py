@@ -134,3 +134,17 @@ def test_with_weights_every_able_carrier_is_eligible() -> None:
 def test_an_impossible_lane_is_refused(spec: LaneSpec) -> None:
     with pytest.raises(ValueError, match=r"lane has|weights"):
         LaneShares(spec)
+
+
+def test_carriers_in_order_come_in_the_lanes_order_and_those_with_weights_by_what_they_miss() -> None:
+    ordered = LaneShares(LaneSpec((7, 8, 9)))
+    assert ordered.order(0b111) == [0, 1, 2]
+    assert ordered.order(0b110) == [1, 2]
+    weighted = LaneShares(LaneSpec((7, 8), (30, 70)))
+    assert weighted.order(0b11) == [1, 0]
+    weighted.allowance(1, 10, 0b11)
+    weighted.took(1, 40)
+    assert weighted.order(0b11) == [0, 1]
+    assert (weighted.is_over(1, 0b11), weighted.is_over(0, 0b11)) == (True, False)
+    assert weighted.order(0b10) == [1]
+    assert not weighted.is_over(1, 0b10)

@@ -1,0 +1,248 @@
+"""What would become of a message, without sending it: preview of its parts, and the way it would go,
+explained.
+
+`preview` knows only the text. `explain` asks the routes as the door would, says of each rule why it did not
+take the message, and in which order the carriers would be tried at this moment. `explain_offline` does the
+same on a configuration alone, where nobody knows how carriers are.
+
+Results are plain JSON values, the same for the HTTP API, the admin socket and the command line. Invariants:
+nothing is stored, counted or sent; a condition on accounts is told without naming other accounts.
+
+Deliberately not here: deciding (router.routes, gateway.door), why a carrier takes nothing (router.waiting).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from config.routing import table_of
+from gateway.admin_shapes import iso
+from gateway.door import CLASSES, Refusal, Submission, content_of
+from gateway.watchdog import lane_facts
+from router.knowledge import PLAIN, Knowledge
+from router.nouns import Account, Encoding, Message, MessageClass
+from router.numbers import NumberProblem, normalise, sender_of
+from router.routes import Considered, Route
+from router.rules import Facts
+from router.waiting import Queue, Wait, why_lane
+from smpp.alphabet import encode, outside_gsm7
+from smpp.segment import room, split
+
+if TYPE_CHECKING:
+    from config.model import Config
+    from gateway.app import Gateway
+
+NOBODY = Account(0, "")
+MOST_RULES = 1_000  # of those that were asked, the last ones are told
+_UNITS = {
+    Encoding.GSM7: ("septet", 1),
+    Encoding.LATIN1: ("octet", 1),
+    Encoding.UCS2: ("utf-16 unit", 2),
+    Encoding.BINARY: ("octet", 1),
+}  # name, octets of `encode` for each
+
+
+def preview(request: Submission, account: Account, max_parts: int) -> dict[str, object] | Refusal:
+    """Encoding, parts, what is used and left, what makes it UCS-2, and the text where smart encoding changed
+    it. Units: septets of GSM (two for a character of the extension table), UTF-16 code units of UCS-2 (two
+    for an emoji), octets of data."""
+    content = content_of(request, account, max_parts)
+    if isinstance(content, Refusal):
+        return content
+    encoding, parts, text, data = content
+    name, size = _UNITS[Encoding(encoding)]
+    octets = data if encoding == Encoding.BINARY else encode(text, encoding)
+    alone, each = room(encoding)
+    used, most = len(octets), alone
+    if parts > 1:
+        last = split(data or text, encoding)[-1]
+        used, most = len(last.short_message) - len(last.udh), each
+    return {
+        "encoding": Encoding(encoding).name.lower(),
+        "parts": parts,
+        "unit": name,
+        "units": len(octets) // size,
+        "units_in_a_part": most // size,
+        "used_in_last_part": used // size,
+        "left_in_last_part": (most - used) // size,
+        "forces_ucs2": [
+            {"position": at, "character": text[at], "code_point": f"U+{ord(text[at]):04X}"}
+            for at in (outside_gsm7(text) if encoding == Encoding.UCS2 else ())
+        ],
+        "text_sent": text if text != (request.text or "") else None,
+        "cost": None,
+    }
+
+
+def explain(
+    gateway: Gateway, account: Account | None, request: Submission, at_ms: int
+) -> dict[str, Any] | Refusal:
+    """The way of a message that `account` (None = nobody in particular) would submit at `at_ms`, UTC."""
+    door, table = gateway.door, gateway.routes
+    region = (account.default_region if account is not None else "") or door.limits.default_region
+    facts = facts_of(request, account or NOBODY, region, door.limits.max_parts, at_ms)
+    if isinstance(facts, Refusal):
+        return facts
+    asked = table.explain(facts)
+    route = _taking(asked)
+    would = door.would(account or NOBODY, request, at_ms)
+    lane = would.lane if isinstance(would, Message) else route.lane if route is not None else 0
+    carriers = [] if route is None else _carriers(gateway, route, lane, facts, request.data or b"")
+    return _explained(
+        facts, asked, table.numbers, carriers, would if isinstance(would, Refusal) else None, running=True
+    )
+
+
+def explain_offline(
+    config: Config, account: str, group: str, request: Submission, at_ms: int
+) -> dict[str, Any] | Refusal:
+    """The same by a configuration alone: no account's rules, no tables of numbers, no carrier's state."""
+    owner = Account(0, account, group=group)
+    facts = facts_of(request, owner, config.gateway.default_region, config.messages.max_parts, at_ms)
+    if isinstance(facts, Refusal):
+        return facts
+    table = table_of(config, range(1, len(config.routes) + 1), PLAIN)
+    asked = table.explain(facts)
+    route = _taking(asked)
+    carriers: list[dict[str, object]] = []
+    if route is not None:
+        chosen = config.routes[route.lane - 1]
+        weights = chosen.weights or (None,) * len(chosen.carriers)
+        carriers = [
+            {"carrier": name, "weight": weight, "order": None, "reason": "unknown", "detail": "not running"}
+            for name, weight in zip(chosen.carriers, weights, strict=True)
+        ]
+    return _explained(facts, asked, PLAIN, carriers, None, running=False)
+
+
+def facts_of(
+    request: Submission, account: Account, region: str, max_parts: int, at_ms: int
+) -> Facts | Refusal:
+    """What routes see of it, or what is wrong with it whoever sends it."""
+    field = "to"
+    try:
+        destination = normalise(request.to, region)
+        field = "from"
+        source, ton, _ = sender_of(request.sender, region)
+    except NumberProblem as problem:
+        return Refusal(422, problem.code, field, str(problem))
+    content = content_of(request, account, max_parts)
+    if isinstance(content, Refusal):
+        return content
+    encoding, segments, text, _ = content
+    return Facts(
+        destination,
+        source,
+        ton,
+        account.name,
+        account.group,
+        CLASSES[request.message_class],
+        request.tags,
+        text,
+        encoding,
+        segments,
+        max(at_ms, request.send_at_ms),
+    )
+
+
+def _taking(asked: list[Considered]) -> Route | None:
+    return asked[-1].route if asked and not asked[-1].why_not else None
+
+
+def _explained(
+    facts: Facts,
+    asked: list[Considered],
+    numbers: Knowledge,
+    carriers: list[dict[str, object]],
+    refused: Refusal | None,
+    *,
+    running: bool,
+) -> dict[str, Any]:
+    route = _taking(asked)
+    if route is None and refused is None:
+        detail = f"no route for numbers like {facts.destination[:4]}…; add one to [[routes]]"
+        refused = Refusal(422, "no-route", "to", detail)
+    return {
+        "to": facts.destination,
+        "from": facts.source,
+        "account": facts.account or None,
+        "class": MessageClass(facts.message_class).name.lower(),
+        "at": iso(facts.at_ms),
+        "number": {
+            "country": numbers.country(facts.destination) or None,
+            "type": numbers.number_type(facts.destination),
+            "mcc_mnc": numbers.mcc_mnc(facts.destination) or None,
+            "ported": numbers.ported(facts.destination),
+        },
+        "route": route.name if route is not None else None,
+        "rules": [
+            {"route": one.route.name, "matches": not one.why_not, "why_not": one.why_not or None}
+            for one in asked[-MOST_RULES:]
+        ],
+        "rules_left_out": max(0, len(asked) - MOST_RULES),
+        "lane": [one["carrier"] for one in carriers],
+        "carriers": sorted(carriers, key=_turn),
+        "encoding": Encoding(facts.encoding).name.lower(),
+        "parts": facts.segments,
+        "refused": None if refused is None else _refusal(refused),
+        "running": running,
+        "cost": None,
+    }
+
+
+def _turn(carrier: dict[str, object]) -> int:
+    order = carrier["order"]
+    return order if isinstance(order, int) else MOST_RULES
+
+
+def _refusal(refused: Refusal) -> dict[str, object]:
+    return {
+        "status": refused.status,
+        "code": refused.code,
+        "field": refused.field or None,
+        "detail": refused.detail,
+    }
+
+
+def _carriers(
+    gateway: Gateway, route: Route, lane: int, facts: Facts, data: bytes
+) -> list[dict[str, object]]:
+    """The carriers of the route's lane, in its order, each with its turn now and what keeps it from it.
+
+    `lane` is that of the message: without those that it is too long for.
+    """
+    spec, chosen = gateway.store.lane(route.lane), gateway.store.lane(lane or route.lane)
+    now, now_ms = trio.current_time(), gateway.world.wall_ms()
+    by_id = {carrier.id: carrier for carrier in gateway.carriers}
+    states = {one: by_id[one].facts(now) for one in spec.carriers if one in by_id}
+    seen = lane_facts(gateway, lane or route.lane, states, now, now_ms)
+    fresh = max((queue.age_s for queue in seen.queues if not queue.tried), default=0.0)
+    waits = why_lane(msgspec.structs.replace(seen, ready=1, queues=(Queue(0, fresh),)), now).carriers
+    order = gateway.board.order(lane or route.lane, now)
+    turns = {index: turn for turn, (index, _) in enumerate(order, 1)}
+    over = {index for index, is_over in order if is_over}
+    told: list[dict[str, object]] = []
+    for place, identity in enumerate(spec.carriers):
+        carrier = by_id.get(identity)
+        index = chosen.carriers.index(identity) if identity in chosen.carriers and lane else -1
+        wait = waits[index] if index >= 0 else Wait.LANE_GONE
+        if wait is Wait.FREE and index in over:
+            wait = Wait.SHARE_WAIT
+        parts = carrier.parts(facts.encoding, facts.segments, facts.text or data, b"") if carrier else 0
+        too_long = carrier is not None and index < 0
+        told.append(
+            {
+                "carrier": gateway.store.carrier_name(identity),
+                "weight": spec.weights[place] if spec.weights else None,
+                "order": turns.get(index),
+                "reason": "too_long" if too_long else wait.name.lower(),
+                "detail": f"it takes {carrier.max_parts} parts, this has {parts}"
+                if carrier is not None and too_long
+                else wait.value,
+                "parts": parts,
+            }
+        )
+    return told

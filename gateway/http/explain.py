@@ -1,0 +1,147 @@
+"""POST /v1/preview and POST /v1/routes/explain: what would become of a message, without sending it.
+
+Both take the fields of POST /v1/messages; what the question does not need may be left out. An account's key
+asks for its own account, an operator's for any, or for nobody in particular.
+
+Invariants: nothing is sent or stored; somebody who asks more than A_SECOND times a second waits.
+
+Deliberately not here: the answers (gateway.explain), whose key it is (auth.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import trio
+
+from gateway.door import Refusal, Submission
+from gateway.http.auth import Keys
+from gateway.http.fields import check_json, invalid, read_object, read_one
+from gateway.http.problems import BadRequest, FieldError, Headers
+from gateway.http.request import Request
+from gateway.http.routes import Respond, Routes
+from router.nouns import Account
+from router.throttle import Throttle
+
+A_SECOND = 20  # questions of one account or operator
+
+_PRIVATE: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+_ASKERS = 4_096
+_NO_NAME = "an account's name, as a string"
+_NO_TIME = 'a time with its zone (RFC 3339), such as "2030-01-31T09:30:00Z"'
+_LAST_MS = 253_402_300_800_000  # the year 10000
+# What a question may leave out, as if it said so.
+_ANYBODY = {"to": "+447700900123", "from": "Signalbox"}
+
+Explainer = Callable[[Account | None, Submission, int], dict[str, Any] | Refusal]
+Previewer = Callable[[Account | None, Submission], dict[str, object] | Refusal]
+
+
+class ExplainApi:
+    """`named` finds an account by its name, None = there is none; `wall_ms` is UTC."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        explain: Explainer,
+        preview: Previewer,
+        named: Callable[[str], Account | None],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._keys = keys
+        self._explain = explain
+        self._preview = preview
+        self._named = named
+        self._wall_ms = wall_ms
+        self._throttles: dict[str, Throttle] = {}
+
+    def add_to(self, routes: Routes) -> None:
+        routes.add("POST", "/v1/preview", self.preview)
+        routes.add("POST", "/v1/routes/explain", self.explain)
+
+    def preview(self, request: Request, respond: Respond) -> None:
+        """200 with encoding and parts, or a problem."""
+        self._answer(request, respond, self._previewed)
+
+    def explain(self, request: Request, respond: Respond) -> None:
+        """200 with the way it would go (also where it would be refused), or a problem."""
+        self._answer(request, respond, self._explained)
+
+    def _answer(
+        self,
+        request: Request,
+        respond: Respond,
+        answer: Callable[[Account | None, dict[str, Any]], dict[str, Any] | Refusal],
+    ) -> None:
+        try:
+            owner = self._keys.either(request.headers.get(b"authorization"), request.peer)
+            kind = "account" if isinstance(owner, Account) else "operator"
+            self._throttle(f"{kind} {owner.name}")
+            check_json(request.headers.get(b"content-type"))
+            given = read_object(request.body, "an object with the fields of a message")
+            account = self._for_whom(owner if isinstance(owner, Account) else None, given)
+            told = answer(account, given)
+            if isinstance(told, Refusal):
+                errors = (FieldError(told.field, told.detail),) if told.field else ()
+                raise BadRequest(told.status, told.code, told.detail, errors)
+        except BadRequest as refusal:
+            respond(*refusal.answer(request.path))
+        else:
+            respond(200, _PRIVATE, msgspec.json.encode(told))
+
+    def _previewed(self, account: Account | None, given: dict[str, Any]) -> dict[str, Any] | Refusal:
+        return self._preview(account, read_one(msgspec.json.encode({**_ANYBODY, **given})))
+
+    def _explained(self, account: Account | None, given: dict[str, Any]) -> dict[str, Any] | Refusal:
+        at_ms = _at_ms(given.pop("at", None))
+        silent = given.get("text") is None and given.get("data") is None
+        submission = read_one(msgspec.json.encode({**given, "text": "-"} if silent else given))
+        if silent:
+            submission.text = ""
+        return self._explain(account, submission, at_ms or self._wall_ms())
+
+    def _for_whom(self, own: Account | None, given: dict[str, Any]) -> Account | None:
+        """The account that it is asked for. Errors: BadRequest."""
+        name = given.pop("account", None)
+        if name is None:
+            return own
+        if not isinstance(name, str):
+            raise invalid([FieldError("account", _NO_NAME)])
+        if own is not None:
+            if name == own.name:
+                return own
+            detail = f"this is a key of the account {own.name!r}, which asks for itself; leave account out"
+            raise BadRequest(403, "operator-key-needed", detail)
+        account = self._named(name)
+        if account is None:
+            raise BadRequest(404, "no-such-account", f"there is no account {name[:64]!r}")
+        return account
+
+    def _throttle(self, asker: str) -> None:
+        now = trio.current_time()
+        throttle = self._throttles.get(asker)
+        if throttle is None:
+            if len(self._throttles) >= _ASKERS:
+                self._throttles.clear()
+            throttle = self._throttles[asker] = Throttle(A_SECOND, A_SECOND)
+        if throttle.available(now) < 1:
+            detail = f"more than {A_SECOND} questions a second; ask again in a second"
+            raise BadRequest(429, "too-many-questions", detail, headers=(("Retry-After", "1"),))
+        throttle.take(1, now)
+
+
+def _at_ms(value: object) -> int:
+    """0 = not said. Errors: BadRequest."""
+    if value is None:
+        return 0
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) and len(value) <= 40 else None
+        at_ms = round(at.timestamp() * 1000) if at is not None and at.tzinfo is not None else 0
+    except (ValueError, OverflowError):
+        at_ms = 0
+    if not 0 < at_ms < _LAST_MS:
+        raise invalid([FieldError("at", _NO_TIME)])
+    return at_ms

@@ -1,0 +1,307 @@
+"""Explaining and previewing on a whole gateway: over HTTP, by the admin verb, and from a file alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from click.testing import CliRunner
+
+from gateway.admin import AdminError
+from gateway.cli.failure import Failure
+from gateway.cli.route import print_explained, route
+from gateway.http.explain import A_SECOND
+from tests.gateway.house import Running, carrier, running, simulator
+from tests.trio_case import trio_test
+
+LATER = "2026-11-23T03:00:00Z"
+TOML = (
+    carrier("north", 2776, max_parts=2)
+    + carrier("south", 2777)
+    + carrier("dead", 2799)
+    + simulator("north", 2776)
+    + simulator("south", 2777)
+    + """
+[[routes]]
+name = "codes"
+match = { class = ["otp"], text = ["code"], not = { account = ["rival"] } }
+lane = ["south"]
+when_down = "reject"
+
+[[routes]]
+name = "secret"
+match = { account = ["rival", "other-rival"] }
+lane = ["north"]
+
+[[routes]]
+name = "uk"
+match = { prefix = ["44"] }
+lane = ["dead", "north", "south"]
+
+[[routes]]
+name = "shares"
+match = { prefix = ["49"] }
+lane = [{ carrier = "north", weight = 70 }, { carrier = "south", weight = 30 }]
+"""
+)
+UK = {"to": "+447700900123", "from": "ACME"}
+
+
+async def up(house: Running) -> None:
+    able = ("north", "south")
+    await house.until(lambda: all(one.able() for one in house.gateway.carriers if one.name in able))
+
+
+async def asked(house: Running, key: str | None = None, **fields: object) -> Any:
+    status, told = await house.http("POST", "/v1/routes/explain", {**UK, **fields}, key=key)
+    assert status == 200, told
+    return told
+
+
+async def refused(house: Running, path: str, fields: object, key: str | None = None) -> tuple[int, str]:
+    status, problem = await house.http("POST", path, fields, key=key)
+    assert status >= 400
+    return status, problem["type"].removeprefix("urn:signalbox:problem:")
+
+
+async def operator(house: Running) -> str:
+    _, key = await house.gateway.operators.create("ops")
+    return key
+
+
+@trio_test(mock_clock=True)
+async def test_each_rule_says_why_it_did_not_take_the_message_and_each_carrier_when_it_is_its_turn(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, TOML) as house:
+        await up(house)
+        told = await asked(house)
+        assert (told["to"], told["from"], told["account"]) == ("447700900123", "ACME", "acme")
+        assert told["number"] == {"country": "GB", "type": "unknown", "mcc_mnc": None, "ported": False}
+        assert told["route"] == "uk"
+        assert told["rules"] == [
+            {"route": "codes", "matches": False, "why_not": "class: transactional, and not otp"},
+            {"route": "secret", "matches": False, "why_not": "account: acme is not one of its accounts"},
+            {"route": "uk", "matches": True, "why_not": None},
+        ]
+        assert told["lane"] == ["dead", "north", "south"]
+        assert [(one["carrier"], one["order"], one["reason"]) for one in told["carriers"]] == [
+            ("north", 1, "free"),
+            ("south", 2, "overflow_wait"),
+            ("dead", None, "no_bind"),
+        ]
+        assert (told["encoding"], told["parts"], told["cost"]) == ("gsm7", 1, None)
+        assert told["refused"] is None
+        assert house.gateway.store.totals().accepted == 0
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_that_is_suspended_or_takes_only_shorter_messages_is_told(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        await up(house)
+        north = next(one for one in house.gateway.carriers if one.name == "north")
+        told = await asked(house, text="x" * 400)
+        assert told["parts"] == 3
+        by_name = {one["carrier"]: one for one in told["carriers"]}
+        assert by_name["north"]["reason"] == "too_long"
+        assert by_name["north"]["detail"] == "it takes 2 parts, this has 3"
+        assert (by_name["south"]["order"], by_name["south"]["reason"]) == (1, "free")
+        north.suspended = True
+        by_name = {one["carrier"]: one for one in (await asked(house))["carriers"]}
+        assert (by_name["north"]["order"], by_name["north"]["reason"]) == (None, "suspended")
+
+
+@trio_test(mock_clock=True)
+async def test_with_weights_whoever_is_behind_its_share_comes_first(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        await up(house)
+        told = await asked(house, to="+4915112345678")
+        assert [(one["carrier"], one["weight"]) for one in told["carriers"]] == [("north", 70), ("south", 30)]
+        lane = house.gateway.routes.decide("4915112345678", "", 0, "", "", 1, (), "", 0, 1, 0)
+        assert lane is not None
+        shares = house.gateway.board._lanes[lane.lane].shares
+        shares.allowance(0, 1, 0b11)
+        shares.took(0, 40)
+        told = await asked(house, to="+4915112345678")
+        assert [(one["carrier"], one["order"], one["reason"]) for one in told["carriers"]] == [
+            ("south", 1, "free"),
+            ("north", 2, "share_wait"),
+        ]
+
+
+@trio_test(mock_clock=True)
+async def test_what_the_door_would_refuse_is_said_with_the_way_it_would_have_gone(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML, senders=("OTHER",)) as house:
+        told = await asked(house)
+        assert told["route"] == "uk"
+        assert (told["refused"]["status"], told["refused"]["code"]) == (403, "sender-not-allowed")
+        told = await asked(house, to="+33612345678")
+        assert (told["route"], told["carriers"]) == (None, [])
+        assert len(told["rules"]) == 4
+
+
+@trio_test(mock_clock=True)
+async def test_a_route_that_refuses_while_down_is_told_as_such(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML.replace(simulator("south", 2777), "")) as house:
+        told = await asked(house, text="your code", **{"class": "otp"})
+        assert told["route"] == "codes"
+        assert told["refused"]["code"] == "route-down"
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_asks_for_itself_and_an_operator_for_anybody(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        key = await operator(house)
+        await house.gateway.accounts.create("rival", house.world.wall_ms())
+        assert (await asked(house, account="acme"))["account"] == "acme"
+        assert (await asked(house, key, account="rival"))["route"] == "secret"
+        assert (await asked(house, key))["account"] is None
+        path = "/v1/routes/explain"
+        assert await refused(house, path, {**UK, "account": "rival"}) == (403, "operator-key-needed")
+        assert await refused(house, path, {**UK, "account": "nobody"}, key) == (404, "no-such-account")
+        assert await refused(house, path, UK, "sbk_wrong") == (401, "not-authenticated")
+        assert await refused(house, "/v1/preview", {"text": "x"}, "") == (401, "not-authenticated")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"to": "+447700900123"}, "invalid-fields"),
+        ({**UK, "at": "2026-11-23T03:00:00"}, "invalid-fields"),
+        ({**UK, "at": "9999-99-99"}, "invalid-fields"),
+        ({**UK, "at": 5}, "invalid-fields"),
+        ({**UK, "account": 5}, "invalid-fields"),
+        ({**UK, "colour": "red"}, "invalid-fields"),
+        ({**UK, "class": "otq"}, "invalid-fields"),
+        ({**UK, "to": "12"}, "impossible-length"),
+        ({**UK, "text": "ж", "encoding": "gsm7"}, "unencodable"),
+        ([], "invalid-fields"),
+    ],
+)
+@trio_test(mock_clock=True)
+async def test_a_question_that_cannot_be_asked_names_the_field(
+    tmp_path: Path, fields: object, code: str
+) -> None:
+    async with running(tmp_path, TOML) as house:
+        assert await refused(house, "/v1/routes/explain", fields) == (422, code)
+
+
+@trio_test(mock_clock=True)
+async def test_who_asks_very_often_waits(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        answers: list[tuple[int, Any]] = []
+
+        async def ask() -> None:
+            answers.append(await house.http("POST", "/v1/preview", {"text": "x"}))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3 * A_SECOND):
+                nursery.start_soon(ask)
+        statuses = [status for status, _ in answers]
+        assert statuses.count(200) < 2 * A_SECOND
+        assert set(statuses) == {200, 429}
+        assert next(told for status, told in answers if status == 429)["type"].endswith("too-many-questions")
+        await asked(house, await operator(house))
+        await trio.sleep(1.1)
+        await asked(house)
+
+
+# preview
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"text": "Hello"}, ("gsm7", 1, "septet", 5, 160, 5, 155)),
+        ({"text": "€" * 80}, ("gsm7", 1, "septet", 160, 160, 160, 0)),
+        ({"text": "x" * 161}, ("gsm7", 2, "septet", 161, 153, 8, 145)),
+        ({"text": "x" * 152 + "€€"}, ("gsm7", 1, "septet", 156, 160, 156, 4)),
+        ({"text": "x" * 152 + "€" * 10}, ("gsm7", 2, "septet", 172, 153, 20, 133)),
+        ({"text": "ж" * 70}, ("ucs2", 1, "utf-16 unit", 70, 70, 70, 0)),
+        ({"text": "ж" * 66 + "😀" * 3}, ("ucs2", 2, "utf-16 unit", 72, 67, 6, 61)),
+        ({"text": "é", "encoding": "latin1"}, ("latin1", 1, "octet", 1, 140, 1, 139)),
+        ({"data": "00" * 150}, ("binary", 2, "octet", 150, 134, 16, 118)),
+    ],
+)
+@trio_test(mock_clock=True)
+async def test_a_preview_counts_as_the_parts_will_be_cut(
+    tmp_path: Path, fields: dict[str, str], expected: tuple[object, ...]
+) -> None:
+    async with running(tmp_path, TOML) as house:
+        status, told = await house.http("POST", "/v1/preview", fields)
+        assert status == 200, told
+        names = (
+            "encoding", "parts", "unit", "units", "units_in_a_part", "used_in_last_part", "left_in_last_part",
+        )  # fmt: skip
+        assert tuple(told[name] for name in names) == expected
+        assert told["cost"] is None
+        assert bool(told["forces_ucs2"]) is (told["encoding"] == "ucs2")
+
+
+@trio_test(mock_clock=True)
+async def test_a_preview_shows_what_makes_a_text_ucs2(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        _, told = await house.http("POST", "/v1/preview", {"text": "Zoë ’😀"})
+        assert told["forces_ucs2"] == [
+            {"position": 2, "character": "ë", "code_point": "U+00EB"},
+            {"position": 4, "character": "’", "code_point": "U+2019"},
+            {"position": 5, "character": "😀", "code_point": "U+1F600"},
+        ]
+        assert told["text_sent"] is None
+        _, told = await house.http("POST", "/v1/preview", {"text": "“Hi”", "smart_encoding": True})
+        assert (told["encoding"], told["text_sent"], told["units"]) == ("gsm7", '"Hi"', 4)
+        assert await refused(house, "/v1/preview", {}) == (422, "invalid-fields")
+        assert await refused(house, "/v1/preview", {"text": "x" * 1_600}) == (422, "too-long")
+
+
+# the command line
+
+
+@trio_test(mock_clock=True)
+async def test_the_admin_verb_explains_on_a_running_gateway(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        await up(house)
+        verb = house.gateway.verbs.table()["route.explain"]
+        wish = {"to": "+447700900123", "sender": "ACME", "account": "acme"}
+        told: Any = await verb(wish)
+        assert told == await asked(house) | {"at": told["at"]}
+        with pytest.raises(AdminError, match="nobody"):
+            await verb({**wish, "account": "nobody"})
+        with pytest.raises(AdminError, match="digits"):
+            await verb({**wish, "to": "12"})
+
+
+def test_without_a_gateway_the_configuration_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text(f'[gateway]\ndata_dir = "{tmp_path}/var"\n' + TOML)
+    arguments = ["explain", "--config", str(path), "--to", "+447700900123", "--at", LATER]
+    shown = CliRunner().invoke(route, arguments, catch_exceptions=False)
+    assert "uk      takes it" in shown.output
+    assert "codes   no        class: transactional, and not otp" in shown.output
+    assert "Lane: dead, north, south. No gateway runs" in shown.output
+    told = CliRunner().invoke(route, [*arguments, "--account", "rival", "--json"], catch_exceptions=False)
+    assert json.loads(told.output)["route"] == "secret"
+    for wrong in (["--to", "12"], ["--at", "today"]):
+        with pytest.raises(Failure):
+            route.main([*arguments, *wrong], standalone_mode=False)
+
+
+def test_what_would_be_refused_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_explained(
+        {
+            "to": "447700900123", "from": "ACME", "account": None, "class": "otp", "at": LATER,
+            "number": {"country": "GB", "type": "mobile", "mcc_mnc": "23410", "ported": True},
+            "route": "uk", "rules": [{"route": "uk", "matches": True, "why_not": None}], "rules_left_out": 3,
+            "encoding": "gsm7", "parts": 2, "refused": {"detail": "may not"}, "running": True,
+            "carriers": [
+                {"order": 1, "carrier": "north", "weight": None, "parts": 2, "detail": "no bind"},
+            ],
+        }
+    )  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "447700900123 (GB, mobile, 23410, ported)" in shown
+    assert "3 rules before these did not take it either." in shown
+    assert "It would be refused: may not" in shown
