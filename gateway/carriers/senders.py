@@ -38,14 +38,14 @@ class _Rule:
         self.ton, self.npi, self.refuse = rule.ton, rule.npi, rule.refuse
         self.said = ", ".join((*rule.country, *rule.prefix)) or "anywhere"
 
-    def fits(self, source: str, ton: int, destination: str) -> bool:
+    def fits(self, source: str, ton: int, destination: str, country: str) -> bool:
         if self.prefixes and not destination.startswith(self.prefixes):
             return False
         if (self.names or self.starts) and source not in self.names and not source.startswith(self.starts):
             return False
         if self.kinds and sender_type(source, ton) not in self.kinds:
             return False
-        return not self.countries or facts(destination).country in self.countries
+        return not self.countries or country in self.countries
 
 
 class Senders:
@@ -53,13 +53,15 @@ class Senders:
 
     def __init__(self, rules: Sequence[SenderRule], ton: int | None, npi: int | None) -> None:
         self._rules = [_Rule(rule) for rule in rules]
+        self._by_country = any(rule.countries for rule in self._rules)
         self._ton = ton
         self._npi = npi
 
     def of(self, source: str, ton: int, npi: int, destination: str) -> tuple[str, int, int]:
         """The sender with TON and NPI for a recipient in E.164 digits. Raises SenderRefused."""
+        country = facts(destination).country if self._by_country else ""
         for rule in self._rules:
-            if rule.fits(source, ton, destination):
+            if rule.fits(source, ton, destination, country):
                 if rule.refuse:
                     raise SenderRefused(f"the carrier must not send as {source!r} to {rule.said}")
                 if rule.use is not None:

@@ -37,14 +37,14 @@ class _Rule:
         self.terminator = b"\0" if rule.terminated else b""
         self.value = fixed_value(rule)
 
-    def fits(self, message: Message, account: Account | None) -> bool:
+    def fits(self, message: Message, account: Account | None, country: str) -> bool:
         if self.classes and message.message_class not in self.classes:
             return False
         if self.accounts and (account is None or account.name not in self.accounts):
             return False
         if self.prefixes and not message.destination.startswith(self.prefixes):
             return False
-        return not self.countries or facts(message.destination).country in self.countries
+        return not self.countries or country in self.countries
 
     def value_for(self, message: Message, account: Account | None) -> bytes | None:
         if self.value is not None:
@@ -63,14 +63,16 @@ class Tlvs:
 
     def __init__(self, rules: Sequence[TlvRule], account_of: AccountOf) -> None:
         self._rules = [_Rule(rule) for rule in rules]
+        self._by_country = any(rule.countries for rule in self._rules)
         self._account_of = account_of
 
     def of(self, message: Message) -> tuple[tuple[int, bytes], ...]:
         """(tag, value) for each of its submit_sm, in the order of the rules."""
         account = self._account_of(message.account)
+        country = facts(message.destination).country if self._by_country else ""
         found: dict[int, bytes] = {}
         for rule in self._rules:
-            if rule.tag not in found and rule.fits(message, account):
+            if rule.tag not in found and rule.fits(message, account, country):
                 value = rule.value_for(message, account)
                 if value is not None:
                     found[rule.tag] = value
