@@ -251,8 +251,8 @@ async def test_a_preview_shows_what_makes_a_text_ucs2(tmp_path: Path) -> None:
             {"position": 5, "character": "😀", "code_point": "U+1F600"},
         ]
         assert told["text_sent"] is None
-        _, told = await house.http("POST", "/v1/preview", {"text": "“Hi”", "smart_encoding": True})
-        assert (told["encoding"], told["text_sent"], told["units"]) == ("gsm7", '"Hi"', 4)
+        _, told = await house.http("POST", "/v1/preview", {"text": "“Hi”" * 30, "smart_encoding": True})
+        assert (told["encoding"], told["text_sent"], told["units"]) == ("gsm7", '"Hi"' * 30, 120)
         assert await refused(house, "/v1/preview", {}) == (422, "invalid-fields")
         assert await refused(house, "/v1/preview", {"text": "x" * 1_600}) == (422, "too-long")
 
