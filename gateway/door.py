@@ -439,36 +439,6 @@ class Door:
             valid_until_ms,
         )
 
-    def _content(self, request: Submission, account: Account) -> tuple[int, int, str, bytes] | Refusal:
-        text, data = request.text, request.data
-        if request.planned is not None:
-            encoding, segments = request.planned
-            if encoding == _UCS2 and account.smart_encoding and text:
-                text, encoding, segments = _smart(text, segments, request.relay)
-            if segments > self._limits.max_parts:
-                return Refusal(422, "too-long", "text", str(TooManyParts(segments, self._limits.max_parts)))
-            return encoding, segments, text or "", data or b""
-        wanted = _ENCODINGS[request.encoding]
-        field = "text" if data is None else "data"
-        if (text is None) == (data is None):
-            return Refusal(422, "no-content", "text", "give exactly one of text and data")
-        if data is not None and wanted not in (AUTO, Encoding.BINARY):
-            return Refusal(422, "bad-encoding", "encoding", "data goes with encoding binary (or auto)")
-        if text is not None and wanted == Encoding.BINARY:
-            return Refusal(422, "bad-encoding", "encoding", "encoding binary takes data (hex), not text")
-        smart = account.smart_encoding if request.smart_encoding is None else request.smart_encoding
-        if smart and text and wanted == AUTO:
-            text = _smart(text, 0)[0]
-        try:
-            encoding, segments = plan(
-                text if text is not None else data or b"", wanted, self._limits.max_parts
-            )
-        except Unencodable as problem:
-            return Refusal(422, "unencodable", field, str(problem))
-        except TooManyParts as problem:
-            return Refusal(422, "too-long", field, str(problem))
-        return encoding, segments, text or "", data or b""
-
     def _timing(self, request: Submission, now_ms: int, policy: Policy) -> tuple[int, int] | Refusal:
         limits = self.limits
         send_at_ms = request.send_at_ms
@@ -495,7 +465,7 @@ def content_of(
     text, data = request.text, request.data
     if request.planned is not None:
         encoding, segments = request.planned
-        if encoding == Encoding.UCS2 and account.smart_encoding and text:
+        if encoding == _UCS2 and account.smart_encoding and text:
             text, encoding, segments = _smart(text, segments, request.relay)
         if segments > max_parts:
             return Refusal(422, "too-long", "text", str(TooManyParts(segments, max_parts)))
