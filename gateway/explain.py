@@ -28,8 +28,7 @@ from router.numbers import NumberProblem, normalise, sender_of
 from router.routes import Considered, Route
 from router.rules import Facts
 from router.waiting import Queue, Wait, why_lane
-from smpp.alphabet import encode, outside_gsm7
-from smpp.segment import room, split
+from smpp.describe import describe
 
 if TYPE_CHECKING:
     from config.model import Config
@@ -38,11 +37,11 @@ if TYPE_CHECKING:
 NOBODY = Account(0, "")
 MOST_RULES = 1_000  # of those that were asked, the last ones are told
 _UNITS = {
-    Encoding.GSM7: ("septet", 1),
-    Encoding.LATIN1: ("octet", 1),
-    Encoding.UCS2: ("utf-16 unit", 2),
-    Encoding.BINARY: ("octet", 1),
-}  # name, octets of `encode` for each
+    Encoding.GSM7: "septet",
+    Encoding.LATIN1: "octet",
+    Encoding.UCS2: "utf-16 unit",
+    Encoding.BINARY: "octet",
+}
 
 
 def preview(request: Submission, account: Account, max_parts: int) -> dict[str, object] | Refusal:
@@ -53,25 +52,25 @@ def preview(request: Submission, account: Account, max_parts: int) -> dict[str, 
     if isinstance(content, Refusal):
         return content
     encoding, parts, text, data = content
-    name, size = _UNITS[Encoding(encoding)]
-    octets = data if encoding == Encoding.BINARY else encode(text, encoding)
-    alone, each = room(encoding)
-    used, most = len(octets), alone
-    if parts > 1:
-        last = split(data or text, encoding)[-1]
-        used, most = len(last.short_message) - len(last.udh), each
+    told = describe(data if encoding == Encoding.BINARY else text, encoding)
     return {
         "encoding": Encoding(encoding).name.lower(),
         "parts": parts,
-        "unit": name,
-        "units": len(octets) // size,
-        "units_in_a_part": most // size,
-        "used_in_last_part": used // size,
-        "left_in_last_part": (most - used) // size,
+        "unit": _UNITS[Encoding(encoding)],
+        "units": told.used,
+        "units_in_a_part": told.each,
+        "used_in_last_part": told.each - told.left,
+        "left_in_last_part": told.left,
         "forces_ucs2": [
-            {"position": at, "character": text[at], "code_point": f"U+{ord(text[at]):04X}"}
-            for at in (outside_gsm7(text) if encoding == Encoding.UCS2 else ())
+            {
+                "position": one.position,
+                "character": one.character,
+                "code_point": f"U+{ord(one.character):04X}",
+                "likeness": one.likeness,
+            }
+            for one in (told.forcing if encoding == Encoding.UCS2 else ())
         ],
+        "parts_with_smart_encoding": told.smart_segments or None,
         "text_sent": text if text != (request.text or "") else None,
         "cost": None,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from smpp import alphabet
-from smpp.alphabet import AUTO, GSM7, UCS2
+from smpp.alphabet import AUTO, BINARY, GSM7, UCS2
 from smpp.segment import count, room, split
 from smpp.transliterate import transliterate
 
@@ -37,30 +37,28 @@ class Described(NamedTuple):
     smart_segments: int = 0
 
 
-def describe(text: str, encoding: int = AUTO) -> Described:
-    """`encoding`: one of smpp.alphabet, not BINARY. Raises Unencodable."""
-    outside = alphabet.outside_gsm7(text)
-    forcing = tuple(Forcing(at, text[at], _likeness(text[at])) for at in outside)
+def describe(content: str | bytes, encoding: int = AUTO) -> Described:
+    """`encoding`: one of smpp.alphabet; octets are BINARY whatever it says. Raises Unencodable."""
+    if isinstance(content, bytes):
+        return _described(content, content, BINARY)
+    forcing = tuple(Forcing(at, content[at], _likeness(content[at])) for at in alphabet.outside_gsm7(content))
     if encoding == AUTO:
         encoding = UCS2 if forcing else GSM7
-    octets = alphabet.encode(text, encoding)
+    smart = smart_text(content) if encoding == UCS2 else None
+    return _described(content, alphabet.encode(content, encoding), encoding)._replace(
+        forcing=forcing, smart_segments=count(smart, GSM7) if smart is not None else 0
+    )
+
+
+def _described(content: str | bytes, octets: bytes, encoding: int) -> Described:
     width = 2 if encoding == UCS2 else 1
-    segments = count(text, encoding)
+    segments = count(content, encoding)
     alone, each = room(encoding)
     last = len(octets)
     if segments > 1:
-        last = len(last_segment(text, encoding))
-        alone = each
-    smart = smart_text(text) if encoding == UCS2 else None
-    return Described(
-        encoding,
-        segments,
-        len(octets) // width,
-        (alone - last) // width,
-        alone // width,
-        forcing,
-        count(smart, GSM7) if smart is not None else 0,
-    )
+        one = split(content, encoding)[-1]
+        last, alone = len(one.short_message) - len(one.udh), each
+    return Described(encoding, segments, len(octets) // width, (alone - last) // width, alone // width)
 
 
 def smart_text(text: str) -> str | None:
@@ -72,12 +70,6 @@ def smart_text(text: str) -> str | None:
     if not alphabet.is_gsm7(alike):
         return None
     return alike if count(alike, GSM7) < count(text, UCS2) else None
-
-
-def last_segment(text: str, encoding: int) -> bytes:
-    """The octets of the last segment, unpacked, without its header."""
-    one = split(text, encoding)[-1]
-    return one.short_message[len(one.udh) :]
 
 
 def _likeness(character: str) -> str:

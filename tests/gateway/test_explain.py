@@ -246,11 +246,13 @@ async def test_a_preview_shows_what_makes_a_text_ucs2(tmp_path: Path) -> None:
     async with running(tmp_path, TOML) as house:
         _, told = await house.http("POST", "/v1/preview", {"text": "Zoë ’😀"})
         assert told["forces_ucs2"] == [
-            {"position": 2, "character": "ë", "code_point": "U+00EB"},
-            {"position": 4, "character": "’", "code_point": "U+2019"},
-            {"position": 5, "character": "😀", "code_point": "U+1F600"},
+            {"position": 2, "character": "ë", "code_point": "U+00EB", "likeness": "e"},
+            {"position": 4, "character": "’", "code_point": "U+2019", "likeness": "'"},
+            {"position": 5, "character": "😀", "code_point": "U+1F600", "likeness": ""},
         ]
-        assert told["text_sent"] is None
+        assert told["text_sent"] is told["parts_with_smart_encoding"] is None
+        _, told = await house.http("POST", "/v1/preview", {"text": "“Hi”" * 30})
+        assert (told["parts"], told["parts_with_smart_encoding"], told["text_sent"]) == (2, 1, None)
         _, told = await house.http("POST", "/v1/preview", {"text": "“Hi”" * 30, "smart_encoding": True})
         assert (told["encoding"], told["text_sent"], told["units"]) == ("gsm7", '"Hi"' * 30, 120)
         assert await refused(house, "/v1/preview", {}) == (422, "invalid-fields")

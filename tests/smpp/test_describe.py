@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smpp import segment
-from smpp.alphabet import AUTO, GSM7, LATIN1, UCS2, Unencodable
+from smpp.alphabet import AUTO, BINARY, GSM7, LATIN1, UCS2, Unencodable
 from smpp.describe import Forcing, describe
 
 
@@ -35,6 +35,10 @@ def test_an_encoding_asked_for_is_described_or_refused() -> None:
     assert describe("plain", UCS2)[:5] == (UCS2, 1, 5, 65, 70)
     with pytest.raises(Unencodable):
         describe("ж", GSM7)
+
+
+def test_octets_are_counted_as_octets() -> None:
+    assert describe(bytes(150))[:5] == (BINARY, 2, 150, 118, 134)
 
 
 def test_what_forces_ucs2_is_shown_with_its_likeness() -> None:
