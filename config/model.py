@@ -578,6 +578,13 @@ class CarrierConfig:
     long_messages: str = key(
         "udh8", "How the carrier wants long messages.", choices=("udh8", "udh16", "sar", "payload")
     )
+    suspect_after: int = key(
+        3,
+        "A message that was unanswered on so many lost links in a row is sent alone, with nothing else on "
+        "its bind, and held if that link is lost, too; 0 = never.",
+        low=0,
+        high=14,
+    )
     max_parts: int = key(255, "Longer messages do not go to this carrier.", low=1, high=255)
     send_validity: bool = key(True, "Whether validity_period, the time that is left, is sent.")
     validity_form: str = key("relative", "How it is written.", choices=("relative", "absolute"))
@@ -706,6 +713,7 @@ class CarrierConfig:
             ),
             resend_after_s=(unknown.otp_resend_after_s, later_s, later_s, later_s),
             fates=self.status_fates,
+            suspect_after=self.suspect_after,
         )
 
 

@@ -60,7 +60,7 @@ TIMEOUTS_S = {
     "table.use": 600.0,
 }
 
-RELEASABLE = {"restored": Reason.RESTORED, "unknown": Reason.OUTCOME_UNKNOWN}
+RELEASABLE = {"restored": Reason.RESTORED, "unknown": Reason.OUTCOME_UNKNOWN, "suspect": Reason.SUSPECT}
 _RELEASE_PORTION = 500
 
 
@@ -69,7 +69,7 @@ class Backup(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Release(msgspec.Struct, forbid_unknown_fields=True):
-    reason: Literal["restored", "unknown"] = "restored"
+    reason: Literal["restored", "unknown", "suspect"] = "restored"
     carrier: str = ""  # only what is unknown with this one
 
 
@@ -184,11 +184,11 @@ class AdminVerbs:
         """The id of the carrier asked for, 0 = any."""
         if not wish.carrier:
             return 0
-        if wish.reason != "unknown":
+        if wish.reason == "restored":
             raise bad_arguments(
                 "carrier",
                 "what a restore held was with no carrier",
-                "leave --carrier out, or give --reason unknown",
+                "leave --carrier out, or give --reason unknown or suspect",
             )
         known = self._store.carriers()
         if wish.carrier not in known:

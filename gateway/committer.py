@@ -340,6 +340,7 @@ class Committer:
                 if earlier is not result:
                     earlier.leased += result.leased
                     earlier.expired += result.expired
+                    earlier.lost |= result.lost
 
     def _refuse(self, batch: _Batch, error: StoreError) -> None:
         accepts, batch.accepts = batch.accepts, []

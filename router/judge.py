@@ -7,8 +7,9 @@ Each status has one `Fate`; a carrier's configuration may give single statuses a
 router.judge` prints the whole table.
 
 Invariants: every status gets a verdict, and the raw number is the caller's to keep; what is the carrier's
-fault never counts against the message; nothing retries at once in a circle: either the message waits or
-the carrier pauses; every delay is spread by `chance`, so that nobody comes back in step.
+fault never counts against the message; a message that ends the links it is sent over does not do so for ever;
+nothing retries at once in a circle: either the message waits or the carrier pauses; every delay is spread by
+`chance`, so that nobody comes back in step.
 
 Deliberately not here: the network, validity (the store ends what expires), rates that adapt.
 """
@@ -57,6 +58,9 @@ class Judging(msgspec.Struct, frozen=True):
     hold_unknown: tuple[bool, bool, bool, bool] = (False, False, False, False)
     resend_after_s: tuple[float, float, float, float] = (0.0, 60.0, 60.0, 60.0)
     fates: dict[int, Fate] = {}
+    suspect_after: int = (
+        3  # lost links in a row; then it is sent alone, and if that link ends, too, held. 0 = never
+    )
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -130,11 +134,13 @@ def judge(
     chance: float,
     judging: Judging,
     left_s: float = math.inf,
+    lost: int = 0,
 ) -> Verdict:
     """The verdict on one segment.
 
     `status` matters with Happening.STATUS only. `attempts`: those counted before this one. `chance` in
-    [0, 1) spreads delays. `left_s`: validity left, which bounds the delay.
+    [0, 1) spreads delays. `left_s`: validity left, which bounds the delay. `lost`: links in a row that ended
+    while it was unanswered, before this one; from `suspect_after` on it had this one for itself.
     """
     if happening is Happening.STATUS:
         verdict = _after_status(fate_of(status, judging), attempts, chance, judging)
@@ -143,7 +149,8 @@ def judge(
     elif happening is Happening.NOT_CARRIED:
         verdict = _after_status(Fate.NEXT, attempts, chance, judging)
     else:
-        verdict = _after_silence(message_class, attempts, chance, judging)
+        links_lost = lost + 1 if happening is Happening.LINK_LOST else 0
+        verdict = _after_silence(message_class, attempts, chance, judging, links_lost)
     if verdict.delay_s > left_s:
         return msgspec.structs.replace(verdict, delay_s=max(0.0, left_s))
     return verdict
@@ -187,13 +194,18 @@ def _after_status(fate: Fate, attempts: int, chance: float, judging: Judging) ->
     return Verdict(Settle.RETRY, Reason.RETRY, delay_s=delay_s, mark_tried=True)
 
 
-def _after_silence(message_class: MessageClass, attempts: int, chance: float, judging: Judging) -> Verdict:
+def _after_silence(
+    message_class: MessageClass, attempts: int, chance: float, judging: Judging, lost: int
+) -> Verdict:
     """Outcome unknown. Past the last attempt it is held, not failed: it may have been delivered."""
+    suspect = 0 < judging.suspect_after <= lost
+    if suspect and lost > judging.suspect_after:
+        return Verdict(Settle.UNKNOWN_HOLD, Reason.SUSPECT)
     if judging.hold_unknown[message_class] or attempts + 1 >= judging.max_attempts:
         return Verdict(Settle.UNKNOWN_HOLD, Reason.OUTCOME_UNKNOWN)
     return Verdict(
         Settle.UNKNOWN_RESEND,
-        Reason.OUTCOME_UNKNOWN,
+        Reason.SUSPECT if suspect else Reason.OUTCOME_UNKNOWN,
         delay_s=judging.resend_after_s[message_class] * (1 + chance / 10),
     )
 
@@ -220,16 +232,30 @@ def markdown(judging: Judging | None = None) -> str:
         for message_class in MessageClass:
             name = happening.name.lower().replace("_", " ")
             lines.append(_row(name, message_class.name.lower(), happening, 0, message_class, judging))
+    for lost, name in (
+        (judging.suspect_after - 1, f"link lost {judging.suspect_after} times in a row: goes alone"),
+        (judging.suspect_after, "link lost while it was alone on it"),
+    ):
+        if judging.suspect_after:
+            lines.append(
+                _row(name, "all but otp", Happening.LINK_LOST, 0, MessageClass.BULK, judging, lost=lost)
+            )
     lines.append(_row("not written", "all", Happening.NOT_WRITTEN, 0, MessageClass.OTP, judging))
     lines.append(_row("not carried", "all", Happening.NOT_CARRIED, 0, MessageClass.OTP, judging))
     return "\n".join(lines) + "\n"
 
 
 def _row(
-    event: str, classes: str, happening: Happening, status: int, message_class: MessageClass, judging: Judging
+    event: str,
+    classes: str,
+    happening: Happening,
+    status: int,
+    message_class: MessageClass,
+    judging: Judging,
+    lost: int = 0,
 ) -> str:
-    low = judge(happening, status, message_class, 0, 0.0, judging)
-    high = judge(happening, status, message_class, 0, 1.0, judging)
+    low = judge(happening, status, message_class, 0, 0.0, judging, lost=lost)
+    high = judge(happening, status, message_class, 0, 1.0, judging, lost=lost)
     fate = fate_of(status, judging).value if happening is Happening.STATUS else "unknown"
     if happening is Happening.NOT_WRITTEN:
         fate = "returned"

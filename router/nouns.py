@@ -83,6 +83,7 @@ class Reason(IntEnum):
     LANE_GONE = 18
     DAMAGED = 19  # its record was damaged on disk and is quarantined
     PARTS = 20  # a part of a long message that waits for the others, or whose others never came
+    SUSPECT = 21  # links ended again and again while it was unanswered: it goes alone, then it is held
 
 
 class MessageClass(IntEnum):
@@ -290,6 +291,7 @@ class Outcome(msgspec.Struct, gc=False):
     receipt_expected: bool = True
     sent_ms: int = 0
     cause: str = ""  # what a refusal means: router.causes
+    lost: int = 0  # links in a row that ended while it was unanswered, this one included
 
 
 class ReceiptIn(msgspec.Struct, gc=False):
@@ -478,3 +480,4 @@ class Leased(msgspec.Struct, gc=False):
     lane: int = 0  # the lane it was claimed from
     tried: int = 0  # the queue: carriers of the lane that have had it and are not to have it now
     fresh: bool = False  # nothing seems to have happened to it before
+    lost: int = 0  # links in a row that ended while it was unanswered

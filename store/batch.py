@@ -27,6 +27,7 @@ from store.records import (
     LEASE_HEAD,
     LEASE_KEY,
     LEASE_ROW,
+    LOST,
     MESSAGE_KEY,
     POSSIBLE_DUPLICATE,
     RECIPIENT_KEY,
@@ -286,7 +287,7 @@ class Batch:
                             message.segments,
                             leased.tried,
                             leased.attempts,
-                            POSSIBLE_DUPLICATE if leased.possible_duplicate else 0,
+                            POSSIBLE_DUPLICATE | leased.lost << LOST if leased.possible_duplicate else 0,
                             leased.first_part,
                         )
                     )

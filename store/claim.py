@@ -24,6 +24,7 @@ from store.groups import take_train
 from store.interface import ClaimResult
 from store.records import (
     ENTRY,
+    LOST,
     MESSAGE_KEY,
     POSSIBLE_DUPLICATE,
     READY_KEY,
@@ -45,13 +46,14 @@ _NOTHING_RESERVED = (0, 0)
 class _Taking:
     """One claim under way. `stuck`: the next message of the lane that was looked at last did not fit."""
 
-    __slots__ = ("claim", "expired", "left", "stuck", "taken")
+    __slots__ = ("claim", "expired", "left", "lost", "stuck", "taken")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.left = claim.segments
         self.taken: list[Leased] = []
         self.expired = 0
+        self.lost = 0
         self.stuck = False
 
 
@@ -82,7 +84,7 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
             _in_turns(batch, taking, shares)
         if taking.taken:
             batch.taken.setdefault((one.carrier, one.now_ms), []).extend(taking.taken)
-        results.append(ClaimResult(taking.taken, taking.expired))
+        results.append(ClaimResult(taking.taken, taking.expired, bool(taking.lost)))
     return results
 
 
@@ -203,6 +205,8 @@ def _take_rows(
         taking.taken.append(
             Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part, lane, tried, fresh)
         )
+        if flags > POSSIBLE_DUPLICATE:
+            taking.lost = taking.taken[-1].lost = flags >> LOST
         batch.move(account, lane, segments, _READY, _LEASED)
         took += wire
         taking.left -= wire

@@ -77,6 +77,7 @@ class Claim(msgspec.Struct, gc=False):
 class ClaimResult(msgspec.Struct, gc=False):
     leased: list[Leased]
     expired: int = 0  # found past validity on the way: finished as EXPIRED in the same transaction
+    lost: bool = False  # links ended while some of them were unanswered (Leased.lost)
 
 
 class ReceiptResult(msgspec.Struct, gc=False):

@@ -13,6 +13,8 @@ from store.records import (
     DUE_KEY,
     ENTRY,
     HELD_KEY,
+    LOST,
+    LOST_MOST,
     MINUTE_MS,
     PLACE,
     POSSIBLE_DUPLICATE,
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     Has = Callable[[Table, bytes], bool]
 
 
-def entry_of(message: Message, progress: Progress | None, first_part: int = 0) -> Entry:
-    """The place of a message whose progress says how far it came."""
+def entry_of(message: Message, progress: Progress | None, first_part: int = 0, lost: int = 0) -> Entry:
+    """The place of a message whose progress says how far it came; `lost` as Outcome has it."""
     if progress is None:
         return Entry(
             message.account, message.id, message.lane, 0, message.priority, message.segments, 0, 0,
@@ -46,10 +48,14 @@ def entry_of(message: Message, progress: Progress | None, first_part: int = 0) -
         message.priority,
         message.segments,
         min(progress.attempts, 0xFFFF),
-        POSSIBLE_DUPLICATE if progress.possible_duplicate else 0,
+        flags_of(progress.possible_duplicate, lost),
         message.expires_ms,
         first_part,
     )
+
+
+def flags_of(possible_duplicate: bool, lost: int) -> int:
+    return POSSIBLE_DUPLICATE | min(lost, LOST_MOST) << LOST if possible_duplicate else 0
 
 
 def pack_entry(entry: Entry) -> bytes:

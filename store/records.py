@@ -84,6 +84,10 @@ RECIPIENT = Struct(">QIQ")  # number, account, id
 STATE = Struct(">2Q8Q8Q3Q")  # accepted ×2, messages, segments, last id, outbox seq, recipient seq
 
 POSSIBLE_DUPLICATE = 1  # ENTRY flag
+LOST = (
+    4  # the flags' upper half: links in a row that ended while it was unanswered; always with the flag above
+)
+LOST_MOST = 15
 
 READY_PREFIX_SIZE = READY_PREFIX.size
 

@@ -18,7 +18,7 @@ import msgspec
 from router.nouns import Leased, Message, Outcome, Phase, Progress, Settle
 from store import settle as settling
 from store.memory import Lease
-from store.records import LEASE_HEAD, LEASE_KEY, LEASE_ROW, MESSAGE_KEY, POSSIBLE_DUPLICATE
+from store.records import LEASE_HEAD, LEASE_KEY, LEASE_ROW, LOST, MESSAGE_KEY, POSSIBLE_DUPLICATE
 from store.values import unseal
 
 if TYPE_CHECKING:
@@ -53,7 +53,13 @@ def recover_lease(batch: Batch, orphan: Orphan, decide: Decide, now_ms: int) -> 
         if message is None:
             continue
         lease.left[id] = Leased(
-            message, lease_id, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part, tried=tried
+            message,
+            lease_id,
+            attempts,
+            bool(flags & POSSIBLE_DUPLICATE),
+            first_part,
+            tried=tried,
+            lost=flags >> LOST,
         )
         unsettled.append((message, progress))
     for message, progress in unsettled:
@@ -81,7 +87,7 @@ def _settle_orphan(
     # Answered parts first: the last one, whatever it is, goes the usual way and concludes the message.
     order = sorted(range(first, outcome.total), key=lambda part: not answered[part])
     for part in order:
-        one = msgspec.structs.replace(outcome, part=part)
+        one = msgspec.structs.replace(outcome, part=part, lost=lease.left[message.id].lost)
         if answered[part]:
             one.settle = Settle.SENT
             one.carrier_message_id = known[part].carrier_message_id

@@ -257,11 +257,14 @@ def hold_unknown(
         return
     progress.phase = Phase.UNKNOWN
     progress.state = MessageState.ENROUTE
-    progress.reason = Reason.OUTCOME_UNKNOWN
+    suspect = outcome.reason == Reason.SUSPECT
+    progress.reason = reason = Reason.SUSPECT if suspect else Reason.OUTCOME_UNKNOWN
     progress.until_ms = message.expires_ms
     progress.possible_duplicate = True  # true of any later copy: the first may have been sent
     progress.queue_mask = progress.tried
-    put_held(batch, entry_of(message, progress), Reason.OUTCOME_UNKNOWN, Phase.UNKNOWN)
+    if suspect:
+        note(progress, now_ms, Step.HELD, outcome.carrier, reason.name)
+    put_held(batch, entry_of(message, progress, lost=outcome.lost), reason, Phase.UNKNOWN)
     row = UnknownHeld(
         message.source,
         outcome.sent_ms or now_ms,
@@ -323,7 +326,7 @@ def again(
     progress.state = MessageState.ENROUTE
     progress.reason = reason
     progress.until_ms = due_ms
-    entry = entry_of(message, progress, first_part)
+    entry = entry_of(message, progress, first_part, outcome.lost)
     if phase == Phase.READY:
         put_ready(batch, entry, due_ms)
     else:

@@ -2,7 +2,8 @@
 
 Late binding: a message is claimed only when a window slot and a token are in sight, and leaves as soon as
 its lease is durable. What is leased ahead of the throttle is bounded by `_AHEAD_S` of its rate. Every
-answer, or its absence, becomes one Outcome for COMMIT B through `judge`.
+answer, or its absence, becomes one Outcome for COMMIT B through `judge`. A message that was unanswered on
+`suspect_after` lost links in a row gets a link to itself: if it is what ends them, nothing is lost with it.
 
 Deliberately not here: bytes and timers (link), what comes in (inbound), what an answer means (router.judge).
 """
@@ -120,6 +121,7 @@ class Carrier:
         self.trial = NO_TRIAL  # segments it may still take to be judged by
         self.paused_until = 0.0
         self.buffer: deque[Leased] = deque()
+        self.alone: deque[Leased] = deque()  # each wants a link to itself
         self.in_flight = 0
         self.unknown = 0
         self._buffered_segments = 0
@@ -132,6 +134,8 @@ class Carrier:
         self._outcomes: list[Outcome] = []
         self._pace = trio.Event()
         self._turn = 0
+        self._kept: Link | None = None  # for one of `alone`: being emptied, or carrying it
+        self._tried = False  # it has been sent there
         self._full_since = math.inf
         self._throttled_since = math.inf
         self._draining = False
@@ -207,7 +211,7 @@ class Carrier:
 
     def holds(self) -> set[tuple[int, int]]:
         """(lease, message id) of everything it works on."""
-        held = {(leased.lease, leased.message.id) for leased in self.buffer}
+        held = {(leased.lease, leased.message.id) for leased in (*self.buffer, *self.alone)}
         aside = self.some.aside if self.some is not None else ()
         held |= {(flight.leased.lease, flight.leased.message.id) for _, flight in aside}
         for link in self.links:
@@ -263,7 +267,10 @@ class Carrier:
         """COMMIT L is durable: send."""
         segments = sum(map(_wire, result.leased))
         self._claimed -= segments
-        self.buffer.extend(result.leased)
+        if result.lost and self.settings.suspect_after:
+            self._set_aside(result.leased)
+        else:
+            self.buffer.extend(result.leased)
         self._buffered_segments += segments
         if self.some is not None:
             self.some.claims_ended(True)
@@ -274,6 +281,10 @@ class Carrier:
             self._hand_over()
         else:
             self.pump()
+
+    def _set_aside(self, leased: Sequence[Leased]) -> None:
+        for one in leased:
+            (self.alone if one.lost >= self.settings.suspect_after else self.buffer).append(one)
 
     # sending
 
@@ -291,11 +302,14 @@ class Carrier:
         for link in self.links:
             if link.streaming:
                 self._stream(link, now, now_ms, touched)
+        if self.alone or self._kept is not None:
+            self._send_alone(now, now_ms, touched)
         if self.buffer:
             self._send(now, now_ms, touched)
         for link in touched:
             link.flush()
-        if self.buffer or any(link.streaming for link in self.links) or (self.some and self.some.aside):
+        waiting = self.buffer or self.alone or (self.some and self.some.aside)
+        if waiting or any(link.streaming for link in self.links):
             self._pace.set()
         self._note_fullness(now)
         self._note_throttle(now)
@@ -326,6 +340,45 @@ class Carrier:
                 way.left -= 1
             if way.left <= 0:
                 ways = self._ways(now)
+
+    def _send_alone(self, now: float, now_ms: int, touched: dict[Link, None]) -> None:
+        """Keep a link for the first of `alone`, wait until it is empty, send, wait for the answer.
+
+        Others have it between two of them, and all other links meanwhile.
+        """
+        link = self._kept
+        if link is None:
+            free = (one for one in self.links if one.room and not one.streaming and one.paused_until <= now)
+            link = next(free, None)
+            if link is None:
+                return
+            link.kept = True
+            self._kept, self._tried = link, False
+        aside = self.some.aside if self.some is not None else ()
+        empty = link.empty and not any(one is link for one, _ in aside)
+        if not link.kept or (empty and (self._tried or not self.alone)):  # lost, answered, given back
+            link.kept = False
+            self._kept = None
+            self._committer.wake()
+        elif empty and link.slots and link.throttle.available(now) > 0:
+            self._tried = True
+            self._send_one(self.alone.popleft(), link, now, now_ms, touched)
+
+    def _send_one(
+        self, leased: Leased, link: Link, now: float, now_ms: int, touched: dict[Link, None]
+    ) -> None:
+        body = self.renderer.plain(leased.message, now_ms)
+        if body is None:
+            self._start(leased, link, now, now_ms, touched)
+        else:
+            self._buffered_segments -= 1
+            flight = Flight(leased)
+            flight.sent_ms = now_ms
+            if self.some is not None and not self.some.let(leased.lane, now):
+                flight.body = body
+                self.some.aside.append((link, flight))
+                return
+            self._submit(link, flight, body, now, touched)
 
     def _ways(self, now: float) -> list[_Way]:
         """Links with a free slot, a token and nothing half-sent."""
@@ -394,11 +447,11 @@ class Carrier:
         for part in range(min(leased.first_part, total - 1), total):
             flight = Flight(leased, part, total)
             verdict = self._verdict(flight, Happening.NOT_CARRIED, 0)
-            self._settle(flight, verdict, why, str(Cause.INVALID_MESSAGE))
+            self._settle(flight, verdict, why, str(Cause.INVALID_MESSAGE), lost=leased.lost)
 
     def _stream(self, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Parts of one long message leave on one link, in order, as slots and tokens come."""
-        while link.streaming and link.room > 0 and link.throttle.ready(now):
+        while link.streaming and link.slots > 0 and link.throttle.ready(now):
             flight = link.streaming.popleft()
             assert isinstance(flight, Flight)
             self._buffered_segments -= 1
@@ -412,7 +465,7 @@ class Carrier:
         """The rest of long messages that waited for tokens of a limit on some messages."""
         waiting, some.aside = some.aside, deque()
         for link, flight in waiting:
-            free = link.room > 0 and link.throttle.ready(now) and link.paused_until <= now
+            free = link.slots > 0 and link.throttle.ready(now) and link.paused_until <= now
             if free and some.let(flight.leased.lane, now):
                 flight.sent_ms = now_ms
                 self._submit(link, flight, flight.body, now, touched)
@@ -499,7 +552,7 @@ class Carrier:
         if requests:
             self._inbound.take(self, link, requests)
         self._hand_over()
-        if self._buffered_segments:
+        if self._buffered_segments or self._kept is not None:
             self.pump()
         self._note_fullness(trio.current_time())
 
@@ -520,7 +573,7 @@ class Carrier:
         self.pump()
 
     def _move(self, unsent: Sequence[object], reason: str) -> None:
-        other = next((link for link in self.links if link.can_submit), None)
+        other = next((link for link in self.links if link.can_submit and not link.kept), None)
         for flight in unsent:
             assert isinstance(flight, Flight)
             if other is not None:
@@ -532,8 +585,8 @@ class Carrier:
 
     def _give_back(self, reason: str) -> None:
         """No link is left: what was leased ahead returns unsent."""
-        while self.buffer:
-            leased = self.buffer.popleft()
+        while self.buffer or self.alone:
+            leased = (self.buffer or self.alone).popleft()
             self._buffered_segments -= _wire(leased)
             self._promise(leased, -_wire(leased))
             total = leased.message.segments
@@ -608,7 +661,8 @@ class Carrier:
         self.in_flight -= 1
         self.unknown += 1
         verdict = self._verdict(context, happening, 0)
-        self._settle(context, verdict, detail)
+        lost = context.leased.lost + (happening is Happening.LINK_LOST)
+        self._settle(context, verdict, detail, lost=lost)
 
     def _judged(self, link: Link | None, flight: Flight, happening: Happening, status: int) -> None:
         verdict = self._verdict(flight, happening, status)
@@ -628,10 +682,15 @@ class Carrier:
             self._world.rng.random(),
             self.settings.judging,
             max(0, leased.message.expires_ms - self._world.wall_ms()) / 1000,
+            leased.lost,
         )
 
-    def _settle(self, flight: Flight, verdict: Verdict, detail: str, cause: str = "") -> None:
+    def _settle(
+        self, flight: Flight, verdict: Verdict, detail: str, cause: str = "", *, lost: int = 0
+    ) -> None:
+        """`lost`: links in a row, 0 after an answer."""
         outcome = self._outcome(flight, verdict.settle, detail)
+        outcome.lost = lost
         outcome.cause = cause
         outcome.reason = verdict.reason
         outcome.state = verdict.state
@@ -662,6 +721,7 @@ class Carrier:
             settle,
             detail=detail,
             sent_ms=flight.sent_ms,
+            lost=leased.lost,
         )
 
     def _hand_over(self) -> None:

@@ -116,6 +116,7 @@ class Link:
         self.host = ""
         self.streaming: deque[object] = deque()  # segments of long messages that must leave on this link
         self.paused_until = 0.0
+        self.kept = False  # for one message alone: no room for others
         self._owner = owner
         self._world = world
         self._target = target
@@ -132,11 +133,22 @@ class Link:
 
     @property
     def room(self) -> int:
-        """Free window slots, 0 while it cannot submit."""
+        """Free window slots, 0 while it cannot submit or is kept."""
         session = self.session
-        if not self.bound or session is None or self._draining or self.bind == "receiver":
+        if not self.bound or session is None or self._draining or self.kept or self.bind == "receiver":
             return 0
         return session.window_free
+
+    @property
+    def slots(self) -> int:
+        """The same where being kept does not count."""
+        session = self.session
+        return session.window_free if session is not None and self.can_submit and not self._draining else 0
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is unanswered or half-sent."""
+        return not self.streaming and (self.session is None or not self.session.outstanding)
 
     def flush(self) -> None:
         """Send what the session has written."""
@@ -277,6 +289,7 @@ class Link:
     def _ended(self, session: Session, outlet: Outlet, reason: str) -> None:
         """Everything outstanding goes back to the owner, exactly once."""
         was_bound, self.bound = self.bound, False
+        self.kept = False
         if was_bound:
             if self._draining:
                 log.info("unbound", link=self.name, host=self.host)

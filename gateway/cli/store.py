@@ -105,20 +105,21 @@ def restore(source: Path, place: Place, as_json: bool) -> None:
 @store.command()
 @click.option(
     "--reason",
-    type=click.Choice(["restored", "unknown"]),
+    type=click.Choice(["restored", "unknown", "suspect"]),
     default="restored",
     show_default=True,
-    help="Why they are held: a restore, or an outcome that nobody knows.",
+    help="Why they are held: a restore, an outcome that nobody knows, or links that ended again and again.",
 )
-@click.option("--carrier", default="", help="With --reason unknown: only what this carrier had.")
+@click.option("--carrier", default="", help="With --reason unknown or suspect: only what this carrier had.")
 @releasing_options
 @json_option
 def release(reason: str, carrier: str, place: Place, as_json: bool) -> None:
     """Let held messages be sent.
 
     `restored` are those that a restore held. `unknown` are those that a carrier had when the link or the
-    process died: whether it took them is not known, so each may arrive twice. A single one is given up with
-    `signalbox message cancel ID`.
+    process died: whether it took them is not known, so each may arrive twice. `suspect` are those whose links
+    ended again and again, the last time with nothing else on it; each is sent alone once more. A
+    single one is given up with `signalbox message cancel ID`.
     """
     result = place.ask("store.release", timeout_s=_LONG_S, reason=reason, carrier=carrier)
     if as_json:
@@ -127,7 +128,7 @@ def release(reason: str, carrier: str, place: Place, as_json: bool) -> None:
         click.echo(released_text(result["released"], reason, carrier))
 
 
-_HELD = {"restored": "by a restore", "unknown": "with an unknown outcome"}
+_HELD = {"restored": "by a restore", "unknown": "with an unknown outcome", "suspect": "for ending links"}
 
 
 def released_text(count: int, reason: str, carrier: str) -> str:

@@ -199,3 +199,22 @@ def test_every_fate_is_reachable_by_its_configured_word() -> None:
     assert {fate_of(1, Judging(fates={1: Fate(word)})).value for word in (f.value for f in Fate)} == {
         fate.value for fate in Fate
     }
+
+
+def test_a_message_that_ended_links_in_a_row_goes_alone_once_and_is_then_held() -> None:
+    def lost(times: int, judging: Judging = DEFAULT, happening: Happening = Happening.LINK_LOST) -> Verdict:
+        return judge(happening, 0, BULK, times, 0.0, judging, lost=times)
+
+    resend, hold = Settle.UNKNOWN_RESEND, Settle.UNKNOWN_HOLD
+    assert [(lost(times).settle, lost(times).reason) for times in range(5)] == [
+        (resend, Reason.OUTCOME_UNKNOWN),
+        (resend, Reason.OUTCOME_UNKNOWN),
+        (resend, Reason.SUSPECT),
+        (hold, Reason.SUSPECT),
+        (hold, Reason.SUSPECT),
+    ]
+    never = Judging(suspect_after=0)
+    assert {lost(times, never).reason for times in range(9)} == {Reason.OUTCOME_UNKNOWN}
+    assert lost(7, happening=Happening.TIMEOUT).reason == Reason.OUTCOME_UNKNOWN
+    assert "alone" in markdown()
+    assert "alone" not in markdown(never)

@@ -5,13 +5,19 @@ Deliberately not here: failures of links and answers (tests/gateway/test_end_to_
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
 
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from smpp.alphabet import national_decode
-from smpp.pdu import DeliverSm
-from tests.gateway.house import Script, carrier, route, running, running_with, simulator
+from smpp.pdu import DeliverSm, Pdu, SubmitSm
+from tests.gateway.house import Running, Script, carrier, route, running, running_with, simulator
 from tests.trio_case import trio_test
 
 LONG = "A long message. " * 20  # three segments
@@ -35,6 +41,142 @@ async def test_a_slow_carrier_of_a_weighted_lane_goes_on_once_its_window_has_roo
     async with running_with(tmp_path, toml, slow) as (house, _):
         ids = [await house.submit(f"4477009001{number:02}") for number in range(6)]
         assert {(await house.final(one))["state"] for one in ids} == {"DELIVERED"}
+
+
+# a message that ends links
+
+POISON = b"the one that must not be"
+
+
+def poisoned(script: Script, pdu: Pdu) -> list[Pdu | bytes]:
+    """A carrier that ends the link at a certain text, and takes all others."""
+    if isinstance(pdu, SubmitSm) and pdu.short_message == POISON:
+        raise trio.BrokenResourceError
+    return []
+
+
+class Fragile(Script):
+    """Ends a link where its handler raises BrokenResourceError."""
+
+    async def _carry(self, stream: trio.abc.Stream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await super()._carry(stream)
+
+
+async def _sent(house: Running, count: int, **fields: object) -> tuple[str, list[str]]:
+    """A poisonous one in the middle of so many others."""
+    body: list[dict[str, object]] = [
+        {"to": f"4477009{number:05}", "from": "12345", "text": f"n {number}", "receipt": "none", **fields}
+        for number in range(count)
+    ]
+    body[count // 3]["text"] = POISON.decode()
+    status, answer = await house.http("POST", "/v1/messages/batch", body)
+    assert status == 200, answer
+    ids = [one["id"] for one in answer["results"]]
+    return ids.pop(count // 3), ids
+
+
+@pytest.mark.parametrize(
+    ("settings", "fields", "links_lost"),
+    [
+        ({}, {"class": "transactional"}, 4),
+        ({"sessions": 3, "window": 7}, {"class": "transactional"}, 4),
+        ({"suspect_after": 1}, {"class": "otp"}, 2),
+        ({"suspect_after": 1, "sessions": 2, "tps": 20}, {"class": "otp"}, 2),
+        ({"suspect_after": 1, "window": 1}, {"class": "otp"}, 2),
+        ({"suspect_after": 2, "long_messages": "payload"}, {"class": "transactional"}, 3),
+    ],
+)
+@trio_test(mock_clock=True)
+async def test_a_message_that_ends_every_link_is_found_and_held_and_all_others_arrive(
+    tmp_path: Path, settings: dict[str, Any], fields: dict[str, Any], links_lost: int
+) -> None:
+    toml = carrier("one", 2790, **{"window": 30, **settings}) + route("one")
+    async with running_with(tmp_path, toml, Fragile(poisoned)) as (house, script):
+        await house.bound()
+        poison, others = await _sent(house, 60, **fields)
+        for id in others:
+            assert (await house.final(id))["state"] == "ACCEPTED"
+        message = await house.when(poison, "unknown")
+        assert message["reason"] == "suspect"
+        assert [one["detail"] for one in message["timeline"] if one["step"] == "held"] == ["SUSPECT"]
+        sent = Counter(pdu.destination_addr for pdu in script.submits if pdu.short_message != POISON)
+        assert max(sent.values()) <= 2
+        assert sum(pdu.short_message == POISON for pdu in script.submits) == links_lost
+        await house.bound()
+        assert not any(link.kept for link in house.gateway.carriers[0].links)
+
+
+@trio_test(mock_clock=True)
+async def test_after_the_last_but_one_lost_link_a_message_has_the_next_one_for_itself(tmp_path: Path) -> None:
+    toml = carrier("one", 2790, suspect_after=2, window=30) + route("one")
+    beside: list[int] = []
+
+    def watched(script: Script, pdu: Pdu) -> list[Pdu | bytes]:
+        if isinstance(pdu, SubmitSm) and pdu.short_message == POISON:
+            (link,) = house.gateway.carriers[0].links
+            beside.append(link.session.outstanding if link.session else 0)
+        return poisoned(script, pdu)
+
+    async with running_with(tmp_path, toml, Fragile(watched)) as (house, _):
+        await house.bound()
+        poison, _ = await _sent(house, 30, **{"class": "otp"})
+        await house.when(poison, "unknown")
+        assert (len(beside), beside[-1]) == (3, 1)
+        release = house.gateway.verbs.table()["store.release"]
+        done: Any = await release({"reason": "unknown"})
+        assert done["released"] == 0
+        done = await release({"reason": "suspect", "carrier": "one"})
+        assert done["released"] == 1
+        await house.until(lambda: len(beside) == 4)
+        await house.when(poison, "unknown")
+        assert beside[-1] == 1
+
+
+@trio_test(mock_clock=True)
+async def test_a_message_that_only_had_bad_luck_arrives_once_it_is_alone(tmp_path: Path) -> None:
+    toml = carrier("one", 2790, suspect_after=2) + route("one")
+    luck = [0]
+
+    def unlucky(script: Script, pdu: Pdu) -> list[Pdu | bytes]:
+        if isinstance(pdu, SubmitSm) and luck[0] < 2:
+            luck[0] += 1
+            raise trio.BrokenResourceError
+        return []
+
+    async with running_with(tmp_path, toml, Fragile(unlucky)) as (house, script):
+        id = await house.submit("447700900123", "Hello", receipt="none", **{"class": "transactional"})
+        message = await house.final(id)
+        assert (message["state"], len(script.submits)) == ("ACCEPTED", 3)
+        assert [one["detail"] for one in message["timeline"] if one["step"] == "deferred"] == [
+            "OUTCOME_UNKNOWN",
+            "SUSPECT",
+        ]
+        await house.bound()
+        assert house.gateway.carriers[0].links[0].room == 10
+
+
+@trio_test(mock_clock=True)
+async def test_a_long_message_has_a_link_for_itself_until_all_its_parts_are_answered(tmp_path: Path) -> None:
+    toml = carrier("one", 2790, suspect_after=1, window=1, sessions=2) + route("one")
+    luck = [0]
+
+    def unlucky(script: Script, pdu: Pdu) -> list[Pdu | bytes]:
+        if isinstance(pdu, SubmitSm) and pdu.esm_class & 0x40 and not luck[0]:
+            luck[0] += 1
+            raise trio.BrokenResourceError
+        return []
+
+    async with running_with(tmp_path, toml, Fragile(unlucky)) as (house, script):
+        await house.bound()
+        id = await house.submit("447700900123", LONG, **{"class": "otp"})
+        others = [await house.submit(f"4477009{number:05}", **{"class": "otp"}) for number in range(20)]
+        for one in (id, *others):
+            assert (await house.when(one, "awaiting_receipt"))["attempts"] >= 1
+        assert (
+            len(script.submits) == 3 + 3 + 20
+        )  # what was not sent yet when the link was lost went over the other
+        await house.until(lambda: not any(link.kept for link in house.gateway.carriers[0].links))
 
 
 # a carrier's own encoding

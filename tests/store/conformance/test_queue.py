@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from router.nouns import MessageState, Phase, Reason, Settle, Step
@@ -344,3 +345,31 @@ def test_a_transaction_may_be_finished_before_it_is_committed(subject: Subject) 
     txn.finish()
     subject.store.commit(txn)
     assert ids(subject.claim(lane)) == [made.id]
+
+
+def test_how_many_links_ended_with_a_message_on_them_is_told_with_each_lease_until_one_answers(
+    subject: Subject,
+) -> None:
+    lane = subject.lane("a")
+    subject.accept(lane, 2, segments=1)
+    claim = Claim(carrier=subject.store.carriers()["a"], lanes=((lane, 0, 10),), segments=10, now_ms=0)
+
+    def lost(count: int, settle: Settle = Settle.UNKNOWN_RESEND, **fields: Any) -> None:
+        (result,) = subject.do(lambda txn: txn.claim([msgspec.structs.replace(claim, now_ms=subject.now_ms)]))
+        assert result.lost == any(one.lost for one in result.leased)
+        first = min(result.leased, key=lambda one: one.message.id)
+        told = {"lost": first.lost + 1, "until_ms": subject.now_ms + 1_000, **fields}
+        assert first.lost == count
+        subject.settle(subject.outcome(first, settle, **told))
+        subject.wait(2_000)
+        subject.do(lambda txn: txn.move_due(subject.now_ms, 10))
+
+    lost(0)
+    lost(1)
+    lost(2, Settle.RETURNED, lost=2)
+    lost(2, Settle.UNKNOWN_HOLD, reason=Reason.SUSPECT)
+    release = subject.do(lambda txn: txn.release_held(Reason.SUSPECT, 10))
+    assert release.count == 1
+    lost(3, Settle.RETRY, lost=0)
+    lost(0)
+    subject.sound()
