@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.callbacks.render import event_id
+from gateway.http.timeline import part_state
 from router.nouns import (
     Encoding,
     InboundMessage,
@@ -59,7 +60,7 @@ def message_view(
             {
                 "carrier": carrier_name(part.carrier),
                 "carrier_message_id": part.carrier_message_id,
-                "state": MessageState(part.state).name,
+                "state": part_state(part),
                 "error": part.error,
                 "cause": part.cause,
             }

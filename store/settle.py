@@ -175,8 +175,9 @@ def record_part(
         return
     part.carrier_message_id = ""
     part.state = outcome.state if outcome.settle == Settle.FINAL else MessageState.SCHEDULED
-    part.error = outcome.detail
-    part.cause = outcome.cause
+    if outcome.settle != Settle.RETURNED:  # else nobody has refused it
+        part.error = outcome.detail
+        part.cause = outcome.cause
     if outcome.settle in (Settle.UNKNOWN_HOLD, Settle.UNKNOWN_RESEND):
         part.state = MessageState.UNKNOWN
         note(progress, now_ms, Step.OUTCOME_UNKNOWN, outcome.carrier, outcome.detail + which)

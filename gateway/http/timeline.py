@@ -18,6 +18,7 @@ from router.nouns import (
     Message,
     MessageClass,
     MessageState,
+    Part,
     Phase,
     Progress,
     Reason,
@@ -99,6 +100,13 @@ def state_name(value: int) -> str:
     return _STATES[value] if 0 <= value < len(_STATES) else str(value)
 
 
+def part_state(part: Part) -> str:
+    """The state of a part in words: a message's, or, while no carrier has it, REFUSED or UNSENT."""
+    if part.state == MessageState.SCHEDULED:
+        return "REFUSED" if part.error else "UNSENT"
+    return state_name(part.state)
+
+
 _ENCODINGS = tuple(encoding.name.lower() for encoding in Encoding)
 _STATES = tuple(state.name for state in MessageState)
 
@@ -139,7 +147,7 @@ def message_json(message: Message, progress: Progress, carrier_name: Callable[[i
                 PartOut(
                     carrier_name(part.carrier),
                     part.carrier_message_id,
-                    state_name(part.state),
+                    part_state(part),
                     part.error,
                     part.cause,
                 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.http.timeline import part_state
+from router.nouns import MessageState, Part
 from smpp.pdu import DeliverSm, Pdu, SubmitSmResp
 from tests.gateway.house import Running, Script, carrier, route, running_with
 from tests.trio_case import trio_test
@@ -124,3 +127,25 @@ async def test_what_no_carrier_took_in_time_expired(tmp_path: Path) -> None:
         await house.bound()
         message = await house.final(await house.submit(HANDSET, validity_s=60))
         assert (message["state"], message["cause"]) == ("EXPIRED", "expired")
+
+
+@trio_test(mock_clock=True)
+async def test_a_part_that_was_refused_or_not_sent_is_shown_as_that(tmp_path: Path) -> None:
+    def second_is_refused(script: Script, pdu: Pdu) -> Iterable[Pdu | bytes]:
+        if len(script.submits) == 2:
+            return refusing(script, pdu, status=0x08)
+        return script.usual(pdu)
+
+    async with running_with(tmp_path, PLAIN, Script(second_is_refused)) as (house, _):
+        await house.bound()
+        id = await house.submit(HANDSET, "A long message. " * 20)
+        message = await house.when(id, "deferred")
+        shown = [(part["state"], part.get("error", "")) for part in message["parts"]]
+        assert shown == [("ENROUTE", ""), ("REFUSED", "ESME_RSYSERR"), ("ENROUTE", "")]
+        view: Any = await house.gateway.verbs.table()["message"]({"id": id})
+        assert [part["state"] for part in view["parts"]] == ["ENROUTE", "REFUSED", "ENROUTE"]
+
+
+def test_a_part_that_no_carrier_has_had_is_unsent() -> None:
+    parts = [Part(1, "", MessageState.SCHEDULED), Part(1, "", MessageState.SCHEDULED, "ESME_RSYSERR")]
+    assert [part_state(one) for one in (*parts, Part(1, "abc"))] == ["UNSENT", "REFUSED", "ENROUTE"]
