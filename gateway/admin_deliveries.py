@@ -1,4 +1,4 @@
-"""The admin verbs of what accounts get over their sessions: who is behind, receipts again, moving to HTTP.
+"""The admin verbs of what accounts are told: who is behind over which channel, receipts again, moving.
 
 A replay is a job: how far it came is kept in the transaction of each portion, so that one whose gateway was
 stopped goes on where it was. A move holds the sender of what is moved while it lasts; what is under way
@@ -27,7 +27,7 @@ from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import iso
 from gateway.audit import entry
 from router.nouns import FINAL_STATES, Account, MessageState
-from store.backlog import Backlog, BacklogWalk
+from store.backlog import Backlog, BacklogWalk, joined
 from store.ids import first_id_at
 from store.interface import NO_ID, SMPP_ORIGIN, AuditEntry, Endpoint, FinishedPage, Transaction
 from store.lmdb_store import LmdbStore
@@ -110,32 +110,40 @@ class DeliveryVerbs:
         }
 
     async def list_backlogs(self, wish: Backlogs) -> object:
-        """Accounts with events for their sessions that wait or were given up; most behind first."""
+        """Accounts with events that wait or were given up, by channel (smpp, http); most behind first."""
         chosen = self._named(wish.account).id if wish.account else 0
-        walk = BacklogWalk(self._store, self._wall_ms())
+        now_ms = self._wall_ms()
+        walk = BacklogWalk(self._store, now_ms)
         while walk.step():
             await trio.sleep(_BREATH_S)
+        behind: dict[tuple[int, str], list[Backlog]] = {}
+        for endpoint in self._store.outbox_endpoints().values():
+            if chosen in (0, endpoint.account):
+                channel = "smpp" if endpoint.origin == SMPP_ORIGIN else "http"
+                found = behind.setdefault((endpoint.account, channel), [])
+                found += [walk.found[endpoint.id]] if endpoint.id in walk.found else []
         views = [
-            self._view(endpoint, walk.found.get(endpoint.id, Backlog()))
-            for endpoint in self._store.outbox_endpoints().values()
-            if endpoint.origin == SMPP_ORIGIN
-            and chosen in (0, endpoint.account)
-            and (wish.all or endpoint.id in walk.found or self._unfinished(endpoint.account))
+            self._view(account, channel, joined(found), now_ms)
+            for (account, channel), found in behind.items()
+            if wish.all or found or self._unfinished(account)
         ]
-        return sorted(views, key=lambda view: (-view["backlog"], -view["given_up"], view["account"]))
+        return sorted(
+            views, key=lambda view: (-view["backlog"], -view["given_up"], view["account"], view["channel"])
+        )
 
-    def _view(self, endpoint: Endpoint, found: Backlog) -> dict[str, Any]:
-        account = self._accounts.by_id.get(endpoint.account)
-        port = self._smpp.deliveries.ports.get(endpoint.account) if self._smpp else None
-        job = self._unfinished(endpoint.account)
+    def _view(self, account_id: int, channel: str, found: Backlog, now_ms: int) -> dict[str, Any]:
+        account = self._accounts.by_id.get(account_id)
+        port = self._smpp.deliveries.ports.get(account_id) if self._smpp and channel == "smpp" else None
+        job = self._unfinished(account_id)
         return {
             "account": account.name if account else "",
-            "endpoint": endpoint.id,
+            "channel": channel,
             "receivers": len(port.receivers) if port else 0,
             "backlog": found.ready + found.retrying,
             "retrying": found.retrying,
             "under_way": port.in_flight if port else 0,
-            "ages": dict(zip(_AGES, found.ages or [0] * len(_AGES), strict=True)),
+            "ages": dict(zip(_AGES, found.ages, strict=True)),
+            "oldest_age_s": (now_ms - found.waiting_ms) // 1000 if found.waiting_ms else None,
             "given_up": found.given_up,
             "oldest_at": iso(found.oldest_ms),
             "last_error": found.last_error,

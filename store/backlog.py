@@ -1,8 +1,8 @@
-"""How much each callback endpoint still has to be told: counted by walking the outbox, page by page.
+"""How much each endpoint still has to be told: counted by walking the outbox, page by page.
 
-A count of each endpoint would cost every commit; an operator who asks pays instead. Each page is one short
-read, so that the caller can let traffic go on in between; what moves meanwhile may be counted twice or not
-at all.
+An endpoint is the callbacks of one origin, or an account's sessions. A count of each would cost every commit;
+an operator who asks pays instead. Each page is one short read, so that the caller can let traffic go on in
+between; what moves meanwhile may be counted twice or not at all.
 
 Deliberately not here: an endpoint's health (gateway.callbacks), a total (reads.outbox_backlog).
 """
@@ -19,7 +19,7 @@ from store.records import GIVEN_UP_KEY, OUTBOX_DUE_KEY, OUTBOX_KEY, decode_event
 from store.values import Damaged, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from struct import Struct
 
     from store.layout import Table
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 AGES_MS = (60_000, 3_600_000, 86_400_000)
 
+_NO_AGES = [0] * (len(AGES_MS) + 1)
 _PAGE = 500
 
 
@@ -40,6 +41,7 @@ class Backlog(msgspec.Struct, gc=False):
     last_error: str = ""  # of the newest that has failed
     ages: list[int] = []  # of those not given up, by AGES_MS: younger than each, and older than all
     failed_ms: int = 0  # when that one happened
+    waiting_ms: int = 0  # with `ages`: when the oldest of those not given up happened
 
 
 class BacklogWalk:
@@ -82,14 +84,30 @@ class BacklogWalk:
         backlog = self.found.setdefault(endpoint, Backlog())
         setattr(backlog, count, getattr(backlog, count) + 1)
         if self._now_ms and count != "given_up":
-            self._count_age(backlog, self._now_ms - event.at_ms)
+            self._count_age(backlog, event.at_ms)
         backlog.oldest_ms = min(backlog.oldest_ms or event.at_ms, event.at_ms)
         if event.last_error and event.at_ms >= backlog.failed_ms:
             backlog.last_error, backlog.failed_ms = event.last_error, event.at_ms
 
-    def _count_age(self, backlog: Backlog, age_ms: int) -> None:
-        backlog.ages = backlog.ages or [0] * (len(AGES_MS) + 1)
-        backlog.ages[sum(age_ms >= limit for limit in AGES_MS)] += 1
+    def _count_age(self, backlog: Backlog, at_ms: int) -> None:
+        backlog.ages = backlog.ages or list(_NO_AGES)
+        backlog.ages[sum(self._now_ms - at_ms >= limit for limit in AGES_MS)] += 1
+        backlog.waiting_ms = min(backlog.waiting_ms or at_ms, at_ms)
+
+
+def joined(backlogs: Iterable[Backlog]) -> Backlog:
+    """Those of several endpoints as one."""
+    whole = Backlog(ages=_NO_AGES)
+    for one in backlogs:
+        whole.ready += one.ready
+        whole.retrying += one.retrying
+        whole.given_up += one.given_up
+        whole.oldest_ms = min(filter(None, (whole.oldest_ms, one.oldest_ms)), default=0)
+        whole.waiting_ms = min(filter(None, (whole.waiting_ms, one.waiting_ms)), default=0)
+        whole.ages = [sum(counts) for counts in zip(whole.ages, one.ages or _NO_AGES, strict=True)]
+        if one.failed_ms >= whole.failed_ms and one.last_error:
+            whole.last_error, whole.failed_ms = one.last_error, one.failed_ms
+    return whole
 
 
 def waiting(store: LmdbStore, endpoint: int, most: int) -> int:

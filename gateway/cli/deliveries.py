@@ -1,6 +1,6 @@
-"""`signalbox deliveries`: receipts and inbound messages for customers' SMPP sessions that are not there yet.
+"""`signalbox deliveries`: receipts and inbound messages that customers do not have yet.
 
-Deliberately not here: callbacks (`signalbox callbacks`), what was given up (the same).
+Deliberately not here: which callback endpoint is shut (`signalbox callbacks`), what was given up (the same).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LONG_S = 6 * 3600
 
 @click.group()
 def deliveries() -> None:
-    """Who is behind over SMPP; receipts again; move to HTTP."""
+    """Who is behind over SMPP and HTTP; receipts again; move to the other one."""
 
 
 @deliveries.command("list")
@@ -26,16 +26,17 @@ def deliveries() -> None:
 @place_options
 @json_option
 def list_backlogs(account: str, everything: bool, place: Place, as_json: bool) -> None:
-    """What waits for customers' sessions, by account and age; those most behind first.
+    """What waits for customers, by account, channel and age; those most behind first.
 
-    The columns < 1 MIN to OLDER are how long ago it happened. GIVEN UP is what the customer refused for good,
+    OLDEST is how long ago the oldest that waits happened, the columns < 1 MIN to OLDER how many are how old.
+    Of the channel http `signalbox callbacks list` tells more. GIVEN UP is what the customer refused for good,
     or did not fetch within its deliver_expiry_s: `signalbox callbacks replay --account NAME` sends it again.
     """
     found = place.ask("deliveries.list", timeout_s=_LONG_S, account=account, all=everything)
     if as_json:
         print_json(found)
     elif not found:
-        click.echo("Nothing waits for a session. `--all` lists the accounts that are up to date, too.")
+        click.echo("Nothing waits for a customer. `--all` lists the accounts that are up to date, too.")
     else:
         print_backlogs(found)
 
@@ -103,25 +104,38 @@ def move(account: str, target: str, place: Place, as_json: bool) -> None:
 
 def print_backlogs(found: list[dict[str, Any]]) -> None:
     headings = (
-        "ACCOUNT", "RECEIVERS", "BACKLOG", "UNDER WAY", "RETRYING", "< 1 MIN", "< 1 H", "< 1 DAY", "OLDER",
-        "GIVEN UP", "OLDEST", "LAST ERROR",
+        "ACCOUNT", "CHANNEL", "RECEIVERS", "BACKLOG", "OLDEST", "UNDER WAY", "RETRYING", "< 1 MIN", "< 1 H",
+        "< 1 DAY", "OLDER", "GIVEN UP", "LAST ERROR",
     )  # fmt: skip
     rows = [
         (
             one["account"],
+            one["channel"],
             one["receivers"],
             one["backlog"],
+            age_text(one["oldest_age_s"]),
             one["under_way"],
             one["retrying"],
             *one["ages"].values(),
             one["given_up"],
-            one["oldest_at"],
             one["last_error"],
         )
         for one in found
     ]
     print_table(headings, rows)
-    for one in found:
+    for one in {one["account"]: one for one in found}.values():
         if one["replay"]:
             click.echo(f"\nA replay was cut off after {counted(one['replay']['messages'], 'message')}:")
             click.echo(f"  signalbox deliveries replay --account {one['account']} --resume")
+
+
+def age_text(age_s: int | None) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`; "" where there is nothing."""
+    if age_s is None:
+        return ""
+    minutes, hours, days = age_s // 60, age_s // 3600, age_s // 86_400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{age_s} s"

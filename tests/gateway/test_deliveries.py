@@ -14,6 +14,7 @@ import trio.testing
 
 from gateway.admin import AdminError
 from gateway.cli import root
+from gateway.cli.deliveries import age_text
 from gateway.cli.failure import FAILED, OK, USAGE
 from router.nouns import Login
 from tests.gateway.house import Running, Script, carrier, route, running_with
@@ -84,6 +85,7 @@ async def test_the_backlog_is_told_by_account_and_age(tmp_path: Path) -> None:
         (one,) = await ask(gateway, "deliveries.list")
         assert (one["account"], one["backlog"], one["receivers"]) == ("acme", 5, 0)
         assert one["ages"] == {"minute": 3, "hour": 2, "day": 0, "older": 0}
+        assert (one["channel"], 600 <= one["oldest_age_s"] < 660) == ("smpp", True)
         assert await ask(gateway, "deliveries.list", account="acme") == [one]
         await gateway.gateway.accounts.create("other", 0)
         assert await ask(gateway, "deliveries.list", account="other") == []
@@ -91,6 +93,39 @@ async def test_the_backlog_is_told_by_account_and_age(tmp_path: Path) -> None:
         assert await ask(gateway, "deliveries.list") == []
         (one,) = await ask(gateway, "deliveries.list", all=True)
         assert (one["backlog"], one["ages"]["hour"], one["oldest_at"]) == (0, 0, "")
+        assert one["oldest_age_s"] is None
+
+
+@trio_test(mock_clock=True)
+async def test_each_channel_of_an_account_has_its_count_and_the_age_of_its_oldest_event(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, receipts_via="smpp") as gateway:
+        gateway.customer.answer = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+        await finish(gateway, 2)
+        await trio.sleep(7200)
+        for number in (1, 2):  # of one account and two servers
+            url = f"http://127.0.0.1:9000/{number}" if number == 1 else "http://localhost:9000/2"
+            await gateway.gateway.accounts.update("acme", callback_url=url, receipts_via="http")
+            await finish(gateway, number)
+            await trio.sleep(30)
+        http, smpp = await ask(gateway, "deliveries.list")
+        assert [(one["channel"], one["backlog"], one["receivers"]) for one in (http, smpp)] == [
+            ("http", 3, 0),
+            ("smpp", 2, 0),
+        ]
+        assert 60 <= http["oldest_age_s"] < 120
+        assert 7200 <= smpp["oldest_age_s"] < 7300
+        assert (http["ages"]["hour"] + http["ages"]["minute"], smpp["ages"]["day"]) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "text"),
+    [(None, ""), (0, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h 0 min"), (12_000, "3 h 20 min"),
+     (190_800, "2 d 5 h")],
+)  # fmt: skip
+def test_an_age_is_told_in_words(age_s: int | None, text: str) -> None:
+    assert age_text(age_s) == text
 
 
 # replay
@@ -270,14 +305,16 @@ def test_on_a_stopped_gateway_backlogs_are_listed_told_again_and_moved(tmp_path:
 
     trio.run(life, clock=trio.testing.MockClock(autojump_threshold=0))
     code, told = typed("deliveries", "list")
-    assert (code, "acme" in told, "< 1 MIN" in told) == (OK, True, True)
+    assert (code, "acme" in told, "< 1 MIN" in told, "OLDEST" in told) == (OK, True, True, True)
     code, told = typed("deliveries", "replay", "--account", "acme", "--state", "DELIVERED")
     assert (code, told) == (OK, "2 receipts of 2 finished messages queued.\n")
     assert json.loads(typed("deliveries", "list", "--json")[1])[0]["backlog"] == 4
     typed("account", "set", "acme", "--callback-url", URL)
     code, told = typed("deliveries", "move", "--account", "acme", "--to", "http", "--reason", "they are away")
     assert (code, told) == (OK, "4 events moved to HTTP.\n")
-    assert typed("deliveries", "list")[1].startswith("Nothing waits for a session.")
+    assert [
+        (one["channel"], one["backlog"]) for one in json.loads(typed("deliveries", "list", "--json")[1])
+    ] == [("http", 4)]
     assert typed("store", "check") == (OK, "The store is sound.\n")
     moved = json.loads(typed("audit", "list", "--limit", "1", "--json")[1])[0]
     assert (moved["act"], moved["reason"], moved["after"]["events"]) == (
