@@ -232,16 +232,27 @@ def _carriers(
             wait = Wait.SHARE_WAIT
         parts = carrier.parts(facts.encoding, facts.segments, facts.text or data, b"") if carrier else 0
         too_long = carrier is not None and index < 0
+        written = None
+        if carrier is not None:
+            encoding = int(Encoding.BINARY) if data else facts.encoding
+            written = carrier.renderer.written(
+                facts.text, encoding, facts.source, facts.source_ton, facts.destination
+            )
+        refusal = written.refusal if written is not None else ""
         told.append(
             {
                 "carrier": gateway.store.carrier_name(identity),
                 "weight": spec.weights[place] if spec.weights else None,
                 "order": turns.get(index),
-                "reason": "too_long" if too_long else wait.name.lower(),
+                "reason": "too_long" if too_long else "sender_refused" if refusal else wait.name.lower(),
                 "detail": f"it takes {carrier.max_parts} parts, this has {parts}"
                 if carrier is not None and too_long
-                else wait.value,
+                else refusal or wait.value,
                 "parts": parts,
+                "encoding": written.encoding if written is not None else None,
+                "tables": written.tables or None if written is not None else None,
+                "from": written.source if written is not None else None,
+                "text_sent": written.text if written is not None and written.text != facts.text else None,
             }
         )
     return told

@@ -41,6 +41,15 @@ class Tables(NamedTuple):
             elements += bytes((IEI_LOCKING_SHIFT, 1, self.locking))
         return bytes((len(elements),)) + elements if elements else b""
 
+    @property
+    def said(self) -> str:
+        """In words; "" for the default tables."""
+        tables = (("locking", self.locking), ("single", self.single))
+        return ", ".join(f"{_NAMES[language]} {kind} shift" for kind, language in tables if language)
+
+
+_NAMES: Final = {language: name for name, language in national.LANGUAGES.items()}
+
 
 class Way(NamedTuple):
     """`text` as it is sent, `septets` unpacked, under the header of `tables`; `changed`: characters of the

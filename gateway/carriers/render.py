@@ -9,14 +9,15 @@ Deliberately not here: splitting rules (smpp.segment), headers and sequence numb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from config.model import CarrierConfig
 from config.rules import zone_of
-from gateway.carriers.senders import Senders
+from gateway.carriers.senders import SenderRefused, Senders
 from gateway.carriers.tlvs import AccountOf, Tlvs
 from router.correlate import reference_of
 from router.nouns import Encoding, Message, ReceiptWish, Relay, Via, wants_intermediate
-from smpp.alphabet import DATA_CODING, TextError, encoding_of, gsm7_encode
+from smpp.alphabet import DATA_CODING, ENCODING_NAMES, TextError, encoding_of, gsm7_encode
 from smpp.cheaper import Way, allowed, cheaper
 from smpp.constants import Tlv
 from smpp.errors import EncodeError
@@ -40,6 +41,17 @@ def _registered(wish: int, version: int) -> int:
     if wish == ReceiptWish.NONE:
         return 0
     return _FINAL | _INTERMEDIATE if wants_intermediate(wish) and version >= 0x34 else _FINAL
+
+
+class Written(NamedTuple):
+    """`encoding`: the carrier's alphabet, or ucs2, latin1, binary; `tables`: national ones, in words; `text`:
+    as it is sent; `refusal`: why this carrier must not have the message, "" = it may."""
+
+    encoding: str
+    tables: str
+    source: str
+    text: str
+    refusal: str = ""
 
 
 class Renderer:
@@ -155,13 +167,19 @@ class Renderer:
 
     def _sender(self, message: Message) -> tuple[bytes, int, int]:
         """Address, TON and NPI. Raises SenderRefused."""
-        source, ton, npi = message.source, message.source_ton, message.source_npi
-        if self._senders is not None:
-            source, ton, npi = self._senders.of(source, ton, npi, message.destination)
-        else:
-            ton = ton if self._source_ton is None else self._source_ton
-            npi = npi if self._source_npi is None else self._source_npi
+        source, ton, npi = self._addressed(
+            message.source, message.source_ton, message.source_npi, message.destination
+        )
         return source.encode("latin-1", "replace"), ton, npi
+
+    def _addressed(self, source: str, ton: int, npi: int, destination: str) -> tuple[str, int, int]:
+        if self._senders is not None:
+            return self._senders.of(source, ton, npi, destination)
+        return (
+            source,
+            ton if self._source_ton is None else self._source_ton,
+            npi if self._source_npi is None else self._source_npi,
+        )
 
     def _segments(self, message: Message, content: str | bytes) -> list[Segment]:
         """Of a message that is whole."""
@@ -173,6 +191,21 @@ class Renderer:
                 content = way.septets if udh else way.text
         ref = reference_of(message.id)
         return render(content, encoding, segments, self._alphabet, self._method, ref, udh=udh)
+
+    def written(self, text: str, encoding: int, source: str, ton: int, destination: str) -> Written:
+        """How a message, not one of a customer's parts, would be written, for people who ask beforehand."""
+        refusal = ""
+        try:
+            source = self._addressed(source, ton, 0, destination)[0]
+        except SenderRefused as problem:
+            refusal = str(problem)
+        way = self._way(text, encoding) if self._cheaper is not None else None
+        name = ENCODING_NAMES[encoding]
+        if way is not None:
+            name, text = self._alphabet, way.text
+        elif encoding == _GSM7:
+            name = self._alphabet if carries(self._alphabet, text) else ENCODING_NAMES[_UCS2]
+        return Written(name, way.tables.said if way is not None else "", source, text, refusal)
 
     def _way(self, text: str, encoding: int) -> Way | None:
         """A cheaper one than UCS-2, where it would come to that."""

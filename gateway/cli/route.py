@@ -159,8 +159,17 @@ def print_carriers(told: dict[str, Any]) -> None:
             one["carrier"],
             one["weight"] or "",
             one["parts"] or "",
+            _written(one, told["from"]),
             one["detail"],
         ]
         for one in told["carriers"]
     ]
-    print_table(["TURN", "CARRIER", "WEIGHT", "PARTS", "NOW"], rows)
+    print_table(["TURN", "CARRIER", "WEIGHT", "PARTS", "AS", "NOW"], rows)
+
+
+def _written(one: dict[str, Any], sender: str) -> str:
+    """What that carrier would get: the encoding, national tables, another text or sender."""
+    words = [one["encoding"] or "", one["tables"] or "", "other text" if one["text_sent"] else ""]
+    if one["from"] not in (None, sender):
+        words.append(f"from {one['from']}")
+    return as_text(", ".join(word for word in words if word))

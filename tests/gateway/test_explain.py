@@ -209,6 +209,39 @@ async def test_who_asks_very_often_waits(tmp_path: Path) -> None:
         await asked(house)
 
 
+WRITING = (
+    carrier("north", 2776, national_shift="single", national_languages=["turkish"])
+    + """
+[[carriers.senders]]
+country = ["US"]
+use = "12025550100"
+[[carriers.senders]]
+country = ["IN"]
+refuse = true
+"""
+)
+
+
+@trio_test(mock_clock=True)
+async def test_each_carrier_says_how_it_would_be_written(tmp_path: Path) -> None:
+    smart = carrier("south", 2777, smart_encoding=True, alphabet="latin1")
+    async with running(
+        tmp_path, WRITING + smart + '[[routes]]\nname = "all"\nlane = ["north", "south"]\n'
+    ) as house:
+        turkish = "Sayın müşterimiz, şifreniz: 1234. Güvenliğiniz için kimseyle paylaşmayınız."
+        north, south = (await asked(house, text=turkish))["carriers"]
+        assert (north["encoding"], north["tables"], north["parts"]) == ("gsm7", "turkish single shift", 1)
+        assert (north["from"], north["text_sent"]) == ("ACME", None)
+        assert (south["encoding"], south["tables"], south["parts"]) == ("latin1", None, 1)
+        assert south["text_sent"].startswith("Sayin müsterimiz, sifreniz")
+        north, south = (await asked(house, text="€", to="+12125550123"))["carriers"]
+        assert (north["encoding"], north["from"]) == ("gsm7", "12025550100")
+        assert (south["encoding"], south["from"]) == ("ucs2", "ACME")
+        north, south = (await asked(house, text=None, data="00ff", to="+919876543210"))["carriers"]
+        assert (north["encoding"], north["reason"]) == ("binary", "sender_refused")
+        assert north["detail"] == "the carrier must not send as 'ACME' to IN"
+
+
 # preview
 
 
@@ -299,7 +332,10 @@ def test_what_would_be_refused_is_shown(capsys: pytest.CaptureFixture[str]) -> N
             "route": "uk", "rules": [{"route": "uk", "matches": True, "why_not": None}], "rules_left_out": 3,
             "encoding": "gsm7", "parts": 2, "refused": {"detail": "may not"}, "running": True,
             "carriers": [
-                {"order": 1, "carrier": "north", "weight": None, "parts": 2, "detail": "no bind"},
+                {
+                    "order": 1, "carrier": "north", "weight": None, "parts": 2, "detail": "no bind",
+                    "encoding": "gsm7", "tables": "turkish single shift", "from": "12345", "text_sent": "x",
+                },
             ],
         }
     )  # fmt: skip
@@ -307,3 +343,4 @@ def test_what_would_be_refused_is_shown(capsys: pytest.CaptureFixture[str]) -> N
     assert "447700900123 (GB, mobile, 23410, ported)" in shown
     assert "3 rules before these did not take it either." in shown
     assert "It would be refused: may not" in shown
+    assert "gsm7, turkish single shift, other text, from 12345" in shown
