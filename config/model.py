@@ -308,6 +308,43 @@ class CallbacksConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LookupConfig:
+    """`numbers.lookup`: a web service (HLR, MNP) that is asked where a route asks for a number's network."""
+
+    url: str = key(
+        "",
+        "A GET of it, `{number}` being the number in digits, as `https://hlr.example/v1/{number}`. Empty: "
+        "nobody is asked.",
+    )
+    header: str = key(
+        "",
+        "One more header, as `Authorization: Bearer ${env:HLR_KEY}`.",
+        pattern=r"|[!-9;-~]+: [ -~]+",
+        secret=True,
+    )
+    pointer: tuple[str, ...] = key(
+        ("/mccmnc",),
+        "Where the answer, JSON, has the MCC and MNC (RFC 6901); several are joined, as `/mcc` and `/mnc`. "
+        "Nothing there, or 404: not known.",
+        pattern="/.*",
+    )
+    deadline_s: float = key(1.0, "How long a message waits for it at most.", low=0.01, high=10)
+    ttl_s: float = key(86_400.0, "How long an answer is remembered.", low=1)
+    unknown_ttl_s: float = key(3_600.0, "The same where the service did not know.", low=1)
+    max_cached: int = key(100_000, "Answers that are remembered.", low=1, high=10_000_000)
+    concurrency: int = key(8, "Requests under way, each on a connection of its own.", low=1, high=256)
+    max_waiting: int = key(
+        10_000, "Numbers that wait; beyond it messages go on with what the tables say.", low=1, high=1_000_000
+    )
+    breaker_failures: int = key(5, "Failures in a row after which the service is left alone.", low=1)
+    breaker_pause_s: float = key(
+        5.0, "For so long; twice as long after each probe that failed, at most 16 times.", low=0.1, high=3600
+    )
+    allow_private: bool = key(False, "Whether it may have a loopback or private address.")
+    ca_file: str = key("", "PEM file of certificate authorities; empty: the system's.", path=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NumbersConfig:
     """`[numbers]`: which recipients are taken, and what is known about them (numbers.md)."""
 
@@ -327,6 +364,7 @@ class NumbersConfig:
         "A table of ported numbers (`signalbox table import mnp NAME FILE`); it goes before `prefix_table`.",
         pattern=f"|{NAME}",
     )
+    lookup: LookupConfig = table(LookupConfig, "A web service that knows more than the tables.")
 
 
 _RESEND = ("resend", "hold")

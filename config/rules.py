@@ -131,6 +131,7 @@ def _values(config: Config, notes: Notes) -> None:
         notes.wrong(
             ("gateway", "default_region"), f'"{region}" is no region', "two letters of ISO 3166, as GB"
         )
+    _lookup(config, notes)
     if not config.callbacks.retry_s:
         notes.warn(("callbacks", "retry_s"), "is empty: a callback that fails once is given up")
     if config.receipts.window_h * 3600 < config.messages.validity_default_s:
@@ -138,6 +139,19 @@ def _values(config: Config, notes: Notes) -> None:
             ("receipts", "window_h"), "is shorter than the usual validity: late receipts will match nothing"
         )
     _files(config.callbacks.ca_file, ("callbacks", "ca_file"), notes)
+
+
+def _lookup(config: Config, notes: Notes) -> None:
+    lookup, path = config.numbers.lookup, ("numbers", "lookup")
+    scheme, _, rest = lookup.url.partition("://")
+    host, _, where = rest.partition("/")
+    if lookup.url and (scheme not in ("http", "https") or not host or "{number}" in host):
+        notes.wrong((*path, "url"), "is no URL", '"https://hlr.example/v1/{number}"')
+    elif lookup.url and "{number}" not in where:
+        notes.wrong((*path, "url"), "has no {number}", '"https://hlr.example/v1/{number}"')
+    if lookup.url and not lookup.pointer:
+        notes.wrong((*path, "pointer"), "is empty", 'pointer = ["/mccmnc"]')
+    _files(lookup.ca_file, (*path, "ca_file"), notes)
 
 
 def _use(config: Config, notes: Notes) -> None:

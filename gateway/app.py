@@ -32,7 +32,8 @@ from gateway.accounts import Accounts
 from gateway.admin import AdminServer
 from gateway.admin_status import carrier_facts, status_facts
 from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs
-from gateway.callbacks.guard import Refused, parse_url
+from gateway.asking_door import AskingDoor
+from gateway.callbacks.guard import Guard, Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
 from gateway.callbacks.pump import CallbackPump
 from gateway.callbacks.settings import CallbackSettings
@@ -55,6 +56,7 @@ from gateway.http.routes import Respond, Routes
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.known import Known
+from gateway.lookup import Lookup, LookupSettings, add_lookup_measures
 from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
 from gateway.operators import Operators
@@ -131,7 +133,8 @@ class Gateway:
         self.metrics = Metrics(self.counts)
         numbers = config.numbers
         self.tables = Tables(config.gateway.data_dir / DIRECTORY)
-        self.known = Known(self.tables, numbers.prefix_table, numbers.mnp_table)
+        self.lookup = lookup_of(config, world) if numbers.lookup.url else None
+        self.known = Known(self.tables, numbers.prefix_table, numbers.mnp_table, self.lookup)
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)
@@ -156,7 +159,7 @@ class Gateway:
         self.board.restore(store.lanes().items())
         self.committer.claimers.extend(self.carriers)
         messages = config.messages
-        self.door = Door(
+        self.door = (Door if self.lookup is None else AskingDoor)(
             self.committer,
             store,
             world,
@@ -172,6 +175,9 @@ class Gateway:
             ),
             self.check_url,
         )
+        if isinstance(self.door, AskingDoor) and self.lookup is not None:
+            self.door.lookup = self.lookup
+            add_lookup_measures(self.metrics, self.lookup)
         self.door.accepted = self.counts.accepted
         self.door.refused = self.counts.refused
         self.door.repeated = self.counts.repeated
@@ -403,6 +409,8 @@ class Gateway:
         self.known.check()
         if self.operators.damaged:
             log.error("the store's list of operators is damaged: none of their keys works; make new ones")
+        if self.lookup is not None:
+            await nursery.start(self.lookup.run)
         for one in self.config.simulators:
             await nursery.start(self._simulate, one)
         await nursery.start(self.clockwork.run)
@@ -594,6 +602,15 @@ def account_defaults(config: Config) -> dict[str, object]:
 def http_settings(config: Config) -> HttpSettings:
     names = HttpSettings.__struct_fields__
     return HttpSettings(**{name: getattr(config.http, name) for name in names if hasattr(config.http, name)})
+
+
+def lookup_of(config: Config, world: World) -> Lookup:
+    """Of `[numbers.lookup]`, whose keys have the names of its settings."""
+    names = (field.name for field in dataclasses.fields(LookupSettings))
+    settings = LookupSettings(**{name: getattr(config.numbers.lookup, name) for name in names})
+    guard = Guard()
+    guard.own_listeners((one.host, one.port) for one in own_addresses(config))
+    return Lookup(settings, world, guard)
 
 
 def callback_settings(config: Config) -> CallbackSettings:

@@ -1,6 +1,7 @@
 """Knowledge of numbers from tables that the configuration names: networks, ported numbers, prices.
 
-`Known` is router.knowledge.Knowledge: a ported number's own network first, else that of its prefix. A table
+`Known` is router.knowledge.Knowledge: what a web service answered lately (gateway.lookup) goes first, then a
+ported number's own network, else that of its prefix. A table
 is looked up by name each time, so a new import counts from the next message on.
 
 Invariant: a missing or damaged table makes numbers unknown, never a message fail; it is said once in the log.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import structlog
 
+from gateway.lookup import Lookup
 from router.knowledge import Network
 from router.plans import facts
 from router.rates import Priced, price
@@ -24,8 +26,11 @@ log = structlog.get_logger("numbers")
 class Known:
     """`prefix_table` and `mnp_table` are names of tables, "" = none."""
 
-    def __init__(self, tables: Tables, prefix_table: str = "", mnp_table: str = "") -> None:
+    def __init__(
+        self, tables: Tables, prefix_table: str = "", mnp_table: str = "", lookup: Lookup | None = None
+    ) -> None:
         self.tables = tables
+        self._lookup = lookup
         self._prefix_table = prefix_table
         self._mnp_table = mnp_table
 
@@ -53,6 +58,10 @@ class Known:
         return facts(digits).kind
 
     def mcc_mnc(self, digits: str) -> str:
+        if self._lookup is not None:
+            answered = self._lookup.answer(digits)
+            if answered:
+                return answered
         row = self._ported(digits)
         if row is not None:
             if row.mcc_mnc:
@@ -63,6 +72,10 @@ class Known:
         return self._by_prefix(digits)
 
     def ported(self, digits: str) -> bool:
+        if self._lookup is not None:
+            answered = self._lookup.answer(digits)
+            if answered:
+                return answered != self._by_prefix(digits)
         row = self._ported(digits)
         if row is None:
             return False

@@ -1,8 +1,9 @@
 """A small HTTP/1.1 client for callbacks: one POST at a time on one kept-alive connection.
 
 Every read and write has the caller's cancel scope around it (the deadline), an answer is limited in bytes,
-redirects are not followed, and the body of the answer is read and thrown away. httptools parses; httpx cost
-2.6 ms a POST where this costs some 30 us (docs of the benchmark), which is why it exists.
+redirects are not followed, and the body of the answer is read and thrown away unless it is asked for.
+httptools parses; httpx cost 2.6 ms a POST where this costs some 30 us (docs of the benchmark), which is why
+it exists.
 
 Endings are values: `post` returns a `Reply` or raises `NotDelivered`; nothing else escapes. A kept-alive
 connection that the peer had already closed raises `Stale`: nothing was answered, so the caller may try
@@ -67,10 +68,14 @@ class ServerTls:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the endpoint answered. `retry_after` is the header as sent, "" without one."""
+    """What the endpoint answered. `retry_after` is the header as sent, "" without one.
+
+    `body` is there where the connection was opened `with_body`, as far as it came.
+    """
 
     status: int
     retry_after: str = ""
+    body: bytes = b""
 
 
 def tls_context(ca_file: str = "") -> ssl.SSLContext:
@@ -129,14 +134,30 @@ class _Answer:
             self.keep_alive = self.parser.should_keep_alive()
 
 
+class _AnswerWithBody(_Answer):
+    """The same, and what it says."""
+
+    __slots__ = ("body",)
+
+    def reset(self) -> None:
+        super().reset()
+        self.body = b""
+
+    def on_body(self, body: bytes) -> None:
+        if self.status and not self.complete:
+            self.body += body
+
+
 class Connection:
     """One connection to one origin. One `post` at a time; closed after any error."""
 
     __slots__ = ("_answer", "_stream", "alive", "max_answer_bytes", "posts")
 
-    def __init__(self, stream: trio.abc.Stream, max_answer_bytes: int = 64 * 1024) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, max_answer_bytes: int = 64 * 1024, with_body: bool = False
+    ) -> None:
         self._stream = stream
-        self._answer = _Answer()
+        self._answer = _AnswerWithBody() if with_body else _Answer()
         self.max_answer_bytes = max_answer_bytes
         self.alive = True
         self.posts = 0
@@ -201,7 +222,8 @@ class Connection:
 
     def _reply(self) -> Reply:
         retry_after = self._answer.retry_after
-        return Reply(self._answer.status, retry_after.decode("latin-1") if retry_after else "")
+        body = self._answer.body if isinstance(self._answer, _AnswerWithBody) else b""
+        return Reply(self._answer.status, retry_after.decode("latin-1") if retry_after else "", body)
 
     async def aclose(self) -> None:
         """Close without ceremony: everything that matters was answered."""
@@ -216,6 +238,7 @@ async def open_connection(
     allow_private: bool,
     context: ssl.SSLContext | None,
     max_answer_bytes: int = 64 * 1024,
+    with_body: bool = False,
 ) -> Connection:
     """Resolve, check, connect to a checked address. Errors: Refused (guard), NotDelivered.
 
@@ -243,7 +266,7 @@ async def open_connection(
         if guard.is_own_port(target.port) and _is_this_machine(stream):
             await trio.aclose_forcefully(stream)
             raise Refused("this is one of the gateway's own listeners")
-        return Connection(stream, max_answer_bytes)
+        return Connection(stream, max_answer_bytes, with_body)
     raise NotDelivered(failure)
 
 

@@ -1,0 +1,50 @@
+"""The door of a gateway that asks a web service for the networks of numbers.
+
+What is submitted is planned once to see whether a route asks for a network that is not known. If so it waits
+for the answers, at most for the look-up's deadline, and then goes through the door as everything does, with
+what is known by then. Nothing else waits, and a gateway without a look-up has the plain door.
+
+Deliberately not here: asking (gateway.lookup), any other decision about a message (gateway.door).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.committer import Before
+from gateway.door import Door, Submission, SubmitDone
+from gateway.lookup import Lookup
+from router.nouns import Account
+from router.policy import Policy
+
+
+class AskingDoor(Door):
+    lookup: Lookup  # set before anything is submitted
+
+    def close(self) -> None:
+        """Who waits is refused, as everybody from now on."""
+        super().close()
+        self.lookup.end_all()
+
+    def submit(
+        self, account: Account, requests: Sequence[Submission], done: SubmitDone, before: Before = None
+    ) -> None:
+        """As Door.submit; `done` may come later by the look-up's deadline."""
+        enter = super().submit
+        missing = self._missing(account, requests)
+        if missing:
+            self.lookup.ask(missing, lambda: enter(account, requests, done, before))
+        else:
+            enter(account, requests, done, before)
+
+    def _missing(self, account: Account, requests: Sequence[Submission]) -> list[str]:
+        """The numbers that routes asked for and nobody remembers."""
+        missing = self.lookup.missing
+        missing.clear()
+        if account.suspended or account.closed:
+            return []
+        policy = Policy(account, self.house)
+        now_ms = self._world.wall_ms()
+        for request in requests:
+            self._plan(policy, request, 0, now_ms)
+        return list(missing)
