@@ -165,6 +165,10 @@ class Carrier:
             self.paused_until = trio.current_time() + _RESTART_PAUSE_S
             self._pace.set()
 
+    @property
+    def originals(self) -> dict[str, str]:
+        return self.renderer.originals
+
     def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes) -> int:
         return self.renderer.parts(encoding, segments, content, udh)
 

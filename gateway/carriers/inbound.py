@@ -52,6 +52,10 @@ class Upstream(Protocol):
     group: int
     default_encoding: int  # what data_coding 0 means to it
     packed: bool  # its septets are
+
+    @property
+    def originals(self) -> dict[str, str]: ...  # senders as it was given them → as their customers know them
+
     zone: tzinfo  # of the dates in its receipts
     causes: Causes  # what it means by its codes
 
@@ -93,6 +97,7 @@ class Inbound:
         today_ms = now_ms - now_ms % _DAY_MS
         receipts: list[ReceiptIn] = []
         answers: list[tuple[int, int]] = []
+        originals = carrier.originals
         for request in requests:
             pdu = request.pdu
             if not isinstance(pdu, DeliverSm | DataSm):
@@ -107,6 +112,9 @@ class Inbound:
                 self._mo(carrier, link, session, command, pdu, body, now_ms)
                 continue
             state = parsed.state or _ENROUTE
+            sender = _digits(pdu.destination_addr)
+            if originals:
+                sender = originals.get(sender, sender)
             cause = ""
             if state != _DELIVERED:
                 cause = carrier.causes.of_receipt(state, parsed.err, parsed.network_error)
@@ -117,7 +125,7 @@ class Inbound:
                     _ids(learner, parsed.ids),
                     (),
                     _digits(pdu.source_addr),
-                    _digits(pdu.destination_addr),
+                    sender,
                     state,
                     parsed.error,
                     now_ms,
@@ -201,10 +209,11 @@ class Inbound:
         if concat is not None and concat.total < 2:
             concat = None
         source_type, destination_type = types_of(pdu)
+        destination = _digits(pdu.destination_addr)
         part = MoPart(
             carrier=carrier.id,
             source=_digits(pdu.source_addr),
-            destination=_digits(pdu.destination_addr),
+            destination=carrier.originals.get(destination, destination),
             reference=concat.reference if concat else 0,
             total=concat.total if concat else 1,
             index=concat.index if concat else 1,

@@ -89,6 +89,11 @@ class Renderer:
         self._frames: dict[tuple[str, int, int, int, int, int], tuple[bytes, bytes, bytes]] = {}
         self._registered = tuple(_registered(wish, settings.version) for wish in ReceiptWish)
 
+    @property
+    def originals(self) -> dict[str, str]:
+        """Senders as this carrier knows them → as their customers do, where that is sure."""
+        return self._senders.originals if self._senders is not None else {}
+
     def parts(self, encoding: int, segments: int, content: str | bytes, udh: bytes = b"") -> int:
         """How many submit_sm this carrier would get; `segments` is the canonical count."""
         if udh:

@@ -32,8 +32,9 @@ class _Rule:
         self.prefixes = tuple(prefix.lstrip("+") for prefix in rule.prefix)
         self.countries = frozenset(rule.country)
         self.kinds = frozenset(rule.sender_type)
-        self.names = frozenset(one for one in rule.sender if not one.endswith("*"))
-        self.starts = tuple(one[:-1] for one in rule.sender if one.endswith("*"))
+        senders = [one.lstrip("+") for one in rule.sender]  # messages have numbers without it
+        self.names = frozenset(one for one in senders if not one.endswith("*"))
+        self.starts = tuple(one[:-1] for one in senders if one.endswith("*"))
         self.use = sender_of(rule.use) if rule.use else None
         self.ton, self.npi, self.refuse = rule.ton, rule.npi, rule.refuse
         self.said = ", ".join((*rule.country, *rule.prefix)) or "anywhere"
@@ -49,10 +50,15 @@ class _Rule:
 
 
 class Senders:
-    """The rules of one carrier, and its own TON and NPI of senders (None = as the message has them)."""
+    """The rules of one carrier, and its own TON and NPI of senders (None = as the message has them).
+
+    `originals`: what stands for one sender of ours and nothing else → that sender, so that what the carrier
+    sends back to it, receipts and replies, is known as the customer's.
+    """
 
     def __init__(self, rules: Sequence[SenderRule], ton: int | None, npi: int | None) -> None:
         self._rules = [_Rule(rule) for rule in rules]
+        self.originals = _originals(self._rules)
         self._by_country = any(rule.countries for rule in self._rules)
         self._ton = ton
         self._npi = npi
@@ -72,6 +78,15 @@ class Senders:
                     _first(rule.npi, self._npi, npi),
                 )
         return source, _first(self._ton, ton), _first(self._npi, npi)
+
+
+def _originals(rules: Sequence[_Rule]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for rule in rules:
+        if rule.use is not None:
+            whole = rule.names if rule.names and not rule.starts else {"", rule.use[0]}  # not just one
+            found.setdefault(rule.use[0], set()).update(whole)
+    return {use: next(iter(senders)) for use, senders in found.items() if len(senders) == 1}
 
 
 def _first(*given: int | None) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from config.model import SenderRule
 from gateway.carriers.senders import SenderRefused, Senders
+from smpp.pdu import DeliverSm
 from tests.gateway.house import Script, carrier, route, running_with, simulator
 from tests.trio_case import trio_test
 
@@ -75,6 +76,41 @@ def test_the_carriers_own_ton_and_npi_hold_unless_a_rule_says_others() -> None:
 def test_a_sender_that_the_carrier_must_not_have_is_refused_with_words() -> None:
     with pytest.raises(SenderRefused, match="'ACME' to IN"):
         senders(SenderRule(country=("IN",), refuse=True)).of("ACME", 5, 0, INDIA)
+
+
+def test_what_stands_for_one_sender_alone_is_known_as_that_sender() -> None:
+    rules = senders(
+        SenderRule(sender=("12345",), use="67890", country=("GB",)),
+        SenderRule(sender=("+447700900000",), use="67891"),
+        SenderRule(sender=("ACME", "Acme"), use="67892"),
+        SenderRule(sender=("AC*",), use="67893"),
+        SenderRule(use="67894"),
+        SenderRule(sender=("1",), use="67895"),
+        SenderRule(sender=("2",), use="67895"),
+    )
+    assert rules.originals == {"67890": "12345", "67891": "447700900000"}
+    assert rules.of("447700900000", 1, 1, UK)[0] == "67891"
+
+
+@trio_test(mock_clock=True)
+async def test_a_reply_to_a_mapped_short_code_answers_the_message_that_was_sent_from_it(
+    tmp_path: Path,
+) -> None:
+    async with running_with(tmp_path, carrier("one", 2790) + RULES + route("one"), Script()) as (
+        house,
+        script,
+    ):
+        id = await house.submit(UK)
+        await house.until(lambda: script.submits)
+        assert script.submits[0].source_addr == b"67890"
+        await script.send(
+            DeliverSm(
+                source_addr=UK.encode(), destination_addr=b"67890", short_message=b"Yes", sequence_number=1
+            )
+        )
+        await house.until(lambda: house.customer.events)
+        told = house.customer.events[0]["data"]
+        assert (told["to"], told["text"], told["in_reply_to"]) == ("12345", "Yes", id)
 
 
 RULES = """
