@@ -14,6 +14,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -181,6 +182,7 @@ class Reader:
         return None if bad else text
 
 
+@cache
 def fields_of(kind: type[Any]) -> dict[str, tuple[Any, Words, bool]]:
     """Key → (type, words, required) of a dataclass of config.model, without its derived fields."""
     hints = typing.get_type_hints(kind)

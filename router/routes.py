@@ -30,8 +30,10 @@ from router.rules import (
     Found,
     Match,
     Window,
+    folded_text,
     is_pattern,
     network_holds,
+    pattern_head,
     sender_found,
     sender_type,
     text_found,
@@ -196,6 +198,39 @@ class _Tags:
         return mask
 
 
+class _Senders:
+    """Senders: whole ones, and patterns by what stands before their first sign. A rule with patterns that is
+    left over is asked for the rest of them (`_Rest`)."""
+
+    __slots__ = ("_heads", "_left_out", "_lengths", "_other", "_whole", "rules")
+
+    def __init__(self, rules: Sequence[Match]) -> None:
+        named, self._left_out = _named(rules, lambda match: match.senders, _whole_senders_left_out)
+        self._other = sum(1 << index for index, match in enumerate(rules) if not match.senders)
+        self._whole: dict[str, int] = {}
+        self._heads: dict[str, int] = {}
+        for sender, mask in named.items():
+            if is_pattern(sender):
+                head = pattern_head(sender)
+                self._heads[head] = self._heads.get(head, 0) | mask
+            else:
+                self._whole[sender] = mask
+        self._lengths = _lengths(self._heads)
+        self.rules = bool(named or self._left_out)
+
+    def of(self, source: str) -> int:
+        mask = self._other | self._whole.get(source, 0)
+        for length in self._lengths:
+            mask |= self._heads.get(source[:length], 0)
+        return mask & ~self._left_out.get(source, 0)
+
+
+def _whole_senders_left_out(match: Match) -> tuple[str, ...]:
+    """Where there are patterns among them, `_Rest` asks for all of them."""
+    senders = match.none_of.senders if match.none_of is not None else ()
+    return () if any(map(is_pattern, senders)) else senders
+
+
 class _Answers:
     """A kind of condition that is asked rule by rule, once for each value that comes up; there are few."""
 
@@ -238,12 +273,12 @@ class _Rest(NamedTuple):
     text: Found | None
     not_text: Found | None
 
-    def holds(self, source: str, text: str) -> bool:
+    def holds(self, source: str, folded: str) -> bool:
         return (
             (self.sender is None or self.sender(source))
             and not (self.not_sender is not None and self.not_sender(source))
-            and (self.text is None or self.text(text))
-            and not (self.not_text is not None and self.not_text(text))
+            and (self.text is None or self.text(folded))
+            and not (self.not_text is not None and self.not_text(folded))
         )
 
 
@@ -259,7 +294,7 @@ class _Rules:
         self._classes = _Sets(rules, lambda match: match.classes)
         self._encodings = _Sets(rules, lambda match: match.encodings)
         self._sender_types = _Sets(rules, lambda match: match.sender_types)
-        self._senders = _senders(rules)
+        self._senders = _Senders(rules)
         self._tags = _Tags(rules)
         self._segments = _Answers(rules, _sized, _fits)
         self._windows = _Windows(rules)
@@ -327,12 +362,11 @@ class _Rules:
         sets = self._encodings
         if sets.by:
             left &= sets.by.get(encoding, sets.other)
-        sets = self._senders
-        if sets.by:
-            left &= sets.by.get(source, sets.other)
         sets = self._sender_types
         if sets.by:
             left &= sets.by.get(sender_type(source, source_ton), sets.other)
+        if self._senders.rules:
+            left &= self._senders.of(source)
         if self._tags.rules:
             left &= self._tags.of(tags)
         if self._segments.rules:
@@ -340,6 +374,7 @@ class _Rules:
         if self._windows.rules:
             left &= self._windows.of(at_ms)
         rest, unknown, asking = self._rest, self._unknown, self._asking
+        folded = ""
         while left:
             bit = left & -left
             if bit & asking:
@@ -350,7 +385,11 @@ class _Rules:
                 continue
             index = bit.bit_length() - 1
             one = rest[index]
-            if one is None or one.holds(source, text):
+            if one is None:
+                return index
+            if text and not folded:
+                folded = folded_text(text)
+            if one.holds(source, folded):
                 return index
             left ^= bit
         return -1
@@ -373,9 +412,9 @@ def _union(facts: tuple[_Fact, ...]) -> int:
 
 
 class _Windows:
-    """Times. They change by the minute, so which rules are open is worked out once a minute."""
+    """Times. They change by the minute, so which rules are open is worked out once for each minute."""
 
-    __slots__ = ("_all", "_last", "_shut", "rules")
+    __slots__ = ("_all", "_known", "_shut", "rules")
 
     def __init__(self, rules: Sequence[Match]) -> None:
         self._all = (1 << len(rules)) - 1
@@ -390,16 +429,18 @@ class _Windows:
                 shut[match.none_of.window] = outside, inside | 1 << index
         self._shut = tuple((window, *masks) for window, masks in shut.items())
         self.rules = bool(shut)
-        self._last = (-1, 0)
+        self._known: dict[int, int] = {}  # scheduled messages ask for many minutes at a time
 
     def of(self, at_ms: int) -> int:
         minute = at_ms // _MINUTE_MS
-        known, mask = self._last
-        if known != minute:
+        mask = self._known.get(minute)
+        if mask is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
             mask = self._all
             for window, outside, inside in self._shut:
                 mask &= ~(inside if window.holds(at_ms) else outside)
-            self._last = minute, mask
+            self._known[minute] = mask
         return mask
 
 
@@ -449,15 +490,6 @@ def _sized(match: Match) -> bool:
 
 def _fits(match: Match, segments: Any) -> bool:
     return segments >= match.min_segments and not (match.max_segments and segments > match.max_segments)
-
-
-def _senders(rules: Sequence[Match]) -> _Sets:
-    """By exact senders. A rule with patterns is asked for every sender, by `_Rest`."""
-
-    def exact(match: Match) -> tuple[str, ...]:
-        return () if any(map(is_pattern, match.senders)) else match.senders
-
-    return _Sets(rules, exact)
 
 
 def _rest(match: Match) -> _Rest | None:

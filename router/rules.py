@@ -17,7 +17,7 @@ these values), what is known of numbers (router.knowledge).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
 import msgspec
@@ -169,6 +169,11 @@ def is_pattern(text: str) -> bool:
     return "*" in text or "?" in text or "#" in text
 
 
+def pattern_head(text: str) -> str:
+    """What every sender that fits begins with."""
+    return re.split(r"[*?#]", text, maxsplit=1)[0]
+
+
 def sender_found(patterns: Iterable[str]) -> Found:
     """Whether a whole sender is one of these: exact, or with `*`, `?` and `#`."""
     exact = frozenset(one for one in patterns if not is_pattern(one))
@@ -176,17 +181,31 @@ def sender_found(patterns: Iterable[str]) -> Found:
     return lambda source: source in exact or any(one.found(source) for one in pieces)
 
 
-def text_found(patterns: Iterable[str]) -> Found:
-    """Whether one of these globs is found in a text, whatever the case. "" holds none."""
-    pieces = [_Glob(one.casefold(), whole=False) for one in patterns]
+def folded_text(text: str) -> str:
+    """What `text_found` looks at: as much as is looked at, whatever the case."""
+    return text[:TEXT_LOOKED_AT].casefold()
 
-    def found(text: str) -> bool:
-        if not text:
+
+def text_found(patterns: Sequence[str]) -> Found:
+    """Whether one of these globs is found in a `folded_text`. An empty one holds none."""
+    words = [_longest_word(one.casefold()) for one in patterns]
+    globs = [
+        None if one.casefold() == word else _Glob(one.casefold(), whole=False)
+        for one, word in zip(patterns, words, strict=True)
+    ]
+    asked = tuple(zip(words, globs, strict=True))
+
+    def found(folded: str) -> bool:
+        if not folded:
             return False
-        folded = text[:TEXT_LOOKED_AT].casefold()
-        return any(one.found(folded) for one in pieces)
+        return any(word in folded and (glob is None or glob.found(folded)) for word, glob in asked)
 
     return found
+
+
+def _longest_word(pattern: str) -> str:
+    """What every text in which it is found contains."""
+    return max(re.split(r"[*?#]", pattern), key=len)
 
 
 def pattern_problem(pattern: str) -> str:
@@ -327,7 +346,7 @@ def _tag(match: Match, facts: Facts, numbers: Knowledge) -> str:
 
 
 def _text(match: Match, facts: Facts, numbers: Knowledge) -> str:
-    if not match.texts or text_found(match.texts)(facts.text):
+    if not match.texts or text_found(match.texts)(folded_text(facts.text)):
         return ""
     return f"nothing in it is as {_listed(match.texts)}"
 

@@ -5,6 +5,7 @@ messages go where its `[[expect]]` tables say.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from gateway.cli.place import SHIPPED, json_option, load_config, problems_text
 if TYPE_CHECKING:
     from config.load import Problem
     from config.model import Config
+
+_LISTED = 20
 
 
 @click.command()
@@ -96,10 +99,17 @@ def summary(config: Config) -> list[str]:
     return [
         f"data in {config.gateway.data_dir}",
         f"HTTP on {', '.join(str(address) for address in config.http.listen)}",
-        f"carriers: {', '.join(carrier.name for carrier in config.carriers) or 'none'}",
-        f"routes: {', '.join(route.name for route in config.routes) or 'none'}",
+        f"carriers: {listed(carrier.name for carrier in config.carriers)}",
+        f"routes: {listed(route.name for route in config.routes)}",
         *([f"expectations: all {len(config.expect)} hold"] if config.expect else []),
         f"a crash can send at most {config.possible_duplicates:,} segments twice "
         "(carriers x sessions x window)",
         *(f"warning: {warning}" for warning in config.warnings),
     ]
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    known = list(names)
+    more = f" and {len(known) - _LISTED:,} more" if len(known) > _LISTED else ""
+    return ", ".join(known[:_LISTED]) + more or "none"
