@@ -14,7 +14,6 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -23,6 +22,7 @@ from config.problems import Notes, Path, meant
 
 _ENV = re.compile(r"\$\{(env:)?([^}]*)\}")
 _NO_WORDS = Words("")
+_FIELDS: dict[type[Any], dict[str, tuple[Any, Words, bool]]] = {}
 _MISSING = object()
 _SAID = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -182,11 +182,13 @@ class Reader:
         return None if bad else text
 
 
-@cache
 def fields_of(kind: type[Any]) -> dict[str, tuple[Any, Words, bool]]:
     """Key → (type, words, required) of a dataclass of config.model, without its derived fields."""
+    known = _FIELDS.get(kind)
+    if known is not None:
+        return known
     hints = typing.get_type_hints(kind)
-    found: dict[str, tuple[Any, Words, bool]] = {}
+    found = _FIELDS[kind] = {}
     for field in dataclasses.fields(kind):
         if "derived" not in field.metadata:
             required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
