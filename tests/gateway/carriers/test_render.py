@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from config.model import CarrierConfig
 from gateway.carriers.render import Renderer
+from router.correlate import reference_of
 from router.nouns import Encoding, Message, Relay, Via
 from smpp import codec, segment
 from smpp.alphabet import GSM7, LATIN1, UCS2
@@ -166,9 +167,44 @@ def test_a_text_goes_under_a_national_table_that_saves_a_segment(
     assert {pdu.data_coding for pdu in pdus} == ({8} if segments == 2 else {0})
 
 
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [("udh8", b"x" * 153), ("udh16", b"x" * 152), ("sar", b"x" * 153), ("payload", b"")],
+)
+def test_a_long_message_is_cut_in_the_carriers_own_way(method: str, first: bytes) -> None:
+    renderer = Renderer(settings(long_messages=method))
+    one = message(id=0x615A, text="x" * 200, segments=2)
+    pdus = [submit_of(body) for body in renderer.bodies(one, False, NOW_MS)]
+    reference = reference_of(one.id)
+    headers = {
+        "udh8": [bytes((5, 0, 3, reference & 255, 2, at)) for at in (1, 2)],
+        "udh16": [bytes((6, 8, 4, reference >> 8, reference & 255, 2, at)) for at in (1, 2)],
+        "sar": [b"", b""],
+        "payload": [b""],
+    }[method]
+    assert len(pdus) == len(headers) == renderer.parts(one.encoding, 2, one.text)
+    assert pdus[0].short_message == headers[0] + first
+    assert all(pdu.short_message.startswith(header) for pdu, header in zip(pdus, headers, strict=True))
+    assert [pdu.esm_class for pdu in pdus] == [0x40 if header else 0 for header in headers]
+    tlvs = [dict(pdu.tlvs) for pdu in pdus]
+    if method == "sar":
+        ref = reference.to_bytes(2, "big")
+        assert tlvs == [{0x020C: ref, 0x020E: b"\2", 0x020F: bytes((at,))} for at in (1, 2)]
+    elif method == "payload":
+        assert tlvs == [{0x0424: b"x" * 200}]
+    else:
+        assert tlvs == [{}, {}]
+
+
 @pytest.mark.parametrize("method", ["udh8", "udh16", "sar"])
-def test_every_part_of_a_long_text_names_its_national_table(method: str) -> None:
-    pdus, read = sent(TURKISH * 3, {"national_shift": "locking", "long_messages": method})
+@pytest.mark.parametrize("alphabet", ["gsm7", "gsm7-packed"])
+def test_every_part_of_a_long_text_names_its_national_table(method: str, alphabet: str) -> None:
+    carrier: dict[str, object] = {
+        "national_shift": "locking",
+        "long_messages": method,
+        "alphabet": alphabet,
+    }
+    pdus, read = sent(TURKISH * 3, carrier)
     assert (len(pdus), read) == (2, TURKISH * 3)
     assert all(b"\x25\x01\x01" in pdu.short_message[:13] for pdu in pdus)
 
