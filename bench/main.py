@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from bench import kannel, routing, scenarios, scenarios_smpp
+from bench import kannel, numbers, routing, scenarios, scenarios_smpp
 from bench.load_tool import built
 
 Figures = dict[str, Any]
@@ -157,11 +157,11 @@ def median(found: Found, name: str) -> float:
 @click.option(
     "--part",
     "parts",
-    type=click.Choice(("http", "smpp", "routing")),
+    type=click.Choice(("http", "smpp", "routing", "numbers")),
     multiple=True,
     default=("http", "smpp"),
     show_default=True,
-    help="How customers come in; or routing decisions alone. Repeatable.",
+    help="How customers come in; or routing decisions, or knowing about numbers, alone. Repeatable.",
 )
 @click.option("--rounds", "count", default=5, show_default=True)
 @click.option("--messages", default=40_000, show_default=True, help="In each scenario of each round.")
@@ -191,7 +191,9 @@ def command(
     result: Figures = {"machine": platform.platform()}
     if "routing" in parts:
         result["routing"] = shown("routing", routing.decision)
-    if parts == ("routing",):
+    if "numbers" in parts:
+        result["numbers"] = shown("numbers", numbers.knowledge)
+    if set(parts) <= {"routing", "numbers"}:
         print(json.dumps(result))
         return 0
     tool = built()

@@ -134,7 +134,8 @@ class Gateway:
         numbers = config.numbers
         self.tables = Tables(config.gateway.data_dir / DIRECTORY)
         self.lookup = lookup_of(config, world) if numbers.lookup.url else None
-        self.known = Known(self.tables, numbers.prefix_table, numbers.mnp_table, self.lookup)
+        cards = tuple(one.rate_card for one in config.carriers)
+        self.known = Known(self.tables, numbers.prefix_table, numbers.mnp_table, self.lookup, cards)
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)

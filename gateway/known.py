@@ -11,6 +11,8 @@ Deliberately not here: files (store.tables), importing (gateway.cli.table), what
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
 from gateway.lookup import Lookup
@@ -24,19 +26,30 @@ log = structlog.get_logger("numbers")
 
 
 class Known:
-    """`prefix_table` and `mnp_table` are names of tables, "" = none."""
+    """`prefix_table`, `mnp_table` and `rate_cards` are names of tables, "" = none."""
 
     def __init__(
-        self, tables: Tables, prefix_table: str = "", mnp_table: str = "", lookup: Lookup | None = None
+        self,
+        tables: Tables,
+        prefix_table: str = "",
+        mnp_table: str = "",
+        lookup: Lookup | None = None,
+        rate_cards: Iterable[str] = (),
     ) -> None:
         self.tables = tables
         self._lookup = lookup
+        self._rate_cards = rate_cards
         self._prefix_table = prefix_table
         self._mnp_table = mnp_table
 
     def check(self) -> None:
         """Open what is configured, and say what is not there. At start, so that no message pays for it."""
-        for name, kind in ((self._prefix_table, "prefix"), (self._mnp_table, "mnp")):
+        wanted = {
+            self._prefix_table: "prefix",
+            self._mnp_table: "mnp",
+            **dict.fromkeys(self._rate_cards, "rates"),
+        }
+        for name, kind in wanted.items():
             try:
                 table = self.tables.get(name) if name else None
             except StoreError as error:
@@ -47,7 +60,7 @@ class Known:
             if name and (table is None or table.facts.kind != kind):
                 what = "is not there" if table is None else f"is of kind {table.facts.kind}"
                 hint = f"signalbox table import {kind} {name} FILE"
-                log.warning(f"the table of [numbers] {kind}_table {what}", table=name, hint=hint)
+                log.warning(f"a table that the configuration names {what}", table=name, hint=hint)
 
     # router.knowledge.Knowledge
 

@@ -13,6 +13,7 @@ from gateway.http.counts import BUCKETS_S
 from gateway.metrics import Histogram, state_name
 from router.nouns import Phase
 from store.parked import UNMATCHED
+from store.tables import TableFacts
 from store.tallies import DELAYS_S
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add_measures(gateway: Gateway) -> None:
     _add_traffic(gateway)
     _add_endings(gateway)
     _add_stalls(gateway)
+    _add_tables(gateway)
 
 
 def _add_traffic(gateway: Gateway) -> None:
@@ -292,3 +294,23 @@ def lane_name(gateway: Gateway, lane: int) -> str:
     text = f"{spec.route}/{text}" if spec.route else text
     limits = [f"{gateway.store.carrier_name(carrier)}:{name}" for carrier, name in spec.limits]
     return f"{text} under {' '.join(limits)}" if limits else text
+
+
+def _add_tables(gateway: Gateway) -> None:
+    """Tables of numbers that look-ups use: how many rows, and from when."""
+
+    def in_use() -> Iterable[TableFacts]:
+        return (table.facts for _, table in sorted(gateway.tables.opened()))
+
+    gateway.metrics.gauge(
+        "signalbox_table_rows",
+        "Rows of the tables of numbers in use.",
+        ("table", "kind"),
+        lambda: (((facts.name, facts.kind), facts.rows) for facts in in_use()),
+    )
+    gateway.metrics.gauge(
+        "signalbox_table_imported_timestamp_seconds",
+        "When the version in use was imported.",
+        ("table", "kind"),
+        lambda: (((facts.name, facts.kind), facts.version / 1000) for facts in in_use()),
+    )

@@ -224,6 +224,10 @@ class Tables:
         names = sorted(path.name.removesuffix(".json") for path in self.directory.glob("*.json"))
         return [facts for name in names if (facts := self.facts(name)) is not None]
 
+    def opened(self) -> list[tuple[str, Table]]:
+        """What is open now, by name."""
+        return [(name, table) for name, table in self._open.items() if table is not None]
+
     def path(self, name: str, version: int) -> Path:
         return self.directory / f"{name}.{version}.mdb"
 

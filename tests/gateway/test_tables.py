@@ -142,6 +142,8 @@ async def test_a_new_version_counts_at_once_and_the_old_one_goes(tmp_path: Path)
             assert shown["used_by"] == "[numbers] prefix_table"
             assert known.mcc_mnc("447400123456") == mcc_mnc
         assert [path.name for path in directory.glob("*.mdb")] == ["networks.2.mdb"]
+        _, metrics = await house.http("GET", "/metrics")
+        assert 'signalbox_table_rows{kind="prefix",table="networks"} 1' in metrics.replace(".0", "")
         again = await ask(house, "table.use", name="networks", version=2)
         assert again["version"] == "2"
         trail = [one for one in await ask(house, "audit.list") if one["act"].startswith("table")]
