@@ -8,10 +8,14 @@ Deliberately not here: values, validity.
 
 from __future__ import annotations
 
+import re
+
 from config.problems import Path
 
 _SPACE = " \t"
 _BLANK = " \t\r\n"
+# Most of a long file is short strings: thousands of prefixes, one after the other.
+_STRINGS = {'"': re.compile(r'"(?:[^"\\\n]|\\.)*"'), "'": re.compile(r"'[^'\n]*'")}
 _BARE_END = ",]}\r\n#"
 
 
@@ -135,6 +139,10 @@ class _Walk:
         quote = self.peek()
         if self.peek(3) == quote * 3:
             self.long_string(quote)
+            return
+        whole = _STRINGS[quote].match(self.text, self.at)
+        if whole is not None:
+            self.at = whole.end()
             return
         self.skip()
         while self.at < len(self.text) and self.peek() not in (quote, "\n"):

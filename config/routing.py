@@ -30,3 +30,13 @@ def table_of(config: Config, lanes: Sequence[int], numbers: Knowledge) -> RouteT
         ],
         numbers,
     )
+
+
+def accounts_named(config: Config) -> set[str]:
+    """All accounts that a rule asks for or leaves out: whether there are any only the store knows."""
+    named: set[str] = set()
+    for one in config.routes:
+        named.update(one.rule.accounts)
+        if one.rule.none_of is not None:
+            named.update(one.rule.none_of.accounts)
+    return named

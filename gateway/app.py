@@ -27,7 +27,7 @@ import gateway.logs as logs
 from config.expect import failures
 from config.load import load
 from config.model import Address, CarrierConfig, Config, SimulatorConfig
-from config.routing import table_of
+from config.routing import accounts_named, table_of
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
 from gateway.admin_status import carrier_facts, status_facts
@@ -323,6 +323,7 @@ class Gateway:
         def index(request: Request, respond: Respond) -> None:
             body = (
                 b'{"name":"Signalbox","links":{"submit":"/v1/messages","batch":"/v1/messages/batch",'
+                b'"preview":"/v1/preview","explain":"/v1/routes/explain",'
                 b'"accounts":"/v1/accounts","carriers":"/v1/carriers","events":"/v1/events","health":"/healthz","ready":"/readyz","metrics":"/metrics"}}\n'
             )
             respond(200, (("Content-Type", "application/json"),), body)
@@ -407,6 +408,9 @@ class Gateway:
             log.warning(
                 "[inbound] fallback_account is no open account: make it, or name another", name=fallback
             )
+        strangers = accounts_named(self.config) - set(self.accounts.by_name)
+        if strangers:
+            log.warning("[[routes]] match names accounts that do not exist", names=sorted(strangers)[:20])
         self.known.check()
         if self.operators.damaged:
             log.error("the store's list of operators is damaged: none of their keys works; make new ones")

@@ -451,11 +451,25 @@ def _prefix_masks(rules: Sequence[Match]) -> dict[str, int]:
     """
     taken, left_out = _named(rules, lambda match: match.prefixes, lambda match: match.left_out)
     masks: dict[str, int] = {"": sum(1 << index for index, match in enumerate(rules) if not match.prefixes)}
-    same: dict[int, int] = {}
-    for prefix in sorted({*taken, *left_out}, key=len):
-        above = next(masks[prefix[:n]] for n in range(len(prefix) - 1, -1, -1) if prefix[:n] in masks)
-        mask = (above | taken.get(prefix, 0)) & ~left_out.get(prefix, 0)
-        masks[prefix] = same.setdefault(mask, mask)
+    same: dict[
+        tuple[int, int, int], int
+    ] = {}  # (above, taken, left out), by identity: numbers are large here
+    shorter: list[int] = []
+    for prefix in sorted({*taken, *left_out} - {""}, key=len):
+        if not shorter or shorter[0] != len(prefix):
+            shorter.insert(0, len(prefix))
+        above = masks[""]
+        for length in shorter[1:]:
+            known = masks.get(prefix[:length])
+            if known is not None:
+                above = known
+                break
+        bits, bits_out = taken.get(prefix, 0), left_out.get(prefix, 0)
+        likeness = id(above), id(bits), id(bits_out)
+        mask = same.get(likeness)
+        if mask is None:
+            mask = same[likeness] = (above | bits) & ~bits_out
+        masks[prefix] = mask
     return masks
 
 
@@ -470,13 +484,15 @@ def _named(
     for index, match in enumerate(rules):
         bit = 1 << index
         for value in values(match):
-            taken[value] = taken.get(value, 0) | bit
+            known = taken.get(value)
+            taken[value] = bit if known is None else known | bit
         if left_out is not None:
             not_taken = left_out(match)
         else:
             not_taken = values(match.none_of) if match.none_of is not None else ()
         for value in not_taken:
-            out[value] = out.get(value, 0) | bit
+            known = out.get(value)
+            out[value] = bit if known is None else known | bit
     return taken, out
 
 

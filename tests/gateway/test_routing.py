@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.gateway.house import START_MS, carrier, running, simulator
 from tests.trio_case import trio_test
@@ -72,3 +73,15 @@ async def test_a_message_that_left_in_time_is_not_ended_by_its_routes_patience(t
         await house.bound()
         message = await house.final(await house.submit("447700900123", **{"class": "otp"}))
         assert message["state"] == "DELIVERED"
+
+
+@trio_test(mock_clock=True)
+async def test_a_route_for_accounts_that_do_not_exist_is_warned_of_at_start(tmp_path: Path) -> None:
+    toml = CARRIER + rule('{ account = ["ghost", "acme"], not = { account = ["spectre"] } }') + DEFAULT
+    async with running(tmp_path, toml):
+        pass
+    with structlog.testing.capture_logs() as logs:
+        async with running(tmp_path, toml):  # acme was made by the first run
+            pass
+    (told,) = (one for one in logs if "accounts that do not exist" in one["event"])
+    assert told["names"] == ["ghost", "spectre"]
