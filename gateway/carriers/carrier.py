@@ -510,8 +510,9 @@ class Carrier:
             await self._pace.wait()
             self._pace = trio.Event()
             now = trio.current_time()
-            waits = self.buffer or any(link.streaming for link in self.links)
-            links = [link for link in self.links if link.room] if waits else ()
+            aside = self.some is not None and self.some.aside
+            only_aside = aside and not self.buffer and not any(link.streaming for link in self.links)
+            links = () if only_aside else [link for link in self.links if link.room]
             due = [max(link.throttle.next_at(1, now), link.paused_until) for link in links]
             at = max(min(due, default=now + _STALL_S), self.paused_until)
             if self.some is not None:

@@ -43,6 +43,18 @@ async def test_a_slow_carrier_of_a_weighted_lane_goes_on_once_its_window_has_roo
         assert {(await house.final(one))["state"] for one in ids} == {"DELIVERED"}
 
 
+@trio_test(mock_clock=True)
+async def test_a_carrier_of_a_low_rate_gets_it_while_answers_come_at_once(tmp_path: Path) -> None:
+    toml = carrier("one", 2790, tps=20, sessions=2) + route("one")
+    async with running_with(tmp_path, toml, Script()) as (house, script):
+        await house.bound()
+        await trio.sleep(2)
+        began = trio.current_time()
+        await _sent(house, 60)
+        await house.until(lambda: len(script.submits) == 60)
+        assert trio.current_time() - began < 3.5
+
+
 # a message that ends links
 
 POISON = b"the one that must not be"
