@@ -306,13 +306,15 @@ class Carrier:
         for link in self.links:
             if link.streaming:
                 self._stream(link, now, now_ms, touched)
-        if self.alone or self._kept is not None:
+        if self._kept is not None:
             self._send_alone(now, now_ms, touched)
         if self.buffer:
             self._send(now, now_ms, touched)
+        if self.alone and self._kept is None:
+            self._send_alone(now, now_ms, touched)
         for link in touched:
             link.flush()
-        waiting = self.buffer or self.alone or (self.some and self.some.aside)
+        waiting = self.buffer or (self.some and self.some.aside)
         if waiting or any(link.streaming for link in self.links):
             self._pace.set()
         self._note_fullness(now)
@@ -348,13 +350,15 @@ class Carrier:
     def _send_alone(self, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Keep a link for the first of `alone`, wait until it is empty, send, wait for the answer.
 
-        Others have it between two of them, and all other links meanwhile.
+        Each call takes the next step, if it can be taken. Others have the link between two of them, and all
+        other links meanwhile.
         """
         link = self._kept
         if link is None:
             free = (one for one in self.links if one.room and not one.streaming and one.paused_until <= now)
             link = next(free, None)
             if link is None:
+                self._pace.set()
                 return
             link.kept = True
             self._kept, self._tried = link, False
@@ -364,7 +368,9 @@ class Carrier:
             link.kept = False
             self._kept = None
             self._committer.wake()
-        elif empty and link.slots and link.throttle.available(now) > 0:
+        elif empty and link.slots and link.throttle.available(now) <= 0:
+            self._pace.set()
+        elif empty and link.slots:
             self._tried = True
             self._send_one(self.alone.popleft(), link, now, now_ms, touched)
 
@@ -511,8 +517,10 @@ class Carrier:
             self._pace = trio.Event()
             now = trio.current_time()
             aside = self.some is not None and self.some.aside
-            only_aside = aside and not self.buffer and not any(link.streaming for link in self.links)
-            links = () if only_aside else [link for link in self.links if link.room]
+            half_sent = any(link.streaming for link in self.links)
+            only_aside = aside and not (self.buffer or self.alone or half_sent)
+            kept = None if self._tried else self._kept
+            links = () if only_aside else [link for link in self.links if link.room or link is kept]
             due = [max(link.throttle.next_at(1, now), link.paused_until) for link in links]
             at = max(min(due, default=now + _STALL_S), self.paused_until)
             if self.some is not None:

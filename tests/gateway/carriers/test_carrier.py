@@ -15,6 +15,7 @@ import trio
 
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
+from router.nouns import Phase
 from smpp.alphabet import national_decode
 from smpp.pdu import DeliverSm, Pdu, SubmitSm
 from tests.gateway.house import Running, Script, carrier, route, running, running_with, simulator
@@ -89,24 +90,29 @@ async def _sent(house: Running, count: int, **fields: object) -> tuple[str, list
 
 
 @pytest.mark.parametrize(
-    ("settings", "fields", "links_lost"),
+    ("settings", "fields", "links_lost", "within_s"),
     [
-        ({}, {"class": "transactional"}, 4),
-        ({"sessions": 3, "window": 7}, {"class": "transactional"}, 4),
-        ({"suspect_after": 1}, {"class": "otp"}, 2),
-        ({"suspect_after": 1, "sessions": 2, "tps": 20}, {"class": "otp"}, 2),
-        ({"suspect_after": 1, "window": 1}, {"class": "otp"}, 2),
-        ({"suspect_after": 2, "long_messages": "payload"}, {"class": "transactional"}, 3),
+        ({}, {"class": "transactional"}, 4, 80),
+        ({"sessions": 3, "window": 7}, {"class": "transactional"}, 4, 80),
+        ({"suspect_after": 1}, {"class": "otp"}, 2, 3),
+        ({"suspect_after": 1, "sessions": 2, "window": 60}, {"class": "otp"}, 2, 3),
+        ({"suspect_after": 1, "sessions": 2, "tps": 20}, {"class": "otp"}, 2, 6),
+        ({"suspect_after": 1, "tps": 20, "throttle_scope": "bind"}, {"class": "otp"}, 2, 6),
+        ({"suspect_after": 1, "window": 1}, {"class": "otp"}, 2, 3),
+        ({"suspect_after": 2, "long_messages": "payload"}, {"class": "transactional"}, 3, 80),
     ],
 )
 @trio_test(mock_clock=True)
 async def test_a_message_that_ends_every_link_is_found_and_held_and_all_others_arrive(
-    tmp_path: Path, settings: dict[str, Any], fields: dict[str, Any], links_lost: int
+    tmp_path: Path, settings: dict[str, Any], fields: dict[str, Any], links_lost: int, within_s: float
 ) -> None:
     toml = carrier("one", 2790, **{"window": 30, **settings}) + route("one")
     async with running_with(tmp_path, toml, Fragile(poisoned)) as (house, script):
         await house.bound()
+        began = trio.current_time()
         poison, others = await _sent(house, 60, **fields)
+        await house.until(lambda: house.gateway.store.totals().messages[Phase.FINAL] == len(others))
+        assert trio.current_time() - began < within_s
         for id in others:
             assert (await house.final(id))["state"] == "ACCEPTED"
         message = await house.when(poison, "unknown")
