@@ -103,10 +103,17 @@ def cheaper(text: str, may: Allowed, method: str = "udh8") -> Way | None:
         return None
     if most == 1:
         return None
-    pairs = list(_pairs(may, outside))
-    ways = [_way(text, text, pair, method) for pair in pairs]
-    if may.likenesses:
-        ways += [_way(text, transliterate(text, alphabet.encoder(*pair)), pair, method) for pair in pairs]
+    alone = {one for one in outside if not may.likenesses or transliterate(one, may.own) == one}
+    ways = []
+    for tables in _pairs(may, outside):
+        table = alphabet.encoder(*tables).keys()
+        if alone <= table:  # what has no likeness
+            whole = text if outside <= table and set(text) <= table else None
+            if whole is None and may.likenesses:
+                whole = transliterate(text, table)
+            if whole is not None:
+                ways.append(_way(text, whole, tables, method))
+    if may.likenesses and not alone:
         alike = transliterate(text, may.own)
         if set(alike) <= may.own:
             ways.append(_way(text, alike, Tables(), method))

@@ -105,7 +105,7 @@ def _likeness(character: str) -> str:
     if not all("LATIN" in unicodedata.name(one, "") or one.isascii() for one in apart if not _is_mark(one)):
         return character
     plain = "".join(one for one in apart if not _is_mark(one))
-    if not plain and unicodedata.combining(character):
+    if "\u0300" <= character <= "\u036f":
         return ""  # an accent for which there is no letter with it
     plain = "".join(_LIKENESS.get(one, one) for one in plain)
     return plain if plain and is_gsm7(plain) else character

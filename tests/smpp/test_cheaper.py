@@ -103,6 +103,18 @@ def test_what_is_found_saves_segments_and_can_be_read(
     assert likenesses or way.text == text
 
 
+def test_a_text_in_many_scripts_is_given_up_without_trying_all_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "".join(one for language in range(1, 14) for one in letters(language))
+    tried = []
+    monkeypatch.setattr(cheaper, "_way", lambda *way: tried.append(way))
+    may = cheaper.allowed("both", (), True)
+    assert may is not None
+    assert cheaper.cheaper(text, may) is None
+    assert not tried
+
+
 def test_nothing_is_found_where_nothing_is_saved_or_allowed() -> None:
     assert cheaper.allowed("none") is None
     assert cheaper.cheaper("plain", EVERYTHING) is None

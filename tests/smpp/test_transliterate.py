@@ -33,7 +33,7 @@ def test_typography_and_accents_become_their_plain_forms(text: str, plain: str) 
     assert alphabet.is_gsm7(plain)
 
 
-@pytest.mark.parametrize("text", ["привет", "你好", "😀", "שלום", "ई", "ł + 😀"])
+@pytest.mark.parametrize("text", ["привет", "你好", "😀", "שלום", "ई", "ł + 😀", "x\u094d", "x\u064b"])
 def test_what_has_no_likeness_stays(text: str) -> None:
     assert not alphabet.is_gsm7(alike(text))
     assert alike(text)[-1] == text[-1]
