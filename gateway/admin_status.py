@@ -64,6 +64,8 @@ def _carrier(gateway: Gateway, carrier: Carrier, now: float, now_ms: int) -> dic
         "window": carrier.settings.window * len(bound),
         "window_used": sum(_used(link, carrier.settings.window) for link in bound),
         "tps": carrier.settings.tps,
+        "rate": round(carrier.pacing.rate_per_s, 1),
+        "slowed": carrier.pacing.reason(now),
         "paused_until": iso(now_ms + int((until - now) * 1000)) if until > now else "",
         "links": {
             link.name: {

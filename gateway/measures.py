@@ -109,6 +109,12 @@ def _add_traffic(gateway: Gateway) -> None:
         per_carrier(_tps_limit),
     )
     gauge(
+        "signalbox_carrier_rate",
+        "Segments a second that the carrier, or each of its binds, is sent at most now; 0 = no limit.",
+        ("carrier",),
+        per_carrier(lambda carrier: carrier.pacing.rate_per_s),
+    )
+    gauge(
         "signalbox_route_tps_limit",
         "Segments a second of the route's own limit, 0 = none.",
         ("route",),

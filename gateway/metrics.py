@@ -71,6 +71,7 @@ class CarrierCounts:
         "receipts",
         "response_seconds",
         "segments",
+        "slowdowns",
         "statuses",
         "throttle_wait_s",
         "throttled",
@@ -79,6 +80,7 @@ class CarrierCounts:
     def __init__(self) -> None:
         self.segments = 0
         self.throttled = 0
+        self.slowdowns: dict[str, int] = {}  # router.adaptive.Cause → how often the rate was lowered for it
         self.throttle_wait_s = 0.0
         self.mo = 0
         self.response_seconds = Histogram(SECONDS)
@@ -235,6 +237,12 @@ class Metrics(Collector):
             "Answers ESME_RTHROTTLED (0x58) and ESME_RMSGQFUL (0x14).",
             one,
             (((n,), c.throttled) for n, c in carriers),
+        )
+        yield _counter(
+            "signalbox_carrier_slowdowns",
+            "How often the rate was lowered because of what the carrier answered, by cause.",
+            ("carrier", "cause"),
+            (((n, cause), count) for n, c in carriers for cause, count in c.slowdowns.items()),
         )
         yield _counter(
             "signalbox_throttle_wait_seconds",

@@ -317,6 +317,8 @@ def again(
     progress.queue_mask = others if first_part else progress.tried
     if outcome.settle == Settle.RETURNED:
         due_ms, phase, reason = first_due_ms(message), Phase.READY, outcome.reason or Reason.LINK_LOST
+    elif outcome.reason == Reason.THROTTLED and outcome.until_ms <= now_ms:  # the carrier waits, it does not
+        due_ms, phase, reason = first_due_ms(message), Phase.READY, outcome.reason
     else:
         due_ms = max(outcome.until_ms, 1)
         phase = Phase.DEFERRED if due_ms > now_ms else Phase.READY

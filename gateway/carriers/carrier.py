@@ -25,6 +25,7 @@ from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard
 from gateway.carriers.limits import SomeLimits
 from gateway.carriers.link import BackOff, Link
+from gateway.carriers.pacing import LOOK_S, Pacing
 from gateway.carriers.render import Renderer
 from gateway.committer import Committer
 from gateway.metrics import Counts
@@ -36,7 +37,7 @@ from router.throttle import Throttle
 from router.waiting import CarrierFacts, Wait
 from smpp import events
 from smpp.alphabet import TextError
-from smpp.constants import CommandId
+from smpp.constants import CommandId, Tlv
 from smpp.errors import EncodeError
 from smpp.pdu import Pdu, SubmitSmResp
 from smpp.status import Status
@@ -50,6 +51,7 @@ _STALL_S = 1.0
 NO_TRIAL = 1 << 30
 _RESTART_PAUSE_S = 1.02
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
+_CONGESTION_STATE = int(Tlv.CONGESTION_STATE)
 _SENT = Settle.SENT
 _NO_RECEIPT = int(ReceiptWish.NONE)
 
@@ -131,6 +133,7 @@ class Carrier:
         self._board = board
         self._inbound = inbound
         self._counts = counts.carrier(settings.name)
+        self.pacing = Pacing(self, self._counts)
         self._outcomes: list[Outcome] = []
         self._pace = trio.Event()
         self._turn = 0
@@ -244,8 +247,9 @@ class Carrier:
     def _appetite(self, now: float) -> int:
         """Segments that could be sent within the next moments, besides those that are leased already."""
         room = sum(link.room for link in self.links if link.paused_until <= now)
-        if self.settings.tps and room > 0:
-            room = min(room, max(1, math.ceil(self.settings.tps * _AHEAD_S)))
+        rate = self.pacing.rate_per_s
+        if rate and room > 0:
+            room = min(room, max(1, math.ceil(rate * _AHEAD_S)))
         if self.throttle.horizons:
             room = min(room, self._left(now))
         return min(room - self._buffered_segments - self._claimed, self.trial)
@@ -511,7 +515,17 @@ class Carrier:
         self._throttled_since = now if self._throttled(now) else math.inf
 
     async def pace(self) -> None:
-        """Wake the pump when the next token, or the end of a pause, is due."""
+        """Wake the pump when the next token, or the end of a pause, is due; look how the carrier keeps up."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look)
+            await self._pace_pump()
+
+    async def _look(self) -> None:
+        while True:
+            await trio.sleep(LOOK_S)
+            self.pacing.look(trio.current_time())
+
+    async def _pace_pump(self) -> None:
         while True:
             await self._pace.wait()
             self._pace = trio.Event()
@@ -628,6 +642,8 @@ class Carrier:
         pdu = event.pdu
         status = pdu.command_status
         self._counts.count_status(status)
+        if pdu.tlvs:
+            self._congestion(link, pdu)
         if status == 0:
             leased = flight.leased
             message = leased.message
@@ -648,6 +664,12 @@ class Carrier:
             )
             return
         self._judged(link, flight, Happening.STATUS, status)
+
+    def _congestion(self, link: Link, pdu: Pdu) -> None:
+        """congestion_state (SMPP 5.0 section 4.8.4.18), one octet, where a response carries it."""
+        state = dict(pdu.tlvs).get(_CONGESTION_STATE)
+        if state:
+            self.pacing.congested(link, state[0], trio.current_time())
 
     def _late(self, flight: Flight, event: events.Response) -> None:
         """An answer after its timeout: the message is already settled as unknown; the store may claim it."""
@@ -682,6 +704,9 @@ class Carrier:
         if verdict.suspend_s:
             if verdict.reason in (Reason.THROTTLED, Reason.QUEUE_FULL):
                 self._counts.throttled += 1
+                now = trio.current_time()
+                sent_at = now - (self._world.wall_ms() - flight.sent_ms) / 1000
+                self.pacing.refused(link, verdict.reason, now, sent_at)
             self._pause(link, verdict.suspend_s)
         self._settle(flight, verdict, Status.name_of(status), self.causes.of_status(status))
 

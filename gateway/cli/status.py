@@ -95,8 +95,13 @@ def takes_work(carrier: dict[str, Any]) -> str:
         end = f" until {carrier['out']['until']}" if carrier["out"]["until"] else ""
         return f"no: {words(carrier['out']['why'])}{end}: {carrier['out']['reason']}"
     if carrier["able"] and carrier["paused_until"]:
-        return f"paused until {carrier['paused_until']}"
-    return "yes" if carrier["able"] else "no"
+        return f"paused until {carrier['paused_until']}" + _slowed(carrier)
+    return "yes" + _slowed(carrier) if carrier["able"] else "no"
+
+
+def _slowed(carrier: dict[str, Any]) -> str:
+    """Where it takes less than its TPS, because of what it answered."""
+    return f", {carrier['slowed']}" if carrier.get("slowed") else ""
 
 
 def window(carrier: dict[str, Any]) -> str:
