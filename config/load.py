@@ -15,15 +15,18 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from config.conditions import rule_of
 from config.lines import lines_of
-from config.model import CarrierConfig, Config, UnknownConfig
+from config.model import CarrierConfig, Config, HealthConfig, UnknownConfig
 from config.problems import ConfigErrors, Notes, Problem
 from config.reader import Reader
 from config.rules import causes_of, check, fates_of
 
 __all__ = ["ConfigErrors", "Problem", "load", "parse", "place_of"]
+
+T = TypeVar("T", UnknownConfig, HealthConfig)
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -54,7 +57,8 @@ def parse(source: str, path: Path | str, env: Mapping[str, str] | None = None) -
     carriers = tuple(
         dataclasses.replace(
             _complete(carrier, index, notes),
-            unknown=_with_common_unknown(carrier, config.unknown, raw["carriers"][index]),
+            unknown=_with_common(carrier.unknown, config.unknown, raw["carriers"][index], "unknown"),
+            health=_with_common(carrier.health, config.health, raw["carriers"][index], "health"),
         )
         for index, carrier in enumerate(config.carriers)
     )
@@ -75,13 +79,11 @@ def place_of(path: Path) -> Path:
     return directory.parent if directory.name == "config" else directory
 
 
-def _with_common_unknown(carrier: CarrierConfig, common: UnknownConfig, raw: object) -> UnknownConfig:
-    """What a carrier's own `unknown` leaves out is as in the top `[unknown]`."""
-    own = raw.get("unknown") if isinstance(raw, dict) else None
-    names = {field.name for field in dataclasses.fields(UnknownConfig)}
-    written = {
-        name: getattr(carrier.unknown, name) for name in names if isinstance(own, dict) and name in own
-    }
+def _with_common(own: T, common: T, raw: object, section: str) -> T:
+    """What a carrier's own `unknown` or `health` leaves out is as in the top table of that name."""
+    said = raw.get(section) if isinstance(raw, dict) else None
+    names = {field.name for field in dataclasses.fields(common)}
+    written = {name: getattr(own, name) for name in names if isinstance(said, dict) and name in said}
     return dataclasses.replace(common, **written)
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from router.causes import Cause, Causes
-from router.judge import Fate, Judging
+from router.health import Limits as HealthLimits
+from router.judge import Fate, Judging, OnReceipt
 from router.lanes import MAX_CARRIERS
 from router.plans import KINDS, VALID
 from router.rules import ANY, SENDER_TYPES, TEXT_LOOKED_AT, Match
@@ -508,6 +509,100 @@ class LimitConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HealthConfig:
+    """`[health]` for all carriers, `carriers.health` for one: when a carrier is bad enough to be taken out,
+    and how it comes back. A carrier's own table goes before the common one; 0 switches a threshold off. What
+    blames the message or its recipient is not counted. docs/routing.md explains it.
+    """
+
+    act: str = key(
+        "suspend",
+        "`suspend` takes a bad carrier out by itself; `tell` only writes the event log.",
+        choices=("suspend", "tell"),
+    )
+    window_s: int = key(60, "Answers of so long are looked at together.", low=1, high=3_600)
+    min_submits: int = key(20, "Fewer answers say nothing.", low=1, high=1_000_000)
+    max_error_ratio: float = key(
+        0.5, "Share of errors and missing answers from which it is out.", low=0, high=1
+    )
+    max_response_s: float = key(15.0, "It is out when one answer of ten takes longer.", low=0, high=3_600)
+    receipt_window_s: int = key(600, "Receipts of so long are looked at together.", low=1, high=86_400)
+    min_receipts: int = key(50, "Fewer receipts say nothing.", low=1, high=1_000_000)
+    min_delivered_ratio: float = key(
+        0.2,
+        "Share of delivered messages, of those delivered or failed, below which it is out.",
+        low=0,
+        high=1,
+    )
+    max_receipt_s: float = key(
+        0.0, "It is out when half of the delivered messages' receipts take longer.", low=0, high=86_400
+    )
+    silence_s: int = key(
+        300,
+        "A carrier that has given receipts before is out when of `min_receipts` segments that were sent "
+        "longer ago hardly any has one.",
+        low=0,
+        high=86_400,
+    )
+    min_receipt_ratio: float = key(0.05, "What hardly any means.", low=0, high=1)
+    even_alone: bool = key(
+        False, "Whether receipts may take out the only able carrier of a lane; else it is only told."
+    )
+    open_s: int = key(
+        30, "How long it is out the first time; doubled each time in a row.", low=1, high=86_400
+    )
+    open_max_s: int = key(900, "How long it is out at most.", low=1, high=86_400)
+    trial: int = key(10, "Segments that it is given then, before it is trusted again.", low=1, high=10_000)
+    trial_wait_s: int = key(120, "How long they may take to be answered and delivered.", low=1, high=86_400)
+    false_receipts: str = key("tell", "What is done when receipts look made up.", choices=("tell", "suspend"))
+    regular_ratio: float = key(
+        0.02,
+        "Receipts look made up when the standard deviation of 200 delays is a smaller share of their mean.",
+        low=0,
+        high=1,
+    )
+    dead_numbers: tuple[str, ...] = key(
+        (),
+        "Numbers to which nothing can be delivered: a receipt that says so looks made up.",
+        pattern=r"\+?[0-9]{1,15}",
+    )
+    drop_ratio: float = key(
+        0.3,
+        "An hour in which the delivered share is by so much of it lower than in the same hour a week ago, or "
+        "the share of submit errors by so much higher, is told.",
+        low=0,
+        high=1,
+    )
+
+    @cached_property
+    def limits(self) -> HealthLimits:
+        """For router.health: milliseconds and permille."""
+        return HealthLimits(
+            act=self.act == "suspend",
+            window_s=self.window_s,
+            min_submits=self.min_submits,
+            max_errors=round(self.max_error_ratio * 1000),
+            max_response_ms=round(self.max_response_s * 1000),
+            receipt_window_s=self.receipt_window_s,
+            min_receipts=self.min_receipts,
+            min_delivered=round(self.min_delivered_ratio * 1000),
+            max_receipt_ms=round(self.max_receipt_s * 1000),
+            silence_s=self.silence_s,
+            min_heard=round(self.min_receipt_ratio * 1000),
+            even_alone=self.even_alone,
+            open_s=self.open_s,
+            open_max_s=self.open_max_s,
+            trial=self.trial,
+            trial_wait_s=self.trial_wait_s,
+        )
+
+    @cached_property
+    def dead(self) -> frozenset[str]:
+        """`dead_numbers` as digits."""
+        return frozenset(number.removeprefix("+") for number in self.dead_numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CarrierConfig:
     """`[[carriers]]`: an SMSC that we bind to as an ESME."""
 
@@ -657,6 +752,9 @@ class CarrierConfig:
         UnknownConfig, "When the outcome is unknown; what is left out is as `[unknown]`."
     )
     retry: RetryConfig = table(RetryConfig, "After refusals.")
+    health: HealthConfig = table(
+        HealthConfig, "When it is taken out by itself; what is left out is as `[health]`."
+    )
     statuses: dict[str, str] = dataclasses.field(
         default_factory=dict,
         metadata={
@@ -830,6 +928,35 @@ class MatchConfig(Conditions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnReceiptConfig:
+    """`routes.on_receipt`: what moves a message to the lane's next carrier after one has accepted it. Left
+    out: nothing does. Its customer is told of one final state, whichever carrier gave it. Only for messages
+    with receipts, and not for parts of customers' own long messages.
+    """
+
+    undelivered: str = key(
+        "final",
+        "After a receipt that says it was not delivered; what blames the recipient is final all the same.",
+        choices=("final", "next"),
+    )
+    no_receipt_s: int = key(
+        0,
+        "Without a final receipt so long after it was sent it goes on, and may arrive twice. 0 = never.",
+        low=0,
+        high=604_800,
+    )
+    max_carriers: int = key(3, "So many carriers are given it at most, one after the other.", low=1, high=64)
+    again: bool = key(False, "Whether, once all have had it, those that had it before are given it again.")
+
+    @property
+    def policy(self) -> OnReceipt | None:
+        """For router.judge; None: nothing is asked for."""
+        if self.undelivered == "final" and not self.no_receipt_s:
+            return None
+        return OnReceipt(self.undelivered == "next", self.no_receipt_s, self.max_carriers, self.again)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LaneEntry:
     """One carrier of a lane."""
 
@@ -865,6 +992,9 @@ class RouteConfig:
         "is told. 0 = as long as it is valid.",
         low=0,
         high=604_800,
+    )
+    on_receipt: OnReceiptConfig = table(
+        OnReceiptConfig, "What moves a message on after a carrier has accepted it."
     )
 
     @property
@@ -977,6 +1107,7 @@ class Config:
     accounts: AccountsConfig = table(AccountsConfig, "What a new account starts with.")
     callbacks: CallbacksConfig = table(CallbacksConfig, "Signed JSON POSTs.")
     unknown: UnknownConfig = table(UnknownConfig, "Unknown outcomes, for all carriers.")
+    health: HealthConfig = table(HealthConfig, "When a carrier is taken out by itself.")
     carriers: tuple[CarrierConfig, ...] = key((), "SMSCs that we bind to.")
     routes: tuple[RouteConfig, ...] = key((), "Rules in order; the first match wins.")
     expect: tuple[ExpectConfig, ...] = key((), "Where messages should go, for `signalbox check`.")

@@ -367,6 +367,8 @@ def _lane(config: Config, route: RouteConfig, path: Path, notes: Notes) -> None:
         if entry.carrier in seen:
             notes.wrong(place, f'"{entry.carrier}" is named twice')
         seen.add(entry.carrier)
+    if route.on_receipt.policy is not None and len(route.lane) == 1 and not route.on_receipt.again:
+        notes.warn((*path, "on_receipt"), "has no effect: the lane has no other carrier")
     if route.weights and not all(route.weights):
         notes.wrong(where, "some carriers have a weight and some have none", "give all of them one, or none")
 

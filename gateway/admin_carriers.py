@@ -52,12 +52,15 @@ class Events(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CarrierVerbs:
-    """The verbs as methods. `facts` is None when no gateway runs."""
+    """The verbs as methods. `facts` is None when no gateway runs; `close`: its circuit breaker, too."""
 
-    def __init__(self, store: LmdbStore, orders: Orders, facts: Facts | None) -> None:
+    def __init__(
+        self, store: LmdbStore, orders: Orders, facts: Facts | None, close: Callable[[str], None]
+    ) -> None:
         self._store = store
         self._orders = orders
         self._facts = facts
+        self._close = close
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -85,10 +88,12 @@ class CarrierVerbs:
         return await self.carrier_show(Named(wish.name))
 
     async def carrier_resume(self, wish: Named) -> dict[str, object]:
-        """Once more changes nothing. A carrier that is gone from the configuration may be resumed."""
+        """Also what its circuit breaker took out. Once more changes nothing. A carrier that is gone from the
+        configuration may be resumed."""
         if wish.name not in self._orders.by_carrier:
             self._check(wish.name, self._facts() if self._facts else {})
         await self._orders.resume(wish.name)
+        self._close(wish.name)
         return self._view(wish.name, self._facts() if self._facts else {})
 
     async def events_list(self, wish: Events) -> list[dict[str, object]]:

@@ -93,6 +93,7 @@ class AdminVerbs:
         carrier_facts: CarrierFacts | None = None,
         tables: Tables | None = None,
         where_used: Callable[[str], str] = lambda table: "",
+        close_circuit: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._accounts = accounts
         self._store = store
@@ -101,7 +102,7 @@ class AdminVerbs:
         self._facts = facts
         self.of_accounts = AccountVerbs(accounts, store, wall_ms)
         self._of_operators = OperatorVerbs(operators)
-        self.of_carriers = CarrierVerbs(store, orders, carrier_facts)
+        self.of_carriers = CarrierVerbs(store, orders, carrier_facts, close_circuit)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)

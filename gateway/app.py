@@ -220,6 +220,7 @@ class Gateway:
             carrier_facts=lambda: carrier_facts(self),
             tables=self.tables,
             where_used=self.where_used,
+            close_circuit=self.health.close,
         )
         self.account_api = AccountApi(self.verbs.of_accounts, self.keys, Retries(store, world.wall_ms))
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
@@ -292,6 +293,8 @@ class Gateway:
             if throttle is not None:
                 self.spent.keep(f"route:{one.name}", throttle)
             self.board.add(lanes[-1], spec, throttle)
+        policies = {one.name: one.on_receipt.policy for one in self.config.routes}
+        self.store.fail_over({name: policy for name, policy in policies.items() if policy is not None})
         return table_of(self.config, lanes, self.known)
 
     def _http_routes(self) -> Routes:

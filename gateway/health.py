@@ -1,58 +1,313 @@
-"""Which carriers take messages, once a second: orders of operators are carried out, and end by themselves.
+"""Which carriers take messages: looked at once a second, from what is counted anyway.
 
-Deliberately not here: what operators may say (gateway.orders), how a carrier stands aside (gateway.carriers).
+For each carrier: the sums of its answers (gateway.metrics) and of its receipts (store.tallies) since the last
+look go into its router.health.Health, which decides. Orders of operators, maintenance and the circuit breaker
+together are how a carrier stands: it takes messages, a few for a trial, or none; lanes then move on by
+themselves. Whatever changes is a row of the event log.
+
+Cost: one task; nothing for a message but the counting itself. Memory follows carriers and countries, bounded.
+
+Deliberately not here: what is too bad (router.health, `[health]`), one country alone (gateway.countries,
+which only tells), what operators may say (gateway.orders).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from store.interface import StoreError
+from gateway.admin_shapes import iso
+from gateway.carriers.carrier import NO_TRIAL
+from gateway.countries import Countries
+from gateway.metrics import SECONDS
+from gateway.notices import notice
+from router.cells import CELL, DEAD, DELAY_MS, DELAY_SQUARES, DELAYS, regular
+from router.health import RECEIPTS, TIMES, Change, Fault, Health, State
+from router.judge import Fate, fate_of
+from router.nouns import FINAL_STATES, MessageState, ReceiptFate
+from router.waiting import Wait
+from store.interface import Notice, StoreError, Transaction
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
     from gateway.carriers.carrier import Carrier
 
-_LOOK_S = 1.0
+LOOK_S = 1.0
+_BOUNDS_MS = tuple(int(bound * 1000) or 1 for bound in SECONDS)
+_HEARD = frozenset(
+    (int(state), int(fate))
+    for state in FINAL_STATES - {MessageState.ACCEPTED}
+    for fate in (ReceiptFate.MATCHED, ReceiptFate.CLAIMED)
+)
+_REGULAR_FROM = 200  # delays
+_BLAMES_CARRIER = frozenset((Fate.RETRY, Fate.CARRIER))
+_FAULTS = {
+    Fault.ERRORS: "too many submits failed or were not answered",
+    Fault.SLOW: "answers take too long",
+    Fault.UNDELIVERED: "too few messages are delivered",
+    Fault.SILENCE: "it answers, and receipts do not come any more",
+    Fault.LATE: "receipts come too late",
+    Fault.FALSE: "its receipts look made up",
+}
 
 log = structlog.get_logger("health")
 
 
+class _Watched:
+    """One carrier, and what was counted of it up to the last look."""
+
+    def __init__(self, carrier: Carrier, now_s: int) -> None:
+        self.carrier = carrier
+        self.health = Health(carrier.settings.health.limits, _BOUNDS_MS)
+        self.opened: dict[Fault, int] = {}  # how often, by why
+        self.looks_false = ""  # why its receipts look made up, as it was told last
+        self._blames: dict[int, bool] = {}
+        self._submits = [0] * (TIMES + len(_BOUNDS_MS) + 1)
+        self._receipts = [0] * RECEIPTS
+        self._cells: dict[int, tuple[int, ...]] = {}
+        self.state_since_ms = 0
+
+    def submits(self) -> list[int]:
+        """Since the last call."""
+        carrier, counts = self.carrier, self.carrier.counts
+        answered = faults = 0
+        for status, count in counts.statuses.items():
+            if status == 0:
+                answered += count
+                continue
+            blames = self._blames.get(status)
+            if blames is None:
+                blames = fate_of(status, carrier.settings.judging) in _BLAMES_CARRIER
+                self._blames[status] = blames
+            if blames:
+                faults += count
+        times = counts.response_seconds
+        return _since(
+            self._submits, [answered, faults, carrier.silent, int(times.total * 1000), *times.counts]
+        )
+
+    def receipts(self, cells: Iterable[list[int]], unasked: int) -> list[int]:
+        """Since the last call. `cells` are the carrier's, by country."""
+        counts = self.carrier.counts
+        sums = [0] * CELL
+        for cell in cells:
+            for column, count in enumerate(cell):
+                if count:
+                    sums[column] += count
+        expected = max(0, counts.statuses.get(0, 0) - unasked)
+        heard = sum(count for key, count in counts.receipts.items() if key in _HEARD)
+        return _since(self._receipts, [*sums, expected, heard])
+
+
+def _since(before: list[int], now: list[int]) -> list[int]:
+    """What was added; `before` becomes `now`."""
+    added = [new - old for new, old in zip(now, before, strict=True)]
+    before[:] = now
+    return added
+
+
 class HealthWatch:
-    """`apply` does what is decided at once; `run` looks again once a second."""
+    """`apply` does at once what is decided; `run` looks again once a second."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._watched: dict[str, _Watched] = {}
+        self.countries = Countries(gateway.store.carrier_name)
+        self.told: dict[str, int] = {}  # events since the start, by kind
+        self._notices: list[Notice] = []
+        gateway.store.tallies().dead = frozenset().union(
+            *(carrier.settings.health.dead for carrier in gateway.carriers)
+        )
         gateway.orders.changed.append(self.apply)
         self.apply()
 
     async def run(self) -> None:
         while True:
+            await trio.sleep(LOOK_S)
+            self.look()
             try:
                 await self._gateway.orders.end_old()
+                await self._write()
             except StoreError as error:
-                log.error("an order did not end in time", error=str(error), hint=error.hint)
-            await trio.sleep(_LOOK_S)
+                log.error("events are kept for later", error=str(error), hint=error.hint)
+
+    def look(self) -> None:
+        """Feed what was counted since the last look, and decide."""
+        now_s = int(trio.current_time())
+        tallies = self._gateway.store.tallies()
+        by_carrier = self.countries.by_carrier(tallies.cells)
+        for one in self._all():
+            carrier = one.carrier
+            receipts = one.receipts(by_carrier.get(carrier.id, ()), tallies.unasked.get(carrier.id, 0))
+            one.health.feed(now_s, one.submits(), receipts)
+            out = self._looks_false(one) and carrier.settings.health.false_receipts == "suspend"
+            alone = self._gateway.board.alone(carrier.id)
+            change = one.health.look(now_s, alone=alone, false_receipts=out)
+            if change is not None:
+                self._changed(one, change)
+        limits = {
+            one.carrier.id: one.health.limits
+            for one in self._watched.values()
+            if one.health.state is State.CLOSED
+        }
+        for kind, carrier_name, text, figures in self.countries.look(now_s, tallies.cells, limits):
+            self.tell(kind, f"carrier:{carrier_name}", text, figures, warning=kind == "carrier.country_bad")
 
     def apply(self) -> None:
         """Carriers take messages or do not, as things stand."""
-        orders = self._gateway.orders.by_carrier
-        for carrier in self._gateway.carriers:
-            suspended = carrier.name in orders
-            if suspended != carrier.suspended:
-                carrier.stand(suspended=suspended, out=carrier.out, trial=carrier.trial)
+        for one in self._all():
+            carrier, health = one.carrier, one.health
+            suspended = carrier.name in self._gateway.orders.by_carrier
+            out = Wait.CIRCUIT_OPEN if health.state is State.OPEN else None
+            trial = carrier.trial if health.state is State.HALF_OPEN else NO_TRIAL
+            if (suspended, out, trial) != (carrier.suspended, carrier.out, carrier.trial):
+                carrier.stand(suspended=suspended, out=out, trial=trial)
+
+    def close(self, name: str) -> None:
+        """An operator trusts this carrier again, whatever the breaker says."""
+        one = self._watched.get(name)
+        change = one.health.close(int(trio.current_time())) if one is not None else None
+        if one is not None and change is not None:
+            self._changed(one, change, "an operator said so")
+
+    def tell(
+        self, kind: str, subject: str, text: str, figures: dict[str, object], *, warning: bool = False
+    ) -> None:
+        """Log it, count it, and write it into the event log with the next look."""
+        made = notice(self._gateway.world.wall_ms(), kind, subject, text, figures, warning=warning)
+        self._notices.append(made)
+        self.told[kind] = self.told.get(kind, 0) + 1
+        (log.warning if warning else log.info)(kind, subject=subject, text=text, **figures)
+
+    def opened(self) -> Iterable[tuple[str, Fault, int]]:
+        """(carrier, why, how often it was taken out since the start)."""
+        return [
+            (name, fault, one.opened.get(fault, 0)) for name, one in self._watched.items() for fault in Fault
+        ]
+
+    def states(self) -> Iterable[tuple[str, State]]:
+        return [(name, one.health.state) for name, one in self._watched.items()]
+
+    def figures(self) -> Iterable[tuple[str, dict[str, int]]]:
+        """(carrier, router.health's figures) as of now."""
+        now_s = int(trio.current_time())
+        return [(name, one.health.figures(now_s)) for name, one in self._watched.items()]
 
     def view(self, carrier: Carrier, now_ms: int) -> dict[str, object]:
         """For people and programs; a figure is None while there is too little to tell."""
+        one = self._watch(carrier)
+        health = one.health
+        figures = health.figures(int(trio.current_time()))
+        out: dict[str, object] | None = None
+        if health.state is not State.CLOSED:
+            ends_in_s = health.until_s - trio.current_time()
+            out = {
+                "why": carrier.facts(trio.current_time()).out,
+                "reason": "" if health.fault is None else _FAULTS[health.fault],
+                "since": iso(one.state_since_ms),
+                "until": iso(now_ms + int(ends_in_s * 1000)) if health.state is State.OPEN else "",
+            }
+            out["why"] = "circuit_open" if health.state is State.OPEN else "trial"
         return {
-            "out": None,
+            "out": out,
             "health": {
-                "error_ratio": None,
-                "response_p90_s": None,
-                "delivered_ratio": None,
-                "receipt_p50_s": None,
+                "circuit": health.state.value,
+                "submits": figures["submits"],
+                "error_ratio": _ratio(figures["error_permille"]),
+                "response_mean_s": _seconds(figures["response_mean_ms"]),
+                "response_p90_s": _seconds(figures["response_p90_ms"]),
+                "receipts": figures["receipts"],
+                "delivered_ratio": _ratio(figures["delivered_permille"]),
+                "receipt_p50_s": _seconds(figures["receipt_p50_ms"]),
+                "looks_false": one.looks_false,
+                "countries": self.countries.view(carrier.id, int(trio.current_time())),
             },
         }
+
+    # inside
+
+    def _all(self) -> list[_Watched]:
+        return [self._watch(carrier) for carrier in self._gateway.carriers]
+
+    def _watch(self, carrier: Carrier) -> _Watched:
+        """A carrier that is new, or new by a reload, begins anew."""
+        one = self._watched.get(carrier.name)
+        if one is None or one.carrier is not carrier:
+            one = self._watched[carrier.name] = _Watched(carrier, int(trio.current_time()))
+            carrier.sample = self.countries.sample
+        return one
+
+    def _changed(self, one: _Watched, change: Change, why: str = "") -> None:
+        carrier, now_ms = one.carrier, self._gateway.world.wall_ms()
+        one.state_since_ms = now_ms
+        subject, reason = f"carrier:{carrier.name}", _FAULTS[change.fault] if change.fault else ""
+        figures: dict[str, object] = {name: count for name, count in change.figures.items() if count >= 0}
+        if not change.done:
+            self.tell(
+                "carrier.would_open", subject, f"{reason}; it goes on taking messages", figures, warning=True
+            )
+            return
+        if change.state is State.OPEN:
+            assert change.fault is not None
+            one.opened[change.fault] = one.opened.get(change.fault, 0) + 1
+            for_s = change.until_s - int(trio.current_time())
+            figures["until"] = iso(now_ms + for_s * 1000)
+            self.tell("carrier.opened", subject, f"out for {for_s} s: {reason}", figures, warning=True)
+        elif change.state is State.HALF_OPEN:
+            carrier.trial = change.figures["trial"]
+            text = f"gets {carrier.trial} messages on trial; it was out: {reason}"
+            self.tell("carrier.half_open", subject, text, figures)
+        else:
+            self.tell("carrier.closed", subject, why or "its trial went well", figures)
+        self.apply()
+        if change.state is State.HALF_OPEN:
+            carrier.stand(suspended=carrier.suspended, out=carrier.out, trial=carrier.trial)
+
+    def _looks_false(self, one: _Watched) -> bool:
+        """Signs of receipts that nobody's handset caused; each is told once, while it lasts."""
+        settings, sums = one.carrier.settings.health, one.health.receipts.sums
+        signs = []
+        if sums[DEAD]:
+            signs.append(f"{sums[DEAD]} delivered to numbers known to be dead")
+        permille = round(settings.regular_ratio * 1000)
+        if permille and sums[DELAYS] >= _REGULAR_FROM:
+            mean_ms = sums[DELAY_MS] // sums[DELAYS]
+            if regular(sums[DELAYS], sums[DELAY_MS], sums[DELAY_SQUARES], permille):
+                signs.append(f"{sums[DELAYS]} receipts, all after {mean_ms} ms, as by a clock")
+        if signs and not one.looks_false:
+            figures = {"receipts": sums[DELAYS], "dead": sums[DEAD]}
+            self.tell(
+                "carrier.false_receipts",
+                f"carrier:{one.carrier.name}",
+                "its receipts look made up: " + "; ".join(signs),
+                figures,  # type: ignore[arg-type]
+                warning=True,
+            )
+        one.looks_false = "; ".join(signs)
+        return bool(signs)
+
+    async def _write(self) -> None:
+        """Into the event log; after a refusal they wait for the next time, and the oldest go."""
+        if not self._notices:
+            return
+        notices, self._notices = self._notices[-1_000:], []
+
+        def write(txn: Transaction) -> None:
+            txn.notice(notices)
+
+        try:
+            await self._gateway.committer.execute(write)
+        except StoreError:
+            self._notices = notices + self._notices
+            raise
+
+
+def _ratio(permille: int) -> float | None:
+    return None if permille < 0 else permille / 1000
+
+
+def _seconds(ms: int) -> float | None:
+    return None if ms < 0 else ms / 1000

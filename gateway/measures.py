@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from gateway.cli import VERSION
 from gateway.http.counts import BUCKETS_S
 from gateway.metrics import Histogram, state_name
+from gateway.notices import KINDS
+from router.health import State
 from router.nouns import Phase
+from router.waiting import Wait
 from store.parked import UNMATCHED
 from store.tables import TableFacts
 from store.tallies import DELAYS_S
@@ -33,6 +36,7 @@ def add_measures(gateway: Gateway) -> None:
     _add_endings(gateway)
     _add_stalls(gateway)
     _add_tables(gateway)
+    _add_health(gateway)
 
 
 def _add_traffic(gateway: Gateway) -> None:
@@ -271,6 +275,53 @@ def _add_stalls(gateway: Gateway) -> None:
         "What stands still without a reason; the log says since when and what was looked at.",
         ("part", "lane", "carrier"),
         stalled,
+    )
+
+
+def _add_health(gateway: Gateway) -> None:
+    metrics, health = gateway.metrics, gateway.health
+
+    def states() -> Rows:
+        """One of a carrier's rows is 1."""
+        circuits = dict(health.states())
+        for carrier in gateway.carriers:
+            stands = circuits[carrier.name].value
+            if carrier.suspended:
+                stands = "suspended"
+            elif carrier.out is Wait.MAINTENANCE:
+                stands = "maintenance"
+            for state in (*(one.value for one in State), "suspended", "maintenance"):
+                yield (carrier.name, state), state == stands
+
+    def figure(name: str, unit: float) -> Callable[[], Rows]:
+        return lambda: (
+            ((carrier,), figures[name] / unit) for carrier, figures in health.figures() if figures[name] >= 0
+        )
+
+    metrics.gauge(
+        "signalbox_carrier_state",
+        "1 for how a carrier stands: its circuit breaker, or what goes before it.",
+        ("carrier", "state"),
+        states,
+    )
+    metrics.counter(
+        "signalbox_carrier_circuit_opened",
+        "How often it was taken out by itself.",
+        ("carrier", "reason"),
+        lambda: (((carrier, fault.value), count) for carrier, fault, count in health.opened()),
+    )
+    for name, help_, column, unit in (
+        ("error_ratio", "Share of submits that failed or were not answered, lately.", "error_permille", 1000),
+        ("delivered_ratio", "Share delivered of what was delivered or failed.", "delivered_permille", 1000),
+        ("response_p90_seconds", "Nine of ten answers came sooner.", "response_p90_ms", 1000),
+        ("receipt_p50_seconds", "Half of the receipts came sooner.", "receipt_p50_ms", 1000),
+    ):
+        metrics.gauge(f"signalbox_carrier_{name}", help_, ("carrier",), figure(column, unit))
+    metrics.counter(
+        "signalbox_events",
+        "What the gateway decided by itself and noticed, as `signalbox events` lists it.",
+        ("kind",),
+        lambda: (((kind,), health.told.get(kind, 0)) for kind in KINDS),
     )
 
 

@@ -29,6 +29,7 @@ _DUE_POLL_S = 0.25
 _EXPIRE_S = 1.0
 _PARTS_S = 5.0
 _GROUPS_S = 1.0
+_SILENCES_S = 1.0
 _USAGE_S = 1.0
 _MERGE_S = 2.0
 _ARCHIVE_S = 5.0
@@ -71,6 +72,7 @@ class Clockwork:
             nursery.start_soon(self._every, _EXPIRE_S, self._expire)
             nursery.start_soon(self._every, _PARTS_S, self._stale_parts)
             nursery.start_soon(self._groups)
+            nursery.start_soon(self._silences)
             nursery.start_soon(self._every, _MERGE_S, self._housekeep)
             nursery.start_soon(self._archive)
             nursery.start_soon(self._usage)
@@ -133,6 +135,14 @@ class Clockwork:
                     partial(_release_groups, self._groups_wait_ms, self._world, self._portion)
                 )
 
+    async def _silences(self) -> None:
+        """Messages whose receipts are overdue, of routes that send them elsewhere then."""
+        while True:
+            await trio.sleep(_SILENCES_S)
+            due_ms, now_ms = self._store.next_silence_ms(), self._world.wall_ms()
+            if due_ms is not None and due_ms <= now_ms:
+                await self._portions(partial(_after_silence, now_ms, self._portion))
+
     def _housekeep(self) -> Callable[[Transaction], int]:
         now_ms = self._world.wall_ms()
 
@@ -192,6 +202,10 @@ def _forget(rows: Sequence[Finished], txn: Transaction) -> int:
 def _release_groups(wait_ms: int, world: World, portion: int, txn: Transaction) -> int:
     now_ms = world.wall_ms()
     return txn.release_groups(now_ms - wait_ms, now_ms, portion)
+
+
+def _after_silence(now_ms: int, portion: int, txn: Transaction) -> int:
+    return txn.after_silence(now_ms, portion)
 
 
 def _move_due(now_ms: int, portion: int, txn: Transaction) -> int:

@@ -25,6 +25,15 @@ from router.nouns import MessageClass, MessageState, Reason, Settle
 from smpp.status import VENDOR_FIRST, VENDOR_LAST, Status, describe
 
 
+class OnReceipt(msgspec.Struct, frozen=True):
+    """A route's wish: what moves a message to the next carrier after one has accepted it."""
+
+    undelivered: bool = False  # a receipt that says it was not delivered
+    no_receipt_s: int = 0  # no final receipt so long after it was sent; 0 = that does not
+    max_carriers: int = 3  # at most so many carriers are given it, one after the other
+    again: bool = False  # once all have had it: also those that had it before
+
+
 class Happening(IntEnum):
     STATUS = 0  # submit_sm_resp or generic_nack with this status
     TIMEOUT = 1  # no response in time
@@ -118,6 +127,13 @@ FATES: dict[int, Fate] = {
     **{int(status): fate for status, fate in _SPECIAL.items()},
     **{int(status): fate for fate, statuses in _BY_FATE.items() for status in statuses},
 }
+_NOT_DELIVERED = frozenset(
+    (MessageState.UNDELIVERABLE, MessageState.REJECTED, MessageState.EXPIRED, MessageState.UNKNOWN)
+)
+_FINAL_CAUSES = frozenset(
+    ("unknown_subscriber", "invalid_number", "barred", "opted_out", "cancelled", "absent_subscriber",
+     "memory_full")
+)  # fmt: skip
 DEFAULT_FATE = Fate.RETRY  # vendor codes, reserved codes, 0xFFFFFFFF
 
 
@@ -154,6 +170,19 @@ def judge(
     if verdict.delay_s > left_s:
         return msgspec.structs.replace(verdict, delay_s=max(0.0, left_s))
     return verdict
+
+
+def after_receipt(state: int, cause: str, policy: OnReceipt, had: int) -> bool:
+    """Whether a message goes to the next carrier, which `had` carriers have accepted and none has delivered.
+
+    `state` is its final receipt's, with what it means (router.causes); ENROUTE: none came in time. What
+    blames the recipient, or was asked for, is final with any carrier.
+    """
+    if had >= policy.max_carriers:
+        return False
+    if state == MessageState.ENROUTE:
+        return policy.no_receipt_s > 0
+    return policy.undelivered and state in _NOT_DELIVERED and cause not in _FINAL_CAUSES
 
 
 def back_off_s(first_s: float, most_s: float, attempts: int, chance: float) -> float:
@@ -242,6 +271,7 @@ def markdown(judging: Judging | None = None) -> str:
             )
     lines.append(_row("not written", "all", Happening.NOT_WRITTEN, 0, MessageClass.OTP, judging))
     lines.append(_row("not carried", "all", Happening.NOT_CARRIED, 0, MessageClass.OTP, judging))
+    lines.extend(_receipt_rows())
     return "\n".join(lines) + "\n"
 
 
@@ -273,6 +303,22 @@ def _row(
         low.state.name if low.settle is Settle.FINAL else "",
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def _receipt_rows() -> list[str]:
+    """What comes after a carrier has accepted a message, where its route opts in; else it is final."""
+    wish = OnReceipt(undelivered=True, no_receipt_s=120)
+    rows = []
+    for state in MessageState:
+        if state in (MessageState.SCHEDULED, MessageState.ACCEPTED, MessageState.SKIPPED):
+            continue
+        moves = after_receipt(state, "", wish, 1)
+        name = "no receipt within no_receipt_s" if state is MessageState.ENROUTE else f"receipt {state.name}"
+        fate, moved, end = ("next", "yes", "") if moves else ("final", "", state.name)
+        rows.append(f"| {name}, the route opted in | all | {fate} | {fate} | 0 | 0 | no | {moved} | {end} |")
+    causes = ", ".join(sorted(_FINAL_CAUSES))
+    rows.append(f"| the same, by {causes} | all | final | final | 0 | 0 | no |  | as received |")
+    return rows
 
 
 def _span(low: float, high: float) -> str:

@@ -161,6 +161,7 @@ class Step(IntEnum):
     RESENT = 13  # possible duplicate
     REPLACED = 14  # its customer gave it another text
     REPLANNED = 15  # its lane was gone from the configuration: detail = the carriers of the new one
+    PASSED_ON = 20  # a carrier that had accepted it did not deliver: detail = why
 
 
 class Relay(msgspec.Struct, array_like=True, gc=False):
@@ -257,6 +258,8 @@ class Progress(msgspec.Struct, array_like=True, gc=False):
     queue_mask: int = 0  # the queue it stands in: `tried`, or all but the carrier of its first parts
     done_ms: int = 0  # when it ended, as the carrier's receipts say; finished_ms is when we heard of it
     cause: str = ""  # why it ended without being delivered: router.causes
+    passed_on: int = 0  # how often it left a carrier that had accepted it (store.fail_over)
+    delivered_by: int = 0  # an earlier carrier that delivered it while it was leased to another one
 
 
 class Settle(IntEnum):

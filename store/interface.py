@@ -10,12 +10,13 @@ Deliberately not here: trio, tasks, batching policy (gateway.committer), decisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from router.judge import OnReceipt
 from router.nouns import (
     Account,
     Event,
@@ -301,6 +302,10 @@ class Transaction(Protocol):
         what a carrier has in hand is left to its answer.
         """
 
+    def after_silence(self, now_ms: int, limit: int) -> int:
+        """Messages whose receipts are overdue by their routes' `fail_over` go to the next carrier; how many
+        were looked at, at most `limit`."""
+
     def release_held(
         self, reason: int, limit: int, after: tuple[int, int] = (0, 0), carrier: int = 0
     ) -> Released:
@@ -518,6 +523,12 @@ class Store(Protocol):
 
     def next_due_ms(self) -> int | None:
         """When `move_due` has something to do next; None: nothing waits for a time."""
+
+    def fail_over(self, policies: Mapping[str, OnReceipt]) -> None:
+        """By route: what moves a message on after a carrier has accepted it. Of no other routes."""
+
+    def next_silence_ms(self) -> int | None:
+        """When `after_silence` has something to look at next; None: nothing is waited for."""
 
     def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]:
         """An endpoint's events numbered above `after_seq`, oldest first."""

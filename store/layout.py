@@ -55,6 +55,7 @@ TABLES: Final = (
     "given_up",
     "audit",
     "notice",
+    "silence",
 )
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
@@ -111,6 +112,7 @@ class Tables:
         self.given_up = by_name["given_up"]
         self.audit = by_name["audit"]
         self.notice = by_name["notice"]
+        self.silence = by_name["silence"]
 
 
 class Lock:

@@ -9,12 +9,13 @@ Deliberately not here: what verbs do (transaction.py and the files it names), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
 
+from router.judge import OnReceipt
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
 from store import again, audit, customer, finding, lanes, notices, reads, recipients, recovery, upgrade
 from store import archive as archiving
@@ -50,7 +51,7 @@ from store.layout import (
 from store.memory import Memory
 from store.names import Names
 from store.options import StoreOptions
-from store.records import OUTBOX_KEY, Parked
+from store.records import OUTBOX_KEY, SILENCE_KEY, Parked
 from store.tallies import Tallies
 from store.transaction import LmdbTransaction
 from store.values import Damaged, unseal
@@ -390,6 +391,16 @@ class LmdbStore:
         """When the next scheduled, deferred or retried row is due."""
         with self.reading() as tx:
             return reads.next_due_ms(tx, self.tables)
+
+    def fail_over(self, policies: Mapping[str, OnReceipt]) -> None:
+        """By route: what moves a message on after a carrier has accepted it. Of no other routes."""
+        self.memory.on_receipt = dict(policies)
+        self.memory.watches_silence = any(policy.no_receipt_s for policy in policies.values())
+
+    def next_silence_ms(self) -> int | None:
+        """When `after_silence` has something to look at next."""
+        with self.reading() as tx, tx.cursor(self.tables.silence.handle) as cursor:
+            return int(SILENCE_KEY.unpack(cursor.key())[0]) if cursor.first() else None
 
     def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]:
         with self.reading() as tx:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.judge import OnReceipt
 from router.nouns import Account, Leased, Message, Outcome
 from router.turns import Turns
 from store import lanes
@@ -54,6 +55,8 @@ class Memory:
         self.unknown: dict[int, int] = {}  # receipt group → messages held with an unknown outcome
         self.unknown_of: dict[int, int] = {}  # the same by carrier
         self.tallies = Tallies()
+        self.on_receipt: dict[str, OnReceipt] = {}  # by route, of those that fail over by receipts
+        self.watches_silence = False  # whether one of them does so without a receipt
         self.epoch = 0
         self.lease_seq = 0
         self.outbox_seq = 0

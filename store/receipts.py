@@ -26,7 +26,7 @@ from router.nouns import (
     Step,
     wants_intermediate,
 )
-from store import correlation, parked
+from store import correlation, fail_over, parked
 from store.ending import WAITING, error_of, finalize, fold
 from store.interface import ReceiptResult
 from store.lanes import lane_of
@@ -154,6 +154,8 @@ def apply_to(
     if len(parts) == 1 and parts[0].carrier_message_id == cid:
         ended = parts[0].state not in WAITING
     else:
+        if progress.passed_on and progress.phase != _FINAL and not _names(parts, cid):
+            return fail_over.from_earlier(batch, key, message, progress, cid, receipt)
         parts = [part for part in parts if part.carrier_message_id == cid or _nameless(part)]
         ended = bool(parts) and all(part.state not in WAITING for part in parts)
     if ended or progress.phase == _FINAL:
@@ -173,6 +175,9 @@ def apply_to(
             tell_part(batch, message, progress, parts[0], receipt, now_ms)
         if ended:
             error, cause = error_of(progress.parts, whole)
+            fails_over = whole != MessageState.DELIVERED and batch.memory.on_receipt
+            if fails_over and fail_over.pass_on(batch, key, message, progress, whole, cause, now_ms):
+                return result
             finalize(
                 batch, message, progress, _AWAITING_RECEIPT, whole, _BY_RECEIPT, now_ms, error, cause, key
             )
@@ -183,6 +188,11 @@ def apply_to(
         tell(batch, event_of(message, progress, receipt, now_ms))
     batch.put_progress(key, progress)
     return result
+
+
+def _names(parts: list[Part], cid: str) -> bool:
+    """Whether the attempt that the message is at now has this id."""
+    return any(part.carrier_message_id == cid for part in parts)
 
 
 def _nameless(part: Part) -> bool:

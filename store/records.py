@@ -35,6 +35,7 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 | train       | account u32, id u64 of the first                 | ids u64 of the others                     |
 | given_up    | endpoint u32, given_up_ms u64, seq u64           | Event                                     |
 | audit       | number u64                                       | AuditEntry (store.audit)                  |
+| silence     | due_ms u64, account u32, id u64                  | lease u64 (store.fail_over)               |
 | notice      | number u64                                       | Notice (store.notices)                    |
 """
 
@@ -66,6 +67,7 @@ OUTBOX_DUE_KEY = Struct(">QIQ")
 GIVEN_UP_KEY = Struct(">IQQ")
 GROUP_KEY = Struct(">H")
 TIME_KEY = Struct(">Q")
+SILENCE_KEY = Struct(">QIQ")
 UNMATCHED_KEY = Struct(">QI")
 ACCOUNT_KEY = Struct(">I")
 NAME_KEY = Struct(">BI")
@@ -78,6 +80,7 @@ ENTRY = Struct(">HHBQB")  # segments, attempts, flags, expires_ms, first_part
 PLACE = Struct(">IHHBB")  # account, lane, tried, priority, phase
 LEASE_HEAD = Struct(">IHQ")  # epoch, carrier, leased_ms
 LEASE_ROW = Struct(">IQHHHBB")  # account, id, segments, tried, attempts, flags, first_part
+SILENCE = Struct(">Q")  # the lease by which it was sent
 CORRELATION = Struct(">IQBBB")  # account, id, part, total, length of the recipient that follows
 COUNTER = Struct(">QQ")  # accepted, queued
 RECIPIENT = Struct(">QIQ")  # number, account, id

@@ -24,7 +24,7 @@ from router.nouns import (
     Settle,
     Step,
 )
-from store import correlation, parked, receipts
+from store import correlation, fail_over, parked, receipts
 from store.ending import error_of, finalize, fold
 from store.lanes import lane_of
 from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
@@ -75,7 +75,7 @@ def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:
     message = entry.message
     if progress is None:
         progress = Progress(_LEASED, _ENROUTE, attempts=entry.attempts, tried=entry.tried)
-    if simple and not progress.parts:
+    if simple and not progress.parts and not progress.delivered_by:
         batch.put_progress(key, note_sent(progress, outcome))
         sent_whole(batch, message, progress, outcome)
         if outcome.carrier_message_id:
@@ -121,6 +121,8 @@ def sent_whole(batch: Batch, message: Message, progress: Progress, outcome: Outc
         correlation.put(batch, outcome, message)
     batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
     batch.mark_settled(outcome.lease, outcome.id)
+    if batch.memory.watches_silence:
+        fail_over.watch(batch, message, outcome)
 
 
 def settle_part(
@@ -191,6 +193,9 @@ def conclude(
     """Every leased part has its outcome: the worst decides."""
     worst = max(outcomes, key=lambda outcome: (SEVERITY[outcome.settle], outcome.until_ms))
     kind = worst.settle
+    if progress.delivered_by:
+        fail_over.end_delivered(batch, key, message, progress, now_ms)
+        return
     if kind != Settle.RETURNED and worst.count_attempt:
         progress.attempts += 1
     if kind == Settle.SENT:
@@ -219,6 +224,9 @@ def conclude_sent(
     state, final = fold(progress.parts)
     if final:  # the parts' receipts were faster than the last answer
         error = error_of(progress.parts, state)
+        fails_over = state != MessageState.DELIVERED and batch.memory.on_receipt
+        if fails_over and fail_over.pass_on(batch, key, message, progress, state, error[1], now_ms):
+            return
         finalize(batch, message, progress, Phase.LEASED, state, Reason.RECEIPT, now_ms, *error)
     elif not any(outcome.receipt_expected for outcome in outcomes):
         progress.state = MessageState.ACCEPTED
@@ -238,6 +246,8 @@ def conclude_sent(
             Phase.AWAITING_RECEIPT,
         )
         batch.put_progress(key, progress)
+        if batch.memory.watches_silence:
+            fail_over.watch(batch, message, outcomes[0])
 
 
 def hold_unknown(
@@ -303,6 +313,8 @@ def again(
         progress.possible_duplicate = True
     if outcome.mark_tried:
         progress.tried = tried_with(progress.tried, spec, outcome.carrier)
+    if progress.passed_on:
+        progress.tried = fail_over.kept_out(spec, progress, progress.tried)
     first_part = accepted_parts(progress.parts)
     others = all_but(spec, outcome.carrier)
     if first_part and outcome.mark_tried and len(spec.carriers) > 1:

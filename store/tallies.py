@@ -1,6 +1,7 @@
-"""What is counted since the store was opened, for metrics: how messages ended, and what was never matched.
+"""What is counted since the store was opened, for metrics and health: how messages ended, what never matched.
 
-Added up once a commit, after it: a verb only leaves a tuple behind, and both together take 0.2 us a message.
+Added up once a commit, after it: a verb only leaves a tuple behind, and both together take about 0.5 us a
+message.
 Nothing here is stored and nothing decides by it; what must survive a restart is in the counters (batch.py).
 
 Deliberately not here: names of carriers and states, Prometheus.
@@ -12,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from router import cells
 from router.nouns import MessageState, Reason
 
 if TYPE_CHECKING:
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 DELAYS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 _DELAYS_MS = tuple(int(bound * 1000) for bound in DELAYS_S)
 _STATE_BITS = 4
-_RECEIPT = int(Reason.RECEIPT)
+_RECEIPT, _NOT_WANTED = int(Reason.RECEIPT), int(Reason.NO_RECEIPT_WANTED)
+_STATE_DELIVERED = int(MessageState.DELIVERED)
+_CODES, _CODE_BITS, _HISTOGRAM = cells.CODES, cells.CODE_BITS, cells.HISTOGRAM
+_AT_THE_FIRST_TRY = 3  # steps of a timeline: sent, receipt, final
 
 
 class Delays:
@@ -37,14 +42,20 @@ class Tallies:
     """`delivery`: carrier → from accept (or send_at) to the final receipt, of messages that one ended.
 
     `unmatched`: (carrier, reason) → receipts; reasons are a closed set (store.parked). Carrier 0 = none.
+    `cells`: router.cells, by what receipts said; delays are from sending to the final receipt, of messages
+    that went through at the first try. `unasked`: carrier → segments for which no receipt was asked. `dead`:
+    numbers to which nothing can be delivered, if anybody named some.
     """
 
-    __slots__ = ("_finished", "delivery", "unmatched")
+    __slots__ = ("_finished", "cells", "dead", "delivery", "unasked", "unmatched")
 
     def __init__(self) -> None:
         self._finished: dict[int, int] = {}  # carrier << 4 | state
         self.delivery: dict[int, Delays] = {}
         self.unmatched: dict[tuple[int, str], int] = {}
+        self.cells: dict[int, list[int]] = {}
+        self.unasked: dict[int, int] = {}
+        self.dead: frozenset[str] = frozenset()
 
     @property
     def finished(self) -> dict[tuple[int, int], int]:
@@ -55,7 +66,7 @@ class Tallies:
 
     def add_ended(self, ended: Iterable[tuple[Message, Progress, int]]) -> None:
         """(message, its progress, when it ended in ms) of one commit."""
-        finished, delivery = self._finished, self.delivery
+        finished, delivery, known, codes = self._finished, self.delivery, self.cells, _CODES
         for message, progress, now_ms in ended:
             parts = progress.parts
             carrier = parts[0].carrier if parts else 0
@@ -68,6 +79,35 @@ class Tallies:
                 delay_ms = now_ms - (message.send_at_ms or message.accepted_ms)
                 delays.counts[bisect_left(_DELAYS_MS, delay_ms)] += 1
                 delays.total_ms += delay_ms
+                cell = known.get(carrier << _CODE_BITS | codes.get(message.destination[:3], 0))
+                if cell is None:
+                    cell = self._cell(carrier, message)
+                if progress.state == _STATE_DELIVERED:
+                    cell[0] += 1
+                    events = progress.events
+                    if len(events) == _AT_THE_FIRST_TRY:
+                        delay_ms = max(0, now_ms - events[0][0])
+                        cell[3] += 1
+                        cell[4] += delay_ms
+                        cell[5] += delay_ms * delay_ms
+                        cell[_HISTOGRAM + min(32, delay_ms.bit_length())] += 1
+                    if self.dead and message.destination in self.dead:
+                        cell[cells.DEAD] += 1
+                else:
+                    _count_failure(cell, progress.cause)
+            elif progress.reason == _NOT_WANTED:
+                self.unasked[carrier] = self.unasked.get(carrier, 0) + message.segments
+
+    def add_passed_on(self, failed: Iterable[tuple[Message, int, str]]) -> None:
+        """(message, carrier, cause) of negative receipts after which another carrier got the message."""
+        for message, carrier, cause in failed:
+            _count_failure(self._cell(carrier, message), cause)
+
+    def _cell(self, carrier: int, message: Message) -> list[int]:
+        key = carrier << _CODE_BITS | _CODES.get(message.destination[:3], 0)
+        if key not in self.cells and len(self.cells) >= cells.MOST:
+            key = carrier << _CODE_BITS
+        return self.cells.setdefault(key, [0] * cells.CELL)
 
     def add_damaged(self, messages: int) -> None:
         """Ended because their record was damaged: nobody can say how."""
@@ -78,3 +118,7 @@ class Tallies:
     def add_unmatched(self, receipts: Iterable[tuple[int, str]]) -> None:
         for key in receipts:
             self.unmatched[key] = self.unmatched.get(key, 0) + 1
+
+
+def _count_failure(cell: list[int], cause: str) -> None:
+    cell[cells.BLAMELESS if cause in cells.NOT_THE_CARRIERS else cells.FAILED] += 1

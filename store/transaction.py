@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import lmdb
 
 from store import accept as accepting
-from store import again, audit, customer, given_up, notices, parked, recipients, retention, timed
+from store import again, audit, customer, fail_over, given_up, notices, parked, recipients, retention, timed
 from store import archive as archiving
 from store import claim as claiming
 from store import inbound as inbounding
@@ -117,6 +117,10 @@ class LmdbTransaction:
     @_verb
     def expire(self, now_ms: int, limit: int, grace_ms: int) -> int:
         return timed.expire(self.batch, now_ms, limit, grace_ms)
+
+    @_verb
+    def after_silence(self, now_ms: int, limit: int) -> int:
+        return fail_over.after_silence(self.batch, now_ms, limit)
 
     @_verb
     def release_held(

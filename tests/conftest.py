@@ -9,6 +9,8 @@ Deliberately not here: fixtures of one package; those live beside its tests.
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -29,6 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
     given = os.environ.get("SIGNALBOX_VECTORS", "")
     if os.environ.get("CI") and not Path(given or "/nowhere").is_dir():
         raise pytest.UsageError("CI runs need SIGNALBOX_VECTORS, the folder of the public test vectors")
+
+
+@pytest.fixture
+def ram_path() -> Iterator[Path]:
+    """An empty directory in memory, where the machine has such: a store there costs no fsync. For tests with
+    hundreds of commits; what must survive is proved in tests/crash, on a disk."""
+    base = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=base) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC
 
 import structlog
@@ -126,13 +126,15 @@ class Carrier:
         self.alone: deque[Leased] = deque()  # each wants a link to itself
         self.in_flight = 0
         self.unknown = 0
+        self.silent = 0  # of them, those that were not answered in time
+        self.sample: Callable[[int, events.Response], None] | None = None  # of each read, its last answer
         self._buffered_segments = 0
         self._claimed = 0  # segments that a transaction under way will lease
         self._world = world
         self._committer = committer
         self._board = board
         self._inbound = inbound
-        self._counts = counts.carrier(settings.name)
+        self.counts = self._counts = counts.carrier(settings.name)
         self.pacing = Pacing(self, self._counts)
         self._outcomes: list[Outcome] = []
         self._pace = trio.Event()
@@ -578,6 +580,8 @@ class Carrier:
                 self._counts.count_pdus("unbind", 0)
         if requests:
             self._inbound.take(self, link, requests)
+        if self.sample is not None and happened and type(happened[-1]) is events.Response:
+            self.sample(self.id, happened[-1])
         self._hand_over()
         if self._buffered_segments or self._kept is not None:
             self.pump()
@@ -695,6 +699,7 @@ class Carrier:
             return
         self.in_flight -= 1
         self.unknown += 1
+        self.silent += happening is Happening.TIMEOUT
         verdict = self._verdict(context, happening, 0)
         lost = context.leased.lost + (happening is Happening.LINK_LOST)
         self._settle(context, verdict, detail, lost=lost)
@@ -733,7 +738,7 @@ class Carrier:
         outcome.reason = verdict.reason
         outcome.state = verdict.state
         outcome.count_attempt = verdict.count_attempt
-        outcome.mark_tried = verdict.mark_tried
+        outcome.mark_tried = verdict.mark_tried or self.trial != NO_TRIAL or self.out is not None
         outcome.until_ms = self._world.wall_ms() + int(verdict.delay_s * 1000)
         self._outcomes.append(outcome)
 

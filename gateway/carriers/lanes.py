@@ -267,6 +267,13 @@ class LaneBoard:
         found = self._lanes.get(lane)
         return found is not None and any(member is not None and member.able() for member in found.members)
 
+    def alone(self, carrier: int) -> bool:
+        """Whether some lane has no other able carrier."""
+        return any(
+            not any(one is not None and one.id != carrier and one.able() for one in lane.members)
+            for lane in self._of_carrier.get(carrier, ())
+        )
+
     def claim(self, member: Member, budget: int, now: float, now_ms: int) -> Claim | None:
         """What this carrier, with room for `budget` segments, may ask of its lanes now; None = nothing."""
         ready = self._store.ready_lanes()

@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from router.judge import OnReceipt
 from router.nouns import (
     ALIAS_WANTED,
     InboundMessage,
@@ -207,6 +208,12 @@ class Builder:
         )
         self.do(lambda txn: txn.notice([told]))
 
+    def awaited(self) -> None:
+        """A message whose route sends it elsewhere if no receipt comes."""
+        self.store.fail_over({"r": OnReceipt(no_receipt_s=60)})
+        self.send(text="awaited")
+        self.store.fail_over({})
+
 
 def build(directory: Path) -> Builder:
     """With its store still open."""
@@ -216,6 +223,7 @@ def build(directory: Path) -> Builder:
         made.archived()
         made.ended()
         made.sent()
+        made.awaited()
         made.unknown()
         made.deferred()
         made.quarantined()
