@@ -152,6 +152,18 @@ def _lookup(config: Config, notes: Notes) -> None:
     if lookup.url and not lookup.pointer:
         notes.wrong((*path, "pointer"), "is empty", 'pointer = ["/mccmnc"]')
     _files(lookup.ca_file, (*path, "ca_file"), notes)
+    numbers = config.numbers
+    if lookup.url or numbers.prefix_table or numbers.mnp_table:
+        return
+    for index, route in enumerate(config.routes):
+        if route.match.mcc_mnc or route.match.ported is not None:
+            key = "mcc_mnc" if route.match.mcc_mnc else "ported"
+            hint = '[numbers] prefix_table = "networks" (docs/numbers.md)'
+            notes.warn(
+                ("routes", index, "match", key),
+                "no table and no look-up says of which network a number is",
+                hint,
+            )
 
 
 def _use(config: Config, notes: Notes) -> None:

@@ -20,7 +20,7 @@ from gateway.admin_shapes import iso
 from gateway.audit import entry
 from router.knowledge import Network
 from router.plans import facts as plan_of
-from router.rates import Rate, price, told
+from router.rates import Rate, amount, price
 from store.interface import Transaction
 from store.tables import NAME, Table, TableFacts, Tables
 
@@ -216,7 +216,7 @@ def _row_view(by: str, row: Network | Rate) -> dict[str, object]:
     if isinstance(row, Rate):
         return {
             "by": by,
-            "price": told(row).partition(" ")[0],
+            "price": amount(row),
             "currency": row.currency,
             "valid_from": iso(row.from_ms) if row.from_ms else "",
         }

@@ -25,6 +25,7 @@ from gateway.watchdog import lane_facts
 from router.knowledge import PLAIN, Knowledge
 from router.nouns import Account, Encoding, Message, MessageClass
 from router.numbers import NumberProblem, normalise, sender_of
+from router.rates import amount
 from router.routes import Considered, Route
 from router.rules import Facts
 from router.waiting import Queue, Wait, why_lane
@@ -33,6 +34,7 @@ from smpp.describe import describe
 if TYPE_CHECKING:
     from config.model import Config
     from gateway.app import Gateway
+    from gateway.carriers.carrier import Carrier
 
 NOBODY = Account(0, "")
 MOST_RULES = 1_000  # of those that were asked, the last ones are told
@@ -192,6 +194,22 @@ def _explained(
     }
 
 
+def _cost(gateway: Gateway, carrier: Carrier, facts: Facts, parts: int) -> dict[str, object] | None:
+    """What the carrier's rate card says of the message; None: it has none, or does not say."""
+    card = carrier.settings.rate_card
+    found = gateway.known.price(card, facts.destination, facts.at_ms) if card else None
+    if found is None:
+        return None
+    whole = msgspec.structs.replace(found.rate, price=found.rate.price * parts)
+    return {
+        "price": amount(found.rate),
+        "total": amount(whole),
+        "currency": found.rate.currency,
+        "by": found.by,
+        "rate_card": card,
+    }
+
+
 def _turn(carrier: dict[str, object]) -> int:
     order = carrier["order"]
     return order if isinstance(order, int) else MOST_RULES
@@ -249,6 +267,7 @@ def _carriers(
                 if carrier is not None and too_long
                 else refusal or wait.value,
                 "parts": parts,
+                "cost": None if carrier is None else _cost(gateway, carrier, facts, parts),
                 "encoding": written.encoding if written is not None else None,
                 "tables": written.tables or None if written is not None else None,
                 "from": written.source if written is not None else None,

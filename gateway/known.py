@@ -38,9 +38,13 @@ class Known:
     ) -> None:
         self.tables = tables
         self._lookup = lookup
-        self._rate_cards = rate_cards
+        self.follow(prefix_table, mnp_table, rate_cards)
+
+    def follow(self, prefix_table: str, mnp_table: str, rate_cards: Iterable[str]) -> None:
+        """Other tables from now on: the configuration names them. `check` says what is not there."""
         self._prefix_table = prefix_table
         self._mnp_table = mnp_table
+        self._rate_cards = tuple(rate_cards)
 
     def check(self) -> None:
         """Open what is configured, and say what is not there. At start, so that no message pays for it."""

@@ -152,11 +152,13 @@ def _unknown(rate: Rate | None, currency: str) -> str:
 
 def told(rate: Rate | None) -> str:
     """`0.0325 EUR`, without zeros at the end."""
-    if rate is None:
-        return "nothing known"
+    return "nothing known" if rate is None else f"{amount(rate)} {rate.currency}"
+
+
+def amount(rate: Rate) -> str:
+    """`0.0325`, exact."""
     whole, part = divmod(rate.price, MICRO)
-    text = f"{whole}.{part:06d}".rstrip("0").rstrip(".")
-    return f"{text} {rate.currency}"
+    return f"{whole}.{part:06d}".rstrip("0").rstrip(".")
 
 
 def micro_units(text: str) -> int:

@@ -160,11 +160,17 @@ def print_carriers(told: dict[str, Any]) -> None:
             one["weight"] or "",
             one["parts"] or "",
             _written(one, told["from"]),
+            _cost(one),
             one["detail"],
         ]
         for one in told["carriers"]
     ]
-    print_table(["TURN", "CARRIER", "WEIGHT", "PARTS", "AS", "NOW"], rows)
+    print_table(["TURN", "CARRIER", "WEIGHT", "PARTS", "AS", "COST", "NOW"], rows)
+
+
+def _cost(one: dict[str, Any]) -> str:
+    cost = one.get("cost")
+    return f"{cost['total']} {cost['currency']}" if cost else ""
 
 
 def _written(one: dict[str, Any], sender: str) -> str:

@@ -87,6 +87,9 @@ class ExplainApi:
             if isinstance(told, Refusal):
                 errors = (FieldError(told.field, told.detail),) if told.field else ()
                 raise BadRequest(told.status, told.code, told.detail, errors)
+            if isinstance(owner, Account):  # what carriers charge is not for customers
+                for carrier in told.get("carriers", ()):
+                    carrier["cost"] = None
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
         else:

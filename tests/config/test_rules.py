@@ -269,3 +269,16 @@ def test_a_zone_is_utc_a_name_or_an_offset() -> None:
     assert all(
         zone_of(text) is None for text in ("", "Mars", "+2", "../etc/passwd", "/etc/localtime", "+02:61")
     )
+
+
+@pytest.mark.parametrize("condition", ['mcc_mnc = ["23430"]', "ported = true"])
+def test_a_rule_that_asks_for_networks_needs_something_that_knows_them(condition: str) -> None:
+    source = CARRIER + f'[[routes]]\nname = "a"\nlane = ["north"]\nmatch = {{ {condition} }}\n'
+    warned = [warning.key for warning in read(source).warnings]
+    assert warned == [f"routes[0].match.{condition.partition(' ')[0]}"]
+    for known in (
+        'prefix_table = "t"',
+        'mnp_table = "t"',
+        'lookup = { url = "http://hlr.example/{number}" }',
+    ):
+        assert read(f"[numbers]\n{known}\n" + source).warnings == ()

@@ -14,6 +14,8 @@ from gateway.admin import AdminError
 from gateway.cli.failure import Failure
 from gateway.cli.route import print_explained, route
 from gateway.http.explain import A_SECOND
+from router.rates import Rate
+from store.table_build import Builder
 from tests.gateway.house import Running, carrier, running, simulator
 from tests.trio_case import trio_test
 
@@ -344,3 +346,27 @@ def test_what_would_be_refused_is_shown(capsys: pytest.CaptureFixture[str]) -> N
     assert "3 rules before these did not take it either." in shown
     assert "It would be refused: may not" in shown
     assert "gsm7, turkish single shift, other text, from 12345" in shown
+
+
+@trio_test(mock_clock=True)
+async def test_what_carriers_charge_is_told_to_operators_and_not_to_customers(tmp_path: Path) -> None:
+    toml = TOML.replace('name = "north"', 'name = "north"\nrate_card = "north"', 1)
+    async with running(tmp_path, toml) as house:
+        with Builder(house.gateway.tables.directory, "north", "rates", 1) as builder:
+            builder.add_prefix("44", Rate(32_500, "EUR"))
+            builder.finish("test.csv")
+        await house.gateway.verbs.table()["table.use"]({"name": "north", "version": 1})
+        told = await asked(house, await operator(house), text="x" * 161)
+        assert {one["carrier"]: one["cost"] for one in told["carriers"]} == {
+            "north": {
+                "price": "0.0325",
+                "total": "0.065",
+                "currency": "EUR",
+                "by": "44",
+                "rate_card": "north",
+            },
+            "south": None,
+            "dead": None,
+        }
+        told = await asked(house)
+        assert [one["cost"] for one in told["carriers"]] == [None, None, None]
