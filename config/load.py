@@ -22,7 +22,7 @@ from config.lines import lines_of
 from config.model import CarrierConfig, Config, HealthConfig, UnknownConfig
 from config.problems import ConfigErrors, Notes, Problem
 from config.reader import Reader
-from config.rules import causes_of, check, fates_of
+from config.rules import causes_of, check, fates_of, refusals_of
 
 __all__ = ["ConfigErrors", "Problem", "load", "parse", "place_of"]
 
@@ -99,6 +99,7 @@ def _complete(carrier: CarrierConfig, index: int, notes: Notes) -> CarrierConfig
         carrier,
         password=password,
         status_fates=fates_of(carrier.statuses),
+        status_refusals=refusals_of(carrier),
         causes=causes_of(carrier.error_map),
     )
 

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from router.causes import Cause, Causes
 from router.health import Limits as HealthLimits
-from router.judge import Fate, Judging, OnReceipt
+from router.judge import Fate, Judging, OnReceipt, Refusal
 from router.lanes import MAX_CARRIERS
 from router.plans import KINDS, VALID
 from router.rules import ANY, SENDER_TYPES, TEXT_LOOKED_AT, Match
@@ -391,7 +391,12 @@ class UnknownConfig:
 class RetryConfig:
     """`carriers.retry`: after a temporary refusal. `python -m router.judge` prints the whole table."""
 
-    max_attempts: int = key(10, "Attempts that count; then the message is UNDELIVERABLE.", low=1, high=1_000)
+    max_attempts: int = key(
+        10,
+        "Attempts that count; then the message is UNDELIVERABLE. 0 = until its validity ends; then EXPIRED.",
+        low=0,
+        high=1_000,
+    )
     first_s: float = key(5.0, "First wait; doubled for each attempt, with jitter.", low=0.1)
     max_s: float = key(900.0, "Longest wait.", low=0.1)
     throttled_pause_s: float = key(
@@ -603,6 +608,31 @@ class HealthConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefusalConfig:
+    """`[[carriers.refusals]]`: what becomes of a message that the carrier refuses with one of these statuses.
+    What is left out, or 0, is as in `retry`.
+    """
+
+    status: tuple[str, ...] = key(REQUIRED, "As `ESME_RSYSERR`, `0x42e` or `0x0400-0x04FF`.")
+    then: str = key(
+        REQUIRED,
+        "`here`: again to this carrier, `retry`: again, the next carrier first, `next`: soon, to the next, "
+        "`hold`: until `signalbox store release --reason refused`, `carrier`: the next, and this one pauses, "
+        "`throttled`, `queue-full`: it pauses and goes on, `undeliverable`, `rejected`: the end.",
+        choices=tuple(fate.value for fate in Fate if fate is not Fate.SENT),
+    )
+    first_s: float = key(0.0, "First wait; doubled for each attempt, with jitter.", low=0)
+    max_s: float = key(0.0, "Longest wait.", low=0)
+    max_attempts: int = key(0, "Attempts that count; then the message is UNDELIVERABLE.", low=0, high=1_000)
+    pause_s: float = key(
+        0.0,
+        "The carrier pauses 1 to 2 times this, with `carrier`, `throttled` and `queue-full`.",
+        low=0,
+        high=86_400,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CarrierConfig:
     """`[[carriers]]`: an SMSC that we bind to as an ESME."""
 
@@ -755,12 +785,17 @@ class CarrierConfig:
     health: HealthConfig = table(
         HealthConfig, "When it is taken out by itself; what is left out is as `[health]`."
     )
+    refusals: tuple[RefusalConfig, ...] = key(
+        (),
+        "What becomes of messages that the carrier refuses with some statuses; the first that fits decides.",
+    )
     statuses: dict[str, str] = dataclasses.field(
         default_factory=dict,
         metadata={
             "words": Words(
-                'This carrier\'s own meaning of a status, as `"0x0000042e" = "rejected"` or '
-                '`ESME_RINVDSTADR = "retry"`.',
+                'This carrier\'s own meaning of a status, as `"0x0000042e" = "rejected"`, '
+                '`"0x0400-0x04FF" = "next"` or `ESME_RINVDSTADR = "retry"`. A single one goes before ranges '
+                "and `refusals`.",
                 choices=tuple(fate.value for fate in Fate if fate is not Fate.SENT),
             )
         },
@@ -776,6 +811,7 @@ class CarrierConfig:
             )
         },
     )
+    status_refusals: tuple[Refusal, ...] = dataclasses.field(default=(), metadata={"derived": True})
     status_fates: dict[int, Fate] = dataclasses.field(default_factory=dict, metadata={"derived": True})
     causes: Causes = dataclasses.field(default_factory=Causes, metadata={"derived": True})
 
@@ -849,6 +885,7 @@ class CarrierConfig:
             ),
             resend_after_s=(unknown.otp_resend_after_s, later_s, later_s, later_s),
             fates=self.status_fates,
+            refusals=self.status_refusals,
             suspect_after=self.suspect_after,
         )
 

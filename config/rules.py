@@ -19,13 +19,15 @@ from config.carrier_rules import check_writing
 from config.model import CarrierConfig, Config, ExpectConfig, RouteConfig, address_of
 from config.problems import Notes, Path, meant
 from router.causes import Causes, plain_error
-from router.judge import Fate
+from router.judge import Fate, Refusal
 from router.lanes import MAX_CARRIERS
 from router.numbers import NumberProblem, known_region, normalise, sender_of
 from router.rules import ANY, Match
 from smpp.status import Status
 
 _SHOWN = 20  # prefixes of one rule that are never reached
+_PAUSING = (Fate.CARRIER.value, Fate.THROTTLED.value, Fate.QUEUE_FULL.value)
+_PAUSING_HINT = f"then = one of {', '.join(_PAUSING)}"
 _ZONE = re.compile(r"[+-](0[0-9]|1[0-4]):(00|15|30|45)")
 _STATUS = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
 _ERROR = re.compile(r"[!-~]{1,10}")
@@ -183,19 +185,29 @@ def _carrier(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
     for rule in (_hosts, _zone, _formats, check_writing, _tls, _pauses, _limits):
         rule(carrier, path, notes)
     for text in carrier.statuses:
-        if status_of(text) is None:
-            notes.wrong(
-                (*path, "statuses", text),
-                f'"{text}" is not a status',
-                meant(text, (status.name for status in Status))
-                or 'write "0x0000042e" or a name as ESME_RSYSERR',
-            )
+        _status(text, (*path, "statuses", text), notes)
+    for number, refusal in enumerate(carrier.refusals):
+        place = (*path, "refusals", number)
+        for index, text in enumerate(refusal.status):
+            _status(text, (*place, "status", index), notes)
+        if refusal.pause_s and refusal.then not in _PAUSING:
+            notes.wrong((*place, "pause_s"), f'has no effect with then = "{refusal.then}"', _PAUSING_HINT)
     _error_map(carrier, (*path, "error_map"), notes)
     if carrier.tps and carrier.window * carrier.sessions < carrier.tps * 0.02:
         notes.warn(
             (*path, "window"),
             f"{carrier.sessions} sessions x window {carrier.window} may be too few for {carrier.tps:g} TPS",
             "a response usually takes 20 ms and more",
+        )
+
+
+def _status(text: str, where: Path, notes: Notes) -> None:
+    if statuses_of(text) is None:
+        notes.wrong(
+            where,
+            f'"{text}" is not a status',
+            meant(text, (status.name for status in Status))
+            or 'write "0x0000042e", "0x0400-0x04FF" or a name as ESME_RSYSERR',
         )
 
 
@@ -467,8 +479,32 @@ def status_of(text: str) -> int | None:
     return None
 
 
+def statuses_of(text: str) -> tuple[int, int] | None:
+    """`0x0400-0x04FF` or a single status as its first and last number; None when it is none of these."""
+    first, dash, last = text.partition("-")
+    numbers = status_of(first.strip()), status_of(last.strip() if dash else first.strip())
+    if numbers[0] is None or numbers[1] is None or numbers[0] > numbers[1]:
+        return None
+    return numbers[0], numbers[1]
+
+
+def refusals_of(carrier: CarrierConfig) -> tuple[Refusal, ...]:
+    """A carrier's `refusals`, and the ranges among its `statuses`, as router.judge wants them."""
+    found: list[Refusal] = []
+    for one in carrier.refusals:
+        fate = Fate(one.then) if one.then in {fate.value for fate in Fate} else Fate.RETRY
+        for span in map(statuses_of, one.status):
+            if span is not None:
+                found.append(Refusal(*span, fate, one.first_s, one.max_s, one.max_attempts, one.pause_s))
+    for text, word in carrier.statuses.items():
+        span = statuses_of(text)
+        if span is not None and status_of(text) is None:
+            found.append(Refusal(*span, Fate(word)))
+    return tuple(found)
+
+
 def fates_of(statuses: dict[str, str]) -> dict[int, Fate]:
-    """A carrier's `statuses` as router.judge wants them; what is no status is left out."""
+    """A carrier's `statuses` as router.judge wants them; ranges, and what is no status, are left out."""
     numbers = ((status_of(text), word) for text, word in statuses.items())
     return {number: Fate(word) for number, word in numbers if number is not None}
 

@@ -60,7 +60,12 @@ TIMEOUTS_S = {
     "table.use": 600.0,
 }
 
-RELEASABLE = {"restored": Reason.RESTORED, "unknown": Reason.OUTCOME_UNKNOWN, "suspect": Reason.SUSPECT}
+RELEASABLE = {
+    "restored": Reason.RESTORED,
+    "unknown": Reason.OUTCOME_UNKNOWN,
+    "suspect": Reason.SUSPECT,
+    "refused": Reason.REFUSED_HELD,
+}
 _RELEASE_PORTION = 500
 
 
@@ -69,7 +74,7 @@ class Backup(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Release(msgspec.Struct, forbid_unknown_fields=True):
-    reason: Literal["restored", "unknown", "suspect"] = "restored"
+    reason: Literal["restored", "unknown", "suspect", "refused"] = "restored"
     carrier: str = ""  # only what is unknown with this one
 
 
@@ -185,10 +190,10 @@ class AdminVerbs:
         """The id of the carrier asked for, 0 = any."""
         if not wish.carrier:
             return 0
-        if wish.reason == "restored":
+        if wish.reason in ("restored", "refused"):
             raise bad_arguments(
                 "carrier",
-                "what a restore held was with no carrier",
+                f"what is held as {wish.reason} waits for no carrier",
                 "leave --carrier out, or give --reason unknown or suspect",
             )
         known = self._store.carriers()

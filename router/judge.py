@@ -3,8 +3,8 @@
 An event is a submit_sm_resp status (SMPP 3.4 section 5.1.3, 5.0 section 4.7.6, vendor and reserved ranges,
 any 32-bit number at all), a lost link, a response that never came, a segment that was never written, or a
 message that this carrier cannot carry.
-Each status has one `Fate`; a carrier's configuration may give single statuses another. `python -m
-router.judge` prints the whole table.
+Each status has one `Fate`; a carrier's configuration may give single statuses and ranges of them another,
+with waits, attempts and pauses of their own. `python -m router.judge` prints the whole table.
 
 Invariants: every status gets a verdict, and the raw number is the caller's to keep; what is the carrier's
 fault never counts against the message; a message that ends the links it is sent over does not do so for ever;
@@ -49,16 +49,33 @@ class Fate(Enum):
     THROTTLED = "throttled"  # too fast: the carrier pauses a moment, the message stays at the head
     QUEUE_FULL = "queue-full"  # the carrier pauses longer, the message a little longer than it
     RETRY = "retry"  # temporary: back off, preferably to the next carrier
+    HERE = "here"  # the same, and to this carrier again
     NEXT = "next"  # this carrier does not take it so, another may: soon, on the next carrier
     CARRIER = "carrier"  # the carrier refuses us, not the message: next carrier at once, this one pauses
     UNDELIVERABLE = "undeliverable"  # final
     REJECTED = "rejected"  # final
+    HOLD = "hold"  # it waits until an operator releases it (`signalbox store release --reason refused`)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What a carrier's operator wants of the statuses `first` to `last`; 0 = as for its other refusals.
+
+    `pause_s`: with a fate that pauses the carrier, for 1 to 2 times so long.
+    """
+
+    first: int
+    last: int
+    fate: Fate
+    first_s: float = 0.0
+    max_s: float = 0.0
+    max_attempts: int = 0
+    pause_s: float = 0.0
 
 
 class Judging(msgspec.Struct, frozen=True):
     """One carrier's part of the table. Seconds; tuples are indexed by MessageClass."""
 
-    max_attempts: int = 10  # attempts that count; then UNDELIVERABLE, or hold if the outcome is unknown
+    max_attempts: int = 10  # that count; then UNDELIVERABLE, or hold if the outcome is unknown; 0 = no end
     retry_first_s: float = 5.0  # doubled for each attempt
     retry_max_s: float = 900.0
     throttled_pause_s: float = 1.0
@@ -70,6 +87,26 @@ class Judging(msgspec.Struct, frozen=True):
     suspect_after: int = (
         3  # lost links in a row; then it is sent alone, and if that link ends, too, held. 0 = never
     )
+    refusals: tuple[Refusal, ...] = ()  # the first that has a status decides; `fates` go before
+
+    def for_status(self, status: int) -> Judging:
+        """With the numbers of the refusal that has this status."""
+        refusal = self.refusal(status)
+        if refusal is None:
+            return self
+        pause_s = refusal.pause_s
+        return msgspec.structs.replace(
+            self,
+            max_attempts=refusal.max_attempts or self.max_attempts,
+            retry_first_s=refusal.first_s or self.retry_first_s,
+            retry_max_s=max(refusal.max_s or self.retry_max_s, refusal.first_s),
+            throttled_pause_s=pause_s or self.throttled_pause_s,
+            queue_full_pause_s=pause_s or self.queue_full_pause_s,
+            refused_pause_s=pause_s or self.refused_pause_s,
+        )
+
+    def refusal(self, status: int) -> Refusal | None:
+        return next((one for one in self.refusals if one.first <= status <= one.last), None)
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -139,7 +176,11 @@ DEFAULT_FATE = Fate.RETRY  # vendor codes, reserved codes, 0xFFFFFFFF
 
 def fate_of(status: int, judging: Judging) -> Fate:
     """The carrier's own choice, else the table, else RETRY."""
-    return judging.fates.get(status) or FATES.get(status, DEFAULT_FATE)
+    own = judging.fates.get(status)
+    if own is None and judging.refusals:
+        refusal = judging.refusal(status)
+        own = refusal.fate if refusal is not None else None
+    return own or FATES.get(status, DEFAULT_FATE)
 
 
 def judge(
@@ -159,7 +200,10 @@ def judge(
     while it was unanswered, before this one; from `suspect_after` on it had this one for itself.
     """
     if happening is Happening.STATUS:
-        verdict = _after_status(fate_of(status, judging), attempts, chance, judging)
+        fate = fate_of(status, judging)
+        if judging.refusals and fate is not Fate.SENT:
+            judging = judging.for_status(status)
+        verdict = _after_status(fate, attempts, chance, judging)
     elif happening is Happening.NOT_WRITTEN:
         return Verdict(Settle.RETURNED, Reason.LINK_LOST, count_attempt=False)
     elif happening is Happening.NOT_CARRIED:
@@ -216,11 +260,13 @@ def _after_status(fate: Fate, attempts: int, chance: float, judging: Judging) ->
     if fate is Fate.UNDELIVERABLE or fate is Fate.REJECTED:
         state = MessageState.REJECTED if fate is Fate.REJECTED else MessageState.UNDELIVERABLE
         return Verdict(Settle.FINAL, Reason.REFUSED_BY_CARRIER, state=state)
-    if attempts + 1 >= judging.max_attempts:
+    if fate is Fate.HOLD:
+        return Verdict(Settle.HOLD, Reason.REFUSED_HELD)
+    if 0 < judging.max_attempts <= attempts + 1:
         return Verdict(Settle.FINAL, Reason.TOO_MANY_ATTEMPTS, state=MessageState.UNDELIVERABLE)
-    first_s = judging.retry_first_s if fate is Fate.RETRY else min(_NEXT_FIRST_S, judging.retry_first_s)
+    first_s = min(_NEXT_FIRST_S, judging.retry_first_s) if fate is Fate.NEXT else judging.retry_first_s
     delay_s = back_off_s(first_s, judging.retry_max_s, attempts, chance)
-    return Verdict(Settle.RETRY, Reason.RETRY, delay_s=delay_s, mark_tried=True)
+    return Verdict(Settle.RETRY, Reason.RETRY, delay_s=delay_s, mark_tried=fate is not Fate.HERE)
 
 
 def _after_silence(
@@ -230,7 +276,7 @@ def _after_silence(
     suspect = 0 < judging.suspect_after <= lost
     if suspect and lost > judging.suspect_after:
         return Verdict(Settle.UNKNOWN_HOLD, Reason.SUSPECT)
-    if judging.hold_unknown[message_class] or attempts + 1 >= judging.max_attempts:
+    if judging.hold_unknown[message_class] or 0 < judging.max_attempts <= attempts + 1:
         return Verdict(Settle.UNKNOWN_HOLD, Reason.OUTCOME_UNKNOWN)
     return Verdict(
         Settle.UNKNOWN_RESEND,

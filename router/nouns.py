@@ -84,6 +84,7 @@ class Reason(IntEnum):
     DAMAGED = 19  # its record was damaged on disk and is quarantined
     PARTS = 20  # a part of a long message that waits for the others, or whose others never came
     SUSPECT = 21  # links ended again and again while it was unanswered: it goes alone, then it is held
+    REFUSED_HELD = 22  # refused with a status that its carrier's configuration holds
 
 
 class MessageClass(IntEnum):
@@ -271,6 +272,7 @@ class Settle(IntEnum):
     UNKNOWN_RESEND = 3  # outcome unknown: again at until_ms, marked possible_duplicate
     UNKNOWN_HOLD = 4  # outcome unknown: held until validity ends, claimable
     RETURNED = 5  # never written to a socket: back to the head of its queue, no attempt counted
+    HOLD = 6  # refused: held until an operator releases it, or its validity ends
 
 
 class Outcome(msgspec.Struct, gc=False):

@@ -44,7 +44,8 @@ SEVERITY = {
     Settle.RETRY: 2,
     Settle.UNKNOWN_RESEND: 3,
     Settle.UNKNOWN_HOLD: 4,
-    Settle.FINAL: 5,
+    Settle.HOLD: 5,
+    Settle.FINAL: 6,
 }
 TEXT_PREFIX = 20
 _LEASED, _AWAITING_RECEIPT = int(Phase.LEASED), int(Phase.AWAITING_RECEIPT)
@@ -292,7 +293,7 @@ def hold_unknown(
 def again(
     batch: Batch, key: bytes, message: Message, progress: Progress, outcome: Outcome, now_ms: int
 ) -> None:
-    """Back to a queue: retried later, resent though it may have gone out, or returned unsent."""
+    """Back to a queue: retried later, resent though it may have gone out, returned unsent, or held."""
     if progress.cancel_wished:
         finalize(batch, message, progress, Phase.LEASED, MessageState.DELETED, Reason.CANCELLED, now_ms)
         return
@@ -337,6 +338,8 @@ def again(
         reason = outcome.reason or (
             Reason.OUTCOME_UNKNOWN if outcome.settle == Settle.UNKNOWN_RESEND else Reason.RETRY
         )
+    if outcome.settle == Settle.HOLD:
+        due_ms, phase = message.expires_ms, Phase.HELD
     progress.phase = phase
     progress.state = MessageState.ENROUTE
     progress.reason = reason
@@ -344,6 +347,9 @@ def again(
     entry = entry_of(message, progress, first_part, outcome.lost)
     if phase == Phase.READY:
         put_ready(batch, entry, due_ms)
+    elif phase == Phase.HELD:
+        put_held(batch, entry, reason, phase)
+        note(progress, now_ms, Step.HELD, outcome.carrier, Reason(reason).name)
     else:
         put_due(batch, entry, due_ms, Phase.DEFERRED)
         note(progress, now_ms, Step.DEFERRED, outcome.carrier, Reason(reason).name)

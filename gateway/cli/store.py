@@ -105,10 +105,11 @@ def restore(source: Path, place: Place, as_json: bool) -> None:
 @store.command()
 @click.option(
     "--reason",
-    type=click.Choice(["restored", "unknown", "suspect"]),
+    type=click.Choice(["restored", "unknown", "suspect", "refused"]),
     default="restored",
     show_default=True,
-    help="Why they are held: a restore, an outcome that nobody knows, or links that ended again and again.",
+    help="Why they are held: a restore, an outcome that nobody knows, links that ended again and again, or a "
+    "refusal.",
 )
 @click.option("--carrier", default="", help="With --reason unknown or suspect: only what this carrier had.")
 @releasing_options
@@ -118,8 +119,9 @@ def release(reason: str, carrier: str, place: Place, as_json: bool) -> None:
 
     `restored` are those that a restore held. `unknown` are those that a carrier had when the link or the
     process died: whether it took them is not known, so each may arrive twice. `suspect` are those whose links
-    ended again and again, the last time with nothing else on it; each is sent alone once more. A
-    single one is given up with `signalbox message cancel ID`.
+    ended again and again, the last time with nothing else on it; each is sent alone once more. `refused` are
+    those that a carrier refused with a status that its configuration holds. A single one is given up with
+    `signalbox message cancel ID`.
     """
     result = place.ask("store.release", timeout_s=_LONG_S, reason=reason, carrier=carrier)
     if as_json:
@@ -128,7 +130,12 @@ def release(reason: str, carrier: str, place: Place, as_json: bool) -> None:
         click.echo(released_text(result["released"], reason, carrier))
 
 
-_HELD = {"restored": "by a restore", "unknown": "with an unknown outcome", "suspect": "for ending links"}
+_HELD = {
+    "restored": "by a restore",
+    "unknown": "with an unknown outcome",
+    "suspect": "for ending links",
+    "refused": "after a refusal",
+}
 
 
 def released_text(count: int, reason: str, carrier: str) -> str:
@@ -136,6 +143,8 @@ def released_text(count: int, reason: str, carrier: str) -> str:
     if not count:
         return f"No message is held {_HELD[reason]}{f' at {carrier}' if carrier else ''}."
     told = f"{counted(count, 'message')} released."
+    if reason == "refused":
+        return told
     if reason == "restored":
         return f"{told} What was sent after the backup was made goes out again."
     return (

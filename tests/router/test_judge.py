@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smpplib.consts import DESCRIPTIONS
 
-from router.judge import FATES, Fate, Happening, Judging, Verdict, back_off_s, fate_of, judge, markdown
+from router.judge import (
+    FATES,
+    Fate,
+    Happening,
+    Judging,
+    Refusal,
+    Verdict,
+    back_off_s,
+    fate_of,
+    judge,
+    markdown,
+)
 from router.nouns import MessageClass, MessageState, Reason, Settle
 from smpp.status import Status
 
@@ -218,3 +229,65 @@ def test_a_message_that_ended_links_in_a_row_goes_alone_once_and_is_then_held() 
     assert lost(7, happening=Happening.TIMEOUT).reason == Reason.OUTCOME_UNKNOWN
     assert "alone" in markdown()
     assert "alone" not in markdown(never)
+
+
+# a carrier's own refusals
+
+_OWN = Judging(
+    fates={0x0401: Fate.REJECTED},
+    refusals=(
+        Refusal(0x0410, 0x041F, Fate.HERE, first_s=60.0, max_s=120.0, max_attempts=3),
+        Refusal(0x0420, 0x042F, Fate.CARRIER, pause_s=600.0),
+        Refusal(0x0400, 0x04FF, Fate.HOLD),
+        Refusal(int(Status.ESME_RTHROTTLED), int(Status.ESME_RTHROTTLED), Fate.THROTTLED, pause_s=0.2),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "fate"),
+    [
+        (0x0401, Fate.REJECTED),  # a single one goes before ranges
+        (0x0402, Fate.HOLD),
+        (0x0410, Fate.HERE),  # the first that has it
+        (0x041F, Fate.HERE),
+        (0x04FF, Fate.HOLD),
+        (0x0500, Fate.RETRY),
+        (int(Status.ESME_RINVDSTADR), Fate.UNDELIVERABLE),
+        (0, Fate.SENT),
+    ],
+)
+def test_a_range_of_statuses_has_the_fate_that_its_carrier_gives_it(status: int, fate: Fate) -> None:
+    assert fate_of(status, _OWN) is fate
+
+
+def test_here_means_the_same_carrier_again_with_waits_and_attempts_of_its_own() -> None:
+    first = judge(Happening.STATUS, 0x0410, MessageClass.BULK, 0, 0.0, _OWN)
+    assert (first.settle, first.mark_tried, first.count_attempt) == (Settle.RETRY, False, True)
+    assert first.delay_s == 30
+    assert judge(Happening.STATUS, 0x0410, MessageClass.BULK, 1, 0.999, _OWN).delay_s <= 120
+    last = judge(Happening.STATUS, 0x0410, MessageClass.BULK, 2, 0.0, _OWN)
+    assert (last.settle, last.reason) == (Settle.FINAL, Reason.TOO_MANY_ATTEMPTS)
+    other = judge(Happening.STATUS, int(Status.ESME_RSYSERR), MessageClass.BULK, 2, 0.0, _OWN)
+    assert other.settle is Settle.RETRY  # the others keep theirs
+
+
+def test_a_refusal_can_take_its_carrier_out_for_a_time_of_its_own() -> None:
+    verdict = judge(Happening.STATUS, 0x0420, MessageClass.OTP, 0, 0.5, _OWN)
+    assert verdict.suspend_s == 900
+    assert verdict.mark_tried
+    assert (
+        judge(Happening.STATUS, int(Status.ESME_RTHROTTLED), MessageClass.OTP, 0, 0.0, _OWN).suspend_s == 0.2
+    )
+
+
+def test_hold_waits_for_an_operator() -> None:
+    verdict = judge(Happening.STATUS, 0x04FE, MessageClass.OTP, 99, 0.0, _OWN)
+    assert (verdict.settle, verdict.reason, verdict.suspend_s) == (Settle.HOLD, Reason.REFUSED_HELD, 0.0)
+
+
+def test_without_a_last_attempt_a_message_is_tried_until_its_validity_ends() -> None:
+    endless = Judging(max_attempts=0)
+    verdict = judge(Happening.STATUS, Status.ESME_RSYSERR, OTP, 5_000, 0.9, endless, 30.0)
+    assert (verdict.settle, verdict.delay_s) == (Settle.RETRY, 30.0)
+    assert judge(Happening.TIMEOUT, 0, BULK, 5_000, 0.9, endless).settle is Settle.UNKNOWN_RESEND
