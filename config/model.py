@@ -134,6 +134,11 @@ class HttpConfig:
 
     listen: tuple[Address, ...] = key((Address("127.0.0.1", 8080),), "Addresses to listen on.")
     max_batch: int = key(1_000, "Messages in one `POST /v1/messages/batch`.", low=1, high=1_000)
+    explain_to_accounts: bool = key(
+        True,
+        "Whether an account's key may ask `POST /v1/routes/explain` for itself; the answer names routes and "
+        "carriers. Operators' keys always may.",
+    )
     max_connections: int = key(
         1_000,
         "Open connections. One more ends the one idle for longest; where none is idle, it is refused.",

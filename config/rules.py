@@ -25,6 +25,8 @@ from router.numbers import NumberProblem, known_region, normalise, sender_of
 from router.rules import ANY, Match
 from smpp.status import Status
 
+MOST_ROUTES = 10_000
+
 _SHOWN = 20  # prefixes of one rule that are never reached
 _PAUSING = (Fate.CARRIER.value, Fate.THROTTLED.value, Fate.QUEUE_FULL.value)
 _PAUSING_HINT = f"then = one of {', '.join(_PAUSING)}"
@@ -170,6 +172,9 @@ def _lookup(config: Config, notes: Notes) -> None:
 
 def _use(config: Config, notes: Notes) -> None:
     """Nothing that the operator wrote should be there for nothing."""
+    if len(config.routes) > MOST_ROUTES:
+        message = f"there are {len(config.routes):,} routes, at most {MOST_ROUTES:,}"
+        notes.wrong(("routes", MOST_ROUTES), message, "many numbers to one lane: prefix_file of one route")
     if not config.routes:
         notes.warn(("routes",), "there is no route: every message will be refused", "add a [[routes]] table")
     used = {name for route in config.routes for name in route.carriers}

@@ -309,6 +309,7 @@ class Gateway:
             ),
             lambda name: self.accounts.by_name.get(name),
             self.world.wall_ms,
+            to_accounts=self.config.http.explain_to_accounts,
         ).add_to(routes)
         CarrierApi(self.verbs.of_carriers, self.keys).add_to(routes)
         plain = (("Content-Type", "text/plain; charset=utf-8"),)

@@ -41,7 +41,8 @@ Previewer = Callable[[Account | None, Submission], dict[str, object] | Refusal]
 
 
 class ExplainApi:
-    """`named` finds an account by its name, None = there is none; `wall_ms` is UTC."""
+    """`named` finds an account by its name, None = there is none; `wall_ms` is UTC. `to_accounts`: whether
+    an account may have its routes explained, which names carriers."""
 
     def __init__(
         self,
@@ -50,12 +51,15 @@ class ExplainApi:
         preview: Previewer,
         named: Callable[[str], Account | None],
         wall_ms: Callable[[], int],
+        *,
+        to_accounts: bool = True,
     ) -> None:
         self._keys = keys
         self._explain = explain
         self._preview = preview
         self._named = named
         self._wall_ms = wall_ms
+        self._to_accounts = to_accounts
         self._throttles: dict[str, Throttle] = {}
 
     def add_to(self, routes: Routes) -> None:
@@ -68,16 +72,19 @@ class ExplainApi:
 
     def explain(self, request: Request, respond: Respond) -> None:
         """200 with the way it would go (also where it would be refused), or a problem."""
-        self._answer(request, respond, self._explained)
+        self._answer(request, respond, self._explained, self._to_accounts)
 
     def _answer(
         self,
         request: Request,
         respond: Respond,
         answer: Callable[[Account | None, dict[str, Any]], dict[str, Any] | Refusal],
+        to_accounts: bool = True,
     ) -> None:
         try:
             owner = self._keys.either(request.headers.get(b"authorization"), request.peer)
+            if isinstance(owner, Account) and not to_accounts:
+                raise BadRequest(403, "operator-key-needed", "here only operators have routes explained")
             kind = "account" if isinstance(owner, Account) else "operator"
             self._throttle(f"{kind} {owner.name}")
             check_json(request.headers.get(b"content-type"))

@@ -119,3 +119,9 @@ def test_a_wrong_line_of_a_file_of_prefixes_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("prefix\n")
     with pytest.raises(ConfigErrors, match="holds no prefix"):
         parse(rules('{ prefix_file = "empty.csv" }'), tmp_path / "my.toml", {})
+
+
+def test_there_are_not_more_routes_than_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.rules.MOST_ROUTES", 2)
+    wanted = [f'{{ account = ["a{index}"] }}' for index in range(3)]
+    assert "there are 3 routes, at most 2" in only(rules(*wanted)).message

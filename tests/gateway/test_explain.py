@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from gateway.admin import AdminError
 from gateway.cli.failure import Failure
 from gateway.cli.route import print_explained, route
-from gateway.http.explain import A_SECOND
+from gateway.http.explain import A_SECOND, ExplainApi
 from router.rates import Rate
 from store.table_build import Builder
 from tests.gateway.house import Running, carrier, running, simulator
@@ -166,6 +167,32 @@ async def test_an_account_asks_for_itself_and_an_operator_for_anybody(tmp_path: 
         assert await refused(house, path, {**UK, "account": "nobody"}, key) == (404, "no-such-account")
         assert await refused(house, path, UK, "sbk_wrong") == (401, "not-authenticated")
         assert await refused(house, "/v1/preview", {"text": "x"}, "") == (401, "not-authenticated")
+
+
+@trio_test(mock_clock=True)
+async def test_an_operator_may_keep_the_names_of_routes_and_carriers_to_himself(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        gateway = house.gateway
+        shut = ExplainApi(
+            gateway.keys,
+            lambda *_: {"explained": True},
+            lambda *_: {"previewed": True},
+            gateway.accounts.by_name.get,
+            house.world.wall_ms,
+            to_accounts=False,
+        )
+        told: list[tuple[int, bytes]] = []
+        for key in (house.key, await operator(house)):
+            asking: Any = SimpleNamespace(
+                headers={b"authorization": f"Bearer {key}".encode()},
+                peer="192.0.2.1",
+                path="/v1/…",
+                body=json.dumps({**UK, "text": "x"}).encode(),
+            )
+            for handler in (shut.explain, shut.preview):
+                handler(asking, lambda status, _, body: told.append((status, body)))
+        assert [status for status, _ in told] == [403, 200, 200, 200]
+        assert b"operator-key-needed" in told[0][1]
 
 
 @pytest.mark.parametrize(
