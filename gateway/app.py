@@ -13,10 +13,8 @@ import dataclasses
 import gc
 import os
 import signal
-import ssl
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +24,7 @@ import trio
 import gateway.logs as logs
 from config.expect import failures
 from config.load import load
-from config.model import Address, CarrierConfig, Config, SimulatorConfig
+from config.model import Address, Config, SimulatorConfig
 from config.routing import accounts_named, table_of
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
@@ -37,10 +35,10 @@ from gateway.callbacks.guard import Guard, Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
 from gateway.callbacks.pump import CallbackPump
 from gateway.callbacks.settings import CallbackSettings
-from gateway.carriers.carrier import Carrier, make_back_off
+from gateway.carriers.carrier import Carrier
+from gateway.carriers.fleet import Fleet, client_tls
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard
-from gateway.carriers.link import Link, Target
 from gateway.committer import Committer
 from gateway.door import Door, Limits
 from gateway.explain import NOBODY, explain, preview
@@ -70,14 +68,11 @@ from gateway.smpp_server.server import SmppServer
 from gateway.spent import Spent
 from gateway.timers import Clockwork
 from gateway.watchdog import Watchdog
-from gateway.world import RealWorld, World
+from gateway.world import RealWorld, World, listen_on
 from gateway.writer import InlineWriter, SplitWriter, Writer
-from router.correlate import FormLearner
 from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
 from router.routes import RouteTable
 from router.throttle import Throttle
-from smpp.session import SessionSettings
-from store.interface import StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
 from store.tables import DIRECTORY, Tables
@@ -91,14 +86,6 @@ _SWITCH_INTERVAL_S = 0.0005
 # Messages in flight are no garbage, but count as new objects: Python's own 700 make it look for cycles twenty
 # times a commit, a tenth of all CPU. Much larger values cost as much in processor caches.
 _COLLECT_AFTER = (5_000, 20, 100)
-
-
-@dataclass(frozen=True)
-class ClientTls:
-    """gateway.world.Tls."""
-
-    context: ssl.SSLContext
-    server_name: str
 
 
 def store_options(config: Config, clock: Callable[[], int] | None = None) -> StoreOptions:
@@ -151,14 +138,15 @@ class Gateway:
             config.messages.mo_match_days,
             lambda now_ms: store.next_ids(1),
         )
-        self.carriers = [self._carrier(one) for one in config.carriers]
-        self.routes = self._routes()
-        for carrier in self.carriers:
-            self.board.join(carrier)
+        self.fleet = Fleet(
+            world, store, self.committer, self.board, self.inbound, self.counts, self.spent
+        )
+        for one in config.carriers:
+            carrier = self.fleet.add(one, client_tls(one))
             if store.epoch > 1:
                 carrier.pause_after_start()
+        self.routes = self._routes()
         self.board.restore(store.lanes().items())
-        self.committer.claimers.extend(self.carriers)
         messages = config.messages
         self.door = (Door if self.lookup is None else AskingDoor)(
             self.committer,
@@ -233,54 +221,12 @@ class Gateway:
         add_callback_measures(self.metrics, self.pump)
         add_smpp_measures(self.metrics, self.smpp)
 
+    @property
+    def carriers(self) -> list[Carrier]:
+        """Those that run, also while they leave."""
+        return self.fleet.carriers
+
     # building
-
-    def _carrier(self, settings: CarrierConfig) -> Carrier:
-        identity = self.store.carrier_id(settings.name)
-        group = self.store.group_id(settings.group_name)
-        carrier = Carrier(
-            settings, identity, group, self.world, self.committer, self.board, self.inbound, self.counts
-        )
-        carrier.renderer.account_of = lambda id: self.accounts.by_id.get(id)
-        if settings.throttle_scope == "carrier":
-            self.spent.keep(f"carrier:{settings.name}", carrier.throttle)
-        if carrier.some is not None:
-            for limit in carrier.some.limits:
-                self.spent.keep(f"carrier:{settings.name}:{limit.name}", limit.throttle)
-        persisted = self.store.meta(f"learner:{settings.name}") or b""
-        configured = "exact" if settings.receipt_id == "same" else settings.receipt_id
-        self.inbound.learners[identity] = FormLearner(persisted.decode(), configured)
-        for number in range(settings.sessions):
-            for bind, addresses in _binds(settings):
-                carrier.links.append(self._link(carrier, number + 1, bind, addresses))
-        return carrier
-
-    def _link(self, carrier: Carrier, number: int, bind: str, addresses: Iterable[Address]) -> Link:
-        settings = carrier.settings
-        suffix = {"transmitter": "-tx", "receiver": "-rx"}.get(bind, "")
-        target = Target(
-            [(address.host, address.port) for address in addresses],
-            bind,
-            bind_fields(settings),
-            local_address=settings.local_address,
-            tls=client_tls(settings) if settings.tls else None,
-            connect_timeout_s=settings.connect_timeout_s,
-            user_timeout_s=settings.write_timeout_s,
-        )
-        throttle = carrier.throttle
-        if settings.throttle_scope == "bind":
-            throttle = Throttle(settings.tps, settings.burst, settings.horizons)
-            self.spent.keep(f"bind:{settings.name}/{number}{suffix}", throttle)
-        return Link(
-            f"{settings.name}/{number}{suffix}",
-            carrier,
-            self.world,
-            target,
-            session_settings(settings),
-            throttle,
-            make_back_off(settings),
-            settings.unbind_pause_s,
-        )
 
     def _routes(self) -> RouteTable:
         """Lanes interned in the store, routes compiled over them."""
@@ -401,7 +347,7 @@ class Gateway:
                 await self.stopping.wait()
                 await self._drain()
                 inner.cancel_scope.cancel()
-            await self._save_learners()
+            await self.fleet.save()
             self.committer.stop()
         self.tables.close()
         self.finished.set()
@@ -425,15 +371,10 @@ class Gateway:
         await nursery.start(self.clockwork.run)
         await nursery.start(self.pump.run)
         await nursery.start(self.spent.run)
-        for carrier in self.carriers:
-            nursery.start_soon(carrier.pace)
-            for link in carrier.links:
-                await nursery.start(link.run)
-            if carrier.settings.outbind_address is not None:
-                nursery.start_soon(self._await_outbind, carrier)
+        await nursery.start(self.fleet.run)
         listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
         for address in self.config.http.listen:
-            listeners.extend(await self._listen(address, "[http] listen"))
+            listeners.extend(await listen_on(self.world, address.host, address.port, "[http] listen"))
         await nursery.start(self.http.serve, listeners)
         await nursery.start(self.smpp.run)
         admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)
@@ -464,44 +405,9 @@ class Gateway:
             self.world.wall_ms,
         )
         self.simulators.append(smsc)
-        listeners = await self._listen(settings.listen, f"[[simulators]] {settings.name}")
+        where = settings.listen
+        listeners = await listen_on(self.world, where.host, where.port, f"[[simulators]] {settings.name}")
         await smsc.serve(listeners, task_status=task_status)
-
-    async def _listen(self, address: Address, key: str) -> list[trio.abc.Listener[trio.abc.Stream]]:
-        """Errors: OSError with the address and its configuration key as its filename."""
-        try:
-            return await self.world.listen(address.host, address.port)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, f"{address}, {key}") from None
-
-    async def _await_outbind(self, carrier: Carrier) -> None:
-        """The carrier connects to us and asks us to bind (SMPP 3.4 section 2.2.1)."""
-        address = carrier.settings.outbind_address
-        assert address is not None
-        listeners = await self._listen(address, f"[[carriers]] {carrier.name} outbind_listen")
-        async with trio.open_nursery() as nursery:
-            for listener in listeners:
-                nursery.start_soon(self._accept_outbinds, carrier, listener, nursery)
-
-    async def _accept_outbinds(
-        self, carrier: Carrier, listener: trio.abc.Listener[trio.abc.Stream], nursery: trio.Nursery
-    ) -> None:
-        async with listener:
-            while True:
-                stream = await listener.accept()
-                if len(carrier.links) >= carrier.settings.sessions * 2 + 8:
-                    await trio.aclose_forcefully(stream)
-                    continue
-                bind = "receiver" if carrier.settings.bind != "transceiver" else "transceiver"
-                link = self._link(carrier, len(carrier.links) + 1, bind, carrier.settings.targets)
-                nursery.start_soon(self._carry_outbind, carrier, link, stream)
-
-    async def _carry_outbind(self, carrier: Carrier, link: Link, stream: trio.abc.Stream) -> None:
-        carrier.links.append(link)
-        try:
-            await link.carry(stream, outbound=True)
-        finally:
-            carrier.links.remove(link)
 
     def stop(self) -> None:
         """Begin the polite end."""
@@ -513,23 +419,9 @@ class Gateway:
         self.door.close()
         self.http.stop()
         async with trio.open_nursery() as nursery:
-            for carrier in self.carriers:
-                carrier.give_back_all("shutting down")
-                for link in carrier.links:
-                    nursery.start_soon(link.drain, deadline_s)
+            nursery.start_soon(self.fleet.drain, deadline_s)
             nursery.start_soon(self.pump.stop, _CALLBACK_STOP_S)
             nursery.start_soon(self.smpp.drain, deadline_s)
-
-    async def _save_learners(self) -> None:
-        def save(txn: Transaction) -> None:
-            for carrier in self.carriers:
-                txn.put_meta(f"learner:{carrier.name}", str(self.inbound.learners[carrier.id]).encode())
-            self.spent.save(txn)
-
-        try:
-            await self.committer.execute(save)
-        except StoreError as error:  # they learn it again
-            log.warning("what was learnt of carriers' ids is not kept", error=str(error), hint=error.hint)
 
     def facts(self) -> dict[str, object]:
         """For `signalbox` commands that ask how it goes."""
@@ -549,52 +441,6 @@ def own_addresses(config: Config) -> list[Address]:
         *(address for address in outbinds if address is not None),
         *(one.listen for one in config.simulators),
     ]
-
-
-def _binds(settings: CarrierConfig) -> list[tuple[str, tuple[Address, ...]]]:
-    if settings.bind == "transmitter+receiver":
-        return [("transmitter", settings.tx_targets), ("receiver", settings.rx_targets)]
-    return [(settings.bind, settings.targets)]
-
-
-def bind_fields(settings: CarrierConfig) -> dict[str, bytes | int]:
-    """The bind PDU's fields."""
-    return {
-        "system_id": settings.system_id.encode(),
-        "password": settings.password.encode(),
-        "system_type": settings.system_type.encode(),
-        "interface_version": settings.version,
-        "addr_ton": settings.addr_ton,
-        "addr_npi": settings.addr_npi,
-        "address_range": settings.address_range.encode(),
-    }
-
-
-def session_settings(settings: CarrierConfig) -> SessionSettings:
-    return SessionSettings(
-        window=settings.window,
-        session_init_timeout_s=settings.bind_timeout_s,
-        enquire_link_s=settings.enquire_link_s,
-        response_timeout_s=settings.response_timeout_s,
-        late_response_grace_s=settings.late_response_grace_s,
-        max_pdu_before_bind=65_552,  # the carrier is chosen by the operator; its bind_resp may carry TLVs
-        version=settings.version,
-    )
-
-
-def client_tls(settings: CarrierConfig) -> ClientTls:
-    """TLS 1.2 or later with certificate and name checks, unless the operator turned them off.
-
-    Without tls_server_name each of the carrier's hosts is checked by its own name.
-    """
-    context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if not settings.tls_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if settings.tls_cert_file:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file or None)
-    return ClientTls(context, settings.tls_server_name)
 
 
 def account_defaults(config: Config) -> dict[str, object]:

@@ -15,7 +15,7 @@ pauses at start).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import msgspec
@@ -67,6 +67,15 @@ class Spent:
         """From now on this limit is kept as `name`; at first it gets what was spent under that name."""
         known = bool(throttle.horizons) and self._restore(name, throttle)
         self._kept[name] = _Kept(throttle, known)
+
+    def follow(self, kind: str, throttles: Mapping[str, Throttle]) -> None:
+        """Of the names that begin with `kind`, exactly these are kept from now on."""
+        for name in [one for one in self._kept if one.startswith(kind) and one not in throttles]:
+            self.drop(name)
+        for name, throttle in throttles.items():
+            kept = self._kept.get(name)
+            if kept is None or kept.throttle is not throttle:
+                self.keep(name, throttle)
 
     def drop(self, name: str) -> None:
         """It limits nothing any more; its row stays, for when it comes back."""

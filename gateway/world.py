@@ -112,3 +112,12 @@ def tune(stream: trio.SocketStream, user_timeout_s: float = 0) -> None:
         option = getattr(socket, name, None)
         if option is not None and value:
             stream.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def listen_on(world: World, host: str, port: int, key: str) -> list[trio.abc.Listener[trio.abc.Stream]]:
+    """`world.listen`. Errors: OSError with the address and its configuration key as its filename."""
+    try:
+        return await world.listen(host, port)
+    except OSError as error:
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise OSError(error.errno, error.strerror, f"{shown}, {key}") from None

@@ -120,6 +120,11 @@ class Session:
     def closed(self) -> bool:
         return self.state is SessionState.CLOSED
 
+    def change(self, settings: SessionSettings) -> None:
+        """Other timers and another window from now on; what is in flight stays, and so does the version."""
+        self.settings = settings
+        self._window.change(settings.window, settings.response_timeout_s, settings.late_response_grace_s)
+
     @property
     def window_free(self) -> int:
         """Free slots; 0 unless bound."""

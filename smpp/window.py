@@ -55,6 +55,11 @@ class Window:
         self._last = first_sequence_number - 1
         self._wrapped = False
 
+    def change(self, size: int, timeout_s: float, grace_s: float) -> None:
+        """Other limits from now on. What is in flight above a smaller size stays, and takes free slots."""
+        self.size, self.timeout_s, self._grace_s = size, timeout_s, grace_s
+        self._late_limit = max(_LATE_LEAST, _LATE_WINDOWS * size)
+
     @property
     def outstanding(self) -> int:
         return len(self.in_flight) + len(self.odd)

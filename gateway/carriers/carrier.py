@@ -102,22 +102,13 @@ class Carrier:
         inbound: Inbound,
         counts: Counts,
     ) -> None:
-        self.settings = settings
         self.name = settings.name
         self.id = identity
-        self.group = group
         self.links: list[Link] = []
         self.throttle = Throttle(settings.tps, settings.burst, settings.horizons)
         self.some: SomeLimits | None = None  # limits on some messages only
-        if settings.some_limits:
-            self.some = SomeLimits(settings.some_limits, lambda lane: board.some_limits(lane, identity))
-        self.max_parts = settings.max_parts
-        self.renderer = Renderer(settings)
-        self._anew = Anew(self.renderer, settings.max_parts)
-        self.default_encoding: int = Encoding.GSM7 if "gsm7" in settings.alphabet else Encoding.LATIN1
-        self.packed = settings.alphabet == "gsm7-packed"
-        self.zone = zone_of(settings.receipt_zone) or UTC
-        self.causes = settings.causes
+        self._limits_of_lane = lambda lane: board.some_limits(lane, identity)
+        self._take_settings(settings, group)
         self.suspended = False  # by an operator
         self.out: Wait | None = None  # why the gateway itself gives it nothing new (gateway.health)
         self.trial = NO_TRIAL  # segments it may still take to be judged by
@@ -145,12 +136,58 @@ class Carrier:
         self._throttled_since = math.inf
         self._draining = False
 
+    # settings
+
+    def change(self, settings: CarrierConfig, group: int) -> None:
+        """Others from now on, for the binds there are. What is leased stays so."""
+        before = self.settings
+        self._take_settings(settings, group)
+        limits = settings.tps, settings.burst, settings.horizons
+        if limits != (before.tps, before.burst, before.horizons):
+            self.pacing.start_over()
+            self.throttle.change(*limits)
+        for link in self.links:
+            if settings.throttle_scope != before.throttle_scope:
+                link.throttle = self.throttle_of_a_link()
+            elif link.throttle is not self.throttle and limits != (
+                before.tps,
+                before.burst,
+                before.horizons,
+            ):
+                link.throttle.change(*limits)
+        self._pace.set()
+
+    def _take_settings(self, settings: CarrierConfig, group: int) -> None:
+        self.settings = settings
+        self.group = group
+        if self.some is not None:
+            self.some.change(settings.some_limits)
+        elif settings.some_limits:
+            self.some = SomeLimits(settings.some_limits, self._limits_of_lane)
+        self.max_parts = settings.max_parts
+        self.renderer = Renderer(settings)
+        self._anew = Anew(self.renderer, settings.max_parts)
+        self.default_encoding: int = Encoding.GSM7 if "gsm7" in settings.alphabet else Encoding.LATIN1
+        self.packed = settings.alphabet == "gsm7-packed"
+        self.zone = zone_of(settings.receipt_zone) or UTC
+        self.causes = settings.causes
+
+    def throttle_of_a_link(self) -> Throttle:
+        """The carrier's own, or one for each bind."""
+        settings = self.settings
+        if settings.throttle_scope != "bind":
+            return self.throttle
+        return Throttle(settings.tps, settings.burst, settings.horizons)
+
     # state, as the lanes ask for it
 
     def able(self) -> bool:
         """May take work: bound for submitting, not suspended, not taken out."""
         if self.suspended or self.out is not None or self.trial <= 0 or self._draining:
             return False
+        return self._has_link()
+
+    def _has_link(self) -> bool:
         return any(link.can_submit for link in self.links)
 
     def stand(self, *, suspended: bool, out: Wait | None = None, trial: int = NO_TRIAL) -> None:
@@ -284,10 +321,9 @@ class Carrier:
         self._buffered_segments += segments
         if self.some is not None:
             self.some.claims_ended(True)
-        if self._draining:  # the stop came while they were being committed
-            self.give_back_all("shutting down")
-        elif self.suspended or self.out is not None:
-            self._give_back("the carrier was taken out")
+        # the stop, the loss of its last link or an order may have come while they were being committed
+        if self._draining or self.suspended or self.out is not None or not self._has_link():
+            self._give_back("the carrier takes nothing now")
             self._hand_over()
         else:
             self.pump()
@@ -467,7 +503,7 @@ class Carrier:
 
     def _stream(self, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Parts of one long message leave on one link, in order, as slots and tokens come."""
-        while link.streaming and link.slots > 0 and link.throttle.ready(now):
+        while link.streaming and link.streaming_room > 0 and link.throttle.ready(now):
             flight = link.streaming.popleft()
             assert isinstance(flight, Flight)
             self._buffered_segments -= 1
@@ -536,7 +572,7 @@ class Carrier:
             half_sent = any(link.streaming for link in self.links)
             only_aside = aside and not (self.buffer or self.alone or half_sent)
             kept = None if self._tried else self._kept
-            links = () if only_aside else [link for link in self.links if link.room or link is kept]
+            links = () if only_aside else [one for one in self.links if one.room or one is kept or one.half_sent]
             due = [max(link.throttle.next_at(1, now), link.paused_until) for link in links]
             at = max(min(due, default=now + _STALL_S), self.paused_until)
             if self.some is not None:
@@ -598,7 +634,7 @@ class Carrier:
             self._buffered_segments += len(aside)
             unsent = [*unsent, *aside]
         self._move(unsent, reason)
-        if not any(link.can_submit for link in self.links):
+        if not self._has_link():
             self._give_back(reason)
         self._hand_over()
         self.pump()
@@ -631,6 +667,16 @@ class Carrier:
         self._draining = True
         self._give_back(reason)
         self._hand_over()
+
+    def give_back_without_a_link(self, reason: str) -> None:
+        """Its binds are being replaced: others may take what it has leased and not begun."""
+        if not self._has_link():
+            self._give_back(reason)
+            self._hand_over()
+
+    def take_work_again(self) -> None:
+        """After `give_back_all`: it stays after all."""
+        self._draining = False
 
     # answers
 

@@ -128,6 +128,13 @@ class LaneBoard:
             lane.members[lane.index_of[member.id]] = member
             self._note_limits(lane)
 
+    def leave(self, member: Member) -> None:
+        """A carrier is gone."""
+        if self._members.get(member.id) is member:
+            del self._members[member.id]
+        for lane in self._of_carrier.get(member.id, ()):
+            lane.members[lane.index_of[member.id]] = None
+
     def _note_limits(self, lane: _Lane) -> None:
         limited = lane.limited()
         if limited:

@@ -38,6 +38,14 @@ class SomeLimit:
         self.throttle = Throttle(settings.tps, settings.burst, settings.horizons)
         self.promised = 0  # segments leased, not written
         self.claimed = 0  # segments that a transaction under way will lease
+        self._take(settings)
+
+    def change(self, settings: LimitConfig) -> None:
+        """Others from now on; what was taken and promised still counts."""
+        self.throttle.change(settings.tps, settings.burst, settings.horizons)
+        self._take(settings)
+
+    def _take(self, settings: LimitConfig) -> None:
         self._prefixes = tuple(one.removeprefix("+") for one in settings.prefix)
         self._senders = frozenset(one for one in settings.sender if not one.endswith("*"))
         self._begin_so = tuple(one[:-1] for one in settings.sender if one.endswith("*"))
@@ -70,6 +78,19 @@ class SomeLimits:
         self.aside: deque[tuple[Link, Flight]] = deque()  # waits for tokens; in order
         self.blocked_until = math.inf  # when a lane that was skipped for want of tokens has some
         self._of_lane = of_lane
+
+    def change(self, settings: Iterable[LimitConfig]) -> None:
+        """Exactly these from now on; one that stays, by its name, keeps what it has counted."""
+        known = {limit.name: limit for limit in self.limits}
+        limits: list[SomeLimit] = []
+        for one in settings:
+            limit = known.get(one.name)
+            if limit is None:
+                limit = SomeLimit(one)
+            else:
+                limit.change(one)
+            limits.append(limit)
+        self.limits = tuple(limits)
 
     def named(self, name: str) -> SomeLimit | None:
         return next((limit for limit in self.limits if limit.name == name), None)

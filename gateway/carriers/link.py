@@ -117,6 +117,10 @@ class Link:
         self.streaming: deque[object] = deque()  # segments of long messages that must leave on this link
         self.paused_until = 0.0
         self.kept = False  # for one message alone: no room for others
+        self.outbound = False  # the carrier connected to us
+        self.make = 0  # of which settings it is: the fleet's count
+        self._scope = trio.CancelScope()
+        self._ended_for_good = trio.Event()
         self._owner = owner
         self._world = world
         self._target = target
@@ -129,7 +133,7 @@ class Link:
 
     @property
     def can_submit(self) -> bool:
-        return self.bound and self.bind != "receiver"
+        return self.bound and self.bind != "receiver" and not self._draining
 
     @property
     def room(self) -> int:
@@ -150,6 +154,17 @@ class Link:
         """Nothing is unanswered or half-sent."""
         return not self.streaming and (self.session is None or not self.session.outstanding)
 
+    @property
+    def streaming_room(self) -> int:
+        """The same for the rest of a long message that it has begun: that still leaves while it drains."""
+        session = self.session
+        return 0 if not self.bound or session is None or self.bind == "receiver" else session.window_free
+
+    @property
+    def half_sent(self) -> bool:
+        """More of a long message could leave now."""
+        return bool(self.streaming) and self.streaming_room > 0
+
     def flush(self) -> None:
         """Send what the session has written."""
         if self.session is not None and self.outlet is not None:
@@ -159,11 +174,33 @@ class Link:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
-        while not self._draining:
-            pause_s = await self._once()
-            if self._draining:
-                return
-            await trio.sleep(pause_s)
+        try:
+            with self._scope:
+                while not self._draining:
+                    pause_s = await self._once()
+                    if self._draining:
+                        return
+                    await trio.sleep(pause_s)
+        finally:
+            self._ended_for_good.set()
+
+    async def carry_outbind(self, stream: trio.abc.Stream) -> None:
+        """Instead of `run`, on a connection that the carrier made."""
+        self.outbound = True
+        try:
+            with self._scope:
+                await self.carry(stream, outbound=True)
+        finally:
+            self._ended_for_good.set()
+
+    def change(
+        self, target: Target, settings: SessionSettings, back_off: BackOff, unbind_pause_s: float
+    ) -> None:
+        """Window and timers at once, where it connects (the same carrier, as the same) at the next time."""
+        self._target, self._settings = target, settings
+        self._back_off, self._unbind_pause_s = back_off, unbind_pause_s
+        if self.session is not None:
+            self.session.change(settings)
 
     async def _once(self) -> float:
         """One connection, from connect to loss. Returns the seconds to wait before the next."""
@@ -307,14 +344,23 @@ class Link:
         self.session = self.outlet = None
         self._owner.link_lost(self, reason, unanswered, unsent)
 
+    def take_nothing_new(self) -> None:
+        self._draining = True
+
+    async def retire(self, within_s: float) -> None:
+        """`drain`, then end for good, whatever it is doing. What has no answer by then is unknown."""
+        await self.drain(within_s)
+        self._scope.cancel()
+        await self._ended_for_good.wait()
+
     async def drain(self, deadline_s: float) -> None:
-        """Take nothing new, wait for the window, unbind politely."""
+        """Take nothing new, finish what is half sent, wait for the window, unbind politely."""
         self._draining = True
         session = self.session
         if session is None:
             return
         with trio.move_on_after(deadline_s):
-            while session.outstanding and self.bound:
+            while (session.outstanding or self.streaming) and self.bound:
                 await trio.sleep(0.02)
             if self.bound:
                 session.unbind(trio.current_time())

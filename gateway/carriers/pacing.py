@@ -106,6 +106,10 @@ class Pacing:
             else:
                 log.info("carrier at its full rate again", carrier=self._carrier.name)
 
+    def start_over(self) -> None:
+        """Its limits are others now, and are set by whoever changes them."""
+        self._of = {}
+
     def _forget(self) -> None:
         """It is switched off: the configured rate from now on."""
         settings = self._carrier.settings

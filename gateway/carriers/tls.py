@@ -3,7 +3,7 @@
 OpenSSL's own words name its source files and none of our settings. A carrier's operator reads these in the
 log, in `ping` and beside the link.
 
-Deliberately not here: making the context (gateway.app), connecting (gateway.world).
+Deliberately not here: making the context (gateway.carriers.fleet), connecting (gateway.world).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Invariants: a context in use is never changed, only replaced by a whole new one that loaded without a fault,
 so connections that are open keep theirs and a bad file changes nothing; private keys are never logged.
 
-Deliberately not here: handshakes (listener.py), client TLS (gateway.app.client_tls), which subjects an
+Deliberately not here: handshakes (listener.py), client TLS (gateway.carriers.fleet), which subjects an
 account accepts.
 """
 

@@ -20,7 +20,7 @@ import trio
 import trustme
 
 from config.load import parse
-from gateway.app import client_tls
+from gateway.carriers.fleet import client_tls
 from gateway.carriers.tls import tls_problem
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
@@ -236,6 +236,7 @@ def test_fm35_nothing_older_than_tls_1_2_is_ever_offered(tls_verify: str, mode: 
         tmp_path / "gateway.toml",
     )
     tls = client_tls(config.carriers[0])
+    assert tls is not None
     assert tls.context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert tls.context.verify_mode == mode
     assert tls.context.check_hostname == (mode == ssl.CERT_REQUIRED)
