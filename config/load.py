@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from config.conditions import rule_of
+from config.kept import Secrets, fill
 from config.lines import lines_of
 from config.model import CarrierConfig, Config, HealthConfig, UnknownConfig
 from config.problems import ConfigErrors, Notes, Problem
@@ -43,8 +44,11 @@ def load(path: Path | str, env: Mapping[str, str] | None = None) -> Config:
     return parse(source, path, env)
 
 
-def parse(source: str, path: Path | str, env: Mapping[str, str] | None = None) -> Config:
-    """The same from text; `path` says where it is from and where relative paths begin."""
+def parse(
+    source: str, path: Path | str, env: Mapping[str, str] | None = None, secrets: Secrets | None = None
+) -> Config:
+    """The same from text; `path` says where it is from and where relative paths begin. `secrets`: of a text
+    that config.kept made."""
     path = Path(path)
     source = source.replace("\r\n", "\n")
     try:
@@ -52,6 +56,8 @@ def parse(source: str, path: Path | str, env: Mapping[str, str] | None = None) -
     except tomllib.TOMLDecodeError as error:
         raise ConfigErrors([_syntax_problem(str(path), source, error)]) from None
     notes = Notes(str(path), lines_of(source))
+    if secrets is not None:
+        fill(raw, secrets, notes)
     reader = Reader(notes, os.environ if env is None else env, place_of(path))
     config: Config = reader.table(Config, raw, ())
     carriers = tuple(

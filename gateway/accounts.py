@@ -100,6 +100,10 @@ class Accounts:
         for hook in self.changed:
             hook()
 
+    def change(self, defaults: Mapping[str, object], fallback: str) -> None:
+        """What the next new account starts with, and who gets what is nobody's."""
+        self._defaults, self._fallback = dict(defaults), fallback
+
     def owner_of(self, number: str, text: str = "") -> int:
         """The account that has the number with a keyword that `text` begins with, else the one that has the
         number; 0: nobody. The longest keyword wins; case and the blanks between words do not matter."""

@@ -42,6 +42,7 @@ def status_facts(gateway: Gateway) -> dict[str, object]:
             }
             for stall in gateway.watchdog.stalls.values()
         ],
+        "config": gateway.reload.state(),
         "not_ready": gateway.not_ready(),
     }
 

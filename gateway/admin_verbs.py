@@ -6,7 +6,8 @@ when no gateway runs. Results are plain JSON values; ids are decimal strings, ti
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), operators
 (gateway.admin_operators), carriers (gateway.admin_carriers), messages (gateway.admin_traffic), callbacks
 (gateway.admin_callbacks), sessions (gateway.admin_binds, gateway.admin_deliveries), tables
-(gateway.admin_tables), the audit trail (gateway.admin_audit), text for people (gateway.cli).
+(gateway.admin_tables), the audit trail (gateway.admin_audit), configurations (gateway.admin_config), text for
+people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gateway.admin_binds import BindVerbs
 from gateway.admin_callbacks import CallbackVerbs, Pump
 from gateway.admin_carriers import CarrierVerbs
 from gateway.admin_carriers import Facts as CarrierFacts
+from gateway.admin_config import ConfigVerbs
 from gateway.admin_deliveries import DeliveryVerbs
 from gateway.admin_operators import OperatorVerbs
 from gateway.admin_routes import Explainer, RouteVerbs
@@ -37,12 +39,14 @@ from gateway.audit import entry
 from gateway.cli import VERSION
 from gateway.operators import Operators
 from gateway.orders import Orders
+from gateway.revisions import Revisions
 from router.nouns import Phase, Reason
 from store.interface import AuditEntry, Released, Transaction
 from store.lmdb_store import LmdbStore
 from store.tables import DIRECTORY, Tables
 
 if TYPE_CHECKING:
+    from gateway.reload import Reload
     from gateway.smpp_server.server import SmppServer
 
 _LONG_S = 6 * 3600.0
@@ -58,6 +62,8 @@ TIMEOUTS_S = {
     "store.release": _LONG_S,
     "table.drop": 600.0,
     "table.use": 600.0,
+    "config.reload": 120.0,
+    "config.rollback": 120.0,
 }
 
 RELEASABLE = {
@@ -79,7 +85,7 @@ class Release(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AdminVerbs:
-    """All verbs. `door`, `pump` and `smpp` are None when no gateway runs; `facts` adds to `ping`."""
+    """All verbs. `door`, `pump`, `smpp`, `reload` are None when no gateway runs; `facts` adds to `ping`."""
 
     def __init__(
         self,
@@ -94,6 +100,7 @@ class AdminVerbs:
         pump: Pump | None = None,
         smpp: SmppServer | None = None,
         explainer: Explainer | None = None,
+        reload: Reload | None = None,
         facts: Callable[[], dict[str, object]] | None = None,
         carrier_facts: CarrierFacts | None = None,
         tables: Tables | None = None,
@@ -115,6 +122,7 @@ class AdminVerbs:
         self._of_audit = AuditVerbs(store)
         self.tables = tables or Tables(store.path.parent / DIRECTORY)
         self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used)
+        self.of_config = ConfigVerbs(Revisions(store, execute, wall_ms), reload)
         self._of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
 
     def table(self) -> dict[str, Verb]:
@@ -132,6 +140,7 @@ class AdminVerbs:
             **self._of_routes.table(),
             **self._of_binds.table(),
             **self._of_audit.table(),
+            **self.of_config.table(),
             **self._of_deliveries.table(),
             **self._of_tables.table(),
         }

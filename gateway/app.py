@@ -13,8 +13,9 @@ import dataclasses
 import gc
 import os
 import signal
+import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ import trio
 
 import gateway.logs as logs
 from config.expect import failures
-from config.load import load
+from config.load import ConfigErrors, load
 from config.model import Address, Config, SimulatorConfig
 from config.routing import accounts_named, table_of
 from gateway.accounts import Accounts
@@ -38,7 +39,7 @@ from gateway.callbacks.settings import CallbackSettings
 from gateway.carriers.carrier import Carrier
 from gateway.carriers.fleet import Fleet, client_tls
 from gateway.carriers.inbound import Inbound
-from gateway.carriers.lanes import LaneBoard
+from gateway.carriers.lanes import LaneBoard, Wish
 from gateway.committer import Committer
 from gateway.door import Door, Limits
 from gateway.explain import NOBODY, explain, preview
@@ -46,6 +47,7 @@ from gateway.health import HealthWatch
 from gateway.http.accounts import AccountApi
 from gateway.http.auth import Keys
 from gateway.http.carriers import CarrierApi
+from gateway.http.config import ConfigApi
 from gateway.http.explain import ExplainApi
 from gateway.http.messages import MessageApi
 from gateway.http.request import Request
@@ -60,7 +62,9 @@ from gateway.metrics import CONTENT_TYPE, Counts, Metrics
 from gateway.operators import Operators
 from gateway.orders import Orders
 from gateway.recovery import decider
+from gateway.reload import Reload
 from gateway.replan import Replan
+from gateway.revisions import Revision, RevisionProblem, Revisions
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.measures import add_smpp_measures
@@ -72,7 +76,6 @@ from gateway.world import RealWorld, World, listen_on
 from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
 from router.routes import RouteTable
-from router.throttle import Throttle
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
 from store.tables import DIRECTORY, Tables
@@ -138,30 +141,22 @@ class Gateway:
             config.messages.mo_match_days,
             lambda now_ms: store.next_ids(1),
         )
-        self.fleet = Fleet(
-            world, store, self.committer, self.board, self.inbound, self.counts, self.spent
-        )
+        self.fleet = Fleet(world, store, self.committer, self.board, self.inbound, self.counts, self.spent)
+        self.fleet.account_of = lambda id: self.accounts.by_id.get(id)
+        self.fleet.drain_timeout_s = config.gateway.drain_timeout_s
         for one in config.carriers:
             carrier = self.fleet.add(one, client_tls(one))
             if store.epoch > 1:
                 carrier.pause_after_start()
-        self.routes = self._routes()
-        self.board.restore(store.lanes().items())
-        messages = config.messages
+        self.routes, lanes = self.compiled(config)
+        self.take_lanes(config, lanes)
         self.door = (Door if self.lookup is None else AskingDoor)(
             self.committer,
             store,
             world,
             self.routes,
             self.board,
-            Limits(
-                messages.max_parts,
-                messages.validity_default_s,
-                messages.max_validity_s,
-                messages.max_schedule_s,
-                config.gateway.default_region,
-                config.numbers.allowed_types,
-            ),
+            limits_of(config),
             self.check_url,
         )
         if isinstance(self.door, AskingDoor) and self.lookup is not None:
@@ -173,15 +168,16 @@ class Gateway:
         self.accounts.changed.append(lambda: self.door.repeats.keep(self.accounts.by_id))
         self.pump = CallbackPump(self.committer, world, callback_settings(config))
         self.pump.guard.own_listeners((one.host, one.port) for one in own_addresses(config))
+        self.replan = Replan(store, self.committer, self.board, self.routes, world.wall_ms)
         self.clockwork = Clockwork(
             store,
             self.committer,
             world,
             self.inbound,
             grace_s=config.receipts.grace_s,
-            parts_wait_s=int(messages.mo_parts_timeout_s),
+            parts_wait_s=int(config.messages.mo_parts_timeout_s),
             retention_days=config.store.retention_days,
-            replan=Replan(store, self.committer, self.board, self.routes, world.wall_ms),
+            replan=self.replan,
             groups_wait_s=config.smpp.parts_timeout_s,
         )
         self.smpp = SmppServer(config.smpp, world, self.committer, store, self.accounts, self.door)
@@ -193,6 +189,8 @@ class Gateway:
         self._operators_changed()
         self.orders = Orders(self.committer, world.wall_ms)
         self.health = HealthWatch(self)
+        self.rolled_back: Revision | None = None  # the configuration is that of a roll-back
+        self.reload = Reload(self, Revisions(store, self.committer.execute, world.wall_ms))
         self.verbs = AdminVerbs(
             self.accounts,
             store,
@@ -204,6 +202,7 @@ class Gateway:
             pump=self.pump,
             smpp=self.smpp,
             explainer=partial(explain, self),
+            reload=self.reload,
             facts=self.facts,
             carrier_facts=lambda: carrier_facts(self),
             tables=self.tables,
@@ -228,20 +227,22 @@ class Gateway:
 
     # building
 
-    def _routes(self) -> RouteTable:
-        """Lanes interned in the store, routes compiled over them."""
-        lanes: list[int] = []
-        for one in self.config.routes:
+    def compiled(self, config: Config) -> tuple[RouteTable, list[Wish]]:
+        """Lanes interned in the store, routes compiled over them. Errors: ValueError, StoreError."""
+        lanes: list[Wish] = []
+        for one in config.routes:
             carriers = tuple(self.store.carrier_id(name) for name in one.carriers)
             spec = LaneSpec(carriers, one.weights, one.name if one.limited else "")
-            lanes.append(self.store.lane_id(spec))
-            throttle = Throttle(one.tps, one.burst, one.limits.horizons) if one.limited else None
-            if throttle is not None:
-                self.spent.keep(f"route:{one.name}", throttle)
-            self.board.add(lanes[-1], spec, throttle)
-        policies = {one.name: one.on_receipt.policy for one in self.config.routes}
+            lane = self.store.lane_id(spec)
+            lanes.append(Wish(lane, spec, one.tps, one.burst, one.limits.horizons))
+        return table_of(config, [lane.id for lane in lanes], self.known), lanes
+
+    def take_lanes(self, config: Config, lanes: Sequence[Wish]) -> None:
+        """Exactly these are in force from now on."""
+        self.board.swap(lanes)
+        policies = {one.name: one.on_receipt.policy for one in config.routes}
         self.store.fail_over({name: policy for name, policy in policies.items() if policy is not None})
-        return table_of(self.config, lanes, self.known)
+        self.spent.follow("route:", {f"route:{name}": one for name, one in self.board.throttles().items()})
 
     def _http_routes(self) -> Routes:
         routes = Routes()
@@ -258,6 +259,7 @@ class Gateway:
             to_accounts=self.config.http.explain_to_accounts,
         ).add_to(routes)
         CarrierApi(self.verbs.of_carriers, self.keys).add_to(routes)
+        ConfigApi(self.verbs.of_config, self.keys).add_to(routes)
         plain = (("Content-Type", "text/plain; charset=utf-8"),)
 
         def healthz(request: Request, respond: Respond) -> None:
@@ -286,6 +288,22 @@ class Gateway:
 
     def _operators_changed(self) -> None:
         self.keys.rebuild_operators(self.operators.by_name.values())
+
+    def change(self, config: Config, routes: RouteTable, callbacks: ssl.SSLContext) -> None:
+        """Another configuration is in force; carriers and lanes have it already (gateway.reload)."""
+        self.config, self.routes = config, routes
+        self.board.overflow_after_s = config.gateway.overflow_after_s
+        self.known.change(config.numbers.prefix_table, config.numbers.mnp_table)
+        self.door.change(routes, limits_of(config))
+        self.replan.change(routes)
+        self.accounts.change(account_defaults(config), config.inbound.fallback_account)
+        self.pump.change(callback_settings(config), callbacks)
+        self.pump.guard.own_listeners((one.host, one.port) for one in own_addresses(config))
+        self.clockwork.change(
+            grace_s=config.receipts.grace_s, parts_wait_s=int(config.messages.mo_parts_timeout_s)
+        )
+        self.watchdog.change(config.gateway.watchdog_s)
+        self.health.settings_changed()
 
     def check_url(self, url: str, account: Account) -> str:
         """What is wrong with a callback URL, or ""; what a name resolves to is judged when it is called."""
@@ -353,6 +371,7 @@ class Gateway:
         self.finished.set()
 
     async def _start(self, nursery: trio.Nursery) -> None:
+        await self.reload.started(self.rolled_back)
         fallback = self.config.inbound.fallback_account
         if fallback and not self.accounts.fallback:
             log.warning(
@@ -443,6 +462,19 @@ def own_addresses(config: Config) -> list[Address]:
     ]
 
 
+def limits_of(config: Config) -> Limits:
+    """The door's."""
+    messages = config.messages
+    return Limits(
+        messages.max_parts,
+        messages.validity_default_s,
+        messages.max_validity_s,
+        messages.max_schedule_s,
+        config.gateway.default_region,
+        config.numbers.allowed_types,
+    )
+
+
 def account_defaults(config: Config) -> dict[str, object]:
     """`[accounts]`, as fields of an Account."""
     chosen = config.accounts
@@ -489,11 +521,7 @@ def callback_settings(config: Config) -> CallbackSettings:
 
 def main(config_path: Path | str, data_dir: Path | str | None = None) -> int:
     """Run until SIGTERM or SIGINT. Errors: ConfigErrors, StoreError, AdminError, OSError."""
-    config = load(config_path)
-    if data_dir is not None:
-        config = dataclasses.replace(
-            config, gateway=dataclasses.replace(config.gateway, data_dir=Path(data_dir))
-        )
+    config = _placed(load(config_path), data_dir)
     chosen = config.gateway
     as_json = chosen.log_format == "json" or (chosen.log_format == "auto" and not sys.stderr.isatty())
     logs.configure(as_json, chosen.log_level)
@@ -503,15 +531,44 @@ def main(config_path: Path | str, data_dir: Path | str | None = None) -> int:
     chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = LmdbStore(chosen.data_dir / STORE_DIRECTORY, store_options(config, world.wall_ms))
     try:
-        trio.run(_serve, config, store, world)
+        rolled_back = Revisions(store, None, world.wall_ms).pinned()
+        if rolled_back is not None:
+            config = _placed(_back_to(rolled_back, store, world, config), data_dir or chosen.data_dir)
+            logs.set_level(config.gateway.log_level)
+            store.close()  # it may be told other things
+            store = LmdbStore(chosen.data_dir / STORE_DIRECTORY, store_options(config, world.wall_ms))
+        given = Path(data_dir) if data_dir is not None else None
+        trio.run(_serve, config, store, world, rolled_back, given)
     finally:
         store.close()
     return 0
 
 
-async def _serve(config: Config, store: LmdbStore, world: World) -> None:
+def _placed(config: Config, data_dir: Path | str | None) -> Config:
+    """With the data directory that was given on the command line, if one was."""
+    if data_dir is None:
+        return config
+    return dataclasses.replace(config, gateway=dataclasses.replace(config.gateway, data_dir=Path(data_dir)))
+
+
+def _back_to(revision: Revision, store: LmdbStore, world: World, config: Config) -> Config:
+    """That revision's configuration, its secrets from the file's. Errors: RevisionProblem."""
+    try:
+        found = Revisions(store, None, world.wall_ms).config(revision, config)
+    except (RevisionProblem, ConfigErrors) as problem:
+        raise RevisionProblem(
+            f"revision {revision.back_to} is in force by a roll-back, and cannot be used: {problem}"
+        ) from None
+    log.warning("the configuration is that of a roll-back, not the file's", revision=revision.back_to)
+    return found
+
+
+async def _serve(
+    config: Config, store: LmdbStore, world: World, rolled_back: Revision | None, data_dir: Path | None
+) -> None:
     writer: Writer = InlineWriter(store) if config.store.writer == "inline" else SplitWriter(store)
     gateway = Gateway(config, store, writer, world)
+    gateway.rolled_back, gateway.reload.data_dir = rolled_back, data_dir
     crash_at = os.environ.get("SIGNALBOX_CRASH_AT")
     if crash_at:
         gateway.committer.probe = _crasher(crash_at)
@@ -546,9 +603,13 @@ def _crasher(wish: str) -> Callable[[str], None]:
 
 
 async def _signals(gateway: Gateway) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-        async for _ in received:
-            gateway.stop()
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            async for number in received:
+                if number == signal.SIGHUP:
+                    nursery.start_soon(gateway.reload.by_signal)
+                else:
+                    gateway.stop()
 
 
 async def _announce(gateway: Gateway) -> None:
@@ -556,6 +617,10 @@ async def _announce(gateway: Gateway) -> None:
     config = gateway.config
     lines = [f"Signalbox is running; data in {config.gateway.data_dir}"]
     url = f"http://{dialable(config.http.listen[0])}" if config.http.listen else ""
+    if gateway.rolled_back is not None:
+        lines.append(
+            f"  warning   rolled back to revision {gateway.rolled_back.back_to}: the file is not in force"
+        )
     lines += [f"  HTTP      http://{address}" for address in config.http.listen]
     lines += [f"  SMPP      {address}" for address in config.smpp.listen]
     lines += [f"  SMPP/TLS  {address}" for address in config.smpp.listen_tls]

@@ -181,6 +181,12 @@ class Door:
         self.accepted: Callable[[str, str, int], None] = lambda account, api, messages: None
         self.refused: Callable[[str, str, str, int], None] = lambda account, api, code, messages: None
 
+    def change(self, routes: RouteTable, limits: Limits) -> None:
+        """By these from the next message on."""
+        self._routes, self.limits = routes, limits
+        self.house = House(limits.default_region, limits.number_types)
+        self._policies.clear()
+
     def close(self) -> None:
         """Shutting down: refuse from now on."""
         self._closed = True

@@ -61,6 +61,7 @@ class _Watched:
 
     def __init__(self, carrier: Carrier, now_s: int) -> None:
         self.carrier = carrier
+        self.settings = carrier.settings.health, carrier.settings.judging
         self.health = Health(carrier.settings.health.limits, _BOUNDS_MS)
         self.opened: dict[Fault, int] = {}  # how often, by why
         self.looks_false = ""  # why its receipts look made up, as it was told last
@@ -118,10 +119,14 @@ class HealthWatch:
         self.countries = Countries(gateway.store.carrier_name)
         self.told: dict[str, int] = {}  # events since the start, by kind
         self._notices: list[Notice] = []
-        gateway.store.tallies().dead = frozenset().union(
-            *(carrier.settings.health.dead for carrier in gateway.carriers)
-        )
         gateway.orders.changed.append(self.apply)
+        self.settings_changed()
+
+    def settings_changed(self) -> None:
+        """Carriers have other settings, or are others."""
+        self._gateway.store.tallies().dead = frozenset().union(
+            *(carrier.settings.health.dead for carrier in self._gateway.carriers)
+        )
         self.apply()
 
     async def run(self) -> None:
@@ -233,9 +238,10 @@ class HealthWatch:
         return [self._watch(carrier) for carrier in self._gateway.carriers]
 
     def _watch(self, carrier: Carrier) -> _Watched:
-        """A carrier that is new, or new by a reload, begins anew."""
+        """A carrier that is new, or judged otherwise by a reload, begins anew."""
         one = self._watched.get(carrier.name)
-        if one is None or one.carrier is not carrier:
+        judged_by = carrier.settings.health, carrier.settings.judging
+        if one is None or one.carrier is not carrier or one.settings != judged_by:
             one = self._watched[carrier.name] = _Watched(carrier, int(trio.current_time()))
             carrier.sample = self.countries.sample
         return one

@@ -46,6 +46,12 @@ class Known:
         self._mnp_table = mnp_table
         self._rate_cards = tuple(rate_cards)
 
+    def change(self, prefix_table: str, mnp_table: str) -> None:
+        """By these from now on."""
+        if (prefix_table, mnp_table) != (self._prefix_table, self._mnp_table):
+            self._prefix_table, self._mnp_table = prefix_table, mnp_table
+            self.check()
+
     def check(self) -> None:
         """Open what is configured, and say what is not there. At start, so that no message pays for it."""
         wanted = {

@@ -17,6 +17,8 @@ import structlog
 
 HIDDEN = "[hidden]"
 
+_least = [logging.INFO]
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _NUMBERS = frozenset(
     {"to", "from", "source", "destination", "recipient", "number", "sender", "msisdn", "source_addr"}
     | {"destination_addr"}
@@ -62,13 +64,27 @@ def _printable(character: str) -> str:
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
+def set_level(level: str) -> None:
+    """debug, info, warning or error, from now on."""
+    _least[0] = logging.getLevelNamesMapping()[level.upper()]
+
+
+def by_level(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog processor: loggers keep the class they were made with, so the level is asked here."""
+    if _LEVELS.get(method, logging.ERROR) < _least[0]:
+        raise structlog.DropEvent
+    return event
+
+
 def configure(json: bool, level: str = "info") -> None:
     """Once, at start. `json`: one object a line; else text for people."""
     renderers: list[Any] = [structlog.processors.JSONRenderer()]
     if not json:
         renderers = [escape, structlog.dev.ConsoleRenderer()]
+    set_level(level)
     structlog.configure(
         processors=[
+            by_level,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -76,7 +92,7 @@ def configure(json: bool, level: str = "info") -> None:
             mask,
             *renderers,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

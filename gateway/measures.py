@@ -161,7 +161,7 @@ def _add_traffic(gateway: Gateway) -> None:
 
 def _add_process(gateway: Gateway) -> None:
     metrics = gateway.metrics
-    loaded_s = gateway.world.wall_ms() / 1000
+    reload = gateway.reload
     metrics.gauge(
         "signalbox_build_info", "The running version; always 1.", ("version",), lambda: (((VERSION,), 1),)
     )
@@ -169,7 +169,19 @@ def _add_process(gateway: Gateway) -> None:
         "signalbox_config_last_reload_success_timestamp_seconds",
         "When the configuration in force was loaded.",
         (),
-        lambda: (((), loaded_s),),
+        lambda: (((), reload.loaded_ms / 1000),),
+    )
+    metrics.gauge(
+        "signalbox_config_last_reload_successful",
+        "0: the last reload was refused, and the configuration is as it was.",
+        (),
+        lambda: (((), reload.succeeded),),
+    )
+    metrics.counter(
+        "signalbox_config_reloads",
+        "Reloads and roll-backs that were asked for; trials do not count.",
+        ("result",),
+        lambda: (((result,), count) for result, count in reload.counts.items()),
     )
 
 

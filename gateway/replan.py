@@ -2,9 +2,9 @@
 
 A job with the lowest claim on the writer: a portion, a breath, the next one. It may be stopped anywhere and
 goes on at the next start, because what is left to do is what still waits in such a lane. What has no route at
-all is held, where operators see it, and asked for again at every start.
+all is held, where operators see it, and asked for again at every start and whenever routes change.
 
-Deliberately not here: moving the records (store.replan), noticing that a route has changed while running.
+Deliberately not here: moving the records (store.replan), which routes there are (gateway.reload).
 """
 
 from __future__ import annotations
@@ -44,16 +44,26 @@ class Replan:
         self._board = board
         self._routes = routes
         self._wall_ms = wall_ms
+        self._changed = trio.Event()
         self._portion = portion
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._ask_again()
         while True:
-            for lane in sorted(self._store.ready_lanes()):
-                if not self._board.in_force(lane):
-                    await self._empty(lane)
-            await trio.sleep(_LOOK_S)
+            changed = self._changed
+            await self._ask_again()
+            while changed is self._changed:
+                for lane in sorted(self._store.ready_lanes()):
+                    if not self._board.in_force(lane):
+                        await self._empty(lane)
+                with trio.move_on_after(_LOOK_S):
+                    await changed.wait()
+
+    def change(self, routes: RouteTable) -> None:
+        """By these from now on; what was held for want of a route is asked for again."""
+        self._routes = routes
+        self._changed.set()
+        self._changed = trio.Event()
 
     def decide(self, message: Message) -> int:
         """The lane that the message would get today, 0 for none."""

@@ -66,6 +66,10 @@ class Clockwork:
         self._portion = portion
         self._in_thread = in_thread
 
+    def change(self, *, grace_s: int, parts_wait_s: int) -> None:
+        """Other times from the next portion on."""
+        self._grace_ms, self._parts_wait_ms = grace_s * 1000, parts_wait_s * 1000
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._due)

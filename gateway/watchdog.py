@@ -13,6 +13,7 @@ Deliberately not here: the reasons (router.waiting), repairing anything, livenes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -73,22 +74,37 @@ class Watchdog:
         self.stalls: dict[Key, Stall] = {}
         self._gateway = gateway
         self._patience_s = patience_s
+        self._changed = trio.Event()
         self._since: dict[Key, tuple[object, float, int]] = {}  # mark, seen first at (s, UTC ms)
         self._endpoint = 0  # where the last look at callbacks ended
         self._newest_lease = 0  # at the last look
 
     async def run(self) -> None:
         """Until cancelled."""
-        if not self._patience_s:
-            return
-        period_s = min(_LEAST_OFTEN_S, max(_MOST_OFTEN_S, self._patience_s / _LOOKS))
         while True:
-            await trio.sleep(period_s)
+            changed = self._changed
+            with trio.move_on_after(self._period_s()):
+                await changed.wait()
+                continue
             try:
                 self.look()
             except Exception:
                 # Whoever watches must not be what falls over.
                 log.exception("the watchdog could not look")
+
+    def change(self, patience_s: float) -> None:
+        """0: from now on it does not look, and says of nothing that it stands still."""
+        self._patience_s = patience_s
+        if not patience_s:
+            self.stalls.clear()
+            self._since.clear()
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _period_s(self) -> float:
+        if not self._patience_s:
+            return math.inf
+        return min(_LEAST_OFTEN_S, max(_MOST_OFTEN_S, self._patience_s / _LOOKS))
 
     def look(self) -> None:
         """Once at everything."""

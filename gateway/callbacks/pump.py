@@ -185,6 +185,13 @@ class CallbackPump:
             state.held = False
             self._wake.set()
 
+    # settings
+
+    def change(self, settings: CallbackSettings, context: ssl.SSLContext) -> None:
+        """Others from the next attempt on; `context` is that of `settings.ca_file`."""
+        self._settings, self._context = settings, context
+        self.guard.allow_private = settings.allow_private
+
     # lifetime
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -140,8 +140,9 @@ class Carrier:
 
     def change(self, settings: CarrierConfig, group: int) -> None:
         """Others from now on, for the binds there are. What is leased stays so."""
-        before = self.settings
+        before, account_of = self.settings, self.renderer.account_of
         self._take_settings(settings, group)
+        self.renderer.account_of = account_of
         limits = settings.tps, settings.burst, settings.horizons
         if limits != (before.tps, before.burst, before.horizons):
             self.pacing.start_over()
@@ -572,7 +573,9 @@ class Carrier:
             half_sent = any(link.streaming for link in self.links)
             only_aside = aside and not (self.buffer or self.alone or half_sent)
             kept = None if self._tried else self._kept
-            links = () if only_aside else [one for one in self.links if one.room or one is kept or one.half_sent]
+            links = (
+                () if only_aside else [one for one in self.links if one.room or one is kept or one.half_sent]
+            )
             due = [max(link.throttle.next_at(1, now), link.paused_until) for link in links]
             at = max(min(due, default=now + _STALL_S), self.paused_until)
             if self.some is not None:

@@ -25,11 +25,13 @@ from gateway.carriers.carrier import Carrier, make_back_off
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard
 from gateway.carriers.link import Link, Target
+from gateway.carriers.tlvs import AccountOf
 from gateway.committer import Committer
 from gateway.metrics import Counts
 from gateway.spent import Spent
 from gateway.world import World, listen_on
 from router.correlate import FormLearner
+from router.throttle import Throttle
 from smpp.session import SessionSettings
 from store.interface import Store, StoreError, Transaction
 
@@ -90,7 +92,7 @@ class Fleet:
     ) -> None:
         self.carriers: list[Carrier] = []
         self.drain_timeout_s = 20.0
-        self.changed: Callable[[], None] = lambda: None  # a carrier is gone
+        self.account_of: AccountOf = lambda id: None  # for what carriers are sent of an account's
         self._berths: dict[str, Berth] = {}
         self._world = world
         self._store = store
@@ -123,6 +125,7 @@ class Fleet:
             self._inbound,
             self._counts,
         )
+        carrier.renderer.account_of = lambda id: self.account_of(id)
         persisted = self._store.meta(f"learner:{settings.name}") or b""
         self._inbound.learners[carrier.id] = FormLearner(persisted.decode(), _configured(settings))
         berth = self._berths[settings.name] = Berth(carrier, tls, listeners)
@@ -384,7 +387,6 @@ class Fleet:
         self._board.leave(carrier)
         self._follow_limits()
         log.info("drained and gone", carrier=carrier.name)
-        self.changed()
 
     # ending
 
@@ -397,12 +399,13 @@ class Fleet:
                     nursery.start_soon(link.drain, within_s)
 
     async def save(self) -> None:
-        """What was learned of the carriers."""
-        await self._save(self.carriers)
+        """For the end: what was learnt of the carriers, what their limits have spent."""
+        await self._save(self.carriers, at_end=True)
 
-    async def _save(self, carriers: Sequence[Carrier]) -> None:
+    async def _save(self, carriers: Sequence[Carrier], *, at_end: bool = False) -> None:
         def save(txn: Transaction) -> None:
-            self._spent.save(txn)
+            if at_end:
+                self._spent.save(txn)
             for carrier in carriers:
                 txn.put_meta(f"learner:{carrier.name}", str(self._inbound.learners[carrier.id]).encode())
 

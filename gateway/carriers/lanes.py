@@ -15,18 +15,28 @@ Deliberately not here: fairness inside a lane (router.turns, inside the claim), 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from gateway.carriers.limits import SomeLimit, SomeLimits
 from router.lanes import LaneShares
 from router.nouns import LaneSpec, Leased
-from router.throttle import UNLIMITED, Throttle
+from router.throttle import NO_LIMITS, UNLIMITED, Limits, Throttle
 from smpp.segment import MAX_PARTS
 from store.interface import Claim, Store
 
 _LOOK_S = 0.005
+
+
+class Wish(NamedTuple):
+    """A lane that is to be in force; `tps` (0 = none), `burst` and `limits` are its route's own."""
+
+    id: int
+    spec: LaneSpec
+    tps: float = 0.0
+    burst: int = 1
+    limits: Limits = NO_LIMITS
 
 
 class Member(Protocol):
@@ -104,6 +114,7 @@ class LaneBoard:
         self.some: dict[
             int, tuple[tuple[int, SomeLimit], ...]
         ] = {}  # lane → (carrier, limit on some messages)
+        self._former: dict[int, dict[int, tuple[SomeLimit, ...]]] = {}  # of lanes that are gone
         self._under: dict[
             tuple[int, tuple[tuple[int, str], ...]], int
         ] = {}  # (lane, limits) → variant under them
@@ -120,6 +131,33 @@ class LaneBoard:
         self._note_limits(lane)
         if spec.limits:
             lane.some = self._some_of(spec)
+
+    def swap(self, wishes: Sequence[Wish]) -> None:
+        """Exactly these lanes, and those that `lane_for` made of them, are in force from now on. One that
+        stays keeps its shares and its route's last second. Carriers' own limits are read anew."""
+        before = self._lanes
+        self._lanes, self._of_carrier, self._limited, self._variants = {}, {}, {}, {}
+        self.some, self._under = {}, {}
+        for wish in wishes:
+            throttle = before[wish.id].throttle if wish.id in before else None
+            if not wish.tps and not any(wish.limits):
+                throttle = None
+            elif throttle is None:
+                throttle = Throttle(wish.tps, wish.burst, wish.limits)
+            else:
+                throttle.change(wish.tps, wish.burst, wish.limits)
+            self.add(wish.id, wish.spec, throttle)
+        self.restore(self._store.lanes().items())
+        for identity, lane in before.items():
+            stays = self._lanes.get(identity)
+            if stays is not None:
+                stays.shares, stays.taken = lane.shares, lane.taken
+            elif lane.some is not None:  # what is leased from it keeps its promises
+                self._former[identity] = lane.some
+
+    def throttles(self) -> dict[str, Throttle]:
+        """Routes' own limits, by route."""
+        return {lane.spec.route: lane.throttle for lane in self._lanes.values() if lane.throttle is not None}
 
     def join(self, member: Member) -> None:
         """A carrier takes its place in every lane that names it."""
@@ -163,7 +201,8 @@ class LaneBoard:
     def some_limits(self, lane: int, carrier: int) -> tuple[SomeLimit, ...]:
         """The carrier's limits on some messages that those of a lane are under."""
         found = self._lanes.get(lane)
-        return () if found is None or found.some is None else found.some.get(carrier, ())
+        some = found.some if found is not None else self._former.get(lane)
+        return () if some is None else some.get(carrier, ())
 
     def lane_under(self, lane: int, destination: str, sender: str) -> int:
         """The variant of `lane` for a message to this number from this sender: under its carriers' limits on

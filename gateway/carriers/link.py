@@ -31,6 +31,7 @@ log = structlog.get_logger("carrier")
 
 _READ_BYTES = 262_144
 _TICK_S = 1.0
+_UNBIND_S = 1.0  # for the answer to our unbind
 _BIND_PDUS = {
     "transmitter": BindTransmitter,
     "receiver": BindReceiver,
@@ -130,6 +131,7 @@ class Link:
         self._draining = False
         self._attempt = 0
         self._peer_unbound = False
+        self._unanswered: list[object] = []
 
     @property
     def can_submit(self) -> bool:
@@ -310,6 +312,8 @@ class Link:
             elif isinstance(event, events.PeerUnbound):
                 self._peer_unbound = True
                 self.bound = False
+            elif isinstance(event, events.Closed):  # by the session itself: `_ended` hands it over
+                self._unanswered.extend(event.unanswered)
             elif isinstance(event, events.OutbindReceived) and self.session is not None:
                 self._send_bind(self.session, trio.current_time())
         self._owner.link_events(self, happened)
@@ -334,7 +338,7 @@ class Link:
                 log.warning("link lost", link=self.name, host=self.host, reason=reason)
         if not self._peer_unbound:
             self._attempt += 1
-        unanswered: list[object] = []
+        unanswered, self._unanswered = self._unanswered, []
         for event in session.eof(trio.current_time()):
             if isinstance(event, events.Closed):
                 unanswered.extend(event.unanswered)
@@ -362,9 +366,10 @@ class Link:
         with trio.move_on_after(deadline_s):
             while (session.outstanding or self.streaming) and self.bound:
                 await trio.sleep(0.02)
-            if self.bound:
-                session.unbind(trio.current_time())
-                self.flush()
+        if self.bound:
+            session.unbind(trio.current_time())
+            self.flush()
+            with trio.move_on_after(_UNBIND_S):
                 while session.state not in (SessionState.CLOSED, SessionState.UNBOUND):
                     await trio.sleep(0.02)
 

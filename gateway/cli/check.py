@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.admin_client import AdminAbsent
 from gateway.cli.failure import CONFIG, Failure
 from gateway.cli.output import counted, print_json
-from gateway.cli.place import SHIPPED, json_option, load_config, problems_text
+from gateway.cli.place import SHIPPED, Place, json_option, load_config, problems_text
 
 if TYPE_CHECKING:
     from config.load import Problem
     from config.model import Config
 
 _LISTED = 20
+_PATIENCE_S = 3.0
 
 
 @click.command()
@@ -47,7 +49,20 @@ def check(config_path: Path | None, as_json: bool) -> int:
     click.echo(f"{path}: fine{warned}")
     for line in summary(config):
         click.echo(f"  {line}")
+    for line in in_force(path):
+        click.echo(f"  {line}")
     return 0
+
+
+def in_force(path: Path) -> list[str]:
+    """What the gateway that runs with this file has in force instead of it, if one answers."""
+    try:
+        running = Place(path).ask_running("ping", timeout_s=_PATIENCE_S)["config"]
+    except (AdminAbsent, Failure):
+        return []
+    if running["file"] != str(path.absolute()) or not running["differs_from_file"]:
+        return []
+    return [f"not what is in force now: {running['differs_from_file']}; `signalbox reload` applies it"]
 
 
 def check_as_json(path: Path) -> int:

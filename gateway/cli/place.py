@@ -34,6 +34,7 @@ class Place:
     ) -> None:
         """`reason`: what somebody who changes something says about it."""
         self.reason = reason
+        self.was_given = config_path is not None
         self.config_path = config_path or SHIPPED
         self.given_data_dir = data_dir
 
@@ -80,7 +81,8 @@ class Place:
 
 def refused(error: AdminError) -> Failure:
     """A verb's refusal as a command's failure."""
-    return Failure(error.message, error.hint, USAGE if error.code == "bad_arguments" else FAILED)
+    codes = {"bad_arguments": USAGE, "bad_config": CONFIG}
+    return Failure(error.message, error.hint, codes.get(error.code, FAILED))
 
 
 def load_config(path: Path) -> Config:

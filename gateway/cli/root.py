@@ -24,6 +24,10 @@ class _Verb(NamedTuple):
 VERBS = {
     "run": _Verb("gateway.cli.run", "Start the gateway."),
     "check": _Verb("gateway.cli.check", "Validate a configuration: every error at once."),
+    "reload": _Verb(
+        "gateway.cli.reload", "Apply the changed configuration; --dry-run shows what would change."
+    ),
+    "config": _Verb("gateway.cli.revisions", "Configurations that were in force; go back to one."),
     "status": _Verb("gateway.cli.status", "Is it ready, what waits, and why."),
     "account": _Verb("gateway.cli.account", "Create, show, change accounts; rotate API keys."),
     "operator": _Verb("gateway.cli.operators", "Keys with which accounts are changed over HTTP."),

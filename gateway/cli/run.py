@@ -34,6 +34,7 @@ def only_leaf(error: BaseException) -> BaseException:
 
 def failure_of(error: BaseException) -> Failure | None:
     """An expected reason why a gateway cannot start, in words; None for a bug."""
+    from gateway.revisions import RevisionProblem
     from gateway.smpp_server.certificates import CertificateProblem
     from store.interface import StoreBusy, StoreError
 
@@ -43,6 +44,10 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure(str(error), error.hint or "another gateway uses this data directory", UNREACHABLE)
     if isinstance(error, StoreError):
         return Failure(str(error), error.hint, STORE)
+    if isinstance(error, RevisionProblem):
+        return Failure(
+            str(error), "`signalbox reload` ends the roll-back: the next start reads the file", CONFIG
+        )
     if isinstance(error, AdminError):
         return Failure(error.message, error.hint, UNREACHABLE)
     if isinstance(error, OSError):

@@ -69,6 +69,13 @@ def print_facts(facts: dict[str, Any]) -> None:
         click.echo(
             f"\n{facts['backlog']['events']:,} events wait for customers (signalbox callbacks, binds)."
         )
+    config = facts["config"]
+    if config["differs_from_file"]:
+        restart = f": {', '.join(config['needs_restart'])}" if config["needs_restart"] else ""
+        click.echo(
+            f"\nCONFIG  differs from the file {config['file']}: {config['differs_from_file']}{restart} "
+            "(signalbox reload --dry-run shows how)"
+        )
     for stall in facts["stalled"]:
         what = f"{stall['part']} {stall['name']}".strip()
         click.echo(

@@ -21,6 +21,7 @@ import trio
 import trio.testing
 
 from config.load import load
+from config.model import Config
 from gateway.app import Gateway, store_options
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.world import RealWorld, World
@@ -266,6 +267,23 @@ class Running:
         await self.until(lambda: all(carrier.able() for carrier in self.gateway.carriers), patience_s)
 
 
+async def inline(load: Callable[[], Config]) -> Config:
+    """gateway.reload.InThread without a thread: MockClock would jump while it works."""
+    await trio.lowlevel.checkpoint()
+    return load()
+
+
+def write_config(directory: Path, toml: str, http_port: int = 8080) -> Path:
+    """The file of a gateway in `directory`."""
+    path = directory / "gateway.toml"
+    path.write_text(
+        f'[gateway]\ndata_dir = "{directory}/var"\ndrain_timeout_s = 5\n'
+        f'[http]\nlisten = ["127.0.0.1:{http_port}"]\n[store]\nmap_size_gb = 0.25\nmin_free_disk_mb = 0\n'
+        + toml
+    )
+    return path
+
+
 @asynccontextmanager
 async def running(
     directory: Path,
@@ -278,12 +296,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """A gateway on `toml` (carriers, routes, simulators), stopped politely at the end."""
     world = world or MemoryWorld()
-    path = directory / "gateway.toml"
-    path.write_text(
-        f'[gateway]\ndata_dir = "{directory}/var"\ndrain_timeout_s = 5\n'
-        f'[http]\nlisten = ["127.0.0.1:{http_port}"]\n[store]\nmap_size_gb = 0.25\nmin_free_disk_mb = 0\n'
-        + toml
-    )
+    path = write_config(directory, toml, http_port)
     config = load(path)
     (directory / "var").mkdir(exist_ok=True)
     store = LmdbStore(directory / "var" / "store", store_options(config, world.wall_ms))
@@ -292,6 +305,7 @@ async def running(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(customer.serve, await world.listen("127.0.0.1", customer_port))
             gateway = Gateway(config, store, InlineWriter(store), world)
+            gateway.reload.in_thread = inline
             gateway.recover()
             await nursery.start(gateway.run)
             settings: dict[str, object] = {

@@ -221,6 +221,7 @@ def test_locks_are_listed_and_ended(gateway: FakeGateway, capsys: pytest.Capture
 STATUS: dict[str, Any] = {
     "version": VERSION,
     "not_ready": "",
+    "config": {"file": "/etc/gateway.toml", "differs_from_file": "", "needs_restart": []},
     "carriers": {
         "north": {
             "able": True,
@@ -298,6 +299,19 @@ def test_a_stall_is_shown_and_is_the_exit_code(
     out = capsys.readouterr().out
     assert "No message waits." in out
     assert "STALLED  lane north>south: 1,200 since 2026-01-01T00:00:00.000Z, nothing is in the way" in out
+
+
+def test_status_says_that_the_file_is_not_what_is_in_force(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {
+        "file": "/etc/gateway.toml",
+        "differs_from_file": "a restart is needed for a part of it",
+        "needs_restart": ["http.listen"],
+    }
+    gateway.answers["ping"] = {**STATUS, "config": config}
+    assert root.run(["status"]) == OK
+    assert "differs from the file /etc/gateway.toml: a restart is needed" in capsys.readouterr().out
 
 
 def test_a_gateway_that_is_not_ready_says_why(

@@ -1,0 +1,50 @@
+"""`POST /v1/config/reload`, for operators' keys: the same reload as `signalbox reload`.
+
+Only the file that the gateway was started with can be read from here, never another one.
+
+Deliberately not here: what a reload does (gateway.reload), whose key it is (operated.py).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.admin import AdminError
+from gateway.admin_config import ConfigVerbs, Take
+from gateway.http.auth import Keys
+from gateway.http.fields import invalid, unknown_field
+from gateway.http.operated import PRIVATE, body_of, handler
+from gateway.http.problems import BadRequest, FieldError
+from gateway.http.request import Request
+from gateway.http.retries import Answered
+from gateway.http.routes import Routes
+
+_KNOWN = ("dry_run", "partial")
+
+
+class ConfigApi:
+    """The handler over the verbs; `add_to` puts it into a table."""
+
+    def __init__(self, verbs: ConfigVerbs, keys: Keys) -> None:
+        self._verbs = verbs
+        self._keys = keys
+
+    def add_to(self, routes: Routes) -> None:
+        routes.add("POST", "/v1/config/reload", handler(self._keys, self._take, _refused))
+
+    async def _take(self, request: Request) -> Answered:
+        given = body_of(request, "an object, or nothing", may_be_empty=True)
+        errors = [unknown_field(name, _KNOWN) for name in given if name not in _KNOWN]
+        errors += [
+            FieldError(name, "true or false") for name in _KNOWN if type(given.get(name, False)) is not bool
+        ]
+        if errors:
+            raise invalid(errors)
+        done = await self._verbs.take(Take("", given.get("dry_run", False), given.get("partial", False)))
+        return Answered(200, PRIVATE, msgspec.json.encode(done))
+
+
+def _refused(error: AdminError) -> BadRequest:
+    status = 422 if error.code == "bad_config" else 409
+    detail = f"{error.message}; {error.hint}" if error.hint else error.message
+    return BadRequest(status, error.code.replace("_", "-"), detail)
