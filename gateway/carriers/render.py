@@ -264,7 +264,7 @@ class Renderer:
         """
         encoding = message.encoding
         if message.segments != 1 or message.relay is not None or message.udh or encoding not in self._plain:
-            return None
+            return None if self._plain else self._short(message, now_ms)
         priority = message.priority if message.via == _HTTP else 0
         like = (
             message.source,
@@ -300,6 +300,16 @@ class Renderer:
         if self._send_reference and self._with_tlvs:
             reference = _REFERENCE_HEAD + reference_of(message.id).to_bytes(2, "big")
         return b"%b%b%b%b%b%c%b%b" % (head, number, middle, validity, tail, len(text), text, reference)
+
+    def _short(self, message: Message, now_ms: int) -> bytes | None:
+        """`plain` with a carrier that has rules or an alphabet of its own: nothing is kept."""
+        if message.segments != 1 or message.relay is not None or message.udh:
+            return None
+        try:
+            bodies = self.bodies(message, False, now_ms)
+        except (TextError, EncodeError):
+            return None  # whoever asks for the bodies is told why
+        return bodies[0] if len(bodies) == 1 else None
 
     def _frame(self, message: Message, priority: int) -> tuple[bytes, bytes, bytes]:
         """What is before the destination, between it and the validity, between that and the length."""

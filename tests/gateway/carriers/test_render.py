@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.model import CarrierConfig
+from config.model import CarrierConfig, SenderRule, TlvRule
 from gateway.carriers.render import Renderer
+from gateway.carriers.senders import SenderRefused
 from router.correlate import reference_of
 from router.nouns import Encoding, Message, Relay, Via
 from smpp import codec, segment
@@ -46,6 +47,8 @@ CARRIERS = [
     {"long_messages": "payload"},
     {"alphabet": "ascii"},
     {"national_shift": "both", "smart_encoding": True},
+    {"senders": (SenderRule(prefix=("4",), use="12345"), SenderRule(prefix=("5",), refuse=True))},
+    {"tlvs": (TlvRule(tag=0x1400, text="1"), TlvRule(tag=0x1401, from_tag="a", prefix=("4",)))},
     {"validity_form": "absolute", "validity_zone": "Europe/Berlin"},
     {"long_messages": "sar", "send_validity": False},
     {"number_format": "+", "service_type": "CMT", "source_ton": 1, "source_npi": 1},
@@ -90,8 +93,17 @@ def test_plain_messages_are_written_as_the_long_way_writes_them(carrier: dict[st
     same()
 
 
-def test_an_ordinary_message_takes_the_short_way() -> None:
-    assert Renderer(settings()).plain(message(), NOW_MS) is not None
+@pytest.mark.parametrize("carrier", CARRIERS, ids=str)
+def test_an_ordinary_message_takes_the_short_way(carrier: dict[str, object]) -> None:
+    assert Renderer(settings(**carrier)).plain(message(), NOW_MS) is not None
+
+
+def test_what_a_carrier_must_not_have_or_needs_several_segments_for_takes_the_long_way() -> None:
+    refusing = Renderer(settings(senders=(SenderRule(refuse=True),)))
+    assert refusing.plain(message(), NOW_MS) is None
+    with pytest.raises(SenderRefused):
+        refusing.bodies(message(), False, NOW_MS)
+    assert Renderer(settings(alphabet="ascii")).plain(message(text="é" * 100), NOW_MS) is None
 
 
 @pytest.mark.parametrize(
