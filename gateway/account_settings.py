@@ -446,6 +446,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     # what it may submit, and where it goes
     Setting(
+        "rate_card",
+        _text("the name of a table of rates, as table import gave it; empty for none", _GROUP),
+        "What it pays for a segment, for previews and guards.",
+        "not known",
+    ),
+    Setting(
         "group",
         _text("a name of 1 to 63 letters, digits, dots, dashes and underscores; empty for none", _GROUP),
         "By which [[routes]] tell accounts apart.",

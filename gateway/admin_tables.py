@@ -46,7 +46,7 @@ class Show(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TableVerbs:
-    """The verbs as methods. `use` says where the configuration names a table, "" = nowhere."""
+    """The verbs as methods. `where_used` says what names a table, a key or an account, "" = nothing."""
 
     def __init__(
         self,

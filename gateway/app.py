@@ -42,7 +42,7 @@ from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard, Wish
 from gateway.committer import Committer
 from gateway.door import Door, Limits
-from gateway.explain import NOBODY, explain, preview
+from gateway.explain import explain, previewed
 from gateway.health import HealthWatch
 from gateway.http.accounts import AccountApi
 from gateway.http.auth import Keys
@@ -251,9 +251,7 @@ class Gateway:
         ExplainApi(
             self.keys,
             partial(explain, self),
-            lambda account, submission: preview(
-                submission, account or NOBODY, self.config.messages.max_parts
-            ),
+            partial(previewed, self),
             lambda name: self.accounts.by_name.get(name),
             self.world.wall_ms,
             to_accounts=self.config.http.explain_to_accounts,
@@ -318,6 +316,8 @@ class Gateway:
         numbers = self.config.numbers
         named = {"[numbers] prefix_table": numbers.prefix_table, "[numbers] mnp_table": numbers.mnp_table}
         named.update({f"[[carriers]] {one.name} rate_card": one.rate_card for one in self.config.carriers})
+        accounts = self.accounts.by_name.values()
+        named.update({f"account {one.name} rate_card": one.rate_card for one in accounts if not one.closed})
         return ", ".join(key for key, name in named.items() if name == table)
 
     def not_ready(self) -> str:

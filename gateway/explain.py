@@ -34,7 +34,6 @@ from smpp.describe import describe
 if TYPE_CHECKING:
     from config.model import Config
     from gateway.app import Gateway
-    from gateway.carriers.carrier import Carrier
 
 NOBODY = Account(0, "")
 MOST_RULES = 1_000  # of those that were asked, the last ones are told
@@ -78,6 +77,20 @@ def preview(request: Submission, account: Account, max_parts: int) -> dict[str, 
     }
 
 
+def previewed(gateway: Gateway, account: Account | None, request: Submission) -> dict[str, object] | Refusal:
+    """`preview`, and what the account would pay, where it says to whom (`to` not "") and has a rate card."""
+    told = preview(request, account or NOBODY, gateway.config.messages.max_parts)
+    if isinstance(told, Refusal) or account is None or not account.rate_card or not request.to:
+        return told
+    try:
+        digits = gateway.door.recipient(account, request.to)
+    except NumberProblem:
+        return told
+    at_ms = max(gateway.world.wall_ms(), request.send_at_ms)
+    told["cost"] = _cost(gateway, account.rate_card, digits, at_ms, int(str(told["parts"])))
+    return told
+
+
 def explain(
     gateway: Gateway, account: Account | None, request: Submission, at_ms: int
 ) -> dict[str, Any] | Refusal:
@@ -92,9 +105,11 @@ def explain(
     would = door.would(account or NOBODY, request, at_ms)
     lane = would.lane if isinstance(would, Message) else route.lane if route is not None else 0
     carriers = [] if route is None else _carriers(gateway, route, lane, facts, request.data or b"")
-    return _explained(
-        facts, asked, table.numbers, carriers, would if isinstance(would, Refusal) else None, running=True
-    )
+    refused = would if isinstance(would, Refusal) else None
+    told = _explained(facts, asked, table.numbers, carriers, refused, running=True)
+    if account is not None:
+        told["cost"] = _cost(gateway, account.rate_card, facts.destination, facts.at_ms, facts.segments)
+    return told
 
 
 def explain_offline(
@@ -194,10 +209,9 @@ def _explained(
     }
 
 
-def _cost(gateway: Gateway, carrier: Carrier, facts: Facts, parts: int) -> dict[str, object] | None:
-    """What the carrier's rate card says of the message; None: it has none, or does not say."""
-    card = carrier.settings.rate_card
-    found = gateway.known.price(card, facts.destination, facts.at_ms) if card else None
+def _cost(gateway: Gateway, rate_card: str, digits: str, at_ms: int, parts: int) -> dict[str, object] | None:
+    """What a rate card ("" = none) says of a message; None: nothing."""
+    found = gateway.known.price(rate_card, digits, at_ms) if rate_card else None
     if found is None:
         return None
     whole = msgspec.structs.replace(found.rate, price=found.rate.price * parts)
@@ -206,7 +220,7 @@ def _cost(gateway: Gateway, carrier: Carrier, facts: Facts, parts: int) -> dict[
         "total": amount(whole),
         "currency": found.rate.currency,
         "by": found.by,
-        "rate_card": card,
+        "rate_card": rate_card,
     }
 
 
@@ -267,7 +281,9 @@ def _carriers(
                 if carrier is not None and too_long
                 else refusal or wait.value,
                 "parts": parts,
-                "cost": None if carrier is None else _cost(gateway, carrier, facts, parts),
+                "cost": None
+                if carrier is None
+                else _cost(gateway, carrier.settings.rate_card, facts.destination, facts.at_ms, parts),
                 "encoding": written.encoding if written is not None else None,
                 "tables": written.tables or None if written is not None else None,
                 "from": written.source if written is not None else None,

@@ -458,6 +458,7 @@ class Account(msgspec.Struct):
     group: str = ""  # by which routes tell accounts apart
     smart_encoding: bool = False  # typographic characters by their likenesses, where that saves segments
     tlv_values: dict[str, str] = {}  # what carriers' TLV rules with from_account take
+    rate_card: str = ""  # what it pays: a table of rates (store.tables); "" = that is not known
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

@@ -103,7 +103,10 @@ class ExplainApi:
             respond(200, _PRIVATE, msgspec.json.encode(told))
 
     def _previewed(self, account: Account | None, given: dict[str, Any]) -> dict[str, Any] | Refusal:
-        return self._preview(account, read_one(msgspec.json.encode({**_ANYBODY, **given})))
+        submission = read_one(msgspec.json.encode({**_ANYBODY, **given}))
+        if "to" not in given:
+            submission.to = ""
+        return self._preview(account, submission)
 
     def _explained(self, account: Account | None, given: dict[str, Any]) -> dict[str, Any] | Refusal:
         at_ms = _at_ms(given.pop("at", None))

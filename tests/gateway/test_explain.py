@@ -397,3 +397,27 @@ async def test_what_carriers_charge_is_told_to_operators_and_not_to_customers(tm
         }
         told = await asked(house)
         assert [one["cost"] for one in told["carriers"]] == [None, None, None]
+
+
+@trio_test(mock_clock=True)
+async def test_what_an_account_pays_is_in_its_previews(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML, rate_card="retail", default_region="GB") as house:
+        with Builder(house.gateway.tables.directory, "retail", "rates", 1) as builder:
+            builder.add_prefix("44", Rate(50_000, "EUR"))
+            builder.finish("test.csv")
+        table = house.gateway.verbs.table()
+        await table["table.use"]({"name": "retail", "version": 1})
+        pays = {"price": "0.05", "total": "0.1", "currency": "EUR", "by": "44", "rate_card": "retail"}
+        long = "x" * 161
+        for fields, cost in (
+            ({"to": "07400 123456"}, pays),
+            ({"to": "+33612345678"}, None),
+            ({"to": "07"}, None),
+            ({}, None),
+        ):
+            status, told = await house.http("POST", "/v1/preview", {"text": long, **fields})
+            assert (status, told["cost"]) == (200, cost)
+        assert (await asked(house, text=long))["cost"] == pays
+        assert (await asked(house, await operator(house), text=long))["cost"] is None
+        with pytest.raises(AdminError, match="account acme rate_card uses retail"):
+            await table["table.drop"]({"name": "retail"})
