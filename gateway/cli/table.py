@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from io import BufferedReader
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +30,8 @@ _KINDS = ("prefix", "mnp", "rates")
 _USE_S = 600
 _NICE = 10  # the gateway goes first
 _EVERY_S = 0.5
+_ROOM = 6  # times the file, while it is written: rows on their way and the table itself, at most
+_LEFT_FREE = 512 << 20
 
 
 @click.group()
@@ -115,6 +118,7 @@ def _import(
     shown = _Progress(file)
     report = Report()
     with Builder(directory, name, wish.kind, version) as builder:  # type: ignore[arg-type]
+        _check_room(directory, shown.size)
         try:
             read_rows(file, wish, builder, report, shown.read)
         except NotATable as problem:
@@ -137,6 +141,18 @@ def _import(
     return facts, report
 
 
+def _check_room(directory: Path, size: int) -> None:
+    """A gateway refuses new messages when its disk is nearly full: an import must not come to that."""
+    from store.layout import free_disk
+
+    free, needed = free_disk(directory), size * _ROOM + _LEFT_FREE
+    if free < needed:
+        raise Failure(
+            f"the disk of {directory} has {free >> 20:,} MiB free, the import may need {needed >> 20:,}",
+            "free space there: new messages are refused when it is full",
+        )
+
+
 def _tell_errors(source: str, report: Report) -> None:
     for line, error in report.told:
         click.echo(f"{source}:{line}: {error}", err=True)
@@ -151,13 +167,13 @@ class _Progress:
 
     def __init__(self, file: BufferedReader) -> None:
         self._file = file
-        self._size = os.fstat(file.fileno()).st_size if file.seekable() else 0
+        self.size = os.fstat(file.fileno()).st_size if file.seekable() else 0
         self._shown = sys.stderr.isatty()
         self._begun = self._told = time.monotonic()
         self.total = 0
 
     def read(self, rows: int) -> None:
-        self._tell("read", rows, self._file.tell() / self._size if self._size else 0)
+        self._tell("read", rows, self._file.tell() / self.size if self.size else 0)
 
     def written(self, rows: int) -> None:
         self._tell("written", rows, rows / self.total if self.total else 0)

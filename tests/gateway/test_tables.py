@@ -127,6 +127,17 @@ def test_strict_and_wrong_files_change_nothing(tmp_path: Path, typed: Typed) -> 
     assert typed("table", "show", "nothing")[0] == FAILED
 
 
+def test_an_import_never_fills_the_disk_that_messages_need(
+    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, "prefix,mccmnc\n44,23430\n")
+    monkeypatch.setattr("store.layout.free_disk", lambda path: 511 << 20)
+    code, _, err = typed("table", "import", "prefix", "t", file)
+    assert code == FAILED
+    assert "has 511 MiB free, the import may need 512" in err
+    assert [path.name for path in (tmp_path / "var" / "tables").iterdir()] == ["t.lock"]
+
+
 # a gateway that runs
 
 
