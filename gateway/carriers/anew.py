@@ -3,8 +3,8 @@
 Where the carrier's alphabet lacks a character, or its header leaves too little room, all parts are cut anew
 under a reference of ours. Each part stays a message of its own: it gets the segments that begin in it, at
 least one, and its receipt is theirs folded. A part that comes back after a refusal comes alone, so what it
-was given is kept here; a process that starts has forgotten it, and such a part then goes as it came, or to
-the next carrier.
+was given is kept here, whatever a reload changes meanwhile; a process that starts has forgotten it, and such
+a part then goes as it came, or to the next carrier.
 
 Invariants: only a message whose parts are all here, in order, is cut anew; at most `_MOST_KEPT` parts are
 kept.
@@ -25,18 +25,16 @@ _MOST_KEPT = 10_000
 
 
 class Anew:
-    def __init__(self, renderer: Renderer, max_parts: int) -> None:
-        self._renderer = renderer
-        self._max_parts = max_parts
+    def __init__(self) -> None:
         self._kept: dict[int, tuple[str, list[Segment]]] = {}  # message id → its text then, its segments
 
-    def shares(self, parts: Sequence[Message]) -> list[Sequence[Segment]]:
+    def shares(self, parts: Sequence[Message], renderer: Renderer, max_parts: int) -> list[Sequence[Segment]]:
         """For each of these parts of one message, leased together, the segments of ours that stand for it;
         () = it goes as it came."""
         known = [self._known(part) for part in parts]
         if any(known) or not _complete(parts):
             return known
-        shares = self._renderer.anew(parts, self._max_parts)
+        shares = renderer.anew(parts, max_parts)
         if shares is None:
             return known
         for part, share in zip(parts, shares, strict=True):

@@ -108,6 +108,7 @@ class Carrier:
         self.throttle = Throttle(settings.tps, settings.burst, settings.horizons)
         self.some: SomeLimits | None = None  # limits on some messages only
         self._limits_of_lane = lambda lane: board.some_limits(lane, identity)
+        self._anew = Anew()
         self._take_settings(settings, group)
         self.suspended = False  # by an operator
         self.out: Wait | None = None  # why the gateway itself gives it nothing new (gateway.health)
@@ -167,7 +168,6 @@ class Carrier:
             self.some = SomeLimits(settings.some_limits, self._limits_of_lane)
         self.max_parts = settings.max_parts
         self.renderer = Renderer(settings)
-        self._anew = Anew(self.renderer, settings.max_parts)
         self.default_encoding: int = Encoding.GSM7 if "gsm7" in settings.alphabet else Encoding.LATIN1
         self.packed = settings.alphabet == "gsm7-packed"
         self.zone = zone_of(settings.receipt_zone) or UTC
@@ -479,7 +479,7 @@ class Carrier:
             if relay is None or relay.total < 2 or relay.group != group:
                 break
             together.append(self.buffer.popleft())
-        shares = self._anew.shares([leased.message for leased in together])
+        shares = self._anew.shares([leased.message for leased in together], self.renderer, self.max_parts)
         for leased, own in zip(together, shares, strict=True):
             self._buffered_segments -= _wire(leased)
             self._promise(leased, -_wire(leased))
