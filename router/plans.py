@@ -1,7 +1,7 @@
 """Whose number is it, and what kind: phonenumbers' metadata as automata that read a number once.
 
 `facts("447400123456")` is ("GB", "mobile"): the region by ISO 3166 and the type, both as phonenumbers says
-them (`region_code_for_number`, `number_type`), in some 1 us where the library takes 80. The library's
+them (`region_code_for_number`, `number_type`), in 0.5 us of CPU where the library takes 35. The library's
 patterns of all regions of a calling code and of all types become one automaton, whose places and steps are
 worked out when the first number needs them. So nothing is compiled at start; the first number of a calling
 code costs some milliseconds (+1, the largest: 13), each new beginning some microseconds, and memory is

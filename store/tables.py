@@ -43,7 +43,7 @@ ENTRY = Struct(">BI")  # of a chain: how many digits the key has, id of the row
 ID = Struct(">I")
 
 _SMALLEST = 8192  # two pages that say where everything is
-_ROWS_CACHED = 50_000  # some 10 MB
+_ROWS_CACHED = 50_000  # some 15 MB
 _FILE = re.compile(r"(?P<name>.+)\.(?P<version>[0-9]{1,19})\.(mdb|partial)")
 _ROW_OF: dict[str, type[Any]] = {"prefix": Network, "mnp": Network, "rates": Rate}
 
