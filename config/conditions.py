@@ -17,7 +17,7 @@ from functools import cache
 import msgspec
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
-from config.model import CLASSES, ENCODINGS, Conditions, RouteConfig
+from config.model import CLASSES, ENCODINGS, Conditions, MaintenanceConfig, RouteConfig
 from config.problems import Notes, Path, meant
 from config.rules import zone_of
 from router.numbers import known_region
@@ -92,7 +92,7 @@ def _conditions(
         encodings=tuple(map(ENCODINGS.index, written.encoding)),
         min_segments=written.min_segments,
         max_segments=written.max_segments,
-        window=_window(written, path, notes),
+        window=window_of(written, path, notes),
     )
 
 
@@ -173,7 +173,8 @@ def _sender(text: str, path: Path, notes: Notes) -> str:
 # times
 
 
-def _window(written: Conditions, path: Path, notes: Notes) -> Window | None:
+def window_of(written: Conditions | MaintenanceConfig, path: Path, notes: Notes) -> Window | None:
+    """Its hours, days and dates; None where it has none. What is wrong is noted."""
     zone = zone_of(written.zone)
     if zone is None:
         notes.wrong(

@@ -17,13 +17,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from config.conditions import rule_of
+from config.conditions import rule_of, window_of
 from config.kept import Secrets, fill
 from config.lines import lines_of
 from config.model import CarrierConfig, Config, HealthConfig, UnknownConfig
 from config.problems import ConfigErrors, Notes, Problem
+from config.problems import Path as Path_
 from config.reader import Reader
 from config.rules import causes_of, check, fates_of, refusals_of
+from router.rules import Window
 
 __all__ = ["ConfigErrors", "Problem", "load", "parse", "place_of"]
 
@@ -107,7 +109,20 @@ def _complete(carrier: CarrierConfig, index: int, notes: Notes) -> CarrierConfig
         status_fates=fates_of(carrier.statuses),
         status_refusals=refusals_of(carrier),
         causes=causes_of(carrier.error_map),
+        outages=_outages(carrier, ("carriers", index, "maintenance"), notes),
     )
+
+
+def _outages(carrier: CarrierConfig, path: Path_, notes: Notes) -> tuple[tuple[Window, str], ...]:
+    """When it takes nothing new, and the reasons. One without a time would be for ever."""
+    found = []
+    for index, one in enumerate(carrier.maintenance):
+        window = window_of(one, (*path, index), notes)
+        if window is not None:
+            found.append((window, one.reason))
+        elif not notes.has_wrong((*path, index)):
+            notes.wrong((*path, index), "names no hours, days or dates", 'hours = ["02:00-04:00"]')
+    return tuple(found)
 
 
 def _password_in(name: str, index: int, notes: Notes) -> str:

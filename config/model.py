@@ -26,7 +26,7 @@ from router.health import Limits as HealthLimits
 from router.judge import Fate, Judging, OnReceipt, Refusal
 from router.lanes import MAX_CARRIERS
 from router.plans import KINDS, VALID
-from router.rules import ANY, SENDER_TYPES, TEXT_LOOKED_AT, Match
+from router.rules import ANY, SENDER_TYPES, TEXT_LOOKED_AT, Match, Window
 from router.throttle import Limits
 from smpp.national import LANGUAGES
 from smpp.segment import CARRIER_ALPHABETS
@@ -638,6 +638,22 @@ class RefusalConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaintenanceConfig:
+    """`[[carriers.maintenance]]`: when the carrier works on its own house. It takes nothing new then; its
+    binds stay, receipts go on coming, nothing is held against it, and its reason is shown. Keys that are
+    given must all fit.
+    """
+
+    hours: tuple[str, ...] = key(
+        (), '`"02:00-04:00"`; one over midnight belongs to the day on which it began.'
+    )
+    days: tuple[str, ...] = key((), '`"sun"`, `"mon-fri"`.')
+    dates: tuple[str, ...] = key((), '`"2026-12-24"`, `"2026-12-24..2026-12-26"`; the last day is included.')
+    zone: str = key("UTC", "The time zone of hours, days and dates: `UTC`, `Europe/Berlin`, `+02:00`.")
+    reason: str = key("", "Shown while it lasts.", pattern=r".{0,200}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CarrierConfig:
     """`[[carriers]]`: an SMSC that we bind to as an ESME."""
 
@@ -786,6 +802,7 @@ class CarrierConfig:
     unknown: UnknownConfig = table(
         UnknownConfig, "When the outcome is unknown; what is left out is as `[unknown]`."
     )
+    maintenance: tuple[MaintenanceConfig, ...] = key((), "When it takes nothing new.")
     retry: RetryConfig = table(RetryConfig, "After refusals.")
     health: HealthConfig = table(
         HealthConfig, "When it is taken out by itself; what is left out is as `[health]`."
@@ -817,6 +834,7 @@ class CarrierConfig:
         },
     )
     status_refusals: tuple[Refusal, ...] = dataclasses.field(default=(), metadata={"derived": True})
+    outages: tuple[tuple[Window, str], ...] = dataclasses.field(default=(), metadata={"derived": True})
     status_fates: dict[int, Fate] = dataclasses.field(default_factory=dict, metadata={"derived": True})
     causes: Causes = dataclasses.field(default_factory=Causes, metadata={"derived": True})
 
@@ -1003,7 +1021,13 @@ class LaneEntry:
     """One carrier of a lane."""
 
     carrier: str = key(REQUIRED, "A carrier's name.")
-    weight: int = key(0, "Its share; 0 = the lane is in order of preference.", low=1, high=1_000)
+    weight: int | None = key(
+        None,
+        "Its share; 0: it drains, which is to take nothing new while its receipts go on coming. Left out: "
+        "the lane is in order of preference.",
+        low=0,
+        high=1_000,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1060,7 +1084,9 @@ class RouteConfig:
     @property
     def weights(self) -> tuple[int, ...]:
         """Parallel to `carriers`; () for a lane in order."""
-        return tuple(entry.weight for entry in self.lane) if any(e.weight for e in self.lane) else ()
+        if all(entry.weight is None for entry in self.lane):
+            return ()
+        return tuple(entry.weight or 0 for entry in self.lane)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -398,8 +398,10 @@ def _lane(config: Config, route: RouteConfig, path: Path, notes: Notes) -> None:
         seen.add(entry.carrier)
     if route.on_receipt.policy is not None and len(route.lane) == 1 and not route.on_receipt.again:
         notes.warn((*path, "on_receipt"), "has no effect: the lane has no other carrier")
-    if route.weights and not all(route.weights):
+    if route.weights and any(entry.weight is None for entry in route.lane):
         notes.wrong(where, "some carriers have a weight and some have none", "give all of them one, or none")
+    elif route.weights and not any(route.weights):
+        notes.wrong(where, "every carrier has weight 0: nobody would take anything", "give one of them more")
 
 
 def _reach(routes: tuple[RouteConfig, ...], notes: Notes) -> None:

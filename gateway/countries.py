@@ -34,7 +34,7 @@ SHOWN = 50
 LOOK_S = 5
 
 _COLUMNS = TIMES + DELAY_BUCKETS + 1
-_BLAMES_CARRIER = frozenset((Fate.RETRY, Fate.CARRIER))
+_BLAMES_CARRIER = frozenset((Fate.RETRY, Fate.HERE, Fate.CARRIER))
 
 Told = tuple[str, str, str, dict[str, object]]  # kind, carrier's name, text, figures
 

@@ -43,7 +43,7 @@ _HEARD = frozenset(
     for fate in (ReceiptFate.MATCHED, ReceiptFate.CLAIMED)
 )
 _REGULAR_FROM = 200  # delays
-_BLAMES_CARRIER = frozenset((Fate.RETRY, Fate.CARRIER))
+_BLAMES_CARRIER = frozenset((Fate.RETRY, Fate.HERE, Fate.CARRIER))
 _FAULTS = {
     Fault.ERRORS: "too many submits failed or were not answered",
     Fault.SLOW: "answers take too long",
@@ -70,6 +70,8 @@ class _Watched:
         self._receipts = [0] * RECEIPTS
         self._cells: dict[int, tuple[int, ...]] = {}
         self.state_since_ms = 0
+        self.maintenance: str | None = None  # why, while it lasts
+        self.maintenance_since_ms = 0
 
     def submits(self) -> list[int]:
         """Since the last call."""
@@ -147,7 +149,10 @@ class HealthWatch:
         for one in self._all():
             carrier = one.carrier
             receipts = one.receipts(by_carrier.get(carrier.id, ()), tallies.unasked.get(carrier.id, 0))
-            one.health.feed(now_s, one.submits(), receipts)
+            submits = one.submits()
+            if self._in_maintenance(one):
+                continue  # nothing of it counts
+            one.health.feed(now_s, submits, receipts)
             out = self._looks_false(one) and carrier.settings.health.false_receipts == "suspend"
             alone = self._gateway.board.alone(carrier.id)
             change = one.health.look(now_s, alone=alone, false_receipts=out)
@@ -156,7 +161,7 @@ class HealthWatch:
         limits = {
             one.carrier.id: one.health.limits
             for one in self._watched.values()
-            if one.health.state is State.CLOSED
+            if one.health.state is State.CLOSED and one.maintenance is None
         }
         for kind, carrier_name, text, figures in self.countries.look(now_s, tallies.cells, limits):
             self.tell(kind, f"carrier:{carrier_name}", text, figures, warning=kind == "carrier.country_bad")
@@ -167,6 +172,8 @@ class HealthWatch:
             carrier, health = one.carrier, one.health
             suspended = carrier.name in self._gateway.orders.by_carrier
             out = Wait.CIRCUIT_OPEN if health.state is State.OPEN else None
+            if one.maintenance is not None:
+                out = Wait.MAINTENANCE
             trial = carrier.trial if health.state is State.HALF_OPEN else NO_TRIAL
             if (suspended, out, trial) != (carrier.suspended, carrier.out, carrier.trial):
                 carrier.stand(suspended=suspended, out=out, trial=trial)
@@ -207,7 +214,10 @@ class HealthWatch:
         health = one.health
         figures = health.figures(int(trio.current_time()))
         out: dict[str, object] | None = None
-        if health.state is not State.CLOSED:
+        if one.maintenance is not None:
+            since, reason = iso(one.maintenance_since_ms), one.maintenance
+            out = {"why": "maintenance", "reason": reason, "since": since, "until": ""}
+        elif health.state is not State.CLOSED:
             ends_in_s = health.until_s - trio.current_time()
             out = {
                 "why": carrier.facts(trio.current_time()).out,
@@ -271,6 +281,28 @@ class HealthWatch:
         self.apply()
         if change.state is State.HALF_OPEN:
             carrier.stand(suspended=carrier.suspended, out=carrier.out, trial=carrier.trial)
+
+    def _in_maintenance(self, one: _Watched) -> bool:
+        """Whether it works on its own house now; the beginning and the end are events."""
+        now_ms = self._gateway.world.wall_ms()
+        why = next(
+            (
+                f"{reason or 'no reason given'}; {window.said()}"
+                for window, reason in one.carrier.settings.outages
+                if window.holds(now_ms)
+            ),
+            None,
+        )
+        if (why is None) != (one.maintenance is None):
+            subject, was = f"carrier:{one.carrier.name}", one.maintenance
+            one.maintenance, one.maintenance_since_ms = why, now_ms
+            if why is not None:
+                self.tell("carrier.maintenance", subject, f"takes nothing new: {why}", {})
+            else:
+                one.health.forget()
+                self.tell("carrier.maintained", subject, f"takes messages again; it was {was}", {})
+            self.apply()
+        return why is not None
 
     def _looks_false(self, one: _Watched) -> bool:
         """Signs of receipts that nobody's handset caused; each is told once, while it lasts."""

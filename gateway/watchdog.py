@@ -23,6 +23,7 @@ import trio
 
 from gateway.admin_shapes import iso
 from gateway.measures import lane_name
+from router.lanes import drains
 from router.nouns import Phase
 from router.waiting import CarrierFacts, LaneFacts, LaneWait, Queue, Wait, why_lane, why_leases
 from store.interface import SMPP_ORIGIN
@@ -265,6 +266,7 @@ def lane_facts(
         queues=tuple(Queue(tried, max(0, now_ms - oldest_ms) / 1000) for tried, oldest_ms in queues),
         suspended=any(account.suspended for account in store.accounts().values()),
         weighted=bool(spec.weights),
+        drains=drains(spec),
         overflow_after_s=board.overflow_after_s,
         tokens=board.tokens(lane, now),
         scheduled=counts[Phase.SCHEDULED],

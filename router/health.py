@@ -242,6 +242,13 @@ class Health:
         """An operator says so; None: it was closed."""
         return None if self.state is State.CLOSED else self._close(now_s, {}, times=0)
 
+    def forget(self) -> None:
+        """What was counted so far says nothing about it any more."""
+        self._row = 0
+        self.submits.clear()
+        self.receipts.clear()
+        self._cohorts.clear()
+
     def figures(self, now_s: int) -> dict[str, int]:
         """What the windows hold; -1 for what cannot be told yet. Ratios in permille, times in ms."""
         self.submits.move(now_s)
@@ -343,10 +350,7 @@ class Health:
         fault, self.fault = self.fault, None
         self.state, self.since_s, self.until_s, self._closed_s = State.CLOSED, now_s, 0, now_s
         self._times = self._times if times is None else times
-        self._row = 0
-        self.submits.clear()
-        self.receipts.clear()
-        self._cohorts.clear()
+        self.forget()
         return Change(State.CLOSED, fault, figures)
 
 

@@ -5,7 +5,8 @@ take until it is `SLACK` segments ahead of its share or another one would be `SL
 1,000 segments with the same carriers able, shares stay within 2 % (20 segments) of the weights, whatever
 the size of single claims. Whoever is furthest behind may always take: nobody waits for ever. When the
 set of able carriers changes, the balances start over: no carrier pays back what it missed while away.
-Balances are exact integers, in segments times the sum of the able weights.
+Balances are exact integers, in segments times the sum of the able weights. Weight 0 drains: such a carrier is
+never able here, whoever asks.
 
 Order: a lower choice may pull only when no higher one is able, or when the oldest ready message has waited
 longer than `overflow_after_s` (architecture §3).
@@ -32,8 +33,8 @@ class LaneShares:
     def __init__(self, spec: LaneSpec) -> None:
         if not 1 <= len(spec.carriers) <= MAX_CARRIERS:
             raise ValueError(f"a lane has 1 to {MAX_CARRIERS} carriers, not {len(spec.carriers)}")
-        if spec.weights and (len(spec.weights) != len(spec.carriers) or min(spec.weights) < 1):
-            raise ValueError("weights must be one for each carrier, each at least 1")
+        if spec.weights and (len(spec.weights) != len(spec.carriers) or min(spec.weights) < 0):
+            raise ValueError("weights must be one for each carrier, none below 0")
         self._weights = spec.weights
         self._balance = [0] * len(spec.carriers)
         self._able: tuple[int, ...] = ()
@@ -117,3 +118,8 @@ class LaneShares:
         self._able = tuple(index for index in range(len(self._balance)) if able >> index & 1)
         self._balance = [0] * len(self._balance)
         self._total = sum(self._weights[index] for index in self._able) if self._weights else 0
+
+
+def drains(spec: LaneSpec) -> int:
+    """The mask of the carriers that take nothing new: those of weight 0."""
+    return sum(1 << index for index, weight in enumerate(spec.weights) if not weight)

@@ -48,6 +48,7 @@ class Wait(Enum):
     REFUSED_BEFORE = "refused these messages before"
     OVERFLOW_WAIT = "a higher choice comes first"
     SHARE_WAIT = "another carrier is behind its share"
+    DRAINS = "weight 0: takes nothing new"
     # no explanation
     LANE_GONE = "the lane is gone, and its messages were not planned anew"
     WINDOW_STUCK = "sent, and no response can time out"
@@ -77,6 +78,7 @@ _NEAREST = (  # of several carriers' reasons, the one that ends first speaks for
     Wait.NO_BIND,
     Wait.STOPPING,
     Wait.REFUSED_BEFORE,
+    Wait.DRAINS,
     Wait.LANE_GONE,
 )
 _RANK = {wait: rank for rank, wait in enumerate(_NEAREST)}
@@ -118,6 +120,7 @@ class LaneFacts(msgspec.Struct, frozen=True):
     queues: tuple[Queue, ...] = ()
     suspended: bool = False  # some account is, whose messages have no turn
     weighted: bool = False
+    drains: int = 0  # mask of the carriers with weight 0
     overflow_after_s: float = 0.0
     tokens: int = UNLIMITED  # segments the route's own TPS allows now
     scheduled: int = 0
@@ -211,7 +214,9 @@ def _why_queue(facts: LaneFacts, own: tuple[Wait, ...], queue: Queue) -> list[Wa
     """Each carrier's reason not to take from one queue."""
     waits: list[Wait] = []
     for index, wait in enumerate(own):
-        if queue.tried >> index & 1:
+        if facts.drains >> index & 1:
+            waits.append(Wait.DRAINS)
+        elif queue.tried >> index & 1:
             waits.append(Wait.REFUSED_BEFORE)
         elif wait is not Wait.FREE:
             waits.append(wait)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.judge import after_receipt
+from router.lanes import drains
 from router.nouns import MessageState, Part, Phase, Reason, ReceiptFate, Step
 from store import correlation
 from store.ending import WAITING, finalize
@@ -152,13 +153,13 @@ def end_delivered(batch: Batch, key: bytes, message: Message, progress: Progress
 
 def _next(spec: LaneSpec, progress: Progress, policy: OnReceipt) -> int | None:
     """The mask of carriers that are not to have it; None: nobody is left."""
-    drains = sum(1 << index for index, weight in enumerate(spec.weights) if not weight)
+    idle = drains(spec)
     mask = _had(spec, progress)
-    if mask | drains != _all(spec):
+    if mask | idle != _all(spec):
         return mask
     last = progress.parts[0].carrier if progress.parts else 0
     mask = sum(1 << index for index, carrier in enumerate(spec.carriers) if carrier == last)
-    return mask if policy.again and mask and mask | drains != _all(spec) else None
+    return mask if policy.again and mask and mask | idle != _all(spec) else None
 
 
 def _had(spec: LaneSpec, progress: Progress) -> int:

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from gateway.carriers.limits import SomeLimit, SomeLimits
-from router.lanes import LaneShares
+from router.lanes import LaneShares, drains
 from router.nouns import LaneSpec, Leased
 from router.throttle import NO_LIMITS, UNLIMITED, Limits, Throttle
 from smpp.segment import MAX_PARTS
@@ -53,7 +53,7 @@ class Member(Protocol):
 
 
 class _Lane:
-    __slots__ = ("id", "index_of", "members", "shares", "some", "spec", "taken", "throttle")
+    __slots__ = ("drains", "id", "index_of", "members", "shares", "some", "spec", "taken", "throttle")
 
     def __init__(self, identity: int, spec: LaneSpec, throttle: Throttle | None) -> None:
         self.id = identity
@@ -66,6 +66,7 @@ class _Lane:
             None  # carrier → limits that its messages are under
         )
         self.taken = 0  # messages, since the start
+        self.drains = drains(spec)  # mask of the carriers with weight 0, which take nothing new
 
     def room(self, carrier: int, now: float) -> int:
         """Segments that the carrier may lease under its limits on these messages."""
@@ -84,7 +85,7 @@ class _Lane:
     def able_mask(self, now: float) -> int:
         mask = 0
         for index, member in enumerate(self.members):
-            if member is None or not member.able() or member.exhausted(now):
+            if member is None or not member.able() or member.exhausted(now) or self.drains >> index & 1:
                 continue
             if self.some is not None and self._barred(member.id, now):
                 continue
@@ -288,7 +289,7 @@ class LaneBoard:
     def _without(self, lane: _Lane, mask: int) -> int:
         """The lane of the carriers that are not in the mask, with their weights and the route's own TPS."""
         left = [index for index in range(len(lane.members)) if not mask >> index & 1]
-        if not left:
+        if all(lane.drains >> index & 1 for index in left):
             return 0
         spec = LaneSpec(
             tuple(lane.spec.carriers[index] for index in left),
@@ -311,13 +312,20 @@ class LaneBoard:
     def able(self, lane: int) -> bool:
         """Whether any carrier of the lane could take a message."""
         found = self._lanes.get(lane)
-        return found is not None and any(member is not None and member.able() for member in found.members)
+        return found is not None and any(
+            member is not None and member.able() and not found.drains >> index & 1
+            for index, member in enumerate(found.members)
+        )
 
     def alone(self, carrier: int) -> bool:
         """Whether some lane has no other able carrier."""
         return any(
-            not any(one is not None and one.id != carrier and one.able() for one in lane.members)
+            not any(
+                one is not None and one.id != carrier and one.able() and not lane.drains >> index & 1
+                for index, one in enumerate(lane.members)
+            )
             for lane in self._of_carrier.get(carrier, ())
+            if not lane.drains >> lane.index_of[carrier] & 1
         )
 
     def claim(self, member: Member, budget: int, now: float, now_ms: int) -> Claim | None:
@@ -329,6 +337,8 @@ class LaneBoard:
             if lane.id not in ready:
                 continue
             index = lane.index_of[member.id]
+            if lane.drains >> index & 1:
+                continue
             most = budget if lane.throttle is None else min(budget, lane.throttle.available(now))
             if lane.some is not None:
                 most = min(most, self._room_under(lane, member, now))

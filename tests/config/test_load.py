@@ -187,6 +187,21 @@ def test_a_lane_is_in_order_or_by_weights() -> None:
     assert (route.carriers, route.weights) == (("north", "south"), (70, 30))
     route = read(CARRIER + second + ROUTE.replace('["north"]', '["south", { carrier = "north" }]')).routes[0]
     assert (route.carriers, route.weights) == (("south", "north"), ())
+    drained = read(CARRIER + second + ROUTE.replace('lane = ["north"]', weighted.replace("30", "0"))).routes[
+        0
+    ]
+    assert drained.weights == (70, 0)
+
+
+def test_a_carriers_own_health_goes_before_the_common_one() -> None:
+    config = read(
+        "[health]\ntrial = 5\nopen_s = 60\n"
+        + CARRIER
+        + "health = { open_s = 10, max_error_ratio = 0.25 }\n"
+        + ROUTE
+    )
+    limits = config.carriers[0].health.limits
+    assert (limits.trial, limits.open_s, limits.max_errors) == (5, 10, 250)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The figures are in docs/routing.md, section Health; what is asserted here is wha
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gateway.cli.status import print_facts
 from gateway.door import Accepted, Refusal, Submission
 from gateway.simulator.smsc import SimulatedSmsc
 from router.nouns import Phase
-from tests.gateway.house import Running, carrier, route, running, simulator
+from tests.gateway.house import START_MS, Running, carrier, route, running, simulator
 from tests.trio_case import trio_test
 
 GB, FR = "4477009{:05}", "336120{:05}"
@@ -282,3 +283,56 @@ async def test_an_operator_lets_a_carrier_in_again(ram_path: Path) -> None:
             traffic.stopped = True
         assert house.gateway.carriers[0].able()
         assert house.gateway.store.notices(1)[0].notice.text == "an operator said so"
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_takes_nothing_in_its_maintenance_window(ram_path: Path, capsys: Any) -> None:
+    begin = datetime.fromtimestamp(START_MS / 1000 + 120, UTC).replace(second=0)
+    window = f"{begin:%H:%M}-{begin + timedelta(minutes=5):%H:%M}"
+    toml = two(f'[[carriers.maintenance]]\nhours = ["{window}"]\nreason = "new cables"\n')
+    async with running(ram_path, toml) as house:
+        await house.bound()
+        traffic = Traffic(house, 5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            north = house.gateway.carriers[0]
+            await house.until(lambda: north.out is not None, 200)
+            behave(house, "north", submit_errors={0x08: 1.0})
+            taken = smsc(house, "north").tally.submits
+            facts: dict[str, Any] = status_facts(house.gateway)
+            assert facts["carriers"]["north"]["out"]["why"] == "maintenance"
+            assert facts["carriers"]["north"]["links"]["north/1"]["state"] == "bound"
+            print_facts({"version": "1", **facts})
+            assert "new cables" in capsys.readouterr().out
+            text = house.gateway.metrics.render().decode()
+            assert 'signalbox_carrier_state{carrier="north",state="maintenance"} 1.0' in text
+            await trio.sleep(200)
+            assert smsc(house, "north").tally.submits == taken
+            behave(house, "north", submit_errors={})
+            await house.until(north.able, 200)
+            await trio.sleep(5)
+            assert smsc(house, "north").tally.submits > taken
+            traffic.stopped = True
+        assert kinds(house) == ["carrier.maintenance", "carrier.maintained"], "and no alarm"
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_of_weight_zero_drains(ram_path: Path) -> None:
+    """Nothing new, while its receipts go on coming; what waits says why where nobody else is there."""
+    lane = 'lane = [{ carrier = "north", weight = 0 }, { carrier = "south", weight = 1 }]'
+    toml = two().replace('lane = ["north", "south"]', lane)
+    async with running(ram_path, toml) as house:
+        await house.bound()
+        traffic = Traffic(house, 5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            await trio.sleep(10)
+            traffic.stopped = True
+        await house.until(lambda: house.gateway.store.totals().messages[Phase.FINAL] == len(traffic.ids))
+        assert set(traffic.by()) == {"south"}
+        house.gateway.carriers[1].stand(suspended=True)
+        await house.submit("447700900123")
+        await trio.sleep(10)
+        (waits,) = status_facts(house.gateway)["lanes"].values()  # type: ignore[attr-defined]
+        assert waits["carriers"] == {"north": "drains", "south": "suspended"}
+        assert not house.gateway.watchdog.stalls
