@@ -444,6 +444,11 @@ SETTINGS: tuple[Setting, ...] = (
         "Submits that may come at once, within tps.",
         "a second's worth",
     ),
+    # how fast what was accepted leaves
+    Setting("send_tps", _rate(1_000_000), "Segments a second that carriers take of it, over all.", _NO_LIMIT),
+    Setting("send_per_minute", _whole(0, 1_000_000_000), "The same in any minute.", _NO_LIMIT),
+    Setting("send_per_hour", _whole(0, 1_000_000_000), "The same in any hour.", _NO_LIMIT),
+    Setting("send_per_day", _whole(0, 1_000_000_000), "The same in any 24 hours.", _NO_LIMIT),
     # what it may submit, and where it goes
     Setting(
         "rate_card",

@@ -65,6 +65,7 @@ from gateway.recovery import decider
 from gateway.reload import Reload
 from gateway.replan import Replan
 from gateway.revisions import Revision, RevisionProblem, Revisions
+from gateway.sending import Sending
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.measures import add_smpp_measures
@@ -182,6 +183,9 @@ class Gateway:
         )
         self.smpp = SmppServer(config.smpp, world, self.committer, store, self.accounts, self.door)
         self.inbound.alert = self.smpp.alert
+        self.sending = Sending(self.accounts.by_id, self.committer, self.spent)
+        self.accounts.changed.append(lambda: self.sending.rebuild(self.accounts.by_id))
+        self.board.paced = self.sending
         self.keys = Keys(self.accounts.by_id.values(), trio.current_time, world.wall_ms)
         self.accounts.changed.append(lambda: self.keys.rebuild(self.accounts.by_id.values()))
         self.operators = Operators(self.committer, world.wall_ms)
@@ -390,6 +394,7 @@ class Gateway:
         await nursery.start(self.clockwork.run)
         await nursery.start(self.pump.run)
         await nursery.start(self.spent.run)
+        await nursery.start(self.sending.run)
         await nursery.start(self.fleet.run)
         listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
         for address in self.config.http.listen:

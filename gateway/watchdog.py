@@ -265,6 +265,7 @@ def lane_facts(
         ready=counts[Phase.READY],
         queues=tuple(Queue(tried, max(0, now_ms - oldest_ms) / 1000) for tried, oldest_ms in queues),
         suspended=any(account.suspended for account in store.accounts().values()),
+        paced=gateway.sending.waiting,
         weighted=bool(spec.weights),
         drains=drains(spec),
         overflow_after_s=board.overflow_after_s,

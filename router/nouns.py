@@ -459,6 +459,11 @@ class Account(msgspec.Struct):
     smart_encoding: bool = False  # typographic characters by their likenesses, where that saves segments
     tlv_values: dict[str, str] = {}  # what carriers' TLV rules with from_account take
     rate_card: str = ""  # what it pays: a table of rates (store.tables); "" = that is not known
+    # what carriers may take of it, in segments over all lanes; 0 = no limit
+    send_tps: float = 0.0
+    send_per_minute: int = 0
+    send_per_hour: int = 0
+    send_per_day: int = 0
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

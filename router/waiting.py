@@ -31,6 +31,7 @@ class Wait(Enum):
     OUTCOME_UNKNOWN = "held: the outcome is unknown"
     # a lane with ready messages
     ACCOUNT_SUSPENDED = "the account is suspended"
+    ACCOUNT_THROTTLED = "the accounts are at their own limits"
     ROUTE_THROTTLED = "the route is at its limit"
     # a carrier
     STOPPING = "shutting down"
@@ -119,6 +120,7 @@ class LaneFacts(msgspec.Struct, frozen=True):
     ready: int = 0
     queues: tuple[Queue, ...] = ()
     suspended: bool = False  # some account is, whose messages have no turn
+    paced: bool = False  # some account is at a limit of its own, and has no turn for a while
     weighted: bool = False
     drains: int = 0  # mask of the carriers with weight 0
     overflow_after_s: float = 0.0
@@ -187,6 +189,8 @@ def why_lane(facts: LaneFacts, now: float) -> LaneWait:
         return LaneWait(_not_ready(facts), own)
     if all(wait is Wait.LANE_GONE for wait in own):
         return LaneWait(Wait.LANE_GONE, own)
+    if not facts.queues and facts.paced:
+        return LaneWait(Wait.ACCOUNT_THROTTLED, own)
     if not facts.queues:
         return LaneWait(Wait.ACCOUNT_SUSPENDED if facts.suspended else Wait.FREE, own)
     if facts.tokens <= 0:

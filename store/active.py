@@ -21,24 +21,41 @@ if TYPE_CHECKING:
 class Active:
     """`groups` holds the 9-byte prefixes of ready keys that have rows and may have turns."""
 
-    __slots__ = ("_memory", "_suspended", "groups", "queues")
+    __slots__ = ("_memory", "_paused", "_suspended", "groups", "queues")
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._suspended: set[int] = set()
+        self._paused: dict[int, set[bytes]] = {}  # accounts at their limit → what has no turn because of it
         self.groups: set[bytes] = set()
         self.queues: dict[int, dict[int, Turns]] = {}  # lane → tried mask → turns
 
-    def add(self, prefix: bytes) -> None:
-        """A row was put under this prefix, which was not in `groups`."""
+    def add(self, prefix: bytes) -> bool:
+        """A row was put under this prefix, which was not in `groups`. False: it has others already."""
         lane, tried, inverted, account = READY_PREFIX.unpack(prefix)
         if account in self._suspended:
-            return
+            return True
+        paused = self._paused.get(account)
+        if paused is not None:
+            known = prefix in paused
+            paused.add(prefix)
+            return not known
         self.groups.add(prefix)
         turns = self.queues.setdefault(lane, {}).get(tried)
         if turns is None:
             turns = self.queues[lane][tried] = Turns(self._memory.weights)
         turns.add(3 - inverted, account)
+        return True
+
+    def pause(self, prefix: bytes) -> None:
+        """Its account is at a limit of its own: no turns until `unpause`, for this and what is added."""
+        self._paused.setdefault(READY_PREFIX.unpack(prefix)[3], set()).add(prefix)
+        self.discard(prefix)
+
+    def unpause(self, account: int) -> None:
+        for prefix in self._paused.pop(account, ()):
+            if prefix not in self.groups:
+                self.add(prefix)
 
     def discard(self, prefix: bytes) -> None:
         """The last row under this prefix went."""
@@ -56,6 +73,7 @@ class Active:
     def suspend(self, account: int) -> None:
         """No turns for this account from now on."""
         self._suspended.add(account)
+        self._paused.pop(account, None)
         for prefix in [p for p in self.groups if READY_PREFIX.unpack(p)[3] == account]:
             self.discard(prefix)
 
@@ -69,6 +87,7 @@ class Active:
     def rebuild(self, cursor: lmdb.Cursor[bytes]) -> None:
         """Start over from the ready table and the accounts of the last commit."""
         self._suspended = {account.id for account in self._memory.accounts.values() if account.suspended}
+        self._paused.clear()
         self.groups.clear()
         self.queues.clear()
         for prefix in ready_groups(cursor):

@@ -247,9 +247,8 @@ class Batch:
         """Where a message goes that has just been accepted: leased from there by this transaction, or given
         its row at the end of it."""
         active = self.memory.active
-        if prefix not in active.groups:
+        if prefix not in active.groups and active.add(prefix):
             self.rowless.add(prefix)
-            active.add(prefix)
         return self.fresh.setdefault(prefix, [])
 
     def store_fresh(self) -> None:

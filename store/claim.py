@@ -129,7 +129,19 @@ def _from_lane(batch: Batch, taking: _Taking, share: _Share, most: int) -> None:
             turn = turns.next() if turns is not None else None
             if turns is None or turn is None:
                 break
-            took = _take_turn(batch, taking, turns, lane, tried, turn, min(left, taking.left))
+            allowed = min(left, taking.left)
+            paced = taking.claim.paced
+            if paced is not None:
+                account = turn[1]
+                allowed = min(allowed, paced.left(account))
+                if allowed <= 0:
+                    batch.memory.active.pause(READY_PREFIX.pack(lane, tried, 3 - turn[0], account))
+                    paced.paused(account)
+                    continue
+            before = taking.left
+            took = _take_turn(batch, taking, turns, lane, tried, turn, allowed)
+            if paced is not None:
+                paced.took(turn[1], before - taking.left)
             if took == 0:
                 taking.stuck = True
                 break

@@ -64,6 +64,14 @@ class StoreBusy(StoreError):
     """Another process has the store open."""
 
 
+class Paced(Protocol):
+    """Accounts' own limits at the sending side, asked in the middle of a claim."""
+
+    def left(self, account: int) -> int: ...  # segments that may be leased of it now
+    def took(self, account: int, segments: int) -> None: ...
+    def paused(self, account: int) -> None: ...  # it has no turn any more, until `resume_paced`
+
+
 class Claim(msgspec.Struct, gc=False):
     """A carrier asks for work: up to `segments` from these (lane id, index of the carrier in the lane)."""
 
@@ -73,6 +81,7 @@ class Claim(msgspec.Struct, gc=False):
     now_ms: int
     # lane id → (mask of carriers, most): of what one of them has not had yet, at most so many segments
     reserved: dict[int, tuple[int, int]] = {}
+    paced: Paced | None = None
 
 
 class ClaimResult(msgspec.Struct, gc=False):
@@ -363,6 +372,9 @@ class Transaction(Protocol):
 
     def put_account(self, account: Account) -> None:
         """A new account, or all of a known one."""
+
+    def resume_paced(self, accounts: Sequence[int]) -> None:
+        """These accounts, which a claim has paused (Paced), have turns again."""
 
     def put_meta(self, name: str, value: bytes) -> None:
         """A small value by name, for the gateway's own memory."""

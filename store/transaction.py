@@ -169,6 +169,10 @@ class LmdbTransaction:
         customer.put_account(self.batch, account)
 
     @_verb
+    def resume_paced(self, accounts: Sequence[int]) -> None:
+        for account in accounts:
+            self.batch.memory.active.unpause(account)
+
     def put_meta(self, name: str, value: bytes) -> None:
         self.batch.put(self.batch.tables.meta, b"m:" + name.encode(), value)
 

@@ -24,9 +24,10 @@ from router.lanes import LaneShares, drains
 from router.nouns import LaneSpec, Leased
 from router.throttle import NO_LIMITS, UNLIMITED, Limits, Throttle
 from smpp.segment import MAX_PARTS
-from store.interface import Claim, Store
+from store.interface import Claim, Paced, Store
 
 _LOOK_S = 0.005
+_LOOK_AGAIN_MS = 1000  # what comes back from a carrier may be older
 
 
 class Wish(NamedTuple):
@@ -53,7 +54,18 @@ class Member(Protocol):
 
 
 class _Lane:
-    __slots__ = ("drains", "id", "index_of", "members", "shares", "some", "spec", "taken", "throttle")
+    __slots__ = (
+        "drains",
+        "id",
+        "index_of",
+        "members",
+        "shares",
+        "some",
+        "spec",
+        "taken",
+        "throttle",
+        "young",
+    )
 
     def __init__(self, identity: int, spec: LaneSpec, throttle: Throttle | None) -> None:
         self.id = identity
@@ -67,6 +79,8 @@ class _Lane:
         )
         self.taken = 0  # messages, since the start
         self.drains = drains(spec)  # mask of the carriers with weight 0, which take nothing new
+        # Until then nothing can overflow that these carriers have not had: to look costs a seek an account.
+        self.young: tuple[int, int] = (0, 0)
 
     def room(self, carrier: int, now: float) -> int:
         """Segments that the carrier may lease under its limits on these messages."""
@@ -110,6 +124,7 @@ class LaneBoard:
         self._lanes: dict[int, _Lane] = {}
         self._of_carrier: dict[int, list[_Lane]] = {}
         self._members: dict[int, Member] = {}
+        self.paced: Paced | None = None  # accounts' own limits
         self._limited: dict[int, list[tuple[int, Member]]] = {}  # only lanes that have such carriers
         self._variants: dict[tuple[int, int], int] = {}  # (lane, mask of those left out) → lane of the rest
         self.some: dict[
@@ -353,7 +368,7 @@ class LaneBoard:
             lanes.append((lane.id, index, most))
         if not lanes:
             return None
-        return Claim(member.id, tuple(lanes), budget, now_ms, reserved)
+        return Claim(member.id, tuple(lanes), budget, now_ms, reserved, self.paced or None)
 
     def _room_under(self, lane: _Lane, member: Member, now: float) -> int:
         """Segments that limits on some messages leave; where none, its carrier learns until when."""
@@ -371,9 +386,17 @@ class LaneBoard:
             return others, lane.shares.allowance(index, most, able)
         if not others:
             return 0, most if able >> index & 1 else 0
+        young_for, until_ms = lane.young
+        if young_for == others and now_ms < until_ms:
+            return others, 0
         oldest_ms = self._store.oldest_ready_ms(lane.id, others)
         age_s = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
-        return others, most if lane.shares.eligible(index, able, age_s, self.overflow_after_s) else 0
+        if lane.shares.eligible(index, able, age_s, self.overflow_after_s):
+            return others, most
+        if oldest_ms is not None:
+            left_ms = int((self.overflow_after_s - age_s) * 1000)
+            lane.young = others, now_ms + min(max(0, left_ms), _LOOK_AGAIN_MS)
+        return others, 0
 
     def took(self, carrier: int, claimed: Sequence[Leased], now: float) -> None:
         """Count what of claimed messages is still to be sent: in their lanes' shares and routes' TPS."""

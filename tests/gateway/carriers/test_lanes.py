@@ -236,3 +236,41 @@ def test_lanes_without_their_short_carriers_are_in_force_again_after_a_restart(t
     board.restore(yard.store.lanes().items())
     assert board.in_force(rest)
     assert not any(board.in_force(one) for one in others)
+
+
+# many accounts in one lane
+
+
+def test_ten_thousand_accounts_in_one_lane_take_turns_and_keep_their_own_order(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north")
+    accounts = range(1, 10_001)
+    made = [message(yard.store, yard.lane, account) for _ in range(2) for account in accounts]
+    commit(yard.store, lambda txn: txn.accept(made))
+    rounds: list[list[int]] = []
+    order: dict[int, list[int]] = {}
+    for _ in range(2):
+        taken = [one.message for _ in range(20) for one in yard.pull("north", 500)]
+        rounds.append([one.account for one in taken])
+        for one in taken:
+            order.setdefault(one.account, []).append(one.id)
+    assert [sorted(one) for one in rounds] == [list(accounts)] * 2  # everybody once before anybody twice
+    assert all(ids == sorted(ids) for ids in order.values())
+
+
+def test_a_lower_choice_does_not_look_at_every_account_at_each_claim(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    commit(yard.store, lambda txn: txn.accept([message(yard.store, yard.lane, one) for one in range(1, 300)]))
+    looks: list[int] = []
+    oldest_ready_ms = yard.store.oldest_ready_ms
+
+    def counted(lane: int, unseen_by: int = 0) -> int | None:
+        looks.append(lane)
+        return oldest_ready_ms(lane, unseen_by)
+
+    yard.store.oldest_ready_ms = counted  # type: ignore[method-assign]
+    for _ in range(100):
+        assert yard.pull("south") == []
+        yard.clock.now_ms += 40
+    assert len(looks) <= 5
+    yard.clock.now_ms += 1_001
+    assert len(yard.pull("south")) == 100  # they have waited 5 s
