@@ -253,7 +253,7 @@ def _plain(value: Any) -> Any:
         return int(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, LaneEntry) and not value.weight:
+    if isinstance(value, LaneEntry) and value.weight is None:
         return value.carrier
     if dataclasses.is_dataclass(value) and fields_of(type(value)).keys() != {"host", "port"}:
         return {key: _shown(each, words) for key, each, words, usual in _flat(value) if each != usual}

@@ -1059,6 +1059,19 @@ class RouteConfig:
         low=0,
         high=604_800,
     )
+    choose: str = key(
+        "",
+        "How one of the lane's carriers is chosen: in their `order`, by their `weights`, the `cheapest` for "
+        "the number by their rate cards, or the `best` by what they delivered lately. Empty: by weights "
+        "where there are any, else in order.",
+        choices=("", "order", "weights", "cheapest", "best"),
+    )
+    sticky: str = key(
+        "",
+        "By weights: all messages to one `recipient`, or from one `sender`, go to the same carrier while it "
+        "is able. Empty: they do not.",
+        choices=("", "recipient", "sender"),
+    )
     on_receipt: OnReceiptConfig = table(
         OnReceiptConfig, "What moves a message on after a carrier has accepted it."
     )
@@ -1087,6 +1100,11 @@ class RouteConfig:
         if all(entry.weight is None for entry in self.lane):
             return ()
         return tuple(entry.weight or 0 for entry in self.lane)
+
+    @property
+    def own_queue(self) -> bool:
+        """Whether no other route may share its lane: it has a limit of its own, or chooses by the message."""
+        return self.limited or bool(self.sticky) or self.choose in ("cheapest", "best")
 
 
 @dataclass(frozen=True, kw_only=True)

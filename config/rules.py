@@ -11,7 +11,7 @@ import datetime
 import ipaddress
 import re
 import zoneinfo
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -177,7 +177,7 @@ def _use(config: Config, notes: Notes) -> None:
         notes.wrong(("routes", MOST_ROUTES), message, "many numbers to one lane: prefix_file of one route")
     if not config.routes:
         notes.warn(("routes",), "there is no route: every message will be refused", "add a [[routes]] table")
-    used = {name for route in config.routes for name in route.carriers}
+    used = {entry.carrier for route in config.routes for entry in route.lane}
     for index, carrier in enumerate(config.carriers):
         if carrier.name and carrier.sends and carrier.name not in used:
             notes.warn(("carriers", index), f"no route names the carrier {carrier.name}: it only receives")
@@ -402,6 +402,24 @@ def _lane(config: Config, route: RouteConfig, path: Path, notes: Notes) -> None:
         notes.wrong(where, "some carriers have a weight and some have none", "give all of them one, or none")
     elif route.weights and not any(route.weights):
         notes.wrong(where, "every carrier has weight 0: nobody would take anything", "give one of them more")
+    _choice(route, carriers, bool(route.weights), path, notes)
+
+
+def _choice(
+    route: RouteConfig, carriers: Mapping[str, CarrierConfig], weighted: bool, path: Path, notes: Notes
+) -> None:
+    """`choose` and `sticky`."""
+    if weighted and route.choose not in ("", "weights"):
+        notes.wrong((*path, "choose"), f'"{route.choose}" has no use for weights', "leave one of the two out")
+    if route.choose == "weights" and not weighted:
+        notes.wrong((*path, "choose"), "the lane has no weights", '{ carrier = "north", weight = 70 }')
+    if route.sticky and not weighted:
+        notes.wrong(
+            (*path, "sticky"), "goes with weights: in order, the first able carrier is everybody's", ""
+        )
+    unpriced = [name for name in route.carriers if name in carriers and not carriers[name].rate_card]
+    if route.choose == "cheapest" and unpriced:
+        notes.warn((*path, "choose"), f"no rate_card, so tried last: {', '.join(unpriced)}")
 
 
 def _reach(routes: tuple[RouteConfig, ...], notes: Notes) -> None:

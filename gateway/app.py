@@ -37,6 +37,7 @@ from gateway.callbacks.measures import add_callback_measures
 from gateway.callbacks.pump import CallbackPump
 from gateway.callbacks.settings import CallbackSettings
 from gateway.carriers.carrier import Carrier
+from gateway.carriers.choices import Choices
 from gateway.carriers.fleet import Fleet, client_tls
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard, Wish
@@ -149,6 +150,7 @@ class Gateway:
             carrier = self.fleet.add(one, client_tls(one))
             if store.epoch > 1:
                 carrier.pause_after_start()
+        self.choices = Choices(self)
         self.routes, lanes = self.compiled(config)
         self.take_lanes(config, lanes)
         self.door = (Door if self.lookup is None else AskingDoor)(
@@ -236,9 +238,10 @@ class Gateway:
         lanes: list[Wish] = []
         for one in config.routes:
             carriers = tuple(self.store.carrier_id(name) for name in one.carriers)
-            spec = LaneSpec(carriers, one.weights, one.name if one.limited else "")
+            spec = LaneSpec(carriers, one.weights, one.name if one.own_queue else "")
             lane = self.store.lane_id(spec)
-            lanes.append(Wish(lane, spec, one.tps, one.burst, one.limits.horizons))
+            order = self.choices.order(one.choose, one.sticky)
+            lanes.append(Wish(lane, spec, one.tps, one.burst, one.limits.horizons, order))
         return table_of(config, [lane.id for lane in lanes], self.known), lanes
 
     def take_lanes(self, config: Config, lanes: Sequence[Wish]) -> None:

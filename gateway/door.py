@@ -133,6 +133,11 @@ class Lanes(Protocol):
 
     def lane_under(self, lane: int, destination: str, sender: str) -> int: ...
 
+    @property
+    def choosing(self) -> Mapping[int, object]: ...  # lanes whose order depends on the message
+
+    def chosen(self, lane: int, destination: str, sender: str) -> int: ...
+
 
 class Admission(Protocol):
     """What the store says about new work; None = welcome."""
@@ -389,7 +394,10 @@ class Door:
             return Refusal(
                 422, "no-route", "to", f"no route for numbers like {destination[:4]}…; add one to [[routes]]"
             )
-        lane = self._lanes.lane_for(route.lane, encoding, segments, text or data, request.udh, total)
+        lane = route.lane
+        if lane in self._lanes.choosing:
+            lane = self._lanes.chosen(lane, destination, sender[0])
+        lane = self._lanes.lane_for(lane, encoding, segments, text or data, request.udh, total)
         if not lane:
             segments, most = total or segments, self._lanes.most_parts(route.lane)
             return Refusal(

@@ -208,6 +208,11 @@ class HealthWatch:
         now_s = int(trio.current_time())
         return [(name, one.health.figures(now_s)) for name, one in self._watched.items()]
 
+    def delivered_ratio(self, carrier: Carrier) -> float | None:
+        """Share of its messages that it delivered lately; None while there is too little to tell."""
+        permille = self._watch(carrier).health.figures(int(trio.current_time()))["delivered_permille"]
+        return None if permille < 0 else permille / 1000
+
     def view(self, carrier: Carrier, now_ms: int) -> dict[str, object]:
         """For people and programs; a figure is None while there is too little to tell."""
         one = self._watch(carrier)

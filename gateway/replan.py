@@ -72,9 +72,10 @@ class Replan:
         if route is None:
             return 0
         content = message.data if message.encoding == Encoding.BINARY else message.text
-        lane = self._board.lane_for(
-            route.lane, message.encoding, message.segments, content, message.udh, total
-        )
+        lane = route.lane
+        if lane in self._board.choosing:
+            lane = self._board.chosen(lane, message.destination, message.source)
+        lane = self._board.lane_for(lane, message.encoding, message.segments, content, message.udh, total)
         return self._board.lane_under(lane, message.destination, message.source)
 
     def _route(self, message: Message, total: int) -> Route | None:

@@ -19,10 +19,28 @@ Deliberately not here: who is able, the queue, and turns among accounts (router.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from hashlib import blake2b
+
 from router.nouns import LaneSpec
 
 SLACK = 7
 MAX_CARRIERS = 16
+
+
+def preferred(key: str, carriers: Sequence[int], weights: Sequence[int]) -> int:
+    """The index of the carrier that this key prefers: always the same one, over many keys in the proportion
+    of the weights. When a carrier comes or goes, only its own keys change (weighted rendezvous hashing)."""
+    best, least = 0, math.inf
+    for index, (carrier, weight) in enumerate(zip(carriers, weights, strict=True)):
+        if not weight:  # it drains
+            continue
+        digest = blake2b(f"{carrier}:{key}".encode(), digest_size=7).digest()
+        cost = -math.log((int.from_bytes(digest, "big") + 1) / (1 << 56)) / weight
+        if cost < least:
+            best, least = index, cost
+    return best
 
 
 class LaneShares:

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from gateway.carriers.choices import MOST_ORDERS, Order
 from gateway.carriers.limits import SomeLimit, SomeLimits
 from router.lanes import LaneShares, drains
 from router.nouns import LaneSpec, Leased
@@ -38,6 +39,7 @@ class Wish(NamedTuple):
     tps: float = 0.0
     burst: int = 1
     limits: Limits = NO_LIMITS
+    order: Order | None = None  # where it depends on the message
 
 
 class Member(Protocol):
@@ -130,6 +132,8 @@ class LaneBoard:
         self.some: dict[
             int, tuple[tuple[int, SomeLimit], ...]
         ] = {}  # lane → (carrier, limit on some messages)
+        self.choosing: dict[int, Order] = {}  # lanes whose order depends on the message
+        self._orders: dict[int, dict[tuple[int, ...], int]] = {}  # lane → carriers in order → its variant
         self._former: dict[int, dict[int, tuple[SomeLimit, ...]]] = {}  # of lanes that are gone
         self._under: dict[
             tuple[int, tuple[tuple[int, str], ...]], int
@@ -153,7 +157,7 @@ class LaneBoard:
         stays keeps its shares and its route's last second. Carriers' own limits are read anew."""
         before = self._lanes
         self._lanes, self._of_carrier, self._limited, self._variants = {}, {}, {}, {}
-        self.some, self._under = {}, {}
+        self.some, self._under, self.choosing, self._orders = {}, {}, {}, {}
         for wish in wishes:
             throttle = before[wish.id].throttle if wish.id in before else None
             if not wish.tps and not any(wish.limits):
@@ -163,6 +167,8 @@ class LaneBoard:
             else:
                 throttle.change(wish.tps, wish.burst, wish.limits)
             self.add(wish.id, wish.spec, throttle)
+            if wish.order is not None:
+                self.choosing[wish.id] = wish.order
         self.restore(self._store.lanes().items())
         for identity, lane in before.items():
             stays = self._lanes.get(identity)
@@ -295,6 +301,20 @@ class LaneBoard:
         found = self._variants.get((lane, mask))
         if found is None:
             found = self._variants[lane, mask] = self._without(self._lanes[lane], mask)
+        return found
+
+    def chosen(self, lane: int, destination: str, sender: str) -> int:
+        """Of a lane whose order depends on the message: the lane in that order."""
+        base = self._lanes[lane]
+        carriers = self.choosing[lane](base.spec, destination, sender)
+        orders = self._orders.setdefault(lane, {})
+        found = orders.get(carriers)
+        if found is None:
+            if len(orders) >= MOST_ORDERS:
+                return lane
+            spec = LaneSpec(carriers, (), base.spec.route)
+            found = orders[carriers] = self._store.lane_id(spec)
+            self.add(found, spec, base.throttle)
         return found
 
     def most_parts(self, lane: int) -> int:
