@@ -128,7 +128,7 @@ def test_with_weights_every_able_carrier_is_eligible() -> None:
         LaneSpec(carriers=()),
         LaneSpec(carriers=tuple(range(17))),
         LaneSpec(carriers=(1, 2), weights=(1,)),
-        LaneSpec(carriers=(1, 2), weights=(1, 0)),
+        LaneSpec(carriers=(1, 2), weights=(1, -1)),
     ],
 )
 def test_an_impossible_lane_is_refused(spec: LaneSpec) -> None:
