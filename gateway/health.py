@@ -22,6 +22,7 @@ import trio
 from gateway.admin_shapes import iso
 from gateway.carriers.carrier import NO_TRIAL
 from gateway.countries import Countries
+from gateway.hours import Hours
 from gateway.metrics import SECONDS
 from gateway.notices import notice
 from router.cells import CELL, DEAD, DELAY_MS, DELAY_SQUARES, DELAYS, regular
@@ -73,6 +74,13 @@ class _Watched:
         self.maintenance: str | None = None  # why, while it lasts
         self.maintenance_since_ms = 0
 
+    def follow(self) -> None:
+        """Its settings may have changed: with other limits it is trusted, and watched from now on."""
+        limits = self.carrier.settings.health.limits
+        self._blames.clear()
+        if limits != self.health.limits:
+            self.health = Health(limits, _BOUNDS_MS)
+
     def submits(self) -> list[int]:
         """Since the last call."""
         carrier, counts = self.carrier, self.carrier.counts
@@ -121,6 +129,8 @@ class HealthWatch:
         self.countries = Countries(gateway.store.carrier_name)
         self.told: dict[str, int] = {}  # events since the start, by kind
         self._notices: list[Notice] = []
+        self._hours = Hours(gateway.store.meta)
+        self._rows: dict[str, bytes] = {}  # of hours that ended
         gateway.orders.changed.append(self.apply)
         self.settings_changed()
 
@@ -129,6 +139,10 @@ class HealthWatch:
         self._gateway.store.tallies().dead = frozenset().union(
             *(carrier.settings.health.dead for carrier in self._gateway.carriers)
         )
+        for one in self._all():
+            one.follow()
+        names = {carrier.name for carrier in self._gateway.carriers}
+        self._watched = {name: one for name, one in self._watched.items() if name in names}
         self.apply()
 
     async def run(self) -> None:
@@ -152,6 +166,7 @@ class HealthWatch:
             submits = one.submits()
             if self._in_maintenance(one):
                 continue  # nothing of it counts
+            self._compare(one, submits, receipts)
             one.health.feed(now_s, submits, receipts)
             out = self._looks_false(one) and carrier.settings.health.false_receipts == "suspend"
             alone = self._gateway.board.alone(carrier.id)
@@ -287,6 +302,19 @@ class HealthWatch:
         if change.state is State.HALF_OPEN:
             carrier.stand(suspended=carrier.suspended, out=carrier.out, trial=carrier.trial)
 
+    def _compare(self, one: _Watched, submits: list[int], receipts: list[int]) -> None:
+        """Once an hour with the same hour a week ago."""
+        name = one.carrier.name
+        ended = self._hours.add(name, self._gateway.world.wall_ms(), submits, receipts)
+        if ended is None:
+            return
+        drop = round(one.carrier.settings.health.drop_ratio * 1000)
+        for what, figures in self._hours.worse(name, ended, drop):
+            text = f"{what} than in the same hour a week ago"
+            self.tell("carrier.worse", f"carrier:{name}", text, figures, warning=True)
+        row, value = self._hours.keep(name, ended)
+        self._rows[row] = value
+
     def _in_maintenance(self, one: _Watched) -> bool:
         """Whether it works on its own house now; the beginning and the end are events."""
         now_ms = self._gateway.world.wall_ms()
@@ -334,17 +362,22 @@ class HealthWatch:
 
     async def _write(self) -> None:
         """Into the event log; after a refusal they wait for the next time, and the oldest go."""
-        if not self._notices:
+        if not self._notices and not self._rows:
             return
         notices, self._notices = self._notices[-1_000:], []
+        rows, self._rows = self._rows, {}
 
         def write(txn: Transaction) -> None:
-            txn.notice(notices)
+            for name, row in rows.items():
+                txn.put_meta(name, row)
+            if notices:
+                txn.notice(notices)
 
         try:
             await self._gateway.committer.execute(write)
         except StoreError:
             self._notices = notices + self._notices
+            self._rows = rows | self._rows
             raise
 
 

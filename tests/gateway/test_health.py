@@ -6,6 +6,7 @@ The figures are in docs/routing.md, section Health; what is asserted here is wha
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import trio
 from gateway.admin_status import status_facts
 from gateway.cli.status import print_facts
 from gateway.door import Accepted, Refusal, Submission
+from gateway.hours import HOUR_MS, WEEK, Hour
 from gateway.simulator.smsc import SimulatedSmsc
 from router.nouns import Phase
 from tests.gateway.house import START_MS, Running, carrier, route, running, simulator
@@ -336,3 +338,41 @@ async def test_a_carrier_of_weight_zero_drains(ram_path: Path) -> None:
         (waits,) = status_facts(house.gateway)["lanes"].values()  # type: ignore[attr-defined]
         assert waits["carriers"] == {"north": "drains", "south": "suspended"}
         assert not house.gateway.watchdog.stalls
+
+
+@trio_test(mock_clock=True)
+async def test_other_limits_of_a_reload_are_in_force_at_once(ram_path: Path) -> None:
+    async with running(ram_path, two("health = { open_s = 3600 }\n")) as house:
+        await house.bound()
+        behave(house, "north", submit_errors={0x08: 1.0})
+        traffic = Traffic(house, 20)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            await circuit(house, "open")
+            behave(house, "north", submit_errors={})
+            north = house.gateway.carriers[0]
+            health = replace(north.settings.health, open_s=10)
+            north.settings = replace(north.settings, health=health)
+            house.gateway.health.settings_changed()
+            assert north.able()
+            traffic.stopped = True
+
+
+@trio_test(mock_clock=True)
+async def test_an_hour_is_compared_with_the_same_one_a_week_ago(ram_path: Path) -> None:
+    async with running(ram_path, two()) as house:
+        await house.bound()
+        now = (START_MS + int(trio.current_time() * 1000)) // HOUR_MS
+        good = Hour(now - WEEK, 1_000, 0, 1_000, 0)
+        house.gateway.health._hours.keep("north", good)
+        behave(house, "north", submit_errors={0x08: 0.42})
+        traffic = Traffic(house, 5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            await trio.sleep(100)
+            traffic.stopped = True
+        await house.until(lambda: (START_MS + int(trio.current_time() * 1000)) // HOUR_MS > now, 4_000)
+        await trio.sleep(5)
+        told = [row.notice for row in house.gateway.store.notices() if row.notice.kind == "carrier.worse"]
+        assert [one.figures["a_week_ago"] for one in told] == [0]
+        assert house.gateway.store.meta("hours:north")
