@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gateway.carriers.carrier import Carrier
     from gateway.carriers.link import Link
 
+_HORIZONS = {60.0: "per_minute", 3_600.0: "per_hour", 86_400.0: "per_day"}
+
 
 def status_facts(gateway: Gateway) -> dict[str, object]:
     """Plain JSON values; times ISO 8601 UTC, "" for none; windows and TPS in segments, 0 TPS = no limit."""
@@ -67,6 +69,7 @@ def _carrier(gateway: Gateway, carrier: Carrier, now: float, now_ms: int) -> dic
         "tps": carrier.settings.tps,
         "rate": round(carrier.pacing.rate_per_s, 1),
         "slowed": carrier.pacing.reason(now),
+        "limits": _limits(carrier, now),
         "paused_until": iso(now_ms + int((until - now) * 1000)) if until > now else "",
         "links": {
             link.name: {
@@ -77,6 +80,19 @@ def _carrier(gateway: Gateway, carrier: Carrier, now: float, now_ms: int) -> dic
             }
             for link in carrier.links
         },
+    }
+
+
+def _limits(carrier: Carrier, now: float) -> dict[str, object]:
+    """What limits per minute, hour and day have spent: "all", and the others by whom they concern."""
+    throttles = {} if carrier.settings.throttle_scope == "bind" else {"all": carrier.throttle}
+    throttles |= {one.name: one.throttle for one in (carrier.some.limits if carrier.some is not None else ())}
+    return {
+        name: {
+            _HORIZONS[one.length_s]: {"spent": one.taken(now), "limit": one.most} for one in throttle.horizons
+        }
+        for name, throttle in throttles.items()
+        if throttle.horizons
     }
 
 

@@ -148,6 +148,8 @@ async def test_a_restart_keeps_what_waits_under_a_limit_and_a_limit_that_is_gone
         await trio.sleep(20)
         assert stage.waiting() == 7
         facts = stage.gateway.facts()
+        carriers = facts["carriers"]
+        assert carriers["north"]["limits"] == {"44": {"per_day": {"spent": 3, "limit": 3}}}  # type: ignore[index]
         assert [one["reason"] for one in facts["lanes"].values() if one.get("ready")] == ["throttled"]  # type: ignore[attr-defined]
         assert not stage.gateway.watchdog.stalls
     async with scene(tmp_path, limited, {"north": Behaviour()}) as stage:
