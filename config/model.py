@@ -1017,6 +1017,21 @@ class OnReceiptConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """`[[routes.probes]]`: a test message on a schedule, of the account `probes`, judged by its receipt. It
+    costs what a message costs.
+    """
+
+    to: str = key(
+        REQUIRED, "A number that this route takes, and somebody watches.", pattern=r"\+?[0-9]{3,15}"
+    )
+    from_: str = key(REQUIRED, "Its sender.", pattern=r"[ -~]{1,21}")
+    text: str = key("probe", "What it says.", pattern=r".{1,160}")
+    every_s: int = key(600, "How often it is sent.", low=10, high=604_800)
+    within_s: int = key(120, "How long it may take to be delivered; also its validity.", low=5, high=86_400)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LaneEntry:
     """One carrier of a lane."""
 
@@ -1072,6 +1087,7 @@ class RouteConfig:
         "is able. Empty: they do not.",
         choices=("", "recipient", "sender"),
     )
+    probes: tuple[ProbeConfig, ...] = key((), "Test messages on a schedule.")
     on_receipt: OnReceiptConfig = table(
         OnReceiptConfig, "What moves a message on after a carrier has accepted it."
     )

@@ -62,6 +62,7 @@ from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
 from gateway.operators import Operators
 from gateway.orders import Orders
+from gateway.probes import Probes
 from gateway.recovery import decider
 from gateway.reload import Reload
 from gateway.replan import Replan
@@ -195,6 +196,7 @@ class Gateway:
         self._operators_changed()
         self.orders = Orders(self.committer, world.wall_ms)
         self.health = HealthWatch(self)
+        self.probes = Probes(self)
         self.rolled_back: Revision | None = None  # the configuration is that of a roll-back
         self.reload = Reload(self, Revisions(store, self.committer.execute, world.wall_ms))
         self.verbs = AdminVerbs(
@@ -409,6 +411,7 @@ class Gateway:
         nursery.start_soon(self._keep_waking)
         nursery.start_soon(self.watchdog.run)
         nursery.start_soon(self.health.run)
+        nursery.start_soon(self.probes.run)
 
     async def _keep_waking(self) -> None:
         """Lanes may become eligible by time alone (overflow, pauses): ask again now and then."""
