@@ -203,7 +203,8 @@ class Lookup:
                 while not self._queue:
                     await self._work.park()
                 digits, until = self._queue.popleft()
-                if trio.current_time() >= until:  # nobody waits any more
+                if trio.current_time() >= until:  # nobody waits any more, nor for a probe
+                    self._probing = False
                     self._end(digits)
                     continue
                 network, problem = "", ""

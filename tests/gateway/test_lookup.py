@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from config.load import ConfigErrors
 from gateway.asking_door import AskingDoor
@@ -165,6 +166,24 @@ async def test_after_failures_in_a_row_nothing_waits_until_a_probe_is_answered(t
         await trio.sleep(5.1)
         assert await routed(house, EE) == "ee"
         assert not lookup_of(house).open
+
+
+@trio_test(mock_clock=True)
+async def test_a_probe_that_came_too_late_is_followed_by_another(tmp_path: Path) -> None:
+    async with asking(tmp_path, "breaker_failures = 1\n") as (house, service):
+        service.status = 500
+        assert await routed(house, EE) == "default"
+        service.status = 200
+        await trio.sleep(5.1)
+        lookup = lookup_of(house)
+        answered = trio.Event()
+        lookup.ask(["447400123456"], answered.set)
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
+        clock.jump(3)  # as where the process was stopped for a while
+        await answered.wait()
+        assert await routed(house, EE) == "ee"
+        assert not lookup.open
 
 
 @pytest.mark.parametrize("body", ["", "no JSON", '{"mccmnc": "x"}', '{"mccmnc": "99999"}', "[" * 100_000])
