@@ -80,13 +80,19 @@ class TableVerbs:
         return self._view(after)
 
     async def _swap(self, wish: Use, before: TableFacts | None) -> None:
+        """The audit trail goes first: once the record names the version, nothing may fail that matters."""
         table = await trio.to_thread.run_sync(self._opened, wish, before)
+        try:
+            await self._tell("table.imported", wish.name, before, table.facts)
+            await trio.to_thread.run_sync(self._tables.record, table)
+        except BaseException:
+            table.close()
+            raise
         old = self._tables.use(table)
-        await self._tell("table.imported", wish.name, before, table.facts)
         await trio.to_thread.run_sync(self._clean, wish.name, old)
 
     def _opened(self, wish: Use, before: TableFacts | None) -> Table:
-        """In a thread: the new version, recorded for good."""
+        """In a thread: the new version, not yet the one in use."""
         path = self._tables.path(wish.name, wish.version)
         if not path.exists():
             raise AdminError(
@@ -103,7 +109,6 @@ class TableVerbs:
                 "give another name, or drop it first",
             )
         table.prepare()
-        self._tables.record(table)
         return table
 
     async def table_list(self, _: Nothing) -> object:
@@ -149,14 +154,14 @@ class TableVerbs:
             old = self._tables.forget(wish.name)
             await trio.to_thread.run_sync(self._tables.unlink, wish.name)
             await self._tell("table.dropped", wish.name, facts, None)
-            await trio.to_thread.run_sync(self._clean, wish.name, old)
+            await trio.to_thread.run_sync(self._clean, wish.name, old, facts.version)
         return self._view(facts)
 
-    def _clean(self, name: str, old: Table | None) -> None:
+    def _clean(self, name: str, old: Table | None, dropped: int = 0) -> None:
         """In a thread: unmapping and unlinking take their time."""
         if old is not None:
             old.close()
-        self._tables.sweep(name)
+        self._tables.sweep(name, dropped=dropped)
 
     async def _tell(self, act: str, name: str, before: TableFacts | None, after: TableFacts | None) -> None:
         told_of = entry(self._wall_ms(), act, f"table:{name}", _audited(before), _audited(after))

@@ -55,13 +55,13 @@ class Builder:
         self._tables = Tables(directory)
         self._partial = directory / f"{name}.{version}.partial"
         prepare_directory(directory, StoreOptions())
-        self._lock = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self._tables.lock_path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
             raise StoreBusy(f"another import of {name} is under way", "wait for it") from None
-        self._tables.sweep(name)
+        self._tables.sweep(name, importing=True)
         self._ids: dict[Network | Rate, int] = {}
         self._tails: list[bytes] = []  # of each id: what sorts the latest first
         self._rows: list[bytes] = []

@@ -17,9 +17,11 @@ Deliberately not here: reading CSV (gateway.tables), what prices mean (router.ra
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from struct import Struct
 from typing import Any, Literal
@@ -231,6 +233,10 @@ class Tables:
     def path(self, name: str, version: int) -> Path:
         return self.directory / f"{name}.{version}.mdb"
 
+    def lock_path(self, name: str) -> Path:
+        """Held (flock) by whoever imports under this name."""
+        return self.directory / f"{name}.lock"
+
     def record(self, table: Table) -> None:
         """Make a version the one in use after a restart, for good. For a thread: it fsyncs."""
         facts = table.facts
@@ -261,17 +267,45 @@ class Tables:
         if self.directory.is_dir():
             sync_names(self.directory, self.directory.parent)
 
-    def sweep(self, name: str) -> int:
+    def sweep(self, name: str, *, importing: bool = False, dropped: int = 0) -> int:
         """Unlink every version of a name that is not in use, and what imports left; says how many.
 
-        For a thread, large files take a while; only while nobody imports under this name.
+        For a thread, large files take a while. While another process imports under this name, what it writes
+        stays: only versions before the one in use go, and those up to `dropped`. `importing`: the caller
+        itself holds the import's lock.
         """
+        with nullcontext(True) if importing else self._nobody_imports(name) as alone:
+            return self._sweep(name, None if alone else dropped)
+
+    @contextmanager
+    def _nobody_imports(self, name: str) -> Iterator[bool]:
+        """Holds the lock of imports, or says that somebody else does."""
+        try:
+            lock = os.open(self.lock_path(name), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield True
+            return
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(lock)
+
+    def _sweep(self, name: str, dropped: int | None) -> int:
+        """`dropped` None: everything that is not in use."""
         facts = self.facts(name)
         kept = None if facts is None else self.path(name, facts.version)
+        last = max(dropped or 0, 0 if facts is None else facts.version)
         gone = 0
         for path in list(self.directory.glob(f"{name}.*")) if self.directory.is_dir() else ():
             found = _FILE.fullmatch(path.name)
-            if found is not None and found["name"] == name and path != kept:
+            if found is None or found["name"] != name or path == kept:
+                continue
+            if dropped is None or (path.suffix == ".mdb" and int(found["version"]) <= last):
                 path.unlink(missing_ok=True)
                 gone += 1
         return gone

@@ -24,7 +24,7 @@ from gateway.cli.place import Place, acting_options, json_option, place_options
 
 if TYPE_CHECKING:
     from gateway.table_rows import Report, Wish
-    from store.tables import TableFacts
+    from store.tables import TableFacts, Tables
 
 _KINDS = ("prefix", "mnp", "rates")
 _USE_S = 600
@@ -136,9 +136,21 @@ def _import(
         try:
             place.ask("table.use", timeout_s=_USE_S, name=name, version=version)
         except BaseException:
-            tables.path(name, version).unlink(missing_ok=True)
+            if not _in_use(tables, name, version):
+                tables.path(name, version).unlink(missing_ok=True)
             raise
     return facts, report
+
+
+def _in_use(tables: Tables, name: str, version: int) -> bool:
+    """Whether the record names this version, or may: what cannot be read is left alone."""
+    from store.interface import StoreError
+
+    try:
+        facts = tables.facts(name)
+    except (StoreError, OSError):
+        return True
+    return facts is not None and facts.version == version
 
 
 def _check_room(directory: Path, size: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from gateway.admin import AdminError
+from gateway.admin_tables import TableVerbs
 from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
 from gateway.known import Known
@@ -136,6 +137,29 @@ def test_an_import_never_fills_the_disk_that_messages_need(
     assert code == FAILED
     assert "has 511 MiB free, the import may need 512" in err
     assert [path.name for path in (tmp_path / "var" / "tables").iterdir()] == ["t.lock"]
+
+
+def test_an_import_that_fails_late_never_takes_the_table_in_use_away(
+    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, "prefix,mccmnc\n44,23430\n")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TableVerbs, "_clean", fails)
+        with pytest.raises(OSError, match="disk"):
+            typed("table", "import", "prefix", "t", file)
+    assert "23430" in typed("table", "show", "t", "447400123456")[1]
+    before = typed("table", "show", "t")[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(TableVerbs, "_tell", fails)
+        with pytest.raises(OSError, match="disk"):
+            typed("table", "import", "prefix", "t", file)
+    assert typed("table", "show", "t")[1] == before
+    assert "23430" in typed("table", "show", "t", "447400123456")[1]
+    assert len(list((tmp_path / "var" / "tables").glob("*.mdb"))) == 1
 
 
 # a gateway that runs

@@ -207,6 +207,29 @@ def test_one_import_of_a_name_at_a_time(tmp_path: Path) -> None:
         Builder(tmp_path, "t", "prefix", 2)
 
 
+def test_sweeping_leaves_alone_what_another_process_writes(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    for version in (1, 2):
+        build(tmp_path, "prefix", [("44", network("1"))], version=version)
+    table = opened(tmp_path, version=2)
+    tables.record(table)
+    table.close()
+    with Builder(tmp_path, "t", "prefix", 5) as builder:
+        half, whole = tmp_path / "t.5.partial", tmp_path / "t.5.mdb"
+        (tmp_path / "t.1.mdb").write_bytes(b"an earlier version")
+        half.write_bytes(b"half")
+        assert tables.sweep("t") == 1
+        tables.unlink("t")
+        assert tables.sweep("t", dropped=2) == 1
+        assert half.exists()
+        half.unlink()
+        builder.add_prefix("44", network("1"))
+        builder.finish("test.csv")
+        assert tables.sweep("t", dropped=2) == 0
+        assert whole.exists()
+    assert tables.sweep("t") == 1
+
+
 def test_a_damaged_table_says_so_and_what_to_do(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     build(tmp_path, "prefix", [("44", network("1"))])
