@@ -138,6 +138,11 @@ class LaneShares:
         self._total = sum(self._weights[index] for index in self._able) if self._weights else 0
 
 
+def all_had(mask: int, spec: LaneSpec) -> bool:
+    """Whether a mask has every carrier of the lane that may take something new."""
+    return mask | drains(spec) == (1 << len(spec.carriers)) - 1
+
+
 def drains(spec: LaneSpec) -> int:
     """The mask of the carriers that take nothing new: those of weight 0."""
     return sum(1 << index for index, weight in enumerate(spec.weights) if not weight)

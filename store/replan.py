@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.lanes import all_had
 from router.nouns import MessageState, Phase, Progress, Reason, Step
 from store.interface import Released, Replanned
 from store.queues import first_due_ms, put_held, put_ready, unpack_place
@@ -96,8 +97,9 @@ def _move(batch: Batch, message: Message, entry: Entry, lane: int, due_ms: int) 
     first_part = entry.first_part
     if first_part:
         carrier = progress.parts[0].carrier if progress.parts else 0
-        if carrier in new.carriers:
-            mask = all_but(new, carrier)
+        only = all_but(new, carrier)
+        if carrier in new.carriers and not all_had(only, new):
+            mask = only
         else:
             detail = f"whole again elsewhere, {first_part} parts were accepted"
             note(progress, now_ms, Step.RESENT, carrier, detail)
@@ -124,7 +126,7 @@ def _hold(batch: Batch, message: Message, entry: Entry) -> None:
 
 
 def _carried_over(tried: int, old: LaneSpec, new: LaneSpec) -> int:
-    """The same carriers as bits of the new lane; 0 when that would be all of them."""
+    """The same carriers as bits of the new lane; 0 when that leaves nobody but those that drain."""
     gone = {carrier for index, carrier in enumerate(old.carriers) if tried >> index & 1}
     mask = sum(1 << index for index, carrier in enumerate(new.carriers) if carrier in gone)
-    return 0 if mask == (1 << len(new.carriers)) - 1 else mask
+    return 0 if all_had(mask, new) else mask

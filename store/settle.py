@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.lanes import all_had, drains
 from router.nouns import (
     LaneSpec,
     MessageState,
@@ -318,7 +319,7 @@ def again(
         progress.tried = fail_over.kept_out(spec, progress, progress.tried)
     first_part = accepted_parts(progress.parts)
     others = all_but(spec, outcome.carrier)
-    if first_part and outcome.mark_tried and len(spec.carriers) > 1:
+    if first_part and outcome.mark_tried and others & ~drains(spec):
         note(
             progress,
             now_ms,
@@ -368,11 +369,12 @@ def accepted_parts(parts: list[Part]) -> int:
 
 
 def tried_with(tried: int, spec: LaneSpec, carrier: int) -> int:
-    """The mask with this carrier in it; when that is every carrier, the round starts anew."""
+    """The mask with this carrier in it; when nobody is left outside it but those that drain, the round starts
+    anew."""
     for index, id in enumerate(spec.carriers):
         if id == carrier:
             tried |= 1 << index
-    return 0 if tried == (1 << len(spec.carriers)) - 1 else tried
+    return 0 if all_had(tried, spec) else tried
 
 
 def all_but(spec: LaneSpec, carrier: int) -> int:

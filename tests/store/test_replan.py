@@ -177,6 +177,25 @@ def test_a_half_sent_message_stays_with_its_carrier_if_that_is_in_the_new_lane(t
     assert leased.first_part == 1
 
 
+def test_a_half_sent_message_whose_carrier_drains_in_the_new_lane_is_sent_whole(tmp_path: Path) -> None:
+    yard = Yard(tmp_path)
+    half_sent(yard, "south", 1)
+    new = lane_of(yard.store, "west", "south", weights=(100, 0))
+    yard.replan(new)
+    (leased,) = yard.claim(new, "west", 0)
+    assert leased.first_part == 0
+
+
+def test_a_message_refused_by_all_but_one_that_drains_in_the_new_lane_starts_anew(tmp_path: Path) -> None:
+    yard = Yard(tmp_path)
+    yard.accept()
+    (leased,) = yard.claim(yard.old, "north", 0)
+    yard.settle(outcome(yard.store, leased, "north", Settle.RETRY, mark_tried=True))
+    new = lane_of(yard.store, "north", "south", weights=(100, 0))
+    yard.replan(new)
+    assert len(yard.claim(new, "north", 0)) == 1
+
+
 def test_a_half_sent_message_whose_carrier_is_gone_is_sent_whole_and_says_so(tmp_path: Path) -> None:
     yard = Yard(tmp_path)
     one = half_sent(yard, "north", 0)

@@ -142,6 +142,14 @@ def test_with_weights_what_the_other_carrier_refused_is_taken_beyond_the_share(t
     assert len([one for one in taken if not one.attempts]) <= 10
 
 
+def test_a_carrier_that_drains_does_not_keep_a_refused_message_waiting(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south", weights=(100, 0))
+    yard.accept(1)
+    yard.refuse("north", yard.pull("north"))
+    assert yard.pull("south") == []
+    assert len(yard.pull("north")) == 1, "the round starts anew"
+
+
 def test_the_tps_of_a_route_bounds_refused_and_new_messages_together(tmp_path: Path) -> None:
     throttle = Throttle(20, 20)
     most = throttle.available(0.0)
