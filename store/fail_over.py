@@ -10,7 +10,8 @@ messages of routes that ask for it and for no others. Nothing takes it out: when
 whether the message still waits for that very attempt.
 
 Not failed over: parts of customers' own long messages (their siblings are elsewhere), messages of which a
-part was delivered, cancelled ones, ones for which no receipt was asked.
+part was delivered, long messages of accounts that are told of each part, cancelled ones, ones for which no
+receipt was asked.
 
 Deliberately not here: what opts in, and which receipts count (router.judge.after_receipt).
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.judge import after_receipt
-from router.lanes import drains
+from router.lanes import all_had
 from router.nouns import MessageState, Part, Phase, Reason, ReceiptFate, Step
 from store import correlation
 from store.ending import WAITING, finalize
@@ -84,6 +85,7 @@ def pass_on(
         or progress.cancel_wished
         or message.expires_ms <= now_ms
         or any(part.state == _DELIVERED for part in progress.parts)
+        or _told_by_parts(batch, message, progress)
     ):
         return False
     spec = batch.core.names.lane(lane_of(message, progress))
@@ -114,7 +116,7 @@ def pass_on(
 def kept_out(spec: LaneSpec, progress: Progress, tried: int) -> int:
     """`tried` with the carriers that accepted the message before and are not to have it again."""
     mask = tried | _had(spec, progress)
-    return tried if mask == _all(spec) else mask
+    return tried if all_had(mask, spec) else mask
 
 
 def from_earlier(
@@ -153,20 +155,21 @@ def end_delivered(batch: Batch, key: bytes, message: Message, progress: Progress
 
 def _next(spec: LaneSpec, progress: Progress, policy: OnReceipt) -> int | None:
     """The mask of carriers that are not to have it; None: nobody is left."""
-    idle = drains(spec)
     mask = _had(spec, progress)
-    if mask | idle != _all(spec):
+    if not all_had(mask, spec):
         return mask
     last = progress.parts[0].carrier if progress.parts else 0
     mask = sum(1 << index for index, carrier in enumerate(spec.carriers) if carrier == last)
-    return mask if policy.again and mask and mask | idle != _all(spec) else None
+    return mask if policy.again and mask and not all_had(mask, spec) else None
+
+
+def _told_by_parts(batch: Batch, message: Message, progress: Progress) -> bool:
+    """Whether its account is told what became of each part: the next carrier could only contradict that."""
+    account = batch.memory.accounts.get(message.account)
+    return len(progress.parts) > 1 and account is not None and account.per_part_receipts
 
 
 def _had(spec: LaneSpec, progress: Progress) -> int:
     """The carriers that accepted it once, whatever became of it then."""
     had = {event[2] for event in progress.events if event[1] == Step.SENT}
     return sum(1 << index for index, carrier in enumerate(spec.carriers) if carrier in had)
-
-
-def _all(spec: LaneSpec) -> int:
-    return (1 << len(spec.carriers)) - 1

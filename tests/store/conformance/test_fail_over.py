@@ -227,6 +227,19 @@ def test_a_long_message_of_which_a_part_was_delivered_is_final(subject: Subject)
     assert subject.told() == [(leased.message.id, UNDELIVERABLE)]
 
 
+def test_an_account_that_is_told_of_each_part_is_told_once_of_each(subject: Subject) -> None:
+    subject.account(1, per_part_receipts=True)
+    lane = begin(subject, "a", "b")
+    (leased,) = subject.leased(lane, segments=2)
+    subject.settle(*(subject.sent(leased, f"c{part}", part=part, total=2) for part in (0, 1)))
+    for cid in ("c0", "c1"):
+        subject.receive(subject.receipt(cid, leased.message.destination, UNDELIVERABLE))
+    assert subject.claim(lane, "b", index=1) == [], "the next carrier could only contradict what was told"
+    assert [(event.part, event.state) for event in subject.events()] == [
+        (1, UNDELIVERABLE), (2, UNDELIVERABLE), (0, UNDELIVERABLE),
+    ]  # fmt: skip
+
+
 def test_a_passed_on_message_survives_a_restart(steady: Subject) -> None:
     lane = begin(steady, "a", "b")
     message = steady.send(lane, "c1")
