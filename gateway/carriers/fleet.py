@@ -331,11 +331,22 @@ class Fleet:
             await berth.started.wait()
             async with berth.one_at_a_time:
                 await job(berth, *arguments)  # type: ignore[misc]
+        except Exception:  # a bug of one carrier's: the others go on
+            hint = "restart the gateway when it suits you, and report this"
+            log.exception("a carrier was not changed as asked", carrier=berth.carrier.name, hint=hint)
         finally:
             self._busy -= 1
             if not self._busy:
                 self._idle.set()
                 self._idle = trio.Event()
+
+    def _is_gone(self, berth: Berth) -> bool:
+        """It left while this job waited for its turn; nothing runs for it any more."""
+        return self._berths.get(berth.carrier.name) is not berth
+
+    def _is_to_leave(self, berth: Berth) -> bool:
+        """False: it came back, or an earlier job has seen it off already."""
+        return berth.leaving and not self._is_gone(berth)
 
     async def _reshape(self, berth: Berth) -> None:
         """End the links that are not wanted as they are; start those that are missing."""
@@ -361,6 +372,10 @@ class Fleet:
                 berth.carrier.links.remove(link)
 
     async def _outbinds_anew(self, berth: Berth, listeners: Listeners) -> None:
+        if self._is_gone(berth):
+            for listener in listeners:
+                await listener.aclose()
+            return
         if berth.outbinds is not None:
             berth.outbinds.cancel()
         berth.listeners = listeners
@@ -369,15 +384,17 @@ class Fleet:
 
     async def _leave(self, berth: Berth) -> None:
         carrier = berth.carrier
+        if not self._is_to_leave(berth):
+            return
         if berth.outbinds is not None:
             berth.outbinds.cancel()
         for link in carrier.links:
             link.take_nothing_new()
         await self._retire(berth, list(carrier.links))
-        if not berth.leaving:
+        if not self._is_to_leave(berth):
             return
         await self._save([carrier])
-        if not berth.leaving:  # it came back meanwhile, and waits to bind
+        if not self._is_to_leave(berth):  # it came back meanwhile, and waits to bind
             return
         assert berth.nursery is not None
         berth.nursery.cancel_scope.cancel()

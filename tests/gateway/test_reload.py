@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
 
 from config.load import ConfigErrors
@@ -262,6 +263,51 @@ async def test_a_carrier_that_comes_back_while_it_leaves_stays_the_same_one(tmp_
             assert [one.name for one in house.gateway.carriers] == ["north", "south"]
             assert conserved(house)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("times", [3, 4, 5])
+@trio_test(mock_clock=True)
+async def test_a_carrier_may_leave_and_come_back_any_number_of_times_within_one_drain(
+    tmp_path: Path, times: int
+) -> None:
+    north = carrier("north", 2781, response_timeout_s=60, outbind_listen="127.0.0.1:2790")
+    both = north + carrier("south", 2782) + route("north", "south")
+    alone = carrier("south", 2782) + route("south")
+    async with town(tmp_path, both, 2781, 2782) as (house, place):
+        place.smscs[2781].behaviour = Behaviour(response_delay_s=(15, 15), receipt_delay_s=(0, 0))
+        ids = await load(house, 5)
+        await trio.sleep(1)
+        for toml in [alone, both, alone, both, alone][:times]:
+            write_config(tmp_path, toml)
+            with suppress(Refused):  # the address for outbinds is still that of the carrier on its way
+                await house.gateway.reload.reload()
+            await trio.sleep(0.1)
+        await house.gateway.fleet.settled()
+        names = [one.name for one in house.gateway.config.carriers]
+        assert sorted(one.name for one in house.gateway.carriers) == sorted(names)
+        await house.bound()
+        assert sorted(links(house)) == sorted(f"{name}/1" for name in names)
+        await all_delivered(house, ids + await load(house, 5, prefix="4477008"))
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_that_cannot_be_changed_for_a_bug_is_said_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = carrier("north", 2781) + carrier("south", 2782)
+    async with town(tmp_path, both + route("south"), 2781, 2782) as (house, _):
+
+        async def broken(carriers: object) -> None:
+            raise KeyError("north")
+
+        monkeypatch.setattr(house.gateway.fleet, "_save", broken)
+        write_config(tmp_path, carrier("south", 2782) + route("south"))
+        with structlog.testing.capture_logs() as logs:
+            await house.gateway.reload.reload()
+            await house.gateway.fleet.settled()
+        assert [one["carrier"] for one in logs if one["log_level"] == "error"] == ["north"]
+        monkeypatch.undo()
+        await all_delivered(house, await load(house, 5))
 
 
 @trio_test(mock_clock=True)
