@@ -321,6 +321,7 @@ class LookupConfig:
         "",
         "A GET of it, `{number}` being the number in digits, as `https://hlr.example/v1/{number}`. Empty: "
         "nobody is asked.",
+        secret=True,
     )
     header: str = key(
         "",

@@ -135,6 +135,58 @@ def test_however_a_secret_is_written_it_is_not_kept(written: str) -> None:
     assert again.carriers == read(written).carriers
 
 
+LOOKUP = """
+[numbers.lookup]
+url = "https://hlr.example/v1/{number}?key=k3y"
+header = "Authorization: Bearer t0ken"
+"""
+
+
+def test_secrets_of_nested_tables_are_taken_out_and_come_back() -> None:
+    written = LOOKUP + NORTH
+    kept = kept_text(written)
+    assert kept is not None
+    assert "k3y" not in kept
+    assert "t0ken" not in kept
+    again = parse(kept, Path("/etc/x.toml"), os.environ, secrets_of(read(written)))
+    assert again.numbers == read(written).numbers
+    assert again.carriers == read(written).carriers
+    with pytest.raises(ConfigErrors, match=r"numbers.lookup.header.*not kept.*\[numbers.lookup\]"):
+        parse(kept, Path("/etc/x.toml"), os.environ, secrets_of(read(NORTH)))
+
+
+def test_a_secret_of_a_nested_table_that_changed_is_not_shown() -> None:
+    (change,) = changes(LOOKUP + NORTH, LOOKUP.replace("k3y", "n3w").replace("t0ken", "0ther") + NORTH)
+    shown = [(key.key, key.old, key.new) for key in change.keys]
+    assert shown == [
+        ("lookup.url", "(not shown)", "(not shown)"),
+        ("lookup.header", "(not shown)", "(not shown)"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stays"),
+    [
+        ("header", "Authorization: Bearer ${env:HLR_KEY}", True),
+        ("header", "X-Api-Key: ${env:HLR_KEY}", True),
+        ("header", "Authorization: Bearer t0ken", False),
+        ("header", "Authorization: t0ken ${env:HLR_KEY}", False),
+        ("url", "https://hlr.example/v1/{number}?key=${env:HLR_KEY}", True),
+        ("url", "https://hlr.example/v1?n={number}&key=${env:HLR_KEY}", True),
+        ("url", "https://hlr.example/v1/{number}?key=k3y&to=${env:HLR_KEY}", False),
+        ("url", "https://me:k3y@hlr.example/v1/{number}?key=${env:HLR_KEY}", False),
+        ("url", "https://hlr.example/k3y/{number}", False),
+        ("password", "hunter: ${env:SECRET}", False),
+    ],
+)
+def test_what_stands_beside_a_variable_is_kept_only_where_it_cannot_be_secret(
+    key: str, value: str, stays: bool
+) -> None:
+    kept = kept_text(f'[numbers.lookup]\n{key} = "{value}"\n')
+    assert kept is not None
+    assert (value in kept) == stays
+
+
 def test_a_text_whose_secret_cannot_be_taken_out_for_certain_is_not_kept() -> None:
     dotted = '[[carriers]]\nname = "n"\nhost = "h"\nsystem_id = "s"\n"pass\\u0077ord" = "pa55"\n'
     assert kept_text(dotted) is None
