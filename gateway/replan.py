@@ -1,4 +1,5 @@
-"""Messages in lanes that the configuration has no more: planned anew, through the routes there are.
+"""Messages in lanes that the configuration has no more: planned anew, through the routes there are. Those
+that other limits of a carrier are for than before keep their lane, in its variant under these limits.
 
 A job with the lowest claim on the writer: a portion, a breath, the next one. It may be stopped anywhere and
 goes on at the next start, because what is left to do is what still waits in such a lane. What has no route at
@@ -51,8 +52,10 @@ class Replan:
         """Until cancelled."""
         while True:
             changed = self._changed
+            await self._follow_limits()
             await self._ask_again()
             while changed is self._changed:
+                await self._follow_limits()
                 for lane in sorted(self._store.ready_lanes()):
                     if not self._board.in_force(lane):
                         await self._empty(lane)
@@ -118,6 +121,40 @@ class Replan:
 
     def _portion_of(self, lane: int, txn: Transaction) -> Replanned:
         return txn.replan(lane, self.decide, self._portion)
+
+    async def _follow_limits(self) -> None:
+        """Carriers' limits on some messages are for others than they were."""
+        board = self._board
+        while board.to_plan:
+            lane = board.to_plan.pop()
+            if not board.in_force(lane) or lane not in self._store.ready_lanes():
+                continue
+            base = board.without_limits(lane)
+            after, moved = b"", 0
+            while board.in_force(lane) and board.in_force(base):
+                try:
+                    done = await self._committer.execute(partial(self._limited, lane, base, after))
+                except StoreError as error:
+                    log.error("planning anew postponed", error=str(error), hint=error.hint)
+                    board.to_plan.add(lane)
+                    return
+                moved, after = moved + done.moved, done.after
+                if not after:
+                    break
+                await trio.sleep(_BREATH_S)
+            if moved:
+                log.info("messages that wait are under other limits now", count=moved)
+
+    def _limited(self, lane: int, base: int, after: bytes, txn: Transaction) -> Replanned:
+        """One portion, in the gateway's loop or the writer's thread: lanes may be others by now."""
+        board = self._board
+        if not board.in_force(lane) or not board.in_force(base):
+            return Replanned()
+
+        def decide(message: Message) -> int:
+            return board.lane_under(base, message.destination, message.source)
+
+        return txn.replan(lane, decide, self._portion, after)
 
     async def _ask_again(self) -> None:
         """Routes may have appeared since messages were held for want of one."""

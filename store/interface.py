@@ -112,6 +112,7 @@ class Replanned(msgspec.Struct, gc=False):
     moved: int = 0  # to another lane
     held: int = 0  # no route takes them: HELD with Reason.LANE_GONE
     lost: int = 0  # their records are damaged
+    after: bytes = b""  # where to go on behind those that stay; empty: nothing is left to look at
 
     @property
     def handled(self) -> int:
@@ -323,8 +324,11 @@ class Transaction(Protocol):
     def cancel(self, account: int, id: int, now_ms: int) -> str:
         """`cancelled`, `leased` (not sent again when it comes back), `sent`, `final` or `unknown`."""
 
-    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned:
-        """Up to `limit` READY messages of a lane go where `decide` says; 0: nowhere, HELD(LANE_GONE)."""
+    def replan(
+        self, lane: int, decide: Callable[[Message], int], limit: int, after: bytes = b""
+    ) -> Replanned:
+        """Up to `limit` READY messages of a lane, `after` an earlier portion, go where `decide` says; 0:
+        nowhere, HELD(LANE_GONE)."""
 
     def replan_held(self, decide: Callable[[Message], int], after: tuple[int, int], limit: int) -> Released:
         """HELD(LANE_GONE) messages behind `after` go where `decide` says by now; 0: they stay."""

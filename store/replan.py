@@ -31,15 +31,18 @@ if TYPE_CHECKING:
     Decide = Callable[[Message], int]
 
 
-def replan(batch: Batch, lane: int, decide: Decide, limit: int) -> Replanned:
+def replan(batch: Batch, lane: int, decide: Decide, limit: int, after: bytes = b"") -> Replanned:
     """Take up to `limit` ready messages out of a lane. `decide` gives each its new lane, 0 for none.
 
-    A message for which `decide` names the same lane stays.
+    A message for which `decide` names the same lane stays; `after`, of the portion before, passes over those.
     """
     done = Replanned()
     emptied: dict[bytes, None] = {}
     prefix = LANE_KEY.pack(lane)
-    for key, payload in batch.scan(batch.tables.ready, prefix, limit, prefix):
+    rows = batch.scan(batch.tables.ready, after + b"\0" if after else prefix, limit, prefix)
+    if len(rows) >= limit:
+        done.after = rows[-1][0]
+    for key, payload in rows:
         _, tried, inverted, account, due_ms, id = READY_KEY.unpack(key)
         entry = Entry(account, id, lane, tried, 3 - inverted, *ENTRY.unpack(payload))
         message = batch.message(account, id)

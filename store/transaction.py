@@ -137,8 +137,10 @@ class LmdbTransaction:
         return customer.replace(self.batch, account, id, replacement, now_ms)
 
     @_verb
-    def replan(self, lane: int, decide: Callable[[Message], int], limit: int) -> Replanned:
-        return replanning.replan(self.batch, lane, decide, limit)
+    def replan(
+        self, lane: int, decide: Callable[[Message], int], limit: int, after: bytes = b""
+    ) -> Replanned:
+        return replanning.replan(self.batch, lane, decide, limit, after)
 
     @_verb
     def replan_held(self, decide: Callable[[Message], int], after: tuple[int, int], limit: int) -> Released:

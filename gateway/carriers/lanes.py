@@ -135,6 +135,8 @@ class LaneBoard:
         self.choosing: dict[int, Order] = {}  # lanes whose order depends on the message
         self._orders: dict[int, dict[tuple[int, ...], int]] = {}  # lane → carriers in order → its variant
         self._former: dict[int, dict[int, tuple[SomeLimit, ...]]] = {}  # of lanes that are gone
+        self._terms: dict[int, tuple[object, ...]] = {}  # carrier → which messages its limits are for
+        self.to_plan: set[int] = set()  # lanes that hold what may be under other limits now (gateway.replan)
         self._under: dict[
             tuple[int, tuple[tuple[int, str], ...]], int
         ] = {}  # (lane, limits) → variant under them
@@ -176,6 +178,19 @@ class LaneBoard:
                 stays.shares, stays.taken = lane.shares, lane.taken
             elif lane.some is not None:  # what is leased from it keeps its promises
                 self._former[identity] = lane.some
+        self._note_terms()
+
+    def _note_terms(self) -> None:
+        """What waits for a carrier whose limits are for other messages than before is to be looked at; after
+        a start, whatever waits for one that has such limits, because nobody knows what they were."""
+        before = self._terms
+        self._terms = {
+            id: tuple(limit.terms for limit in member.some.limits) if member.some is not None else ()
+            for id, member in self._members.items()
+        }
+        for carrier, terms in self._terms.items():
+            if terms != before.get(carrier, ()):
+                self.to_plan.update(lane.id for lane in self._of_carrier.get(carrier, ()))
 
     def throttles(self) -> dict[str, Throttle]:
         """Routes' own limits, by route."""
@@ -244,6 +259,11 @@ class LaneBoard:
             found = self._under[lane, limits] = self._store.lane_id(spec)
             self.add(found, spec, base.throttle)
         return found
+
+    def without_limits(self, lane: int) -> int:
+        """The lane that this one is a variant of, under limits on some messages; or itself."""
+        spec = self._lanes[lane].spec
+        return self._store.lane_id(msgspec.structs.replace(spec, limits=())) if spec.limits else lane
 
     def in_force(self, lane: int) -> bool:
         """Whether anybody may pull from this lane at all."""

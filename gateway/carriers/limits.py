@@ -50,6 +50,11 @@ class SomeLimit:
         self._senders = frozenset(one for one in settings.sender if not one.endswith("*"))
         self._begin_so = tuple(one[:-1] for one in settings.sender if one.endswith("*"))
 
+    @property
+    def terms(self) -> tuple[object, ...]:
+        """Which messages it is for, to be compared."""
+        return self.name, self._prefixes, self._senders, self._begin_so
+
     def concerns(self, destination: str, sender: str) -> bool:
         """`destination` in digits with country code."""
         if self._prefixes and not destination.startswith(self._prefixes):

@@ -118,6 +118,38 @@ async def test_a_changed_limit_is_applied_to_the_binds_there_are(tmp_path: Path)
 
 
 @trio_test(mock_clock=True)
+async def test_a_new_limit_on_some_messages_holds_for_those_that_wait_too(tmp_path: Path) -> None:
+    def toml(*prefixes: str) -> str:
+        limits = [f'[[carriers.limits]]\nprefix = ["{one}"]\ntps = 2\n' for one in prefixes]
+        return carrier("north", 2781, tps=500) + "".join(limits) + route("north")
+
+    async with town(tmp_path, toml(), 2781) as (house, place):
+        gateway, north = house.gateway, place.smscs[2781].tally
+        await gateway.orders.suspend("north")
+        ids = await load(house, 400, prefix="4915100", gap_s=0)  # more than a portion that stays, before
+        ids += await load(house, 20, gap_s=0)
+        write_config(tmp_path, toml("447"))
+        await gateway.reload.reload()
+        await trio.sleep(1)
+        before = north.submits
+        await gateway.orders.resume("north")
+        await trio.sleep(3)
+        assert 400 <= north.submits - before <= 400 + 2 * 4
+        await gateway.orders.suspend("north")
+        ids += await load(house, 20, prefix="4915200", gap_s=0)
+        write_config(tmp_path, toml("49"))
+        await gateway.reload.reload()
+        await trio.sleep(1)
+        before = north.submits
+        await gateway.orders.resume("north")
+        await trio.sleep(2)
+        assert 20 - 8 <= north.submits - before <= 20 + 2 * 3
+        write_config(tmp_path, toml())
+        await gateway.reload.reload()
+        await all_delivered(house, ids)
+
+
+@trio_test(mock_clock=True)
 async def test_a_route_that_changes_under_load_loses_nothing_and_drops_no_bind(tmp_path: Path) -> None:
     carriers = carrier("north", 2781, tps=20) + carrier("south", 2782)
     async with town(tmp_path, carriers + route("north"), 2781, 2782) as (house, place):
