@@ -9,6 +9,7 @@ import pytest
 
 from router.nouns import MessageState, Phase, Reason, Settle, Step
 from store.interface import Claim
+from tests.store import records_for_tests as made
 from tests.store.conformance.subject import Subject, ids
 from tests.store.records_for_tests import account, message
 
@@ -75,6 +76,44 @@ def test_a_higher_priority_goes_first_and_a_lower_one_is_not_starved(subject: Su
     taken = [leased.message.priority for leased in subject.claim(lane, segments=3 * FLOOR)]
     assert taken[:5] == [3] * 5
     assert 0 < taken.count(0) <= 3
+
+
+class Allowance:
+    """What may be leased of account 1 now; the others have no limit of their own."""
+
+    def __init__(self, left: int) -> None:
+        self.rest = left
+        self.told: list[int] = []
+
+    def left(self, account: int) -> int:
+        return self.rest if account == 1 else 1_000
+
+    def took(self, account: int, segments: int) -> None:
+        self.rest -= segments if account == 1 else 0
+
+    def paused(self, account: int) -> None:
+        self.told.append(account)
+
+
+def test_an_account_at_its_limit_has_no_turn_until_it_is_resumed(subject: Subject) -> None:
+    lane = subject.lane("a")
+    subject.account(2)
+    subject.accept(lane, 5, account=1)
+    subject.accept(lane, 5, account=2)
+    allowance = Allowance(3)
+
+    def taken() -> list[int]:
+        claim = msgspec.structs.replace(made.claim(subject.store, lane, "a", 100), paced=allowance)
+        leased = subject.do(lambda txn: txn.claim([claim]))[0].leased
+        return sorted(one.message.account for one in leased)
+
+    assert taken() == [1, 1, 1, 2, 2, 2, 2, 2]
+    assert allowance.told == [1]
+    allowance.rest = 1_000
+    assert taken() == []
+    subject.do(lambda txn: txn.resume_paced([1]))
+    assert taken() == [1, 1]
+    assert subject.counts() == {"LEASED": 10}
 
 
 @pytest.mark.parametrize(("weight", "most", "least"), [(1, 24, 16), (3, 34, 26)])
