@@ -173,6 +173,8 @@ class HealthWatch:
             change = one.health.look(now_s, alone=alone, false_receipts=out)
             if change is not None:
                 self._changed(one, change)
+            elif carrier.trial <= 0 and carrier.idle and (left := one.health.trial_left()):
+                carrier.stand(suspended=carrier.suspended, out=carrier.out, trial=left)
         limits = {
             one.carrier.id: one.health.limits
             for one in self._watched.values()

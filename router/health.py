@@ -7,11 +7,12 @@ carrier's answers (submit errors, silence, response times) and one of its receip
                           ^                            │
                           └────bad: twice the time─────┘
 
-Half-open gives it `trial` segments and waits for what becomes of them; everybody else's messages go on to
-the other carriers of their lanes meanwhile. What is bad is judged only from so many answers or receipts on,
-so that single failures never take a carrier out; where so many in a row fail, without a good answer among
-them, it need not be a share of the window. Silence, that is answers without receipts, is looked for only in
-carriers that have given receipts before.
+Half-open gives it `trial` segments and waits for what becomes of them; everybody else's messages go on to the
+other carriers of their lanes meanwhile. Any answer shows that it works, unless it blames the carrier; for
+segments that were never answered, as their link was lost, it gets others. What is bad is judged only from so
+many answers or receipts on, so that single failures never take a carrier out; where so many in a row fail,
+without a good answer among them, it need not be a share of the window. Silence, that is answers without
+receipts, is looked for only in carriers that have given receipts before.
 
 Errors that blame the message (its number, its text) are not the carrier's, and are not counted; nor is
 being told to send slower. Where hardly anything is delivered at all, it does not matter whom receipts blame.
@@ -199,7 +200,7 @@ class Health:
         self._row = 0  # submits that went wrong, since the last second with a good answer
         self._told: Fault | None = None  # what it would have been taken out for
         self._trial_submits = [0] * (TIMES + len(histogram_ms) + 1)
-        self._trial_receipts = [0] * RECEIPTS
+        self.trial_receipts = [0] * RECEIPTS  # what came since its trial began
         self._answered_s = 0  # when its trial was answered
 
     # what is fed
@@ -211,9 +212,13 @@ class Health:
         self._row = 0 if submits[ANSWERED] else self._row + submits[FAULTS] + submits[SILENT]
         self._cohorts.add(now_s, receipts[EXPECTED], receipts[HEARD])
         if self.state is State.HALF_OPEN:
-            for sums, counts in ((self._trial_submits, submits), (self._trial_receipts, receipts)):
+            for sums, counts in ((self._trial_submits, submits), (self.trial_receipts, receipts)):
                 for column, count in enumerate(counts):
                     sums[column] += count
+
+    def trial_left(self) -> int:
+        """Segments of its trial of which nothing is known yet; 0 = it needs no more, or is not on trial."""
+        return max(0, self.limits.trial - self._trial_answers()) if self.state is State.HALF_OPEN else 0
 
     # what comes of it
 
@@ -306,12 +311,17 @@ class Health:
     def _try(self, now_s: int) -> Change:
         self.state, self.since_s, self._answered_s = State.HALF_OPEN, now_s, 0
         self._trial_submits = [0] * len(self._trial_submits)
-        self._trial_receipts = [0] * len(self._trial_receipts)
+        self.trial_receipts = [0] * len(self.trial_receipts)
         return Change(State.HALF_OPEN, self.fault, {"trial": self.limits.trial})
 
+    def _trial_answers(self) -> int:
+        """Of its trial: all answers, as who blames the message works too, and silences."""
+        submits = self._trial_submits
+        return max(sum(submits[TIMES:]), submits[ANSWERED] + submits[FAULTS]) + submits[SILENT]
+
     def _judge_trial(self, now_s: int) -> Change | None:
-        limits, submits, receipts = self.limits, self._trial_submits, self._trial_receipts
-        answered = submits[ANSWERED] + submits[FAULTS] + submits[SILENT]
+        limits, submits, receipts = self.limits, self._trial_submits, self.trial_receipts
+        answered = self._trial_answers()
         if answered and not self._answered_s:
             self._answered_s = now_s
         if not answered:

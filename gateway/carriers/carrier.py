@@ -202,6 +202,12 @@ class Carrier:
         elif not was_able:
             self._committer.wake()
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is leased, being leased, or waits for its answer."""
+        aside = self.some is not None and self.some.aside
+        return not (self.in_flight or self._claimed or self._buffered_segments or aside)
+
     def pause_after_start(self) -> None:
         """An earlier process may have used up the TPS of the second that is running."""
         if self.settings.tps:

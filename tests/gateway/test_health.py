@@ -140,6 +140,45 @@ async def test_a_carrier_that_refuses_is_out_and_returns_quietly(ram_path: Path,
 
 
 @trio_test(mock_clock=True)
+async def test_a_trial_whose_messages_are_to_blame_ends(ram_path: Path) -> None:
+    """For the only carrier of its lane, too: else it would never take a message again."""
+    only = carrier("north", 2776) + route("north") + simulator("north", 2776, receipt_delay_s=[0.1, 2.0])
+    async with running(ram_path, only) as house:
+        await house.bound()
+        behave(house, "north", submit_errors={0x08: 1.0})
+        traffic = Traffic(house, 5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            await circuit(house, "open")
+            behave(house, "north", submit_errors={0x0B: 1.0})
+            await circuit(house, "half_open")
+            await circuit(house, "closed", 60)
+            traffic.stopped = True
+        assert house.gateway.carriers[0].able()
+
+
+@trio_test(mock_clock=True)
+async def test_a_trial_that_was_lost_with_its_link_gets_other_messages(ram_path: Path) -> None:
+    async with running(ram_path, two()) as house:
+        await house.bound()
+        behave(house, "north", submit_errors={0x08: 1.0})
+        traffic = Traffic(house, 5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            await circuit(house, "open")
+            behave(house, "north", submit_errors={}, response_delay_s=(3.0, 3.0))
+            await circuit(house, "half_open")
+            north = house.gateway.carriers[0]
+            await house.until(lambda: north.in_flight == 10, 10)
+            for link in north.links:
+                assert link.outlet is not None
+                await trio.aclose_forcefully(link.outlet._stream)
+            behave(house, "north", response_delay_s=(0.0, 0.0))
+            await circuit(house, "closed", 60)
+            traffic.stopped = True
+
+
+@trio_test(mock_clock=True)
 async def test_a_carrier_dies_under_two_thousand_messages_a_second(ram_path: Path) -> None:
     """It answers nothing any more, and the link stays: the worst way."""
     async with running(ram_path, two(window=500, tps=4_000, response_timeout_s=2)) as house:

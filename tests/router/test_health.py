@@ -148,6 +148,17 @@ def test_half_open_is_not_for_ever_where_little_is_sent() -> None:
     assert told.states() == ["open", "half_open", "closed"]
 
 
+def test_an_answer_that_blames_the_message_shows_on_trial_that_the_carrier_works() -> None:
+    told = Told().run(3, BAD).run(30)
+    assert told.health.trial_left() == LIMITS.trial
+    blameless = submits(answered=9)
+    blameless[ANSWERED] = 0  # counted by their response times only
+    told.run(1, blameless)
+    assert (told.state(), told.health.trial_left()) == (State.HALF_OPEN, 1)
+    told.run(1, submits(answered=1))
+    assert (told.state(), told.health.trial_left()) == (State.CLOSED, 0)
+
+
 def test_a_carrier_that_was_good_for_long_is_out_for_the_first_time_again() -> None:
     told = Told().run(3, BAD).run(31).run(2, BAD).run(61).run(1, GOOD).run(600, GOOD).run(60, BAD)
     lengths = [change.until_s - NOW - second for second, change in told.changes if change.state is State.OPEN]
