@@ -205,11 +205,12 @@ class HealthWatch:
     def tell(
         self, kind: str, subject: str, text: str, figures: dict[str, object], *, warning: bool = False
     ) -> None:
-        """Log it, count it, and write it into the event log with the next look."""
+        """Log it, count it, and write it into the event log with the next look. The log says `what`: what is
+        called text is taken for a message's, and hidden (gateway.logs)."""
         made = notice(self._gateway.world.wall_ms(), kind, subject, text, figures, warning=warning)
         self._notices.append(made)
         self.told[kind] = self.told.get(kind, 0) + 1
-        (log.warning if warning else log.info)(kind, subject=subject, text=text, **figures)
+        (log.warning if warning else log.info)(kind, subject=subject, what=text, **figures)
 
     def opened(self) -> Iterable[tuple[str, Fault, int]]:
         """(carrier, why, how often it was taken out since the start)."""

@@ -5,6 +5,7 @@ The figures are in docs/routing.md, section Health; what is asserted here is wha
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
+import structlog
 import trio
 
 from gateway.admin_status import status_facts
 from gateway.cli.status import print_facts
 from gateway.door import Accepted, Refusal, Submission
 from gateway.hours import HOUR_MS, WEEK, Hour
+from gateway.logs import configure
 from gateway.simulator.smsc import SimulatedSmsc
 from router.nouns import Phase
 from tests.gateway.house import START_MS, Running, carrier, route, running, simulator
@@ -251,6 +255,20 @@ async def test_receipts_do_not_take_the_only_carrier_out(ram_path: Path) -> None
             traffic.stopped = True
         assert kinds(house)[:1] == ["carrier.would_open"]
         assert house.gateway.carriers[0].able()
+
+
+@trio_test(mock_clock=True)
+async def test_the_log_says_why_a_carrier_was_taken_out(ram_path: Path, capsys: Any) -> None:
+    async with running(ram_path, two()) as house:
+        configure(json=True)
+        log = structlog.get_logger("health")  # not the one that earlier tests may have set up
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gateway.health.log", log)
+            house.gateway.health.tell("carrier.opened", "carrier:north", "out for 30 s", {"errors": 20})
+        structlog.reset_defaults()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "carrier.opened" in line]
+    told = json.loads(line)
+    assert (told["what"], told["subject"], told["errors"]) == ("out for 30 s", "carrier:north", 20)
 
 
 @trio_test(mock_clock=True)
