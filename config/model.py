@@ -135,9 +135,9 @@ class HttpConfig:
     listen: tuple[Address, ...] = key((Address("127.0.0.1", 8080),), "Addresses to listen on.")
     max_batch: int = key(1_000, "Messages in one `POST /v1/messages/batch`.", low=1, high=1_000)
     explain_to_accounts: bool = key(
-        True,
-        "Whether an account's key may ask `POST /v1/routes/explain` for itself; the answer names routes and "
-        "carriers. Operators' keys always may.",
+        False,
+        "Whether an account's key may ask `POST /v1/routes/explain` for itself; the answer names its route "
+        "and carriers, and no other route. Operators' keys always may.",
     )
     max_connections: int = key(
         1_000,

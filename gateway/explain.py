@@ -27,7 +27,7 @@ from router.nouns import Account, Encoding, Message, MessageClass
 from router.numbers import NumberProblem, normalise, sender_of
 from router.rates import amount
 from router.routes import Considered, Route
-from router.rules import Facts
+from router.rules import LATEST_MS, Facts
 from router.waiting import Queue, Wait, why_lane
 from smpp.describe import describe
 
@@ -149,6 +149,10 @@ def facts_of(
     if isinstance(content, Refusal):
         return content
     encoding, segments, text, _ = content
+    leaves_ms = max(at_ms, request.send_at_ms)
+    if leaves_ms >= LATEST_MS:
+        field = "send_at" if request.send_at_ms == leaves_ms else "at"
+        return Refusal(422, "invalid-fields", field, f"{field} must lie before the last day of the year 9999")
     return Facts(
         destination,
         source,
@@ -160,7 +164,7 @@ def facts_of(
         text,
         encoding,
         segments,
-        max(at_ms, request.send_at_ms),
+        leaves_ms,
     )
 
 

@@ -29,6 +29,7 @@ from router.rules import (
     Facts,
     Found,
     Match,
+    Matchers,
     Window,
     folded_text,
     is_pattern,
@@ -66,7 +67,7 @@ class Considered(NamedTuple):
 class RouteTable:
     """`prefix_only`: `match` knows all that there is to ask; else ask `decide`."""
 
-    __slots__ = ("_by_prefix", "_lengths", "_rules", "numbers", "prefix_only", "routes")
+    __slots__ = ("_by_prefix", "_lengths", "_matchers", "_rules", "numbers", "prefix_only", "routes")
 
     def __init__(self, routes: Sequence[Route], numbers: Knowledge = PLAIN) -> None:
         self.routes = tuple(routes)
@@ -75,6 +76,7 @@ class RouteTable:
             _check_prefixes(route)
         self.prefix_only = all(route.match.prefix_only for route in self.routes)
         self._by_prefix, self._lengths = _by_prefix(self.routes) if self.prefix_only else ({}, ())
+        self._matchers = [Matchers(route.match) for route in self.routes]
         self._rules = None if self.prefix_only else _Rules(self.routes, self.numbers)
 
     def match(self, destination: str) -> Route | None:
@@ -115,7 +117,9 @@ class RouteTable:
         asked: list[Considered] = []
         prefixes = self._prefix_mask(facts.destination)
         for index, route in enumerate(self.routes):
-            problem = why_not(route.match, facts, self.numbers, bool(prefixes >> index & 1))
+            problem = why_not(
+                route.match, facts, self.numbers, bool(prefixes >> index & 1), self._matchers[index]
+            )
             asked.append(Considered(route, problem))
             if not problem:
                 break

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property, lru_cache
 
 import msgspec
 
@@ -32,6 +33,7 @@ PATTERN_STARS = 8
 SENDER_TYPES = ("alphanumeric", "short_code", "long_code")
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MINUTES = 24 * 60
+LATEST_MS = 253_402_214_400_000  # UTC; the year 9999 has a day left: later there is no date in eastern zones
 
 Found = Callable[[str], bool]
 
@@ -65,7 +67,7 @@ class Window(msgspec.Struct, frozen=True):
     dates: tuple[tuple[int, int], ...] = ()
 
     def holds(self, at_ms: int) -> bool:
-        """Whether this moment (UTC) is inside."""
+        """Whether this moment (UTC, before LATEST_MS) is inside."""
         local = datetime.fromtimestamp(at_ms // 1000, self.zone)
         today = local.toordinal()
         minute = local.hour * 60 + local.minute
@@ -260,20 +262,48 @@ def _after(piece: re.Pattern[str], text: str, at: int) -> int:
 # why a rule does not take a message: the slow way, for people; router.routes is the fast one
 
 
-def why_not(match: Match, facts: Facts, numbers: Knowledge, prefix: bool | None = None) -> str:
-    """The first condition that keeps the message out, in words; "" = it matches. Names no other account.
+class Matchers:
+    """The patterns of one rule, each kind compiled when a message is first asked about it."""
 
-    `prefix`: whether the number's beginning is right, where that is known already.
+    def __init__(self, match: Match) -> None:
+        self._match = match
+
+    @cached_property
+    def sender(self) -> Found:
+        return sender_found(self._match.senders)
+
+    @cached_property
+    def text(self) -> Found:
+        """Of a whole text, as it is."""
+        found = text_found(self._match.texts)
+        return lambda text: found(_folded_once(text))
+
+    @cached_property
+    def none_of(self) -> Matchers:
+        return Matchers(self._match.none_of or ANY)
+
+
+_folded_once = lru_cache(maxsize=8)(folded_text)  # all rules ask about the same one
+
+
+def why_not(
+    match: Match, facts: Facts, numbers: Knowledge, prefix: bool | None = None, found: Matchers | None = None
+) -> str:
+    """The first condition that keeps the message out: its name, a colon, in words why; "" = it matches.
+
+    `prefix`: whether the number's beginning is right, where that is known already. `found`: the rule's
+    patterns, where they were asked before.
     """
+    found = found or Matchers(match)
     if not (prefix_holds(match, facts.destination) if prefix is None else prefix):
         return f"prefix: {facts.destination} is not of its prefixes"
     for name, condition in _CONDITIONS.items():
-        problem = condition(match, facts, numbers)
+        problem = condition(match, facts, numbers, found)
         if problem:
             return f"{name}: {problem}"
     if match.none_of is not None:
         for name, condition in _CONDITIONS.items():
-            if _given(match.none_of, name) and not condition(match.none_of, facts, numbers):
+            if _given(match.none_of, name) and not condition(match.none_of, facts, numbers, found.none_of):
                 return f"not.{name}: it is one that the rule leaves out"
     return ""
 
@@ -289,17 +319,17 @@ def _listed(wanted: tuple[str, ...]) -> str:
     return f"{shown} and {len(wanted) - 5} more" if len(wanted) > 5 else shown
 
 
-def _country(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _country(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     return _one_of(numbers.country(facts.destination), match.countries, "") if match.countries else ""
 
 
-def _number_type(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _number_type(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     if not match.number_types:
         return ""
     return _one_of(numbers.number_type(facts.destination), match.number_types, "")
 
 
-def _mcc_mnc(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _mcc_mnc(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     if not match.mcc_mncs:
         return ""
     network = numbers.mcc_mnc(facts.destination)
@@ -308,57 +338,57 @@ def _mcc_mnc(match: Match, facts: Facts, numbers: Knowledge) -> str:
     return f"{network or 'unknown'}, and not {_listed(match.mcc_mncs)}"
 
 
-def _ported(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _ported(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     if not match.ported or numbers.ported(facts.destination) in match.ported:
         return ""
     return "it is not" if True in match.ported else "it is"
 
 
-def _sender(match: Match, facts: Facts, numbers: Knowledge) -> str:
-    if not match.senders or sender_found(match.senders)(facts.source):
+def _sender(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
+    if not match.senders or found.sender(facts.source):
         return ""
     return f"{facts.source}, and not {_listed(match.senders)}"
 
 
-def _sender_type(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _sender_type(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     return _one_of(sender_type(facts.source, facts.source_ton), match.sender_types, "")
 
 
-def _account(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _account(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     return _one_of(facts.account, match.accounts, f"{facts.account or 'none'} is not one of its accounts")
 
 
-def _group(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _group(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     return _one_of(facts.group, match.groups, f"{facts.group or 'none'} is not one of its groups")
 
 
-def _class(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _class(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     if not match.classes or facts.message_class in match.classes:
         return ""
     wanted = tuple(MessageClass(one).name.lower() for one in match.classes)
     return f"{MessageClass(facts.message_class).name.lower()}, and not {_listed(wanted)}"
 
 
-def _tag(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _tag(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     if not match.tags or any(tag in match.tags for tag in facts.tags):
         return ""
     return f"it has none of {_listed(match.tags)}"
 
 
-def _text(match: Match, facts: Facts, numbers: Knowledge) -> str:
-    if not match.texts or text_found(match.texts)(folded_text(facts.text)):
+def _text(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
+    if not match.texts or found.text(facts.text):
         return ""
     return f"nothing in it is as {_listed(match.texts)}"
 
 
-def _encoding(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _encoding(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     if not match.encodings or facts.encoding in match.encodings:
         return ""
     wanted = tuple(Encoding(one).name.lower() for one in match.encodings)
     return f"{Encoding(facts.encoding).name.lower()}, and not {_listed(wanted)}"
 
 
-def _segments(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _segments(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     if match.min_segments and facts.segments < match.min_segments:
         return f"{facts.segments}, and not at least {match.min_segments}"
     if match.max_segments and facts.segments > match.max_segments:
@@ -366,14 +396,14 @@ def _segments(match: Match, facts: Facts, numbers: Knowledge) -> str:
     return ""
 
 
-def _window(match: Match, facts: Facts, numbers: Knowledge) -> str:
+def _window(match: Match, facts: Facts, numbers: Knowledge, found: Matchers) -> str:
     if match.window is None or match.window.holds(facts.at_ms):
         return ""
     local = datetime.fromtimestamp(facts.at_ms // 1000, match.window.zone)
     return f"{local:%a %Y-%m-%d %H:%M} there is not in {match.window.said()}"
 
 
-_CONDITIONS: dict[str, Callable[[Match, Facts, Knowledge], str]] = {
+_CONDITIONS: dict[str, Callable[[Match, Facts, Knowledge, Matchers], str]] = {
     "account": _account,
     "group": _group,
     "class": _class,

@@ -3,7 +3,9 @@
 Both take the fields of POST /v1/messages; what the question does not need may be left out. An account's key
 asks for its own account, an operator's for any, or for nobody in particular.
 
-Invariants: nothing is sent or stored; somebody who asks more than A_SECOND times a second waits.
+Invariants: nothing is sent or stored; somebody who asks more than A_SECOND times a second waits, an account
+that asks for its routes more than OF_ACCOUNTS times. An account is told which kind of condition keeps it out
+of a rule, never what the rule asks for nor what it is called: that is about other customers.
 
 Deliberately not here: the answers (gateway.explain), whose key it is (auth.py).
 """
@@ -24,15 +26,16 @@ from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
 from router.nouns import Account
+from router.rules import LATEST_MS
 from router.throttle import Throttle
 
 A_SECOND = 20  # questions of one account or operator
+OF_ACCOUNTS = 2  # questions a second of one account for its routes: they ask every rule
 
 _PRIVATE: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 _ASKERS = 4_096
 _NO_NAME = "an account's name, as a string"
 _NO_TIME = 'a time with its zone (RFC 3339), such as "2030-01-31T09:30:00Z"'
-_LAST_MS = 253_402_300_800_000  # the year 10000
 # What a question may leave out, as if it said so.
 _ANYBODY = {"to": "+447700900123", "from": "Signalbox"}
 
@@ -52,7 +55,7 @@ class ExplainApi:
         named: Callable[[str], Account | None],
         wall_ms: Callable[[], int],
         *,
-        to_accounts: bool = True,
+        to_accounts: bool = False,
     ) -> None:
         self._keys = keys
         self._explain = explain
@@ -86,7 +89,10 @@ class ExplainApi:
             if isinstance(owner, Account) and not to_accounts:
                 raise BadRequest(403, "operator-key-needed", "here only operators have routes explained")
             kind = "account" if isinstance(owner, Account) else "operator"
-            self._throttle(f"{kind} {owner.name}")
+            if isinstance(owner, Account) and answer == self._explained:
+                self._throttle(f"{kind} {owner.name} routes", OF_ACCOUNTS)
+            else:
+                self._throttle(f"{kind} {owner.name}", A_SECOND)
             check_json(request.headers.get(b"content-type"))
             given = read_object(request.body, "an object with the fields of a message")
             account = self._for_whom(owner if isinstance(owner, Account) else None, given)
@@ -94,9 +100,8 @@ class ExplainApi:
             if isinstance(told, Refusal):
                 errors = (FieldError(told.field, told.detail),) if told.field else ()
                 raise BadRequest(told.status, told.code, told.detail, errors)
-            if isinstance(owner, Account):  # what carriers charge is not for customers
-                for carrier in told.get("carriers", ()):
-                    carrier["cost"] = None
+            if isinstance(owner, Account):
+                _keep_to_operators(told)
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
         else:
@@ -133,17 +138,27 @@ class ExplainApi:
             raise BadRequest(404, "no-such-account", f"there is no account {name[:64]!r}")
         return account
 
-    def _throttle(self, asker: str) -> None:
+    def _throttle(self, asker: str, rate: int) -> None:
         now = trio.current_time()
         throttle = self._throttles.get(asker)
         if throttle is None:
             if len(self._throttles) >= _ASKERS:
                 self._throttles.clear()
-            throttle = self._throttles[asker] = Throttle(A_SECOND, A_SECOND)
+            throttle = self._throttles[asker] = Throttle(rate, rate)
         if throttle.available(now) < 1:
-            detail = f"more than {A_SECOND} questions a second; ask again in a second"
+            detail = f"more than {rate} questions a second; ask again in a second"
             raise BadRequest(429, "too-many-questions", detail, headers=(("Retry-After", "1"),))
         throttle.take(1, now)
+
+
+def _keep_to_operators(told: dict[str, Any]) -> None:
+    """Take out what is not for customers: what carriers charge, and whom rules are for."""
+    for carrier in told.get("carriers", ()):
+        carrier["cost"] = None
+    for rule in told.get("rules", ()):
+        if not rule["matches"]:
+            rule["route"] = None
+            rule["why_not"] = rule["why_not"].partition(":")[0]
 
 
 def _at_ms(value: object) -> int:
@@ -155,6 +170,6 @@ def _at_ms(value: object) -> int:
         at_ms = round(at.timestamp() * 1000) if at is not None and at.tzinfo is not None else 0
     except (ValueError, OverflowError):
         at_ms = 0
-    if not 0 < at_ms < _LAST_MS:
+    if not 0 < at_ms < LATEST_MS:
         raise invalid([FieldError("at", _NO_TIME)])
     return at_ms

@@ -276,11 +276,12 @@ async def inline(load: Callable[[], Config]) -> Config:
 def write_config(directory: Path, toml: str, http_port: int = 8080) -> Path:
     """The file of a gateway in `directory`."""
     path = directory / "gateway.toml"
-    path.write_text(
-        f'[gateway]\ndata_dir = "{directory}/var"\ndrain_timeout_s = 5\n'
-        f'[http]\nlisten = ["127.0.0.1:{http_port}"]\n[store]\nmap_size_gb = 0.25\nmin_free_disk_mb = 0\n'
-        + toml
-    )
+    http = f'[http]\nlisten = ["127.0.0.1:{http_port}"]\n'
+    store = "[store]\nmap_size_gb = 0.25\nmin_free_disk_mb = 0\n"
+    more = http + store + toml
+    if toml.startswith("[http]\n"):
+        more = store + http + toml.removeprefix("[http]\n")
+    path.write_text(f'[gateway]\ndata_dir = "{directory}/var"\ndrain_timeout_s = 5\n{more}')
     return path
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from gateway.admin import AdminError
 from gateway.cli.failure import Failure
 from gateway.cli.route import print_explained, route
-from gateway.http.explain import A_SECOND, ExplainApi
+from gateway.http.explain import A_SECOND, OF_ACCOUNTS, ExplainApi
 from router.rates import Rate
 from store.table_build import Builder
 from tests.gateway.house import Running, carrier, running, simulator
@@ -22,7 +22,8 @@ from tests.trio_case import trio_test
 
 LATER = "2026-11-23T03:00:00Z"
 TOML = (
-    carrier("north", 2776, max_parts=2)
+    "[http]\nexplain_to_accounts = true\n"
+    + carrier("north", 2776, max_parts=2)
     + carrier("south", 2777)
     + carrier("dead", 2799)
     + simulator("north", 2776)
@@ -81,7 +82,7 @@ async def test_each_rule_says_why_it_did_not_take_the_message_and_each_carrier_w
 ) -> None:
     async with running(tmp_path, TOML) as house:
         await up(house)
-        told = await asked(house)
+        told = await asked(house, await operator(house), account="acme")
         assert (told["to"], told["from"], told["account"]) == ("447700900123", "ACME", "acme")
         assert told["number"] == {"country": "GB", "type": "unknown", "mcc_mnc": None, "ported": False}
         assert told["route"] == "uk"
@@ -99,6 +100,57 @@ async def test_each_rule_says_why_it_did_not_take_the_message_and_each_carrier_w
         assert (told["encoding"], told["parts"], told["cost"]) == ("gsm7", 1, None)
         assert told["refused"] is None
         assert house.gateway.store.totals().accepted == 0
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_is_told_nothing_of_what_rules_ask_for_nor_the_names_of_those_that_are_not_its(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, TOML) as house:
+        told = await asked(house)
+        assert told["rules"] == [
+            {"route": None, "matches": False, "why_not": "class"},
+            {"route": None, "matches": False, "why_not": "account"},
+            {"route": "uk", "matches": True, "why_not": None},
+        ]
+        told = await asked(house, to="+33612345678")
+        assert {one["route"] for one in told["rules"]} == {None}
+        assert [one["why_not"] for one in told["rules"]] == ["class", "account", "prefix", "prefix"]
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_has_no_routes_explained_unless_it_is_allowed(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML.replace("explain_to_accounts = true\n", "")) as house:
+        assert await refused(house, "/v1/routes/explain", UK) == (403, "operator-key-needed")
+        await asked(house, await operator(house))
+
+
+@trio_test(mock_clock=True)
+async def test_a_time_at_the_end_of_the_calendar_is_refused_and_no_fault(tmp_path: Path) -> None:
+    east = """
+[[routes]]
+name = "night"
+match = { hours = ["22:00-06:00"], zone = "Pacific/Auckland" }
+lane = ["north"]
+"""
+    async with running(tmp_path, TOML.replace("[[routes]]", east + "[[routes]]", 1)) as house:
+        key = await operator(house)
+        for field in ("at", "send_at"):
+            for last in ("9999-12-31T23:30:00Z", "9999-12-31T23:59:59.9999Z"):
+                wish = {**UK, field: last}
+                assert await refused(house, "/v1/routes/explain", wish, key) == (422, "invalid-fields")
+        await asked(house, key, at="9999-12-30T23:30:00Z")
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_asks_for_routes_less_often_than_an_operator(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        statuses = [(await house.http("POST", "/v1/routes/explain", UK))[0] for _ in range(OF_ACCOUNTS + 1)]
+        assert statuses == [200] * OF_ACCOUNTS + [429]
+        assert (await house.http("POST", "/v1/preview", {"text": "x"}))[0] == 200
+        key = await operator(house)
+        for _ in range(OF_ACCOUNTS + 1):
+            await asked(house, key)
 
 
 @trio_test(mock_clock=True)
@@ -257,16 +309,19 @@ async def test_each_carrier_says_how_it_would_be_written(tmp_path: Path) -> None
     async with running(
         tmp_path, WRITING + smart + '[[routes]]\nname = "all"\nlane = ["north", "south"]\n'
     ) as house:
+        key = await operator(house)
         turkish = "Sayın müşterimiz, şifreniz: 1234. Güvenliğiniz için kimseyle paylaşmayınız."
-        north, south = (await asked(house, text=turkish))["carriers"]
+        north, south = (await asked(house, key, account="acme", text=turkish))["carriers"]
         assert (north["encoding"], north["tables"], north["parts"]) == ("gsm7", "turkish single shift", 1)
         assert (north["from"], north["text_sent"]) == ("ACME", None)
         assert (south["encoding"], south["tables"], south["parts"]) == ("latin1", None, 1)
         assert south["text_sent"].startswith("Sayin müsterimiz, sifreniz")
-        north, south = (await asked(house, text="€", to="+12125550123"))["carriers"]
+        north, south = (await asked(house, key, account="acme", text="€", to="+12125550123"))["carriers"]
         assert (north["encoding"], north["from"]) == ("gsm7", "12025550100")
         assert (south["encoding"], south["from"]) == ("ucs2", "ACME")
-        north, south = (await asked(house, text=None, data="00ff", to="+919876543210"))["carriers"]
+        north, south = (await asked(house, key, account="acme", text=None, data="00ff", to="+919876543210"))[
+            "carriers"
+        ]
         assert (north["encoding"], north["reason"]) == ("binary", "sender_refused")
         assert north["detail"] == "the carrier must not send as 'ACME' to IN"
 
@@ -331,7 +386,7 @@ async def test_the_admin_verb_explains_on_a_running_gateway(tmp_path: Path) -> N
         verb = house.gateway.verbs.table()["route.explain"]
         wish = {"to": "+447700900123", "sender": "ACME", "account": "acme"}
         told: Any = await verb(wish)
-        assert told == await asked(house) | {"at": told["at"]}
+        assert told == await asked(house, await operator(house), account="acme") | {"at": told["at"]}
         with pytest.raises(AdminError, match="nobody"):
             await verb({**wish, "account": "nobody"})
         with pytest.raises(AdminError, match="digits"):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router import rules
 from router.routes import Route, RouteTable, compile
 from router.rules import Facts, Match, Window, prefix_holds, why_not
 
@@ -196,3 +197,24 @@ def test_of_prefixes_taken_and_left_out_the_longest_speaks() -> None:
 def test_a_table_with_only_prefixes_stays_a_dictionary() -> None:
     assert compile(named(("uk", ("44",)), ("rest", ()))).prefix_only
     assert not compile([Route("uk", 1, Match(classes=(0,)))]).prefix_only
+
+
+def test_explaining_compiles_each_rules_patterns_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    class Counted(rules._Glob):
+        def __init__(self, pattern: str, *, whole: bool) -> None:
+            compiled.append(pattern)
+            super().__init__(pattern, whole=whole)
+
+    monkeypatch.setattr(rules, "_Glob", Counted)
+    match = Match(senders=("SHOP*",), texts=("co?de",), none_of=Match(senders=("*X",), texts=("no*w",)))
+    table = compile([Route("a", 1, match), Route("b", 2)])
+    compiled.clear()  # what decides has its own
+    asked = [("SHOP", "a co-de"), ("SHOP", "co1de no now"), ("OTHER", "x"), ("SHOPX", "co1de")]
+    for source, text in asked:
+        table.explain(Facts("447400123456", source, text=text))
+    assert sorted(compiled) == ["*X", "SHOP*", "co?de", "no*w"]
+    for source, text in asked:
+        table.explain(Facts("447400123456", source, text=text))
+    assert len(compiled) == 4
