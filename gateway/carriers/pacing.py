@@ -32,6 +32,8 @@ class Pacing:
         self._counts = counts
         self._of: dict[Throttle, Adaptive] = {}
         self._told = False  # that it is slowed down, in the log
+        self._counted = 0  # accepted, at the last look at them
+        self._each = 0.0  # of these, by each of its limits
 
     def refused(self, link: Link | None, reason: Reason, now: float, sent_at: float) -> None:
         """ESME_RTHROTTLED or ESME_RMSGQFUL."""
@@ -88,9 +90,13 @@ class Pacing:
         return adaptive
 
     def _accepted(self) -> int:
-        """By each of its limits, as far as can be told: binds have equal parts."""
+        """By each of its limits, as far as can be told: binds have equal parts of what came while they were
+        there, so that one more or less of them changes nothing in what was."""
         binds = len({link.throttle for link in self._carrier.links if link.can_submit})
-        return self._counts.statuses.get(0, 0) // max(1, binds)
+        accepted = self._counts.statuses.get(0, 0)
+        self._each += (accepted - self._counted) / max(1, binds)
+        self._counted = accepted
+        return int(self._each)
 
     def _apply(self, throttle: Throttle, adaptive: Adaptive, cause: Cause | None, now: float) -> None:
         settings = self._carrier.settings

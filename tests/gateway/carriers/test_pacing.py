@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import trio
 
+from gateway.carriers.pacing import Pacing
+from gateway.metrics import CarrierCounts
 from gateway.simulator.behaviour import Behaviour
 from router.nouns import Reason
+from router.throttle import Throttle
 from smpp.pdu import Pdu, SubmitSmResp
 from tests.gateway.house import Script, carrier, route, running_with
 from tests.simulation.scene import carrier_toml, route_toml, scene
@@ -53,3 +58,19 @@ async def test_with_throttle_scope_bind_only_the_bind_that_was_refused_is_slowed
         assert first.throttle.rate_per_s < 100
         assert second.throttle.rate_per_s == 100
         assert north.pacing.reason(now)
+
+
+def test_a_bind_that_comes_back_does_not_change_what_was_accepted_before() -> None:
+    links: list[Any] = [SimpleNamespace(throttle=Throttle(100, 100), can_submit=up) for up in (True, False)]
+    carrier: Any = SimpleNamespace(
+        name="north", links=links, settings=SimpleNamespace(adaptive=True, tps=100, burst=100)
+    )
+    counts = CarrierCounts()
+    pacing, first, now = Pacing(carrier, counts), links[0], 0.0
+    for _ in range(40):
+        now += 0.25
+        counts.statuses[0] = counts.statuses.get(0, 0) + 25  # 100 a second, all over the first bind
+        pacing.look(now)
+    links[1].can_submit = True
+    pacing.refused(first, Reason.THROTTLED, now, now)
+    assert pacing.rate_per_s == 90
