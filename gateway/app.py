@@ -127,8 +127,9 @@ class Gateway:
         numbers = config.numbers
         self.tables = Tables(config.gateway.data_dir / DIRECTORY)
         self.lookup = lookup_of(config, world) if numbers.lookup.url else None
-        cards = tuple(one.rate_card for one in config.carriers)
-        self.known = Known(self.tables, numbers.prefix_table, numbers.mnp_table, self.lookup, cards)
+        self.known = Known(
+            self.tables, numbers.prefix_table, numbers.mnp_table, self.lookup, rate_cards_of(config)
+        )
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)
@@ -300,7 +301,7 @@ class Gateway:
         """Another configuration is in force; carriers and lanes have it already (gateway.reload)."""
         self.config, self.routes = config, routes
         self.board.overflow_after_s = config.gateway.overflow_after_s
-        self.known.change(config.numbers.prefix_table, config.numbers.mnp_table)
+        self.known.change(config.numbers.prefix_table, config.numbers.mnp_table, rate_cards_of(config))
         self.door.change(routes, limits_of(config))
         self.replan.change(routes)
         self.accounts.change(account_defaults(config), config.inbound.fallback_account)
@@ -500,6 +501,11 @@ def account_defaults(config: Config) -> dict[str, object]:
 def http_settings(config: Config) -> HttpSettings:
     names = HttpSettings.__struct_fields__
     return HttpSettings(**{name: getattr(config.http, name) for name in names if hasattr(config.http, name)})
+
+
+def rate_cards_of(config: Config) -> set[str]:
+    """Tables of prices that the configuration names."""
+    return {one.rate_card for one in config.carriers if one.rate_card}
 
 
 def lookup_of(config: Config, world: World) -> Lookup:

@@ -38,18 +38,16 @@ class Known:
     ) -> None:
         self.tables = tables
         self._lookup = lookup
-        self.follow(prefix_table, mnp_table, rate_cards)
-
-    def follow(self, prefix_table: str, mnp_table: str, rate_cards: Iterable[str]) -> None:
-        """Other tables from now on: the configuration names them. `check` says what is not there."""
         self._prefix_table = prefix_table
         self._mnp_table = mnp_table
-        self._rate_cards = tuple(rate_cards)
+        self._rate_cards = frozenset(rate_cards)
 
-    def change(self, prefix_table: str, mnp_table: str) -> None:
-        """By these from now on."""
-        if (prefix_table, mnp_table) != (self._prefix_table, self._mnp_table):
-            self._prefix_table, self._mnp_table = prefix_table, mnp_table
+    def change(self, prefix_table: str, mnp_table: str, rate_cards: Iterable[str]) -> None:
+        """By these from now on; those that are not there are said."""
+        before = self._prefix_table, self._mnp_table, self._rate_cards
+        self._prefix_table, self._mnp_table = prefix_table, mnp_table
+        self._rate_cards = frozenset(rate_cards)
+        if (self._prefix_table, self._mnp_table, self._rate_cards) != before:
             self.check()
 
     def check(self) -> None:
@@ -57,7 +55,7 @@ class Known:
         wanted = {
             self._prefix_table: "prefix",
             self._mnp_table: "mnp",
-            **dict.fromkeys(self._rate_cards, "rates"),
+            **dict.fromkeys(sorted(self._rate_cards), "rates"),
         }
         for name, kind in wanted.items():
             try:

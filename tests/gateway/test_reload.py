@@ -150,6 +150,18 @@ async def test_a_new_limit_on_some_messages_holds_for_those_that_wait_too(tmp_pa
 
 
 @trio_test(mock_clock=True)
+async def test_a_rate_card_that_a_reload_names_and_that_is_not_there_is_said(tmp_path: Path) -> None:
+    async with town(tmp_path, carrier("north", 2781) + route("north"), 2781) as (house, _):
+        write_config(tmp_path, carrier("north", 2781, rate_card="gold") + route("north"))
+        with structlog.testing.capture_logs() as logs:
+            await house.gateway.reload.reload()
+            await house.gateway.reload.reload()
+        assert [one["event"] for one in logs if one.get("table") == "gold"] == [
+            "a table that the configuration names is not there"
+        ]
+
+
+@trio_test(mock_clock=True)
 async def test_a_route_that_changes_under_load_loses_nothing_and_drops_no_bind(tmp_path: Path) -> None:
     carriers = carrier("north", 2781, tps=20) + carrier("south", 2782)
     async with town(tmp_path, carriers + route("north"), 2781, 2782) as (house, place):
