@@ -2,7 +2,8 @@
 
 Files come as carriers and number portability registries write them: with a header in words of their own or
 without one, split by commas, semicolons, tabs or bars. A row that cannot be read is counted and, for the
-first ones, told with its line and what is wrong; it is left out, and the rest is read.
+first ones, told with its line and what is wrong; it is left out, and the rest is read. A row over several
+lines is one stray quote and the rows that it swallowed: bad, as many as it has lines.
 
 Invariants: prices are exact (router.rates.micro_units); no guess is made that could turn a wrong file into
 wrong prices: where a column cannot be told, the file is refused with what to write.
@@ -60,6 +61,8 @@ _ALL = ("", "*", "all", "any", "0*", "default")  # an MNC that means the whole c
 _CELLS_CACHED = 100_000
 _EVERY = 5_000  # rows between two words of progress
 _LONGEST_SHOWN = 40
+_HEADING_LINES = 5  # headings may have line breaks
+_QUOTE = "is a quote missing, or one too many?"
 
 
 class NotATable(Exception):
@@ -136,20 +139,25 @@ def _read_text(
         row = next(lines)
     except csv.Error as error:
         raise NotATable(f"the first line is no CSV: {error}") from None
+    if lines.line_num > _HEADING_LINES:
+        raise NotATable(f"the first line goes on to line {lines.line_num}: {_shown(row[-1])}", _QUOTE)
     layout = layout_of(row, wish)
     take = _narrow(len(row), _taker(wish, layout.columns, rows))
     if not layout.header:
-        _take(take, row, 1, report, wish)
+        _take(take, row, 0, lines.line_num, report, wish)
+    before = lines.line_num
     while True:
         try:
             for row in lines:
-                _take(take, row, lines.line_num, report, wish)
+                _take(take, row, before, lines.line_num, report, wish)
+                before = lines.line_num
                 if report.rows % _EVERY == 0:
                     progress(report.rows)
             break
         except csv.Error as error:
-            report.rows += 1
-            _bad(report, wish, lines.line_num, f"no CSV: {error}")
+            _bad(report, wish, before + 1, f"no CSV: {error}", lines.line_num - before)
+            report.rows += lines.line_num - before
+            before = lines.line_num
     progress(report.rows)
 
 
@@ -165,8 +173,18 @@ def _narrow(width: int, take: Callable[[Sequence[str]], None]) -> Callable[[Sequ
 
 
 def _take(
-    take: Callable[[Sequence[str]], None], row: Sequence[str], line: int, report: Report, wish: Wish
+    take: Callable[[Sequence[str]], None],
+    row: Sequence[str],
+    before: int,
+    line: int,
+    report: Report,
+    wish: Wish,
 ) -> None:
+    """`before`: the last line of the row before, `line`: that of this one."""
+    if line - before > 1:
+        report.rows += line - before
+        _bad(report, wish, before + 1, f"it goes on to line {line}: {_QUOTE}", line - before)
+        return
     if not row or (len(row) == 1 and not row[0].strip()):
         return
     report.rows += 1
@@ -178,8 +196,8 @@ def _take(
         _bad(report, wish, line, str(error))
 
 
-def _bad(report: Report, wish: Wish, line: int, message: str) -> None:
-    report.bad += 1
+def _bad(report: Report, wish: Wish, line: int, message: str, rows: int = 1) -> None:
+    report.bad += rows
     if len(report.told) < wish.most_told:
         report.told.append((line, message))
 

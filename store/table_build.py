@@ -26,8 +26,8 @@ import msgspec
 
 from router.knowledge import Network
 from router.rates import Rate
-from store.interface import StoreBusy
-from store.layout import ENGINE, prepare_directory, sync_names, translated
+from store.interface import StoreBusy, StoreError, StoreFull
+from store.layout import ENGINE, free_disk, prepare_directory, sync_names, translated
 from store.options import StoreOptions
 from store.tables import DATABASES, ENTRY, ID, NUMBER_BYTES, Kind, TableFacts, Tables
 
@@ -36,6 +36,7 @@ Progress = Callable[[int], None]  # rows written
 _MAP_SIZE = 1 << 40  # address space while writing
 _RUN = 250_000  # rows sorted in memory at a time
 _BATCH = 20_000  # rows in one transaction
+MOST_DATES = 64  # prices of one key: each longer prefix repeats what applies to it
 _NETWORK, _NUMBER, _PREFIX = b"m", b"n", b"p"  # order of writing
 _DIGITS = 15
 _KEY = 1 + _DIGITS  # which of them and 15 digits, filled up with NUL
@@ -50,7 +51,10 @@ class Builder:
     A context manager: what was not finished leaves nothing behind. The lock is held until the block ends.
     """
 
-    def __init__(self, directory: Path, name: str, kind: Kind, version: int) -> None:
+    def __init__(self, directory: Path, name: str, kind: Kind, version: int, *, left_free: int = 0) -> None:
+        """`left_free`: bytes of the disk that stay free, else it stops with StoreFull."""
+        self._left_free = left_free
+        self._written = 0  # bytes
         self._name, self._kind, self._version = name, kind, version
         self._tables = Tables(directory)
         self._partial = directory / f"{name}.{version}.partial"
@@ -112,11 +116,23 @@ class Builder:
 
     def _spill(self) -> None:
         self._rows.sort()
+        self._need_room(len(self._rows) * _ROW)
         start = self._file.tell()
         for at in range(0, len(self._rows), 10_000):
             self._file.write(b"".join(self._rows[at : at + 10_000]))
         self._runs.append((start, self._file.tell()))
         self._rows.clear()
+
+    def _need_room(self, size: int) -> None:
+        """Before so many bytes more are written. Errors: StoreFull."""
+        self._written += size
+        free = free_disk(self._tables.directory) if self._left_free else 0
+        if self._left_free and free < self._left_free + size:
+            raise StoreFull(
+                f"the import stopped after {self._written - size >> 20:,} MiB: the disk of"
+                f" {self._tables.directory} has {free >> 20:,} MiB free",
+                "free space there: new messages are refused when it is full",
+            )
 
     # writing
 
@@ -155,17 +171,17 @@ class Builder:
         handles = {name: env.open_db(name.encode()) for name in DATABASES}
         encode = msgspec.msgpack.Encoder().encode
         values = ((ID.pack(id), encode(row)) for row, id in self._ids.items())
-        _append(env, handles["value"], values)
+        self._append(env, handles["value"], values)
         self._ids.clear()
         told = _Told(progress)
         for what, rows in groupby(self._sorted(), key=lambda row: row[:1]):
             chains = self._chains(rows, told)
             if what == _NUMBER:
-                _append(env, handles["number"], self._packed_numbers(chains))
+                self._append(env, handles["number"], self._packed_numbers(chains))
             elif what == _NETWORK:
-                _append(env, handles["network"], self._networks(chains))
+                self._append(env, handles["network"], self._networks(chains))
             else:
-                _append(env, handles["prefix"], _ranges(self._prefixes(chains)))
+                self._append(env, handles["prefix"], _ranges(self._prefixes(chains)))
 
     def _sorted(self) -> Iterator[bytes]:
         if not self._runs:
@@ -194,6 +210,12 @@ class Builder:
                     continue
                 since = row[_KEY : _KEY + 8]
                 ids.append(row[-4:])
+                if len(ids) > MOST_DATES:
+                    digits = key[1:].rstrip(b"\0").decode()
+                    raise StoreError(
+                        f"{digits} has more than {MOST_DATES} prices, each from another date",
+                        "leave out those that are over; a card may hold so many for each key",
+                    )
             yield key[1:].rstrip(b"\0"), ids
 
     def _packed_numbers(self, chains: Iterable[tuple[bytes, list[bytes]]]) -> Iterator[tuple[bytes, bytes]]:
@@ -210,6 +232,21 @@ class Builder:
         for digits, ids in chains:
             self.counts["prefixes"] += len(ids)
             yield digits, _entries(len(digits), ids)
+
+    def _append(
+        self, env: lmdb.Environment, handle: lmdb._Database, items: Iterator[tuple[bytes, bytes]]
+    ) -> None:
+        """Sorted items, in transactions of bounded size.
+
+        Each is written out at once: one fsync of everything at the end would hold up the message store's,
+        where both are on one disk.
+        """
+        take: Callable[[], list[tuple[bytes, bytes]]] = partial(_batch, items)
+        for batch in iter(take, []):
+            self._need_room(sum(len(key) + len(value) for key, value in batch))
+            with env.begin(write=True) as tx, tx.cursor(handle) as cursor:
+                cursor.putmulti(batch, append=True)
+            env.sync(True)
 
 
 class _Told:
@@ -268,19 +305,6 @@ def _after(prefix: bytes) -> bytes | None:
     """The first digits behind all numbers that begin so; None behind 999."""
     stripped = prefix.rstrip(b"9")
     return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else None
-
-
-def _append(env: lmdb.Environment, handle: lmdb._Database, items: Iterator[tuple[bytes, bytes]]) -> None:
-    """Sorted items, in transactions of bounded size.
-
-    Each is written out at once: one fsync of everything at the end would hold up the message store's, where
-    both are on one disk.
-    """
-    take: Callable[[], list[tuple[bytes, bytes]]] = partial(_batch, items)
-    for batch in iter(take, []):
-        with env.begin(write=True) as tx, tx.cursor(handle) as cursor:
-            cursor.putmulti(batch, append=True)
-        env.sync(True)
 
 
 def _batch(items: Iterator[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

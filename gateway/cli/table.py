@@ -55,7 +55,15 @@ def table() -> None:
 @click.option(
     "--errors", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Bad rows to show."
 )
-@click.option("--strict", is_flag=True, help="One bad row, and nothing changes.")
+@click.option(
+    "--max-bad",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="More bad rows than that, and nothing changes.",
+)
+@click.option("--strict", is_flag=True, help="The same as --max-bad 0.")
 @acting_options
 @json_option
 def import_table(
@@ -67,6 +75,7 @@ def import_table(
     currency: str,
     date_format: str,
     errors: int,
+    max_bad: float,
     strict: bool,
     place: Place,
     as_json: bool,
@@ -84,7 +93,7 @@ def import_table(
         raise Failure(f"--delimiter: {delimiter!r} is more than one sign", exit_code=USAGE)
     wish = Wish(kind, chosen, sign, currency, date_format, errors)
     with store_failures():
-        facts, report = _import(wish, name, file, place, strict)
+        facts, report = _import(wish, name, file, place, 0.0 if strict else max_bad)
     result = {
         **place.ask("table.show", name=name),
         "read": report.rows,
@@ -99,7 +108,7 @@ def import_table(
 
 
 def _import(
-    wish: Wish, name: str, file: BufferedReader, place: Place, strict: bool
+    wish: Wish, name: str, file: BufferedReader, place: Place, max_bad: float
 ) -> tuple[TableFacts, Report]:
     from gateway.table_rows import NotATable, Report, read_rows
     from store.table_build import Builder
@@ -117,7 +126,7 @@ def _import(
     source = getattr(file, "name", "-")
     shown = _Progress(file)
     report = Report()
-    with Builder(directory, name, wish.kind, version) as builder:  # type: ignore[arg-type]
+    with Builder(directory, name, wish.kind, version, left_free=_LEFT_FREE) as builder:  # type: ignore[arg-type]
         _check_room(directory, shown.size)
         try:
             read_rows(file, wish, builder, report, shown.read)
@@ -126,8 +135,13 @@ def _import(
             raise Failure(f"{source}: {problem.message}", problem.hint, USAGE) from None
         shown.end()
         _tell_errors(source, report)
-        if report.bad and (strict or not builder.rows):
-            raise Failure(f"nothing was imported: {counted(report.bad, 'bad row')}", exit_code=FAILED)
+        if report.bad * 100 > max_bad * report.rows or (report.bad and not builder.rows):
+            share = f" of {report.rows:,} are more than {max_bad:g} %" if max_bad and builder.rows else ""
+            raise Failure(
+                f"nothing was imported: {counted(report.bad, 'bad row')}{share}",
+                "mend the file; --max-bad PERCENT leaves more of them out",
+                FAILED,
+            )
         if not builder.rows:
             raise Failure(f"{source} has no rows", exit_code=FAILED)
         shown.total = builder.rows

@@ -182,13 +182,29 @@ def test_wrong_columns_are_refused(columns: tuple[str, ...], problem: str) -> No
 
 
 def test_octets_that_are_no_utf8_and_broken_quotes_stop_nothing() -> None:
-    rows, report = read("prefix", b'prefix,mccmnc,operator\n44,23430,T\xe9l\xe9\n1,310410,"a\nb"\n')
-    assert [row.operator for _, _, row in rows] == ["T\ufffdl\ufffd", "a\nb"]
+    rows, report = read("prefix", b'prefix,mccmnc,operator\n44,23430,T\xe9l\xe9\n1,310410,"a b"\n')
+    assert [row.operator for _, _, row in rows] == ["T\ufffdl\ufffd", "a b"]
     assert report.bad == 0
     long = "x" * 200_000
     rows, report = read("prefix", f"prefix,mccmnc,operator\n44,23430,{long}\n1,310410,\n")
     assert [digits for _, digits, _ in rows] == ["1"]
     assert report.told[0][1].startswith("no CSV")
+
+
+def test_a_row_over_several_lines_is_a_stray_quote_and_counts_them_all() -> None:
+    text = (
+        'prefix,mccmnc,operator\n44,23430,"EE\n' + "33,20801,Orange\n" * 5 + '49,26201,"Telekom"\n1,310410,\n'
+    )
+    rows, report = read("prefix", text)
+    assert [digits for _, digits, _ in rows] == ["1"]
+    assert (report.rows, report.bad) == (8, 7)
+    assert report.told == [(2, "it goes on to line 8: is a quote missing, or one too many?")]
+    long = 'prefix,mccmnc,operator\n44,23430,"' + "33,20801,Orange\n" * 9_000
+    rows, report = read("prefix", long)
+    assert (report.rows, report.bad + len(rows)) == (9_000, 9_000)
+    assert report.bad > 8_000
+    assert "Dial" in refused("prefix", 'prefix,"Dial\n' + "33,20801\n" * 9)
+    assert read("prefix", '"prefix","mcc\nmnc"\n44,23430\n')[1].bad == 0
 
 
 def test_a_heading_is_never_taken_for_two_fields() -> None:

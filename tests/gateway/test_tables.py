@@ -68,7 +68,7 @@ def test_a_table_is_imported_shown_listed_and_dropped(tmp_path: Path, typed: Typ
     file = written(
         tmp_path, "prefix,mcc,mnc,operator\n4474,234,30,EE\n44,234,15,Vodafone\n44x,234,15,\n44,234,10,O2\n"
     )
-    code, out, err = typed("table", "import", "prefix", "networks", file)
+    code, out, err = typed("table", "import", "prefix", "networks", file, "--max-bad", "25")
     assert code == OK, err
     assert "networks has 2 rows now." in out
     assert "1 row repeated an earlier one" in out
@@ -126,6 +126,20 @@ def test_strict_and_wrong_files_change_nothing(tmp_path: Path, typed: Typed) -> 
         if path.suffix in (".partial", ".mdb") and not path.name.startswith("t.")
     ]
     assert typed("table", "show", "nothing")[0] == FAILED
+
+
+def test_a_file_with_many_bad_rows_leaves_the_table_in_use(tmp_path: Path, typed: Typed) -> None:
+    good = written(tmp_path, "prefix,mccmnc\n44,23430\n", "good.csv")
+    assert typed("table", "import", "prefix", "t", good)[0] == OK
+    rows = "".join(f"{number},23430\n" for number in range(1_000, 1_099))
+    bad = written(tmp_path, f"prefix,mccmnc\n{rows}x,1\ny,1\n", "bad.csv")
+    code, _, err = typed("table", "import", "prefix", "t", bad)
+    assert code == FAILED
+    assert "nothing was imported: 2 bad rows of 101 are more than 1 %" in err
+    assert "--max-bad" in err
+    assert "44" in typed("table", "show", "t", "447400123456")[1]
+    assert typed("table", "import", "prefix", "t", bad, "--max-bad", "2")[0] == OK
+    assert typed("table", "import", "prefix", "t", bad, "--max-bad", "101")[0] == USAGE
 
 
 def test_an_import_never_fills_the_disk_that_messages_need(

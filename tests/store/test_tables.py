@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.knowledge import Network
 from router.rates import Rate, price
 from store import table_build
-from store.interface import StoreBusy, StoreDamaged
+from store.interface import StoreBusy, StoreDamaged, StoreError, StoreFull
 from store.table_build import Builder
 from store.tables import Kind, Table, TableFacts, Tables
 
@@ -129,6 +129,36 @@ def test_networks_and_countries_have_rates_of_their_own(tmp_path: Path) -> None:
     assert [*table.by_network("23499"), *table.by_network("")] == []
     assert [*table.by_prefix("447")] == [("44", Rate(3, "EUR"))]
     assert [row for digits in ("", "0", "1", "9", "45") for row in table.by_prefix(digits)] == []
+
+
+def test_a_key_has_a_bounded_number_of_dates(tmp_path: Path) -> None:
+    rates: list[tuple[str, Network | Rate]] = [("44", Rate(1, "EUR", day)) for day in range(65)]
+    build(tmp_path, "rates", rates[:64])
+    with pytest.raises(StoreError, match="44 has more than 64 prices, each from another date") as caught:
+        build(tmp_path, "rates", rates, version=2)
+    assert "leave out" in caught.value.hint
+    assert not (tmp_path / "t.2.partial").exists()
+
+
+def test_an_import_stops_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = 10_000_000
+    monkeypatch.setattr(table_build, "free_disk", lambda path: room)
+    monkeypatch.setattr(table_build, "_RUN", 5)
+    monkeypatch.setattr(table_build, "_BATCH", 5)
+
+    def written(rows: int) -> None:
+        with Builder(tmp_path, "t", "prefix", 2, left_free=1_000_000) as builder:
+            for number in range(rows):
+                builder.add_prefix(str(4_000 + number), network(str(number % 3)))
+            builder.finish("-")
+
+    written(20)
+    room = 999_000
+    with pytest.raises(StoreFull, match="the import stopped"):
+        written(20)
+    with pytest.raises(StoreFull, match="the import stopped"):
+        written(3)
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_version_counts_once_it_is_taken_into_use(tmp_path: Path) -> None:
