@@ -143,10 +143,9 @@ def _list_changes(section: str, before: Sequence[Any], after: Sequence[Any]) -> 
         if name not in old:
             yield Change(section, name, "added", _written(one, added=True))
             continue
-        keys = key_changes(old[name], one)
-        if (
-            isinstance(one, RouteConfig) and not keys and one != old[name]
-        ):  # a file of its says something else
+        same = one == old[name]
+        keys = () if same else key_changes(old[name], one)
+        if isinstance(one, RouteConfig) and not keys and not same:  # a file of its says something else
             keys = (KeyChange("prefixes", *_pair(old[name].prefixes, one.prefixes, Words(""))),)
         rebinds = isinstance(one, CarrierConfig) and any(change.key in REBINDS for change in keys)
         if name in moved:

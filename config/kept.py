@@ -13,6 +13,7 @@ a comment that looks like the key of a secret is replaced as well).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import tomllib
 import typing
@@ -38,8 +39,10 @@ _HARMLESS = {
 }
 
 
+@functools.lru_cache(maxsize=4)
 def kept_text(source: str) -> str | None:
-    """The text without its secrets; None where they cannot be taken out for certain."""
+    """The text without its secrets; None where they cannot be taken out for certain. A long one takes a
+    while, in a thread perhaps: the last few are remembered."""
     names = _secret_keys()
     keys = "|".join(map(re.escape, sorted(names)))
     pattern = re.compile(rf"(?<![\w-])((?P<key>{keys})[\"']?\s*=\s*)(?P<value>{_STRING})", re.DOTALL)

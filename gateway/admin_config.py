@@ -89,7 +89,7 @@ class ConfigVerbs:
 
     async def diff(self, wish: Between) -> object:
         with _Told(f"revision {wish.older} or {wish.newer}"):
-            found = self._running().diff_of(wish.older, wish.newer)
+            found = await self._running().diff_of(wish.older, wish.newer)
         return {"changes": changes_view(found), "needs_restart": list(found.restart)}
 
     async def roll_back(self, wish: Back) -> object:

@@ -238,6 +238,11 @@ class Gateway:
 
     def compiled(self, config: Config) -> tuple[RouteTable, list[Wish]]:
         """Lanes interned in the store, routes compiled over them. Errors: ValueError, StoreError."""
+        lanes = self.wishes(config)
+        return table_of(config, [lane.id for lane in lanes], self.known), lanes
+
+    def wishes(self, config: Config) -> list[Wish]:
+        """Its lanes, interned in the store, a lane for each route. Errors: StoreError."""
         lanes: list[Wish] = []
         for one in config.routes:
             carriers = tuple(self.store.carrier_id(name) for name in one.carriers)
@@ -245,7 +250,7 @@ class Gateway:
             lane = self.store.lane_id(spec)
             order = self.choices.order(one.choose, one.sticky)
             lanes.append(Wish(lane, spec, one.tps, one.burst, one.limits.horizons, order))
-        return table_of(config, [lane.id for lane in lanes], self.known), lanes
+        return lanes
 
     def take_lanes(self, config: Config, lanes: Sequence[Wish]) -> None:
         """Exactly these are in force from now on."""

@@ -5,6 +5,9 @@ outbinds are taken, lanes and routes are compiled, the revision is committed. Th
 one go, so that no message meets half of it. Only what must be drained takes longer, beside the traffic: binds
 that are replaced, carriers that leave.
 
+What takes long with many routes and prefixes (reading, comparing, expectations, compiling) is done in a
+thread; the loop only swaps.
+
 Invariants: a configuration that cannot be accepted changes nothing; one reload at a time; messages that wait
 in lanes that are gone are planned anew (gateway.replan), those in hand go on as they were leased.
 
@@ -16,9 +19,10 @@ from __future__ import annotations
 
 import dataclasses
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -27,15 +31,18 @@ import trio
 import gateway.logs as logs
 from config.diff import Diff, diff, without_restart
 from config.expect import failures
+from config.kept import kept_text
 from config.load import ConfigErrors, load
 from config.model import Config
-from config.routing import accounts_named
+from config.routing import accounts_named, table_of
 from gateway.admin_shapes import iso
 from gateway.audit import Actor, acting
 from gateway.callbacks.client import tls_context
 from gateway.carriers.fleet import ClientTls, Listeners, client_tls
 from gateway.carriers.lanes import Wish
-from gateway.revisions import Revision, RevisionProblem, Revisions, read_text, same_text
+from gateway.revisions import Revision, RevisionProblem, Revisions, again, read_text, same_text
+from router.numbers import normalise
+from router.plans import facts
 from router.routes import RouteTable
 from store.interface import StoreError
 
@@ -44,7 +51,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("reload")
 
-InThread = Callable[[Callable[[], Config]], Awaitable[Config]]
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Refused(Exception):
@@ -78,6 +85,25 @@ class _Ready(msgspec.Struct):
     tls: dict[str, ClientTls | None]
     listeners: dict[str, Listeners]
     callbacks: ssl.SSLContext
+
+
+class _Numbers:
+    """router.knowledge.Knowledge for a thread, where tables cannot be asked: what is ported is known."""
+
+    def __init__(self, ported: frozenset[str]) -> None:
+        self._ported = ported
+
+    def country(self, digits: str) -> str:
+        return facts(digits).country
+
+    def number_type(self, digits: str) -> str:
+        return facts(digits).kind
+
+    def mcc_mnc(self, digits: str) -> str:
+        return ""  # expectations name it
+
+    def ported(self, digits: str) -> bool:
+        return digits in self._ported
 
 
 class Reload:
@@ -133,12 +159,14 @@ class Reload:
             except OSError as error:
                 log.error("configuration refused", file=str(self.file), why=error.strerror or str(error))
 
-    def diff_of(self, older: int, newer: int) -> Diff:
+    async def diff_of(self, older: int, newer: int) -> Diff:
         """From one revision to another; 0: what is in force. Errors: RevisionProblem, ConfigErrors."""
-        return diff(*(self._numbered(number) for number in (older, newer)))
+        before, after = await self._numbered(older), await self._numbered(newer)
+        found: Diff = await self.in_thread(lambda: diff(before, after))
+        return found
 
-    def _numbered(self, number: int) -> Config:
-        return self._placed(self._again(self.revisions.find(number))) if number else self._gateway.config
+    async def _numbered(self, number: int) -> Config:
+        return await self._again(self.revisions.find(number)) if number else self._gateway.config
 
     def state(self) -> dict[str, object]:
         """For `signalbox status`: which configuration is in force, and whether it is the file's."""
@@ -176,20 +204,39 @@ class Reload:
         return done
 
     async def _reload(self, file: Path, dry_run: bool, partial: bool) -> Reloaded:
-        config = self._expected(self._placed(await self.in_thread(lambda: load(file))))
+        config = await self._read(lambda: load(file))
+        await self._expect(config)
         return await self._take(config, "reload", dry_run=dry_run, partial=partial)
 
     async def _roll_back(self, number: int, dry_run: bool, partial: bool) -> Reloaded:
         revision = self.revisions.find(number)
-        config = self._placed(self._again(revision))
+        config = await self._again(revision)
         return await self._take(config, "rollback", dry_run=dry_run, partial=partial, back_to=revision.number)
 
-    def _expected(self, config: Config) -> Config:
+    async def _read(self, read: Callable[[], Config]) -> Config:
+        """What is kept of its text is worked out as well, and remembered (config.kept)."""
+
+        def work() -> Config:
+            config = read()
+            kept_text(config.source)
+            return config
+
+        return self._placed(await self.in_thread(work))
+
+    async def _expect(self, config: Config) -> None:
         """Errors: ConfigErrors where messages would not go as `[[expect]]` says."""
-        wrong = failures(config, self._gateway.world.wall_ms(), self._gateway.known)
+        if not config.expect:
+            return
+        rules = [one.rule for one in config.routes]
+        ported: frozenset[str] = frozenset()
+        if any(one.ported or (one.none_of is not None and one.none_of.ported) for one in rules):
+            region = config.gateway.default_region
+            asked = {normalise(one.to, region) for one in config.expect}
+            ported = frozenset(one for one in asked if self._gateway.known.ported(one))
+        now_ms = self._gateway.world.wall_ms()
+        wrong = await self.in_thread(lambda: failures(config, now_ms, _Numbers(ported)))
         if wrong:
             raise ConfigErrors(wrong)
-        return config
 
     def _placed(self, config: Config) -> Config:
         if self.data_dir is None:
@@ -198,16 +245,17 @@ class Reload:
             config, gateway=dataclasses.replace(config.gateway, data_dir=self.data_dir)
         )
 
-    def _again(self, revision: Revision) -> Config:
+    async def _again(self, revision: Revision) -> Config:
         """A revision's configuration, with the secrets there are now and its paths as the file's."""
         like = dataclasses.replace(self._gateway.config, path=self.file)
-        return self.revisions.config(revision, like)
+        text = self.revisions.text(revision)
+        return await self._read(lambda: again(text, like))
 
     async def _take(
         self, config: Config, how: str, *, dry_run: bool, partial: bool, back_to: int = 0
     ) -> Reloaded:
         gateway = self._gateway
-        found = diff(gateway.config, config)
+        found: Diff = await self.in_thread(lambda: diff(gateway.config, config))
         warnings = [str(warning) for warning in config.warnings]
         strangers = sorted(accounts_named(config) - gateway.accounts.by_name.keys())
         if strangers:
@@ -223,16 +271,16 @@ class Reload:
                 f"{', '.join(found.restart)}: cannot be changed while the gateway runs; nothing was changed",
                 "restart it, or apply all the rest now with --partial",
             )
-        pending = found.restart
-        applied = without_restart(gateway.config, config) if pending else config
-        ready = await self._prepared(applied)
+        pending, applied = found.restart, config
+        if pending:
+            applied = without_restart(gateway.config, config)
+            found = await self.in_thread(lambda: diff(gateway.config, applied))
+        ready = await self._prepared(applied, found)
         try:
             revision = await self._kept(config, ready.diff, how, back_to)
             self._apply(ready)
         except BaseException:
-            for listeners in ready.listeners.values():
-                for listener in listeners:
-                    await trio.aclose_forcefully(listener)
+            await _close(ready.listeners)
             raise
         self.revision, self.pending = revision, pending
         self.rolled_back = revision if how == "rollback" else None
@@ -255,19 +303,26 @@ class Reload:
             return self.revision
         return await self.revisions.keep(config, how, back_to=back_to, found=found)
 
-    async def _prepared(self, config: Config) -> _Ready:
-        """Errors: Refused."""
-        gateway = self._gateway
-        found = diff(gateway.config, config)
-        tls: dict[str, ClientTls | None] = {}
+    async def _prepared(self, config: Config, found: Diff) -> _Ready:
+        """Errors: Refused, StoreError; then nothing stays open."""
         listeners: dict[str, Listeners] = {}
+        try:
+            return await self._made(config, found, listeners)
+        except BaseException:
+            await _close(listeners)
+            raise
+
+    async def _made(self, config: Config, found: Diff, listeners: dict[str, Listeners]) -> _Ready:
+        """`listeners`, by carrier, has those that were opened, even after an error."""
+        gateway = self._gateway
+        tls: dict[str, ClientTls | None] = {}
         old = {one.name: one for one in gateway.config.carriers}
         changed = {one.name for one in found.changes if one.section == "carriers" and one.what != "removed"}
         for one in config.carriers:
             if one.name not in changed:
                 continue
             try:
-                tls[one.name] = client_tls(one)
+                tls[one.name] = await self.in_thread(partial(client_tls, one))
                 before = old[one.name].outbind_listen if one.name in old else ""
                 if one.outbind_listen != before:
                     listeners[one.name] = await gateway.fleet.listen(one)
@@ -279,11 +334,13 @@ class Reload:
                     "its certificate files and outbind_listen must be good before it is changed",
                 ) from None
         try:
-            routes, lanes = gateway.compiled(config)
+            lanes = gateway.wishes(config)
+            ids = [lane.id for lane in lanes]
+            routes = await self.in_thread(lambda: table_of(config, ids, gateway.known))
         except ValueError as error:
             raise Refused("routes", f"{error}; nothing was changed") from None
         try:
-            callbacks = tls_context(config.callbacks.ca_file)
+            callbacks = await self.in_thread(lambda: tls_context(config.callbacks.ca_file))
         except (OSError, ssl.SSLError) as error:
             raise Refused("callbacks", f"[callbacks] ca_file: {error.strerror or error}") from None
         return _Ready(config, found, routes, lanes, tls, listeners, callbacks)
@@ -313,6 +370,12 @@ class Reload:
         gateway.change(config, ready.routes, ready.callbacks)
         logs.set_level(config.gateway.log_level)
         gateway.committer.wake()
+
+
+async def _close(listeners: Mapping[str, Listeners]) -> None:
+    for ours in listeners.values():
+        for listener in ours:
+            await trio.aclose_forcefully(listener)
 
 
 __all__ = ["Refused", "Reload", "Reloaded", "RevisionProblem"]

@@ -110,7 +110,7 @@ class Revisions:
 
     def config(self, revision: Revision, like: Config) -> Config:
         """Read again, its secrets and its place from `like`. Errors: RevisionProblem, ConfigErrors."""
-        return parse(self.text(revision), like.path, secrets=secrets_of(like))
+        return again(self.text(revision), like)
 
     async def keep(
         self, config: Config, how: str, *, back_to: int = 0, found: Diff | None = None
@@ -193,6 +193,11 @@ def _told(found: Diff | None, back_to: int) -> tuple[dict[str, object], dict[str
         left_out = len(after) - MOST_TOLD
         after = {**dict(list(after.items())[:MOST_TOLD]), "and": f"{left_out} more"}
     return {name: value for name, value in before.items() if name in after}, after
+
+
+def again(text: str, like: Config) -> Config:
+    """A kept text, read as a configuration, its secrets and its place from `like`. Errors: ConfigErrors."""
+    return parse(text, like.path, secrets=secrets_of(like))
 
 
 def same_text(source: str, other: str) -> bool:

@@ -6,10 +6,12 @@ Deliberately not here: what differs between two files (tests/config/test_diff.py
 
 from __future__ import annotations
 
+import importlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -159,6 +161,67 @@ async def test_a_rate_card_that_a_reload_names_and_that_is_not_there_is_said(tmp
         assert [one["event"] for one in logs if one.get("table") == "gold"] == [
             "a table that the configuration names is not there"
         ]
+
+
+@trio_test(mock_clock=True)
+async def test_what_takes_long_is_done_once_and_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = carrier("north", 2781) + route("north") + '[[expect]]\nto = "447700900123"\nroute = "all"\n'
+    calls: list[tuple[str, bool]] = []
+    inside = False
+
+    async def in_thread(work: Callable[[], Any]) -> Any:
+        nonlocal inside
+        await trio.lowlevel.checkpoint()
+        inside = True
+        try:
+            return work()
+        finally:
+            inside = False
+
+    def watched(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            calls.append((name, inside))
+            return work(*arguments, **named)
+
+        return call
+
+    async with town(tmp_path, toml, 2781) as (house, _):
+        for name in ("load", "kept_text", "failures", "diff", "client_tls", "table_of", "tls_context"):
+            module = "gateway.app" if name == "table_of" else "gateway.reload"
+            work = getattr(importlib.import_module(module), name, None)
+            if work is None:
+                work = getattr(importlib.import_module("gateway.revisions"), name)
+            monkeypatch.setattr(f"gateway.reload.{name}", watched(name, work), raising=False)
+        house.gateway.reload.in_thread = in_thread
+        write_config(tmp_path, toml.replace('name = "north"', 'name = "north"\ntps = 7'))
+        await house.gateway.reload.reload()
+        assert house.gateway.carriers[0].settings.tps == 7
+        assert calls == [
+            (name, True)
+            for name in ("load", "kept_text", "failures", "diff", "client_tls", "table_of", "tls_context")
+        ]
+
+
+@trio_test(mock_clock=True)
+async def test_a_refused_reload_leaves_no_address_open(tmp_path: Path) -> None:
+    before = carrier("north", 2781) + route("north")
+    async with town(tmp_path, before, 2781) as (house, place):
+        listen = place.world.listen
+
+        async def taken(host: str, port: int) -> list[trio.abc.Listener[trio.abc.Stream]]:
+            if port == 2792:
+                raise OSError(98, "Address already in use")
+            return await listen(host, port)
+
+        place.world.listen = taken  # type: ignore[method-assign]
+        east = carrier("east", 2783, outbind_listen="127.0.0.1:2791")
+        west = carrier("west", 2784, outbind_listen="127.0.0.1:2792")
+        write_config(tmp_path, before + east + west)
+        with pytest.raises(Refused, match="west"):
+            await house.gateway.reload.reload()
+        assert 2791 not in place.world.ports
 
 
 @trio_test(mock_clock=True)
