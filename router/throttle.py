@@ -5,8 +5,10 @@ network may delay each of them by up to 12 ms differently, and whatever happens 
 hours).
 The log holds the takes of the last `WINDOW_S` (a second plus that jitter) and is the hard limit. The bucket
 only shapes: it spreads takes evenly, and lets a late caller catch up with at most `burst` plus what
-`CATCH_UP_S` would have allowed. Over time `rate` is reached to 98 % at burst 1 (the log gives
-rate / WINDOW_S) when polled 100 times a second or woken at `next_at`, and fully from a burst of rate / 50.
+`CATCH_UP_S` would have allowed. Only lateness is caught up with: while the log is full the bucket fills to
+`burst` and what `LATE_S` allows, or a crowd of takes would come back each second, with as long a gap.
+Over time `rate` is reached to 98 % at burst 1 (the log gives rate / WINDOW_S) when polled 100 times a second
+or woken at `next_at`, and fully from a burst of rate / 50.
 
 The log is runs of (time, count): takes less than half a millisecond apart share a run, counted at its
 newest moment, so memory is bounded by WINDOW_S / 0.5 ms runs at any rate.
@@ -27,6 +29,7 @@ from typing import NamedTuple
 
 WINDOW_S = 1.0125  # a second, 12 ms of jitter, and room for rounding
 CATCH_UP_S = 0.1
+LATE_S = 0.01  # by which callers may come late although the log was full before
 UNLIMITED = 1 << 30
 _RUN_S = 0.0005
 _ROUNDING = 1e-3  # tokens: what float arithmetic may lose
@@ -114,7 +117,7 @@ class Throttle:
     """
 
     __slots__ = (
-        "_at", "_begun", "_cap", "_counts", "_in_window", "_most", "_rate", "_times", "_tokens",
+        "_at", "_begun", "_cap", "_counts", "_full_cap", "_in_window", "_most", "_rate", "_times", "_tokens",
         "horizons", "limited", "total",
     )  # fmt: skip
 
@@ -144,6 +147,7 @@ class Throttle:
         self._rate = rate_per_s
         self._most = max(1, math.ceil(rate_per_s)) + burst - 1
         full = self._tokens >= self._cap
+        self._full_cap = burst + rate_per_s * LATE_S
         self._cap = burst + rate_per_s * CATCH_UP_S
         self._tokens = self._cap if full else min(self._tokens, self._cap)
 
@@ -208,7 +212,10 @@ class Throttle:
         n = max(1, min(n, self._most, int(self._cap + _ROUNDING)))
         at = max(now, self._at, later)
         if n > self._tokens + _ROUNDING:
-            at += (n - self._tokens) / self._rate
+            free_at = self._free_at()
+            tokens = self._earned(free_at)
+            if n > tokens + _ROUNDING:
+                at = max(at, free_at + (n - tokens) / self._rate)
         excess = self._in_window + n - self._most
         for time, count in zip(self._times, self._counts, strict=True):
             if excess <= 0:
@@ -217,11 +224,26 @@ class Throttle:
             at = max(at, time + WINDOW_S)
         return at
 
+    def _free_at(self) -> float:
+        """Until then the log is full; `_at` where it is not."""
+        if self._in_window < self._most:
+            return self._at
+        return max(self._at, self._times[0] + WINDOW_S)
+
+    def _earned(self, until: float) -> float:
+        """The bucket after a time in which the log is full."""
+        tokens = self._tokens
+        return max(tokens, min(self._full_cap, tokens + (until - self._at) * self._rate))
+
     def _advance(self, now: float) -> None:
         """Add what the time earned and forget what left the window. Time never runs backwards."""
         if now > self._at:
             if self._at > -math.inf:
-                self._tokens = min(self._cap, self._tokens + (now - self._at) * self._rate)
+                since = self._at
+                if self._in_window >= self._most:
+                    since = min(now, self._free_at())
+                    self._tokens = self._earned(since)
+                self._tokens = min(self._cap, self._tokens + (now - since) * self._rate)
             self._at = now
         times, counts = self._times, self._counts
         while times and times[0] + WINDOW_S <= self._at:

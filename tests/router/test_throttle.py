@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.throttle import UNLIMITED, WINDOW_S, Limits, Throttle
+from router.throttle import CATCH_UP_S, LATE_S, UNLIMITED, WINDOW_S, Limits, Throttle
 
 JITTER_S = 0.012
+ROUNDING_S = 0.001  # of runs in the log
 START = 123_456.789
 
 
@@ -99,6 +101,36 @@ def test_takes_are_spread_not_sent_at_the_start_of_each_second() -> None:
     for tenth in range(0, 70):
         begin = START + 2 + tenth * 0.1
         assert len([at for at in later if begin <= at < begin + 0.1]) <= 22
+
+
+def most_silent_s(takes: list[float], since: float) -> float:
+    later = [at for at in takes if at >= since]
+    return max(after - at for at, after in pairwise(later))
+
+
+@pytest.mark.parametrize("rate", [20, 200, 2_000])
+def test_the_crowd_of_an_idle_start_does_not_come_back_each_second(rate: int) -> None:
+    """What comes right after such a crowd's second would wait CATCH_UP_S and more, again and again."""
+    throttle, now, takes = Throttle(rate), START, list[float]()
+    while now < START + 20:
+        n = throttle.available(now)
+        throttle.take(n, now)
+        takes.extend([now] * n)
+        now = throttle.next_at(1, now)
+    assert most_silent_s(takes, START) <= WINDOW_S - 1 + CATCH_UP_S + 1 / rate + ROUNDING_S
+    assert most_silent_s(takes, START + 2) <= WINDOW_S - 1 + LATE_S + 1 / rate + ROUNDING_S
+    assert len(takes) >= 0.98 * rate * 20
+
+
+def test_a_burst_that_is_configured_may_come_back_each_second() -> None:
+    throttle, now, takes = Throttle(100, 20), START, list[float]()
+    while now < START + 20:
+        n = throttle.available(now)
+        throttle.take(n, now)
+        takes.extend([now] * n)
+        now = throttle.next_at(1, now)
+    assert most_silent_s(takes, START + 2) <= WINDOW_S - 1 + LATE_S + 20 / 100 + ROUNDING_S
+    assert len(takes) >= 100 * 20
 
 
 def test_a_burst_goes_at_once_and_the_rate_holds_after_it() -> None:
