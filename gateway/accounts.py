@@ -28,6 +28,7 @@ from gateway.world import RealWorld
 from router.nouns import Account, Login
 from store.interface import StoreError, Transaction
 
+PROBES = "probes"  # the account of test messages (gateway.probes), never a customer's
 MOST_LOGINS = 1_000  # of one account
 _LONGEST_KEYWORD = 200  # characters of a text that are searched
 _SHOWN = 20  # names in a message

@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from gateway.account_settings import WrongSettings, read_settings, secrets_of, view_of
-from gateway.accounts import AccountProblem, Accounts, NoSuchAccount, NoSuchLogin
+from gateway.accounts import PROBES, AccountProblem, Accounts, NoSuchAccount, NoSuchLogin
 from gateway.admin import AdminError, Verb, WrongArguments, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.callbacks.signature import encode_secret
@@ -238,9 +238,11 @@ def read_new(args: Mapping[str, Any]) -> NewAccount:
 
 
 def check_name(name: str) -> None:
-    """Errors: WrongArguments."""
+    """One that a customer's account may have. Errors: WrongArguments."""
     if not _NAME.fullmatch(name):
         raise bad_arguments("name", f"{name!r} is no account name", "up to 64 of A-Z a-z 0-9 . _ -")
+    if name == PROBES:
+        raise bad_arguments("name", f"{name!r} is reserved for test messages", "take another name")
 
 
 def check_system_id(system_id: str) -> None:

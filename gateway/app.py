@@ -166,6 +166,7 @@ class Gateway:
         )
         if isinstance(self.door, AskingDoor) and self.lookup is not None:
             self.door.lookup = self.lookup
+            self.door.current = lambda account: self.accounts.by_id.get(account.id, account)
             add_lookup_measures(self.metrics, self.lookup)
         self.door.accepted = self.counts.accepted
         self.door.refused = self.counts.refused

@@ -2,14 +2,15 @@
 
 What is submitted is planned once to see whether a route asks for a network that is not known. If so it waits
 for the answers, at most for the look-up's deadline, and then goes through the door as everything does, with
-what is known by then. Nothing else waits, and a gateway without a look-up has the plain door.
+what is known by then and as its account is by then. Who may not submit asks nothing. Nothing else waits, and
+a gateway without a look-up has the plain door.
 
 Deliberately not here: asking (gateway.lookup), any other decision about a message (gateway.door).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.committer import Before
 from gateway.door import Door, Submission, SubmitDone
@@ -20,6 +21,7 @@ from router.policy import Policy
 
 class AskingDoor(Door):
     lookup: Lookup  # set before anything is submitted
+    current: Callable[[Account], Account]  # the account as it is now; set, too
 
     def close(self) -> None:
         """Who waits is refused, as everybody from now on."""
@@ -33,7 +35,7 @@ class AskingDoor(Door):
         enter = super().submit
         missing = self._missing(account, requests)
         if missing:
-            self.lookup.ask(missing, lambda: enter(account, requests, done, before))
+            self.lookup.ask(missing, lambda: enter(self.current(account), requests, done, before))
         else:
             enter(account, requests, done, before)
 
@@ -41,7 +43,7 @@ class AskingDoor(Door):
         """The numbers that routes asked for and nobody remembers."""
         missing = self.lookup.missing
         missing.clear()
-        if account.suspended or account.closed:
+        if self._policy(account) is not None:
             return []
         policy = Policy(account, self.house)
         now_ms = self._world.wall_ms()

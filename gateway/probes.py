@@ -1,8 +1,9 @@
 """Test messages on a schedule: real ones, through a route's lane, judged by their receipts.
 
-They are of the account `probes`, which is made when a route first has one, so that they are never a
-customer's. A probe fails when it is refused, takes another route, ends otherwise than DELIVERED, or has not
-ended in time. Each failure is an event; so is the first success after one.
+They are of the account `probes`, which is made when a route first has one, without keys or logins, so that
+they are never a customer's: one of that name that has any is left alone, and no probe is sent. A probe fails
+when it is refused, takes another route, ends otherwise than DELIVERED, or has not ended in time. Each failure
+is an event, with its number masked; so is the first success after one.
 
 Deliberately not here: which carrier of the lane takes it (as for every message), what a failure leads to: it
 is told, and no more.
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from gateway.accounts import AccountProblem
+from gateway.accounts import PROBES, AccountProblem
 from gateway.door import Accepted, Refusal, Submission
+from gateway.logs import mask_number
 from router.nouns import MessageState, Phase
 from store.interface import StoreError
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
     from router.nouns import Account
 
-ACCOUNT = "probes"
+ACCOUNT = PROBES
 LOOK_S = 1.0
 
 log = structlog.get_logger("probes")
@@ -49,6 +51,7 @@ class Probes:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._probes: dict[tuple[str, ProbeConfig], _Probe] = {}
+        self._taken = False  # the name, by a customer
         self.passed: dict[str, int] = {}
         self.failed: dict[str, int] = {}
 
@@ -75,11 +78,22 @@ class Probes:
         accounts = self._gateway.accounts
         if ACCOUNT not in accounts.by_name:
             try:
-                await accounts.create(ACCOUNT, self._gateway.world.wall_ms())
+                now_ms = self._gateway.world.wall_ms()
+                await accounts.create(ACCOUNT, now_ms, key_hashes=(), key_prefixes=())
             except (AccountProblem, StoreError) as error:
                 log.error("no probe is sent: its account cannot be made", error=str(error))
                 return None
-        return accounts.by_name[ACCOUNT]
+        account = accounts.by_name[ACCOUNT]
+        if account.key_hashes or account.logins:
+            if not self._taken:
+                log.error(
+                    "no probe is sent: the account of their name is somebody's, with keys or logins",
+                    account=ACCOUNT,
+                )
+            self._taken = True
+            return None
+        self._taken = False
+        return account
 
     def _send(self, probe: _Probe, account: Account, now: float) -> None:
         wish = probe.wish
@@ -127,7 +141,9 @@ class Probes:
     def _judged(self, probe: _Probe, bad: str) -> None:
         counts = self.failed if bad else self.passed
         counts[probe.route] = counts.get(probe.route, 0) + 1
-        figures: dict[str, object] = {"message": str(probe.message), "to": probe.wish.to}
+        digits = probe.wish.to.removeprefix("+")
+        bad = bad.replace(digits, mask_number(digits))
+        figures: dict[str, object] = {"message": str(probe.message), "to": mask_number(digits)}
         subject = f"route:{probe.route}"
         if bad:
             self._gateway.health.tell(

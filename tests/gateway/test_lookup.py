@@ -13,7 +13,7 @@ import trio.testing
 
 from config.load import ConfigErrors
 from gateway.asking_door import AskingDoor
-from gateway.door import Door
+from gateway.door import Door, Submission
 from gateway.lookup import Lookup
 from tests.gateway.house import MemoryWorld, Running, carrier, route, running
 from tests.trio_case import trio_test
@@ -256,6 +256,38 @@ async def test_who_waits_when_the_gateway_stops_is_refused_at_once(tmp_path: Pat
             await house.until(lambda: told)
         assert told[0][0] == 503
         assert trio.current_time() - begun < 5
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_that_may_not_submit_asks_nothing(tmp_path: Path) -> None:
+    async with asking(tmp_path) as (house, service):
+        gateway = house.gateway
+        results: list[Any] = []
+        request = Submission(EE, "12345", "Hello")
+        for settings in ({"suspended": True}, {"suspended": False, "max_queued": 0}):
+            account = await gateway.accounts.update("acme", **settings)
+            gateway.door.submit(account, [request], results.extend)
+        gateway.door.close()
+        account = await gateway.accounts.update("acme", max_queued=100)
+        gateway.door.submit(account, [request], results.extend)
+        assert [one.code for one in results] == ["account-suspended", "queue-full", "shutting-down"]
+        assert service.heads == []
+        assert lookup_of(house).counts["late"] == 0
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_suspended_while_its_message_waits_is_refused(tmp_path: Path) -> None:
+    async with asking(tmp_path, "deadline_s = 10\n") as (house, service):
+        service.answer = lambda number: None
+        results: list[Any] = []
+        accounts = house.gateway.accounts
+        house.gateway.door.submit(
+            accounts.by_name["acme"], [Submission(EE, "12345", "Hello")], results.extend
+        )
+        await house.until(lambda: service.heads)
+        await accounts.update("acme", suspended=True)
+        await house.until(lambda: results)
+        assert [one.code for one in results] == ["account-suspended"]
 
 
 @trio_test(mock_clock=True)

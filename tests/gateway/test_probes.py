@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 import trio
 
+from gateway.admin import AdminError
 from tests.gateway.house import carrier, route, running, simulator
 from tests.trio_case import trio_test
 
@@ -43,4 +45,30 @@ async def test_a_probe_whose_number_is_of_another_route_fails(ram_path: Path) ->
     async with running(ram_path, toml) as house:
         await house.bound()
         await trio.sleep(70)
-        assert "took the route uk" in house.gateway.store.notices()[0].notice.text
+        notice = house.gateway.store.notices()[0].notice
+        assert "took the route uk" in notice.text
+        assert "447700900001" not in str(notice)
+        assert "4477*****001" in str(notice)
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_of_a_customer_is_never_used_for_probes(ram_path: Path) -> None:
+    toml = carrier("north", 2776) + route("north") + PROBE + simulator("north", 2776)
+    async with running(ram_path, toml) as house:
+        with pytest.raises(AdminError, match="reserved"):
+            await house.gateway.verbs.table()["account.create"]({"name": "probes"})
+        await house.gateway.accounts.create("probes", house.world.wall_ms())  # before the name was reserved
+        await house.bound()
+        await trio.sleep(200)
+        assert house.gateway.store.totals().accepted == 0
+        assert house.gateway.probes.passed == {}
+
+
+@trio_test(mock_clock=True)
+async def test_nobody_else_can_send_as_the_account_of_probes(ram_path: Path) -> None:
+    toml = carrier("north", 2776) + route("north") + PROBE + simulator("north", 2776)
+    async with running(ram_path, toml) as house:
+        await house.bound()
+        await trio.sleep(70)
+        account = house.gateway.accounts.by_name["probes"]
+        assert (account.key_hashes, account.logins) == ((), ())
