@@ -10,6 +10,11 @@ not delay what stands in another one.
 
 What a claim reserves for other carriers of a lane concerns only queues of messages that one of those has not
 had yet: what they all refused is taken without waiting for them.
+
+What this carrier had it takes again where all carriers that messages may wait for have had it (the others are
+suspended, out or not bound): else it would wait in vain. Not so the rest of a long message that another
+carrier accepted in part, nor what this carrier accepted once and a receipt took away from it: those are
+passed over, a bounded number in each claim.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from router.nouns import Leased, MessageState, Phase, Progress, Reason
 from router.turns import Turns
+from store import fail_over
 from store.batch import scan
 from store.ending import finalize
 from store.groups import take_train
@@ -33,7 +39,7 @@ from store.records import (
 from store.values import Damaged, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from router.nouns import Message
     from store.batch import Batch
@@ -41,12 +47,18 @@ if TYPE_CHECKING:
 
 _READY, _LEASED = int(Phase.READY), int(Phase.LEASED)
 _NOTHING_RESERVED = (0, 0)
+_EVERYBODY = -1
+_MOST_PASSED_OVER = 50
 
 
 class _Taking:
-    """One claim under way. `stuck`: the next message of the lane that was looked at last did not fit."""
+    """One claim under way.
 
-    __slots__ = ("claim", "expired", "left", "lost", "stuck", "taken")
+    `stuck`: the next message of the lane that was looked at last did not fit. `again`: the carrier has had
+    what it is looking at. `fruitless`: (priority, account) of which it took nothing then.
+    """
+
+    __slots__ = ("again", "claim", "expired", "fruitless", "left", "lost", "passed_over", "stuck", "taken")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
@@ -55,18 +67,22 @@ class _Taking:
         self.expired = 0
         self.lost = 0
         self.stuck = False
+        self.again = False
+        self.passed_over = 0
+        self.fruitless: set[tuple[int, int]] = set()
 
 
 class _Share:
     """What a claim may still take of one lane: `most`, and of what one of `others` has not had, `unseen`."""
 
-    __slots__ = ("bit", "lane", "most", "others", "unseen")
+    __slots__ = ("able", "bit", "lane", "most", "others", "unseen")
 
-    def __init__(self, lane: int, index: int, most: int, reserved: tuple[int, int]) -> None:
+    def __init__(self, lane: int, index: int, most: int, reserved: tuple[int, int], able: int) -> None:
         self.lane = lane
         self.bit = 1 << index
         self.most = most
         self.others, self.unseen = reserved
+        self.able = able
 
 
 def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
@@ -75,7 +91,9 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
     for one in claims:
         taking = _Taking(one)
         shares = [
-            _Share(lane, index, most, one.reserved.get(lane, _NOTHING_RESERVED))
+            _Share(
+                lane, index, most, one.reserved.get(lane, _NOTHING_RESERVED), one.able.get(lane, _EVERYBODY)
+            )
             for lane, index, most in one.lanes
         ]
         if len(shares) == 1:
@@ -119,8 +137,11 @@ def _from_lane(batch: Batch, taking: _Taking, share: _Share, most: int) -> None:
     lane, others = share.lane, share.others
     taking.stuck = False
     for tried in sorted(queues.get(lane, ()), reverse=True):  # what was tried elsewhere has waited longest
-        if tried & share.bit:
-            continue
+        taking.again = bool(tried & share.bit)
+        if taking.again:
+            if share.able & ~tried:
+                continue
+            taking.fruitless.clear()
         reserved = tried & others != others
         budget = min(most, share.unseen) if reserved else most
         left = budget
@@ -143,13 +164,24 @@ def _from_lane(batch: Batch, taking: _Taking, share: _Share, most: int) -> None:
             if paced is not None:
                 paced.took(turn[1], before - taking.left)
             if took == 0:
-                taking.stuck = True
+                if taking.again and _next_in_turn(taking, turns, turn):
+                    continue
+                taking.stuck = not taking.again
                 break
             left -= took
         most -= budget - left
         share.most -= budget - left
         if reserved:
             share.unseen -= budget - left
+
+
+def _next_in_turn(taking: _Taking, turns: Turns, turn: tuple[int, int, int]) -> bool:
+    """Nothing of this account's may be taken again: the next one's turn, unless it has had it already."""
+    priority, account, quantum = turn
+    turns.took(priority, account, quantum)
+    known = (priority, account) in taking.fruitless
+    taking.fruitless.add((priority, account))
+    return not known and taking.passed_over < _MOST_PASSED_OVER
 
 
 def _take_turn(
@@ -189,7 +221,10 @@ def _take_rows(
     took = 0
     more, fits = False, True
     recent = batch.memory.recent
-    for key, value in scan(batch.reader(ready), prefix, prefix):
+    rows = (
+        _to_have_again(batch, taking, prefix) if taking.again else scan(batch.reader(ready), prefix, prefix)
+    )
+    for key, value in rows:
         if took >= budget:
             more = True
             break
@@ -230,7 +265,37 @@ def _take_rows(
         delete(key)
     for key, value in damaged:
         batch.quarantine(ready, key, value)
+    if taking.again and not more:
+        more = bool(batch.scan(ready, prefix, 1, prefix))
     return took, more, fits
+
+
+def _to_have_again(batch: Batch, taking: _Taking, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The group's rows without those to pass over. After many of these the next claim goes on there."""
+    passed_over = batch.memory.passed_over
+    for key, value in scan(batch.reader(batch.tables.ready), passed_over.pop(prefix, prefix), prefix):
+        if not _is_kept_from(batch, taking, key, value):
+            yield key, value
+            continue
+        taking.passed_over += 1
+        if taking.passed_over >= _MOST_PASSED_OVER:
+            passed_over[prefix] = key + b"\0"
+            return
+
+
+def _is_kept_from(batch: Batch, taking: _Taking, key: bytes, value: bytes) -> bool:
+    """Whether the carrier is not to have a message again that it, or another one, accepted before."""
+    try:
+        _, _, _, expires_ms, first_part = ENTRY.unpack(unseal(key, value))
+    except Damaged:
+        return False
+    if expires_ms <= taking.claim.now_ms:
+        return False
+    _, _, _, account, _, id = READY_KEY.unpack(key)
+    progress = batch.progress(MESSAGE_KEY.pack(account, id))
+    if progress is None or not (first_part or progress.passed_on):
+        return False
+    return bool(first_part) or fail_over.had(progress, taking.claim.carrier)
 
 
 def _take_fresh(

@@ -119,6 +119,11 @@ def kept_out(spec: LaneSpec, progress: Progress, tried: int) -> int:
     return tried if all_had(mask, spec) else mask
 
 
+def had(progress: Progress, carrier: int) -> bool:
+    """Whether this carrier accepted the message once."""
+    return any(event[1] == Step.SENT and event[2] == carrier for event in progress.events)
+
+
 def from_earlier(
     batch: Batch, key: bytes, message: Message, progress: Progress, cid: str, receipt: ReceiptIn
 ) -> ReceiptResult:

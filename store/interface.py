@@ -82,6 +82,9 @@ class Claim(msgspec.Struct, gc=False):
     # lane id → (mask of carriers, most): of what one of them has not had yet, at most so many segments
     reserved: dict[int, tuple[int, int]] = {}
     paced: Paced | None = None
+    # lane id → mask of the carriers that messages may wait for; only lanes with some that this carrier had:
+    # those that all of the mask have had it may take again
+    able: dict[int, int] = {}
 
 
 class ClaimResult(msgspec.Struct, gc=False):
@@ -524,6 +527,9 @@ class Store(Protocol):
 
     def ready_lanes(self) -> set[int]:
         """Lanes that have READY messages of accounts that are not suspended."""
+
+    def ready_masks(self, lane: int) -> tuple[int, ...]:
+        """Of the lane's queues that have turns: the masks of carriers that had the messages."""
 
     def oldest_ready_ms(self, lane: int, unseen_by: int = 0) -> int | None:
         """Due time of the lane's oldest READY message; None: none. `unseen_by`: not had by all of a mask."""

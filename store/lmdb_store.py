@@ -361,6 +361,9 @@ class LmdbStore:
     def ready_lanes(self) -> set[int]:
         return set(self.memory.active.queues)
 
+    def ready_masks(self, lane: int) -> tuple[int, ...]:
+        return tuple(self.memory.active.queues.get(lane, ()))
+
     def oldest_ready_ms(self, lane: int, unseen_by: int = 0) -> int | None:
         """Due time of the lane's oldest ready message.
 

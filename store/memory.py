@@ -48,6 +48,7 @@ class Memory:
         self.lanes: lanes.Lanes = {}
         self.active = Active(self)
         self.lane_turns: dict[int, Turns] = {}  # carrier → whose turn it is of its lanes
+        self.passed_over: dict[bytes, bytes] = {}  # ready group → where a claim stopped looking
         self.awaiting = Awaiting()
         self.recent: dict[bytes, Message] = {}  # ready messages as they were accepted, by MESSAGE_KEY
         self.leases: dict[int, Lease] = {}

@@ -2,7 +2,8 @@
 
 Architecture §3: order with overflow, or weights. The queue itself is the store's; this board only knows
 which carriers share a lane and who is able. What a carrier may not take yet, because others come first, is
-reserved for them in its claim; what those others have refused already is not.
+reserved for them in its claim; what those others have refused already is not. What a carrier has had already
+it may have again while nobody else can take it.
 
 What is under a carrier's limits on some messages (gateway.carriers.limits) has a variant of its lane, with
 the same carriers, weights and route, which is skipped while the limit has no token. Shares hold within a
@@ -27,6 +28,7 @@ from router.throttle import NO_LIMITS, UNLIMITED, Limits, Throttle
 from smpp.segment import MAX_PARTS
 from store.interface import Claim, Paced, Store
 
+_NOBODY_HAD = (0,)
 _LOOK_S = 0.005
 _LOOK_AGAIN_MS = 1000  # what comes back from a carrier may be older
 
@@ -106,6 +108,17 @@ class _Lane:
             if self.some is not None and self._barred(member.id, now):
                 continue
             if not (self.spec.weights and member.stalled(now)):
+                mask |= 1 << index
+        return mask
+
+    def waited_for(self, now: float) -> int:
+        """The mask of carriers that a message may wait for: they are able, if not at this moment."""
+        mask = 0
+        for index, member in enumerate(self.members):
+            if member is None or not member.able() or member.exhausted(now) or self.drains >> index & 1:
+                continue
+            limits = self.some.get(member.id, ()) if self.some is not None else ()
+            if not any(limit.exhausted(now) for limit in limits):
                 mask |= 1 << index
         return mask
 
@@ -388,6 +401,7 @@ class LaneBoard:
         ready = self._store.ready_lanes()
         lanes: list[tuple[int, int, int]] = []
         reserved: dict[int, tuple[int, int]] = {}
+        able: dict[int, int] = {}
         for lane in self._of_carrier.get(member.id, ()):
             if lane.id not in ready:
                 continue
@@ -405,10 +419,13 @@ class LaneBoard:
                     if not others:
                         continue
                     reserved[lane.id] = (others, unseen)
+                had = self._store.ready_masks(lane.id)
+                if had != _NOBODY_HAD and any(mask >> index & 1 for mask in had):
+                    able[lane.id] = lane.waited_for(now)
             lanes.append((lane.id, index, most))
         if not lanes:
             return None
-        return Claim(member.id, tuple(lanes), budget, now_ms, reserved, self.paced or None)
+        return Claim(member.id, tuple(lanes), budget, now_ms, reserved, self.paced or None, able)
 
     def _room_under(self, lane: _Lane, member: Member, now: float) -> int:
         """Segments that limits on some messages leave; where none, its carrier learns until when."""

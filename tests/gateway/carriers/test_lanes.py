@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gateway.carriers.lanes import LaneBoard
 from gateway.carriers.limits import SomeLimits
-from router.nouns import Encoding, LaneSpec, Leased, Settle
+from router.nouns import Encoding, LaneSpec, Leased, Outcome, Settle
 from router.throttle import Throttle
 from store.lmdb_store import LmdbStore
 from tests.store.records_for_tests import Clock, commit, message, open_store, outcome, with_account
@@ -25,13 +27,14 @@ class Member:
         self.id = store.carrier_id(name)
         self.max_parts = max_parts
         self.up = True
+        self.slow = False
         self.some: SomeLimits | None = None
 
     def able(self) -> bool:
         return self.up
 
     def stalled(self, now: float) -> bool:
-        return False
+        return self.slow
 
     def exhausted(self, now: float) -> bool:
         return False
@@ -71,8 +74,13 @@ class Yard:
     def lane_for(self, segments: int) -> int:
         return self.board.lane_for(self.lane, Encoding.GSM7, segments, "")
 
-    def accept(self, count: int = 1, segments: int = 1, lane: int = 0) -> None:
-        made = [message(self.store, lane or self.lane, segments=segments) for _ in range(count)]
+    def accept(
+        self, count: int = 1, segments: int = 1, lane: int = 0, account: int = 1, priority: int = 2
+    ) -> None:
+        made = [
+            message(self.store, lane or self.lane, account, segments=segments, priority=priority)
+            for _ in range(count)
+        ]
         commit(self.store, lambda txn: txn.accept(made))
 
     def pull(self, name: str, budget: int = 100, now: float = 0.0) -> list[Leased]:
@@ -85,6 +93,11 @@ class Yard:
             self.board.took(claim.carrier, [one], now)
         return leased
 
+    def pull_late(self, name: str) -> list[Leased]:
+        """What it gets when it has waited for those that come first."""
+        self.clock.now_ms += int(OVERFLOW_AFTER_S * 1000) + 1000
+        return self.pull(name)
+
     def refuse(self, name: str, leased: list[Leased]) -> None:
         """The carrier does not take them; another may, at once."""
         now_ms = self.clock.now_ms
@@ -92,7 +105,10 @@ class Yard:
             outcome(self.store, one, name, Settle.RETRY, mark_tried=True, detail="no", until_ms=now_ms)
             for one in leased
         ]
-        commit(self.store, lambda txn: txn.settle(outcomes, now_ms))
+        self.settle(*outcomes)
+
+    def settle(self, *outcomes: Outcome) -> None:
+        commit(self.store, lambda txn: txn.settle(outcomes, self.clock.now_ms))
 
 
 def test_a_lower_choice_waits_before_it_takes_what_a_higher_one_has_not_seen(tmp_path: Path) -> None:
@@ -148,6 +164,53 @@ def test_a_carrier_that_drains_does_not_keep_a_refused_message_waiting(tmp_path:
     yard.refuse("north", yard.pull("north"))
     assert yard.pull("south") == []
     assert len(yard.pull("north")) == 1, "the round starts anew"
+
+
+@pytest.mark.parametrize("weights", [(), (50, 50)])
+def test_what_a_carrier_refused_it_has_again_while_the_others_are_out(
+    tmp_path: Path, weights: tuple[int, ...]
+) -> None:
+    yard = Yard(tmp_path, "north", "south", weights=weights)
+    yard.accept(3)
+    yard.refuse("north", yard.pull("north", 2))
+    assert len(yard.pull("north", 1)) == 1
+    assert yard.pull("north") == [], "the other one can take what is left"
+    yard.members["south"].up = False
+    again = yard.pull("north")
+    assert len(again) == 2
+    yard.refuse("north", again)
+    yard.members["south"].up = True
+    assert yard.pull("north") == []
+    assert len(yard.pull("south")) == 2
+
+
+def test_a_carrier_at_its_pace_is_waited_for(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south", weights=(50, 50))
+    yard.accept(1)
+    yard.refuse("north", yard.pull("north"))
+    yard.members["south"].slow = True
+    assert yard.pull("north") == []
+
+
+def test_the_rest_of_a_long_message_waits_for_the_carrier_of_its_first_parts(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    with_account(yard.store, 2)
+    yard.accept(80, segments=2)
+    for leased in yard.pull("north", 200):
+        first = outcome(yard.store, leased, "north", Settle.SENT, carrier_message_id="n", total=2)
+        second = outcome(yard.store, leased, "north", Settle.RETRY, part=1, total=2, until_ms=1)
+        yard.settle(first, second)
+    for account, priority in ((1, 2), (1, 0), (2, 2)):
+        yard.accept(account=account, priority=priority)
+    yard.clock.now_ms += 10
+    yard.refuse("south", [one for one in yard.pull_late("south") if one.message.segments == 1])
+    yard.members["north"].up = False
+    found = [one for _ in range(8) for one in yard.pull("south")]
+    assert sorted((one.message.account, one.message.priority) for one in found) == [(1, 0), (1, 2), (2, 2)]
+    assert not any(one.first_part for one in found)
+    yard.members["north"].up = True
+    assert {one.first_part for one in yard.pull("north", 200)} == {1}
+    assert yard.store.check() == []
 
 
 def test_the_tps_of_a_route_bounds_refused_and_new_messages_together(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from router.judge import OnReceipt
-from router.nouns import Message, MessageState, Phase, ReceiptFate, Relay, Settle, Step
+from router.nouns import Leased, Message, MessageState, Phase, ReceiptFate, Relay, Settle, Step
+from tests.store import records_for_tests as made
 from tests.store.conformance.subject import Subject
 
 DELIVERED, UNDELIVERABLE, REJECTED = 2, 5, 8
@@ -248,3 +249,21 @@ def test_a_passed_on_message_survives_a_restart(steady: Subject) -> None:
     assert steady.claim(lane, "a") == []
     take(steady, lane, "b", 1, "d1")
     assert steady.phase(message) == Phase.AWAITING_RECEIPT
+
+
+def test_a_carrier_that_had_it_is_not_given_it_again_while_the_others_are_out(subject: Subject) -> None:
+    lane = begin(subject, "a", "b", "c")
+    message = subject.send(lane, "c1")
+    subject.receive(subject.receipt("c1", message.destination, UNDELIVERABLE))
+    (leased,) = subject.claim(lane, "b", index=1)
+    subject.settle(subject.outcome(leased, Settle.RETRY, "b", mark_tried=True))
+
+    def alone(carrier: str, index: int) -> list[Leased]:
+        claim = made.claim(subject.store, lane, carrier, 100, index)
+        claim.able = {lane: 1 << index}
+        leased: list[Leased] = subject.do(lambda txn: txn.claim([claim]))[0].leased
+        return leased
+
+    assert subject.store.ready_masks(lane) == (0b011,)
+    assert alone("a", 0) == [], "it accepted it"
+    assert len(alone("b", 1)) == 1, "it refused it for now"
