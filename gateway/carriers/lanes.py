@@ -299,12 +299,16 @@ class LaneBoard:
         """Of the store's lanes, put those in force that leave out nobody but carriers which take only short
         messages, or that are under limits which there still are: `lane_for` and `lane_under` made them in an
         earlier run."""
-        whole = list(self._lanes.values())
+        whole: dict[str, list[_Lane]] = {}  # by route: with a thousand of them all pairs would take a second
+        for lane in self._lanes.values():
+            whole.setdefault(lane.spec.route, []).append(lane)
         for identity, spec in lanes:
+            if identity in self._lanes or spec.route not in whole:
+                continue
             if not all(limit in self._names_of_limits(carrier) for carrier, limit in spec.limits):
                 continue
             plain = msgspec.structs.replace(spec, limits=()) if spec.limits else spec
-            for lane in whole:
+            for lane in whole[spec.route]:
                 mask = _left_out(lane, plain)
                 able = sum(bit for bit, _ in self._limited.get(lane.id, ()))
                 if (mask and not mask & ~able) or (spec.limits and plain == lane.spec):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.carriers.lanes import LaneBoard
+import gateway.carriers.lanes as lanes
+from gateway.carriers.lanes import LaneBoard, Wish
 from gateway.carriers.limits import SomeLimits
 from router.nouns import Encoding, LaneSpec, Leased, Outcome, Settle
 from router.throttle import Throttle
@@ -345,3 +346,23 @@ def test_a_lower_choice_does_not_look_at_every_account_at_each_claim(tmp_path: P
     assert len(looks) <= 5
     yard.clock.now_ms += 1_001
     assert len(yard.pull("south")) == 100  # they have waited 5 s
+
+
+def test_lanes_are_swapped_without_a_look_at_all_pairs_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    specs = [LaneSpec(yard.spec.carriers, (), f"route-{number}") for number in range(20)]
+    wishes = [Wish(yard.store.lane_id(spec), spec) for spec in specs]
+    yard.board.swap(wishes)
+    looks: list[LaneSpec] = []
+    left_out = lanes._left_out
+
+    def counted(lane: lanes._Lane, spec: LaneSpec) -> int:
+        looks.append(spec)
+        return left_out(lane, spec)
+
+    monkeypatch.setattr(lanes, "_left_out", counted)
+    yard.board.swap(wishes[:10])
+    assert len(looks) <= 20
+    assert sorted(yard.board.lanes()) == sorted(wish.id for wish in wishes[:10])
