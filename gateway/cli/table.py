@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.failure import FAILED, USAGE, Failure
+from gateway.cli.failure import FAILED, UNREACHABLE, USAGE, Failure
 from gateway.cli.offline import store_failures
 from gateway.cli.output import counted, print_json, print_pairs, print_table
 from gateway.cli.place import Place, acting_options, json_option, place_options
@@ -149,11 +149,18 @@ def _import(
         shown.end()
         try:
             place.ask("table.use", timeout_s=_USE_S, name=name, version=version)
-        except BaseException:
-            if not _in_use(tables, name, version):
+        except BaseException as problem:
+            if not _undecided(problem) and not _in_use(tables, name, version):
                 tables.path(name, version).unlink(missing_ok=True)
             raise
     return facts, report
+
+
+def _undecided(problem: BaseException) -> bool:
+    """Whether the gateway may still be taking it into use; if it does not, the next import sweeps it away."""
+    if isinstance(problem, Failure):
+        return problem.exit_code == UNREACHABLE
+    return isinstance(problem, KeyboardInterrupt)
 
 
 def _in_use(tables: Tables, name: str, version: int) -> bool:

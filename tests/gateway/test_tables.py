@@ -14,7 +14,8 @@ import trio
 from gateway.admin import AdminError
 from gateway.admin_tables import TableVerbs
 from gateway.cli import root
-from gateway.cli.failure import FAILED, OK, USAGE
+from gateway.cli.failure import FAILED, INTERRUPTED, OK, UNREACHABLE, USAGE, Failure
+from gateway.cli.place import Place
 from gateway.known import Known
 from router.knowledge import Network
 from router.rates import Rate
@@ -174,6 +175,22 @@ def test_an_import_that_fails_late_never_takes_the_table_in_use_away(
     assert typed("table", "show", "t")[1] == before
     assert "23430" in typed("table", "show", "t", "447400123456")[1]
     assert len(list((tmp_path / "var" / "tables").glob("*.mdb"))) == 1
+
+
+@pytest.mark.parametrize(
+    "problem", [Failure("no answer in time", exit_code=UNREACHABLE), KeyboardInterrupt()]
+)
+def test_a_gateway_that_may_still_take_the_new_version_keeps_it(
+    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch, problem: BaseException
+) -> None:
+    file = written(tmp_path, "prefix,mccmnc\n44,23430\n")
+
+    def ask(*_: object, **__: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(Place, "ask", ask)
+    assert typed("table", "import", "prefix", "t", file)[0] in (UNREACHABLE, INTERRUPTED)
+    assert len(list((tmp_path / "var" / "tables").glob("t.*.mdb"))) == 1
 
 
 # a gateway that runs
