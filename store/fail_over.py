@@ -40,13 +40,16 @@ if TYPE_CHECKING:
 _DELIVERED = int(MessageState.DELIVERED)
 
 
-def watch(batch: Batch, message: Message, outcome: Outcome) -> None:
-    """A carrier has accepted the message: when its receipt is overdue, if its route says so."""
+def watch(batch: Batch, message: Message, outcome: Outcome, lease: int) -> None:
+    """A carrier has accepted the message: when its receipt is overdue, if its route says so.
+
+    `lease`: what its progress names, the attempt that is looked at then.
+    """
     policy = batch.memory.on_receipt.get(message.route)
     if policy is None or not policy.no_receipt_s or not outcome.receipt_expected:
         return
     key = SILENCE_KEY.pack(outcome.sent_ms + policy.no_receipt_s * 1000, message.account, message.id)
-    batch.put(batch.tables.silence, key, SILENCE.pack(outcome.lease))
+    batch.put(batch.tables.silence, key, SILENCE.pack(lease))
 
 
 def after_silence(batch: Batch, now_ms: int, limit: int) -> int:
@@ -113,10 +116,19 @@ def pass_on(
     return True
 
 
-def kept_out(spec: LaneSpec, progress: Progress, tried: int) -> int:
-    """`tried` with the carriers that accepted the message before and are not to have it again."""
-    mask = tried | _had(spec, progress)
-    return tried if all_had(mask, spec) else mask
+def kept_out(batch: Batch, message: Message, spec: LaneSpec, progress: Progress, carrier: int) -> int:
+    """What was tried, with the carriers that accepted the message before and are not to have it again.
+
+    `carrier` did not take it now, or not all of it: where all others had it, it stays there.
+    """
+    had = _had(spec, progress)
+    mask = progress.tried | had
+    if not all_had(mask, spec):
+        return mask
+    policy = batch.memory.on_receipt.get(message.route)
+    if policy is not None and policy.again:
+        return progress.tried
+    return had & ~_bits(spec, {carrier})
 
 
 def had(progress: Progress, carrier: int) -> bool:
@@ -163,8 +175,7 @@ def _next(spec: LaneSpec, progress: Progress, policy: OnReceipt) -> int | None:
     mask = _had(spec, progress)
     if not all_had(mask, spec):
         return mask
-    last = progress.parts[0].carrier if progress.parts else 0
-    mask = sum(1 << index for index, carrier in enumerate(spec.carriers) if carrier == last)
+    mask = _bits(spec, {progress.parts[0].carrier} if progress.parts else set())
     return mask if policy.again and mask and not all_had(mask, spec) else None
 
 
@@ -177,4 +188,8 @@ def _told_by_parts(batch: Batch, message: Message, progress: Progress) -> bool:
 def _had(spec: LaneSpec, progress: Progress) -> int:
     """The carriers that accepted it once, whatever became of it then."""
     had = {event[2] for event in progress.events if event[1] == Step.SENT}
-    return sum(1 << index for index, carrier in enumerate(spec.carriers) if carrier in had)
+    return _bits(spec, had)
+
+
+def _bits(spec: LaneSpec, carriers: set[int]) -> int:
+    return sum(1 << index for index, carrier in enumerate(spec.carriers) if carrier in carriers)

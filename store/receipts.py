@@ -112,6 +112,8 @@ def by_unknown(batch: Batch, receipt: ReceiptIn, now_ms: int) -> ReceiptResult |
     progress.until_ms = 0
     lane = lane_of(message, progress)
     batch.move(message.account, lane, message.segments, Phase.UNKNOWN, Phase.AWAITING_RECEIPT)
+    if batch.memory.watches_silence:
+        fail_over.watch(batch, message, claimed, progress.lease)
     result = apply_to(batch, key, message, progress, id, receipt, now_ms)
     result.fate = ReceiptFate.CLAIMED
     return result
@@ -151,11 +153,11 @@ def apply_to(
         detail = f"{detail} err={receipt.error}"
     result = ReceiptResult(ReceiptFate.MATCHED, message.account, message.id, cid, False, state)
     parts = progress.parts
+    if progress.passed_on and progress.phase != _FINAL and not _of_now(progress, receipt, cid):
+        return fail_over.from_earlier(batch, key, message, progress, cid, receipt)
     if len(parts) == 1 and parts[0].carrier_message_id == cid:
         ended = parts[0].state not in WAITING
     else:
-        if progress.passed_on and progress.phase != _FINAL and not _names(parts, cid):
-            return fail_over.from_earlier(batch, key, message, progress, cid, receipt)
         parts = [part for part in parts if part.carrier_message_id == cid or _nameless(part)]
         ended = bool(parts) and all(part.state not in WAITING for part in parts)
     if ended or progress.phase == _FINAL:
@@ -190,9 +192,9 @@ def apply_to(
     return result
 
 
-def _names(parts: list[Part], cid: str) -> bool:
-    """Whether the attempt that the message is at now has this id."""
-    return any(part.carrier_message_id == cid for part in parts)
+def _of_now(progress: Progress, receipt: ReceiptIn, cid: str) -> bool:
+    """Whether the attempt that the message is at now has this id: another carrier may have given the same."""
+    return receipt.group == progress.group and any(part.carrier_message_id == cid for part in progress.parts)
 
 
 def _nameless(part: Part) -> bool:

@@ -124,7 +124,7 @@ def sent_whole(batch: Batch, message: Message, progress: Progress, outcome: Outc
     batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
     batch.mark_settled(outcome.lease, outcome.id)
     if batch.memory.watches_silence:
-        fail_over.watch(batch, message, outcome)
+        fail_over.watch(batch, message, outcome, outcome.lease)
 
 
 def settle_part(
@@ -249,7 +249,7 @@ def conclude_sent(
         )
         batch.put_progress(key, progress)
         if batch.memory.watches_silence:
-            fail_over.watch(batch, message, outcomes[0])
+            fail_over.watch(batch, message, outcomes[0], progress.lease)
 
 
 def hold_unknown(
@@ -316,10 +316,10 @@ def again(
     if outcome.mark_tried:
         progress.tried = tried_with(progress.tried, spec, outcome.carrier)
     if progress.passed_on:
-        progress.tried = fail_over.kept_out(spec, progress, progress.tried)
+        progress.tried = fail_over.kept_out(batch, message, spec, progress, outcome.carrier)
     first_part = accepted_parts(progress.parts)
     others = all_but(spec, outcome.carrier)
-    if first_part and outcome.mark_tried and others & ~drains(spec):
+    if first_part and outcome.mark_tried and others & ~(drains(spec) | progress.tried):
         note(
             progress,
             now_ms,
@@ -419,4 +419,6 @@ def late(batch: Batch, key: bytes, progress: Progress | None, outcome: Outcome, 
                 MessageState.ACCEPTED, Reason.NO_RECEIPT_WANTED, now_ms,
             )  # fmt: skip
             return
+        if batch.memory.watches_silence:
+            fail_over.watch(batch, message, outcome, progress.lease)
     batch.put_progress(key, progress)

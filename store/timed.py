@@ -149,7 +149,10 @@ def _release_one(
 
 
 def cancel(batch: Batch, account: int, id: int, now_ms: int) -> str:
-    """`cancelled`, `leased` (the wish is kept: it will not be sent again), `final`, `sent` or `unknown`."""
+    """`cancelled`, `leased` (the wish is kept: it will not be sent again), `final`, `sent` or `unknown`.
+
+    What was sent cannot be taken back; where its route fails over by receipts, it goes to nobody else.
+    """
     message = batch.message(account, id)
     if message is None:
         return "unknown"
@@ -160,6 +163,10 @@ def cancel(batch: Batch, account: int, id: int, now_ms: int) -> str:
     if phase == Phase.FINAL:
         return "final"
     if phase == Phase.AWAITING_RECEIPT:
+        if message.route in batch.memory.on_receipt and not progress.cancel_wished:
+            progress.cancel_wished = True
+            note(progress, now_ms, Step.CANCEL_WISHED, 0, "")
+            batch.put_progress(key, progress)
         return "sent"
     if phase == Phase.LEASED:
         # A progress that says LEASED and names no lease reads as "not settled yet".

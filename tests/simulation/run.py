@@ -25,7 +25,7 @@ from gateway.door import Accepted, Refusal, Submission
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.writer import InlineWriter
-from router.nouns import Login
+from router.nouns import Login, Step
 from router.throttle import Throttle
 from smpp.pdu import Pdu, SubmitSm
 from store.check import check
@@ -86,6 +86,7 @@ reconnect_max_s = 5
 name = "order"
 match = {{ prefix = ["44"] }}
 lane = ["a", "b"]
+on_receipt = {{ undelivered = "next", no_receipt_s = 30 }}
 [[routes]]
 name = "weights"
 lane = [{{ carrier = "a", weight = 3 }}, {{ carrier = "b", weight = 1 }}]
@@ -132,6 +133,7 @@ class Simulation:
         )
         self.accepted: dict[int, Accepted] = {}
         self.wanted: set[int] = set()
+        self.passed_on = 0  # messages that failed over by receipts
         self.told: dict[int, set[str]] = {}
         self.answered_over_smpp: set[int] = set()
         self.told_over_smpp: dict[int, set[str]] = {}
@@ -217,6 +219,7 @@ class Simulation:
                     await trio.sleep(seconds)
                 else:
                     await self._until_all_is_final(gateway)
+                    self._ended_once(store)
                 self._conserved(store)
                 nursery.cancel_scope.cancel()
             findings = check(store)
@@ -348,6 +351,23 @@ class Simulation:
         totals = store.totals()
         if totals.accepted != sum(totals.messages) or totals.accepted_segments != sum(totals.segments):
             raise Broken(f"conservation: {totals}")
+
+    def _ended_once(self, store: LmdbStore) -> None:
+        """One end each, and no carrier accepts one twice: unless it was unknown whether it had."""
+        for account in store.accounts():
+            for id in self.accepted.keys() | self.answered_over_smpp:
+                message, progress = store.find(account, id) or (None, None)
+                if message is None or progress is None:
+                    continue
+                steps = [step for _, step, _, _ in progress.events]
+                if steps.count(Step.FINAL) != 1:
+                    raise Broken(f"message {id} ended {steps.count(Step.FINAL)} times")
+                by = [carrier for _, step, carrier, _ in progress.events if step == Step.SENT]
+                if Step.OUTCOME_UNKNOWN in steps or message.segments > 1:
+                    continue
+                self.passed_on += Step.PASSED_ON in steps
+                if len(by) != len(set(by)):
+                    raise Broken(f"message {id} was accepted twice by one carrier: {progress.events}")
 
     # the customers' side of callbacks
 

@@ -267,3 +267,55 @@ def test_a_carrier_that_had_it_is_not_given_it_again_while_the_others_are_out(su
     assert subject.store.ready_masks(lane) == (0b011,)
     assert alone("a", 0) == [], "it accepted it"
     assert len(alone("b", 1)) == 1, "it refused it for now"
+
+
+def test_two_carriers_that_give_the_same_id_are_told_apart(subject: Subject) -> None:
+    lane = begin(subject, "a", "b", policy=SILENT)
+    message = subject.send(lane, "c1")
+    subject.wait(120_000)
+    subject.do(lambda txn: txn.after_silence(subject.now_ms, 10))
+    take(subject, lane, "b", 1, "c1")
+    subject.receive(subject.receipt("c1", message.destination, UNDELIVERABLE))
+    assert subject.told() == [], "that was the first one's"
+    subject.receive(subject.receipt("c1", message.destination, DELIVERED, "b"))
+    assert subject.told() == [(message.id, DELIVERED)]
+    assert subject.store.check() == []
+
+
+def test_what_the_last_carrier_took_a_part_of_stays_with_it(subject: Subject) -> None:
+    """It refuses the other part and names another carrier for it: there is none that has not had it."""
+    lane = begin(subject, "a", "b")
+    (leased,) = subject.leased(lane, segments=2)
+    subject.settle(*(subject.sent(leased, f"c{part}", part=part, total=2) for part in (0, 1)))
+    for cid in ("c0", "c1"):
+        subject.receive(subject.receipt(cid, leased.message.destination, UNDELIVERABLE))
+    (again,) = subject.claim(lane, "b", index=1)
+    subject.settle(
+        subject.sent(again, "d0", "b", part=0, total=2),
+        subject.outcome(again, Settle.RETRY, "b", part=1, total=2, mark_tried=True),
+    )
+    assert subject.claim(lane, "a") == []
+    (rest,) = subject.claim(lane, "b", index=1)
+    assert rest.first_part == 1
+
+
+def test_a_cancelled_message_that_was_sent_goes_to_nobody_else(subject: Subject) -> None:
+    lane = begin(subject, "a", "b")
+    message = subject.send(lane, "c1")
+    subject.do(lambda txn: txn.cancel(message.account, message.id, subject.now_ms))
+    subject.receive(subject.receipt("c1", message.destination, UNDELIVERABLE))
+    assert subject.told() == [(message.id, UNDELIVERABLE)]
+
+
+def test_who_had_it_is_known_however_often_a_carrier_repeats_itself(subject: Subject) -> None:
+    lane = begin(subject, "a", "b", "c", policy=SILENT)
+    message = subject.send(lane, "c1")
+    for carrier, index, cid in (("b", 1, "d1"), ("c", 2, "e1")):
+        for _ in range(70):
+            subject.receive(subject.receipt("c1", message.destination, 1))
+        subject.wait(120_000)
+        subject.do(lambda txn: txn.after_silence(subject.now_ms, 10))
+        take(subject, lane, carrier, index, cid)
+    for _ in range(70):
+        subject.receive(subject.receipt("c1", message.destination, UNDELIVERABLE))
+    assert [by for step, by in steps(subject, message) if step == "SENT"] == ["a", "b", "c"]
