@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 
 
 class Active:
-    """`groups` holds the 9-byte prefixes of ready keys that have rows and may have turns."""
+    """`groups` holds the 9-byte prefixes of ready keys that have rows and may have turns. `touched`: whether
+    it has changed since the store last began a transaction."""
 
-    __slots__ = ("_memory", "_paused", "_suspended", "groups", "queues")
+    __slots__ = ("_memory", "_paused", "_suspended", "groups", "queues", "touched")
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._suspended: set[int] = set()
         self._paused: dict[int, set[bytes]] = {}  # accounts at their limit → what has no turn because of it
+        self.touched = True
         self.groups: set[bytes] = set()
         self.queues: dict[int, dict[int, Turns]] = {}  # lane → tried mask → turns
 
     def add(self, prefix: bytes) -> bool:
         """A row was put under this prefix, which was not in `groups`. False: it has others already."""
+        self.touched = True
         lane, tried, inverted, account = READY_PREFIX.unpack(prefix)
         if account in self._suspended:
             return True
@@ -49,16 +52,19 @@ class Active:
 
     def pause(self, prefix: bytes) -> None:
         """Its account is at a limit of its own: no turns until `unpause`, for this and what is added."""
+        self.touched = True
         self._paused.setdefault(READY_PREFIX.unpack(prefix)[3], set()).add(prefix)
         self.discard(prefix)
 
     def unpause(self, account: int) -> None:
+        self.touched = True
         for prefix in self._paused.pop(account, ()):
             if prefix not in self.groups:
                 self.add(prefix)
 
     def discard(self, prefix: bytes) -> None:
         """The last row under this prefix went."""
+        self.touched = True
         if prefix not in self.groups:
             return
         self.groups.discard(prefix)
@@ -72,6 +78,7 @@ class Active:
 
     def suspend(self, account: int) -> None:
         """No turns for this account from now on."""
+        self.touched = True
         self._suspended.add(account)
         self._paused.pop(account, None)
         for prefix in [p for p in self.groups if READY_PREFIX.unpack(p)[3] == account]:
@@ -79,6 +86,7 @@ class Active:
 
     def resume(self, account: int, cursor: lmdb.Cursor[bytes]) -> None:
         """Turns again, for what is in the ready table."""
+        self.touched = True
         self._suspended.discard(account)
         for prefix in ready_groups(cursor):
             if READY_PREFIX.unpack(prefix)[3] == account and prefix not in self.groups:

@@ -136,7 +136,9 @@ class LmdbStore:
 
     def begin(self) -> LmdbTransaction:
         with self._lmdb_errors():
-            return LmdbTransaction(Batch(self.core, self._env.begin(write=True)), self.path)
+            txn = LmdbTransaction(Batch(self.core, self._env.begin(write=True)), self.path)
+        self.memory.active.touched = False
+        return txn
 
     def commit(self, txn: LmdbTransaction) -> None:
         """Durable when it returns. Errors: StoreFull, StoreDamaged, StoreError; call `abort` then."""
@@ -149,6 +151,8 @@ class LmdbStore:
         """Nothing happened: memory is as it was before."""
         txn.batch.drop()
         txn.batch.tx.abort()
+        if not self.memory.active.touched:  # as after a look that found nothing: whose turn it is, stays so
+            return
         with self._lmdb_errors(), self._env.begin() as tx, tx.cursor(self.tables.ready.handle) as cursor:
             self.memory.active.rebuild(cursor)
 

@@ -412,3 +412,17 @@ def test_how_many_links_ended_with_a_message_on_them_is_told_with_each_lease_unt
     lost(3, Settle.RETRY, lost=0)
     lost(0)
     subject.sound()
+
+
+def test_looks_that_find_nothing_to_do_leave_the_turns_of_accounts_as_they_are(steady: Subject) -> None:
+    """A gateway drops a transaction whenever it was woken and no carrier had room."""
+    lane = steady.lane("a")
+    for id in range(1, 31):
+        if id > 1:
+            steady.account(id)
+        steady.accept(lane, 3, account=id)
+    served = []
+    for _ in range(60):
+        served += [leased.message.account for leased in steady.claim(lane, segments=1)]
+        steady.store.abort(steady.store.begin())
+    assert sorted(served) == sorted([*range(1, 31)] * 2)
