@@ -44,6 +44,7 @@ _HEARD = frozenset(
     for fate in (ReceiptFate.MATCHED, ReceiptFate.CLAIMED)
 )
 _REGULAR_FROM = 200  # delays
+_REGULAR_ON_TRIAL = 5  # of a carrier that was taken out for false receipts
 _BLAMES_CARRIER = frozenset((Fate.RETRY, Fate.HERE, Fate.CARRIER))
 _FAULTS = {
     Fault.ERRORS: "too many submits failed or were not answered",
@@ -118,6 +119,20 @@ def _since(before: list[int], now: list[int]) -> list[int]:
     added = [new - old for new, old in zip(now, before, strict=True)]
     before[:] = now
     return added
+
+
+def _signs_of_false(one: _Watched, sums: list[int], enough: int) -> list[str]:
+    """For people. `sums` of receipts; `enough` delays of them tell whether a clock made them."""
+    settings = one.carrier.settings.health
+    signs = []
+    if sums[DEAD]:
+        signs.append(f"{sums[DEAD]} delivered to numbers known to be dead")
+    permille = round(settings.regular_ratio * 1000)
+    if permille and sums[DELAYS] >= enough:
+        mean_ms = sums[DELAY_MS] // sums[DELAYS]
+        if regular(sums[DELAYS], sums[DELAY_MS], sums[DELAY_SQUARES], permille):
+            signs.append(f"{sums[DELAYS]} receipts, all after {mean_ms} ms, as by a clock")
+    return signs
 
 
 class HealthWatch:
@@ -341,17 +356,13 @@ class HealthWatch:
         return why is not None
 
     def _looks_false(self, one: _Watched) -> bool:
-        """Signs of receipts that nobody's handset caused; each is told once, while it lasts."""
-        settings, sums = one.carrier.settings.health, one.health.receipts.sums
-        signs = []
-        if sums[DEAD]:
-            signs.append(f"{sums[DEAD]} delivered to numbers known to be dead")
-        permille = round(settings.regular_ratio * 1000)
-        if permille and sums[DELAYS] >= _REGULAR_FROM:
-            mean_ms = sums[DELAY_MS] // sums[DELAYS]
-            if regular(sums[DELAYS], sums[DELAY_MS], sums[DELAY_SQUARES], permille):
-                signs.append(f"{sums[DELAYS]} receipts, all after {mean_ms} ms, as by a clock")
+        """Signs of receipts that nobody's handset caused; each is told once, while it lasts. A carrier on
+        trial is asked for those of the trial alone, and of fewer."""
+        if one.health.state is State.HALF_OPEN:
+            return bool(_signs_of_false(one, one.health.trial_receipts, _REGULAR_ON_TRIAL))
+        signs = _signs_of_false(one, one.health.receipts.sums, _REGULAR_FROM)
         if signs and not one.looks_false:
+            sums = one.health.receipts.sums
             figures = {"receipts": sums[DELAYS], "dead": sums[DEAD]}
             self.tell(
                 "carrier.false_receipts",

@@ -224,11 +224,11 @@ class Health:
 
     def look(self, now_s: int, *, alone: bool = False, false_receipts: bool = False) -> Change | None:
         """Decide; None: all stays as it is. `alone`: some lane has no other able carrier. `false_receipts`:
-        its receipts look made up, and it is to be taken out for that."""
+        its receipts (on trial: `trial_receipts`) look made up, and it is to be taken out for that."""
         if self.state is State.OPEN:
             return self._try(now_s) if now_s >= self.until_s else None
         if self.state is State.HALF_OPEN:
-            return self._judge_trial(now_s)
+            return self._judge_trial(now_s, false_receipts)
         fault = Fault.FALSE if false_receipts else self._fault(now_s)
         if fault is None:
             self._told = None
@@ -319,7 +319,7 @@ class Health:
         submits = self._trial_submits
         return max(sum(submits[TIMES:]), submits[ANSWERED] + submits[FAULTS]) + submits[SILENT]
 
-    def _judge_trial(self, now_s: int) -> Change | None:
+    def _judge_trial(self, now_s: int, false_receipts: bool) -> Change | None:
         limits, submits, receipts = self.limits, self._trial_submits, self.trial_receipts
         answered = self._trial_answers()
         if answered and not self._answered_s:
@@ -342,9 +342,16 @@ class Health:
         judged = receipts[DELIVERED] + receipts[FAILED]
         if judged + receipts[BLAMELESS] < limits.trial and not waited:
             return None
-        if receipts[DELIVERED] and receipts[DELIVERED] * 1000 >= limits.min_delivered * judged:
-            return self._close(now_s, figures)
-        return self._open(now_s, self.fault, figures)
+        if self.fault is Fault.FALSE and false_receipts:
+            return self._open(now_s, self.fault, figures)
+        if self.fault is Fault.LATE and figures["receipt_p50_ms"] > limits.max_receipt_ms > 0:
+            return self._open(now_s, self.fault, figures)
+        if judged:
+            delivered = receipts[DELIVERED]
+            good = delivered > 0 and delivered * 1000 >= limits.min_delivered * judged
+        else:  # no receipts were asked for, or none of them blames the carrier: nothing speaks against it
+            good = not receipts[EXPECTED] or receipts[BLAMELESS] > 0
+        return self._close(now_s, figures) if good else self._open(now_s, self.fault, figures)
 
     def _open(self, now_s: int, fault: Fault, figures: dict[str, int]) -> Change:
         self._times += 1

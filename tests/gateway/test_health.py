@@ -322,8 +322,17 @@ async def test_false_receipts_take_a_carrier_out_where_it_is_configured(ram_path
         async with trio.open_nursery() as nursery:
             nursery.start_soon(traffic.run)
             await circuit(house, "open")
+            await circuit(house, "half_open")
+            await circuit(house, "open", 30)
+            behave(house, "north", receipt_delay_s=(0.1, 2.0))
+            await circuit(house, "half_open")
+            await circuit(house, "closed", 30)
             traffic.stopped = True
-        assert kinds(house) == ["carrier.false_receipts", "carrier.opened"]
+        told = [row.notice for row in reversed(house.gateway.store.notices())]
+        assert [one.kind for one in told if one.subject == "carrier:north"] == [
+            "carrier.false_receipts", "carrier.opened", "carrier.half_open",
+            "carrier.opened", "carrier.half_open", "carrier.closed",
+        ]  # fmt: skip
 
 
 @trio_test(mock_clock=True)

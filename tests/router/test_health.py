@@ -56,13 +56,13 @@ class Told:
         self.health = Health(msgspec.structs.replace(LIMITS, **limits), BOUNDS)
         self.now = NOW
         self.changes: list[tuple[int, Change]] = []
-        self.alone = False
+        self.alone = self.false = False
 
     def run(self, seconds: int, submits: list[int] | None = None, receipts: list[int] | None = None) -> Told:
         for _ in range(seconds):
             self.now += 1
             self.health.feed(self.now, submits or NOTHING, receipts or [0] * RECEIPTS)
-            change = self.health.look(self.now, alone=self.alone)
+            change = self.health.look(self.now, alone=self.alone, false_receipts=self.false)
             if change is not None:
                 self.changes.append((self.now - NOW, change))
         return self
@@ -180,6 +180,33 @@ def test_receipts_that_say_undelivered_open_it_and_a_trial_waits_for_receipts() 
 def test_a_trial_without_receipts_fails_in_the_end() -> None:
     told = Told().run(10, GOOD, receipts(failed=10, sent=10)).run(30)
     told.run(1, submits(answered=10), receipts(sent=10)).run(LIMITS.trial_wait_s + 1)
+    assert told.states() == ["open", "half_open", "open"]
+
+
+@pytest.mark.parametrize("heard", [receipts(), receipts(blameless=10, sent=10)])
+def test_a_trial_by_which_receipts_cannot_be_judged_ends_well(heard: list[int]) -> None:
+    """None were asked for, or all blame the numbers: another trial would say no more."""
+    told = Told().run(10, GOOD, receipts(failed=10, sent=10)).run(30)
+    told.run(1, submits(answered=10), heard).run(LIMITS.trial_wait_s + 1)
+    assert told.states() == ["open", "half_open", "closed"]
+
+
+def test_a_trial_after_false_receipts_is_good_once_they_do_not_look_false() -> None:
+    told = Told()
+    told.false = True
+    told.run(30 + 3)
+    assert told.states() == ["open", "half_open"]
+    told.run(1, submits(answered=10), receipts(delivered=10, sent=10))
+    assert told.states()[2:] == ["open"]
+    told.run(60)
+    told.false = False
+    told.run(1, submits(answered=10), receipts(delivered=10, sent=10))
+    assert told.states()[3:] == ["half_open", "closed"]
+
+
+def test_a_trial_after_late_receipts_fails_while_they_are_late() -> None:
+    late = receipts(delivered=10, sent=10, delay_ms=60_000)
+    told = Told(max_receipt_ms=30_000).run(5, GOOD, late).run(30).run(1, submits(answered=10), late)
     assert told.states() == ["open", "half_open", "open"]
 
 
