@@ -101,8 +101,8 @@ class _Watched:
             self._submits, [answered, faults, carrier.silent, int(times.total * 1000), *times.counts]
         )
 
-    def receipts(self, cells: Iterable[list[int]], unasked: int) -> list[int]:
-        """Since the last call. `cells` are the carrier's, by country."""
+    def receipts(self, cells: Iterable[list[int]], unasked: int, claimed: int) -> list[int]:
+        """Since the last call. `cells` are the carrier's, by country; `unasked`, `claimed`: store.tallies."""
         counts = self.carrier.counts
         sums = [0] * CELL
         for cell in cells:
@@ -110,7 +110,7 @@ class _Watched:
                 if count:
                     sums[column] += count
         expected = max(0, counts.statuses.get(0, 0) - unasked)
-        heard = sum(count for key, count in counts.receipts.items() if key in _HEARD)
+        heard = sum(count for key, count in counts.receipts.items() if key in _HEARD) + claimed
         return _since(self._receipts, [*sums, expected, heard])
 
 
@@ -177,7 +177,11 @@ class HealthWatch:
         by_carrier = self.countries.by_carrier(tallies.cells)
         for one in self._all():
             carrier = one.carrier
-            receipts = one.receipts(by_carrier.get(carrier.id, ()), tallies.unasked.get(carrier.id, 0))
+            receipts = one.receipts(
+                by_carrier.get(carrier.id, ()),
+                tallies.unasked.get(carrier.id, 0),
+                tallies.claimed.get(carrier.id, 0),
+            )
             submits = one.submits()
             if self._in_maintenance(one):
                 continue  # nothing of it counts

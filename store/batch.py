@@ -133,6 +133,7 @@ class Batch:
         self.quarantined = 0
         self.ended: list[tuple[Message, Progress, int]] = []  # and when, in ms
         self.unmatched: list[tuple[int, str]] = []  # (carrier, reason)
+        self.claimed_parked: list[int] = []  # carriers of final receipts that came before their id
         self.passed_on: list[tuple[Message, int, str]] = []  # (message, carrier, cause of its failure)
         self._state = b""
 
@@ -429,6 +430,7 @@ class Batch:
         tallies.add_ended(self.ended)
         tallies.add_damaged(self.messages[Phase.FINAL] - len(self.ended))
         tallies.add_unmatched(self.unmatched)
+        tallies.add_claimed(self.claimed_parked)
         tallies.add_passed_on(self.passed_on)
         for known in self.accounts_put.values():
             memory.know_account(known)

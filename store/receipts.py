@@ -126,7 +126,9 @@ def claim_parked(batch: Batch, outcome: Outcome, now_ms: int) -> None:
     if message is None:
         return
     for receipt in parked.take(batch, outcome.group, cid, other_forms(cid), message.destination):
-        apply(batch, outcome.account, outcome.id, cid, outcome.part, receipt, now_ms)
+        result = apply(batch, outcome.account, outcome.id, cid, outcome.part, receipt, now_ms)
+        if result is not None and result.fate == ReceiptFate.MATCHED and receipt.state not in WAITING:
+            batch.claimed_parked.append(receipt.carrier)
 
 
 def apply(

@@ -42,17 +42,19 @@ class Tallies:
     """`delivery`: carrier → from accept (or send_at) to the final receipt, of messages that one ended.
 
     `unmatched`: (carrier, reason) → receipts; reasons are a closed set (store.parked). Carrier 0 = none.
+    `claimed`: carrier → final receipts that were parked first, as they came before the id they speak of.
     `cells`: router.cells, by what receipts said; delays are from sending to the final receipt, of messages
     that went through at the first try. `unasked`: carrier → segments for which no receipt was asked. `dead`:
     numbers to which nothing can be delivered, if anybody named some.
     """
 
-    __slots__ = ("_finished", "cells", "dead", "delivery", "unasked", "unmatched")
+    __slots__ = ("_finished", "cells", "claimed", "dead", "delivery", "unasked", "unmatched")
 
     def __init__(self) -> None:
         self._finished: dict[int, int] = {}  # carrier << 4 | state
         self.delivery: dict[int, Delays] = {}
         self.unmatched: dict[tuple[int, str], int] = {}
+        self.claimed: dict[int, int] = {}
         self.cells: dict[int, list[int]] = {}
         self.unasked: dict[int, int] = {}
         self.dead: frozenset[str] = frozenset()
@@ -118,6 +120,10 @@ class Tallies:
     def add_unmatched(self, receipts: Iterable[tuple[int, str]]) -> None:
         for key in receipts:
             self.unmatched[key] = self.unmatched.get(key, 0) + 1
+
+    def add_claimed(self, carriers: Iterable[int]) -> None:
+        for carrier in carriers:
+            self.claimed[carrier] = self.claimed.get(carrier, 0) + 1
 
 
 def _count_failure(cell: list[int], cause: str) -> None:

@@ -244,6 +244,20 @@ async def test_a_carrier_answers_and_gives_no_receipts_any_more(ram_path: Path) 
 
 
 @trio_test(mock_clock=True)
+async def test_receipts_that_come_before_their_id_is_kept_are_heard(ram_path: Path) -> None:
+    async with running(ram_path, "[health]\nsilence_s = 60\n" + two()) as house:
+        await house.bound()
+        traffic = Traffic(house, 5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            await trio.sleep(10)
+            behave(house, "north", receipt_delay_s=(0.0, 0.0))
+            await trio.sleep(150)
+            traffic.stopped = True
+        assert kinds(house) == []
+
+
+@trio_test(mock_clock=True)
 async def test_receipts_do_not_take_the_only_carrier_out(ram_path: Path) -> None:
     alone = carrier("north", 2776) + route("north") + simulator("north", 2776, failure_rate=1)
     async with running(ram_path, alone) as house:

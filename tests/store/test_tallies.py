@@ -119,6 +119,18 @@ def test_a_receipt_that_nobody_claims_is_counted_once_whatever_it_was_parked_und
     assert unmatched_after(store, arrived) == {(carrier, "unknown_id"): 1}
 
 
+def test_a_receipt_that_was_parked_is_counted_once_it_is_claimed(tmp_path: Path) -> None:
+    store, lane, carrier = opened(tmp_path)
+    made, leased = leased_one(store, lane)
+    arrived = [receipt(store, "a", "c1", made.destination)]
+    commit(store, lambda txn: txn.receipts(arrived, NOW_MS))
+    assert store.tallies().claimed == {}
+    commit(store, lambda txn: txn.settle([sent(store, leased, "a", "c1")], NOW_MS))
+    assert store.tallies().claimed == {carrier: 1}
+    commit(store, lambda txn: txn.receipts(arrived, NOW_MS))
+    assert store.tallies().claimed == {carrier: 1}, "the others are counted as they come"
+
+
 def test_a_receipt_without_an_id_says_so(tmp_path: Path) -> None:
     store, _, carrier = opened(tmp_path)
     arrived = [receipt(store, "a", "", "447700900123", ids=())]
