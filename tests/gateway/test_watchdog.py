@@ -384,6 +384,20 @@ async def test_a_look_that_fails_is_logged_and_the_next_one_is_made(
 
 
 @trio_test(mock_clock=True)
-async def test_without_patience_nobody_looks(tmp_path: Path) -> None:
-    async with running(tmp_path, ONE, MemoryWorld()) as house:
-        await Watchdog(house.gateway, 0).run()
+async def test_without_patience_nobody_looks_until_a_reload_gives_it_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, ONE, MemoryWorld()) as house, trio.open_nursery() as nursery:
+        watchdog, looks = Watchdog(house.gateway, 0), []
+        monkeypatch.setattr(watchdog, "look", lambda: looks.append(trio.current_time()))
+        nursery.start_soon(watchdog.run)
+        await trio.sleep(600)
+        assert not looks
+        watchdog.change(60)
+        await trio.sleep(600)
+        assert len(looks) > 10
+        watchdog.change(0)
+        looks.clear()
+        await trio.sleep(600)
+        assert not looks
+        nursery.cancel_scope.cancel()
