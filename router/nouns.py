@@ -261,6 +261,7 @@ class Progress(msgspec.Struct, array_like=True, gc=False):
     cause: str = ""  # why it ended without being delivered: router.causes
     passed_on: int = 0  # how often it left a carrier that had accepted it (store.fail_over)
     delivered_by: int = 0  # an earlier carrier that delivered it while it was leased to another one
+    failed_state: int = 0  # what the receipts said that it was passed on for; 0: nothing
 
 
 class Settle(IntEnum):

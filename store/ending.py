@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WAITING = frozenset(map(int, (MessageState.SCHEDULED, MessageState.ENROUTE, MessageState.ACCEPTED)))
 _FINAL, _ENDED, _RECEIPT = int(Phase.FINAL), int(Step.FINAL), int(Reason.RECEIPT)
 _DELIVERED = int(MessageState.DELIVERED)
+_IN_QUEUE = int(Reason.EXPIRED_IN_QUEUE)
 
 
 def finalize(
@@ -41,6 +42,8 @@ def finalize(
     MESSAGE_KEY, where the caller has it.
     """
     account, id = message.account, message.id
+    if reason == _IN_QUEUE and progress.failed_state:  # a receipt said so, and nobody else could try
+        state, reason, cause = progress.failed_state, _RECEIPT, progress.cause
     tables = batch.tables
     batch.deleter(tables.expiry)(expiry_key(message, progress))
     batch.move(account, progress.lane or message.lane, message.segments, before, _FINAL)

@@ -3,7 +3,8 @@
 The message goes back to its lane, for a carrier that has not had it: those that have are in the mask of its
 queue. What earlier carriers' ids were stays matchable: a receipt of theirs that comes later is recorded, and
 one that says DELIVERED ends the message at once, wherever it is. So there is one final receipt, whoever gives
-it.
+it. Where no other carrier takes it while it is valid, it ends as the receipt said that it was passed on for,
+not EXPIRED.
 
 When a receipt is overdue is a row of the table `silence`, written with the answer of the carrier, for
 messages of routes that ask for it and for no others. Nothing takes it out: when it is due, it is looked at
@@ -103,6 +104,7 @@ def pass_on(
     note(progress, now_ms, Step.PASSED_ON, carrier, f"{why}: to the next carrier")
     before = progress.phase
     progress.passed_on += 1
+    progress.failed_state, progress.cause = (0, "") if silent else (state, cause)
     progress.parts = []
     progress.tried = progress.queue_mask = mask
     progress.phase, progress.state = Phase.READY, MessageState.ENROUTE

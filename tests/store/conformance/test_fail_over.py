@@ -319,3 +319,28 @@ def test_who_had_it_is_known_however_often_a_carrier_repeats_itself(subject: Sub
     for _ in range(70):
         subject.receive(subject.receipt("c1", message.destination, UNDELIVERABLE))
     assert [by for step, by in steps(subject, message) if step == "SENT"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("by", ["time", "claim"])
+def test_what_no_other_carrier_takes_in_time_ends_as_its_receipt_said(subject: Subject, by: str) -> None:
+    lane = begin(subject, "a", "b")
+    message = subject.send(lane, "c1", expires_ms=subject.now_ms + 60_000)
+    subject.receive(subject.receipt("c1", message.destination, UNDELIVERABLE, cause="blocked"))
+    subject.wait(180_000)
+    if by == "claim":
+        assert subject.claim(lane, "b", index=1) == []
+    else:
+        subject.do(lambda txn: txn.expire(subject.now_ms, 10, 0))
+    assert subject.told() == [(message.id, UNDELIVERABLE)]
+    assert subject.events()[0].cause == "blocked"
+    assert subject.store.check() == []
+
+
+def test_what_was_passed_on_without_a_receipt_and_expires_is_expired(subject: Subject) -> None:
+    lane = begin(subject, "a", "b", policy=SILENT)
+    message = subject.send(lane, "c1", expires_ms=subject.now_ms + 150_000)
+    subject.wait(120_000)
+    subject.do(lambda txn: txn.after_silence(subject.now_ms, 10))
+    subject.wait(60_000)
+    assert subject.claim(lane, "b", index=1) == []
+    assert subject.told() == [(message.id, MessageState.EXPIRED)]
