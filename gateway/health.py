@@ -61,7 +61,7 @@ log = structlog.get_logger("health")
 class _Watched:
     """One carrier, and what was counted of it up to the last look."""
 
-    def __init__(self, carrier: Carrier, now_s: int) -> None:
+    def __init__(self, carrier: Carrier) -> None:
         self.carrier = carrier
         self.settings = carrier.settings.health, carrier.settings.judging
         self.health = Health(carrier.settings.health.limits, _BOUNDS_MS)
@@ -75,12 +75,14 @@ class _Watched:
         self.maintenance: str | None = None  # why, while it lasts
         self.maintenance_since_ms = 0
 
-    def follow(self) -> None:
-        """Its settings may have changed: with other limits it is trusted, and watched from now on."""
-        limits = self.carrier.settings.health.limits
+    def follow(self, carrier: Carrier) -> None:
+        """It is judged by other settings, or is another with the same name: what the breaker said stays."""
+        self.carrier = carrier
+        self.settings = carrier.settings.health, carrier.settings.judging
         self._blames.clear()
-        if limits != self.health.limits:
-            self.health = Health(limits, _BOUNDS_MS)
+        self.health.judge_by(carrier.settings.health.limits)
+        if self.health.state is State.HALF_OPEN:
+            carrier.trial = self.health.limits.trial
 
     def submits(self) -> list[int]:
         """Since the last call."""
@@ -154,8 +156,6 @@ class HealthWatch:
         self._gateway.store.tallies().dead = frozenset().union(
             *(carrier.settings.health.dead for carrier in self._gateway.carriers)
         )
-        for one in self._all():
-            one.follow()
         names = {carrier.name for carrier in self._gateway.carriers}
         self._watched = {name: one for name, one in self._watched.items() if name in names}
         self.apply()
@@ -177,11 +177,7 @@ class HealthWatch:
         by_carrier = self.countries.by_carrier(tallies.cells)
         for one in self._all():
             carrier = one.carrier
-            receipts = one.receipts(
-                by_carrier.get(carrier.id, ()),
-                tallies.unasked.get(carrier.id, 0),
-                tallies.claimed.get(carrier.id, 0),
-            )
+            receipts = self._receipts_of(one, by_carrier)
             submits = one.submits()
             if self._in_maintenance(one):
                 continue  # nothing of it counts
@@ -191,7 +187,7 @@ class HealthWatch:
             alone = self._gateway.board.alone(carrier.id)
             change = one.health.look(now_s, alone=alone, false_receipts=out)
             if change is not None:
-                self._changed(one, change)
+                self._changed(one, change, "" if one.health.limits.act else "its health is only told now")
             elif carrier.trial <= 0 and carrier.idle and (left := one.health.trial_left()):
                 carrier.stand(suspended=carrier.suspended, out=carrier.out, trial=left)
         limits = {
@@ -290,13 +286,24 @@ class HealthWatch:
         return [self._watch(carrier) for carrier in self._gateway.carriers]
 
     def _watch(self, carrier: Carrier) -> _Watched:
-        """A carrier that is new, or judged otherwise by a reload, begins anew."""
+        """What was counted before a carrier is new, or judged otherwise by a reload, is not judged."""
         one = self._watched.get(carrier.name)
         judged_by = carrier.settings.health, carrier.settings.judging
-        if one is None or one.carrier is not carrier or one.settings != judged_by:
-            one = self._watched[carrier.name] = _Watched(carrier, int(trio.current_time()))
-            carrier.sample = self.countries.sample
+        if one is None:
+            one = self._watched[carrier.name] = _Watched(carrier)
+        elif one.carrier is carrier and one.settings == judged_by:
+            return one
+        else:
+            one.follow(carrier)
+        carrier.sample = self.countries.sample
+        one.submits()
+        self._receipts_of(one, self.countries.by_carrier(self._gateway.store.tallies().cells))
         return one
+
+    def _receipts_of(self, one: _Watched, by_carrier: dict[int, list[list[int]]]) -> list[int]:
+        """Since the last call."""
+        id, tallies = one.carrier.id, self._gateway.store.tallies()
+        return one.receipts(by_carrier.get(id, ()), tallies.unasked.get(id, 0), tallies.claimed.get(id, 0))
 
     def _changed(self, one: _Watched, change: Change, why: str = "") -> None:
         carrier, now_ms = one.carrier, self._gateway.world.wall_ms()

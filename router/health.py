@@ -225,6 +225,8 @@ class Health:
     def look(self, now_s: int, *, alone: bool = False, false_receipts: bool = False) -> Change | None:
         """Decide; None: all stays as it is. `alone`: some lane has no other able carrier. `false_receipts`:
         its receipts (on trial: `trial_receipts`) look made up, and it is to be taken out for that."""
+        if self.state is not State.CLOSED and not self.limits.act:
+            return self._close(now_s, {})
         if self.state is State.OPEN:
             return self._try(now_s) if now_s >= self.until_s else None
         if self.state is State.HALF_OPEN:
@@ -253,6 +255,21 @@ class Health:
         self.submits.clear()
         self.receipts.clear()
         self._cohorts.clear()
+
+    def judge_by(self, limits: Limits) -> None:
+        """Other limits, or another way of counting: what was counted goes, what was decided stays. Open, it
+        waits no longer than the new limits say; a trial starts over."""
+        heard, sent = self._cohorts.heard, self._cohorts.sent
+        self.limits = limits
+        self.submits = Window(limits.window_s, len(self.submits.sums))
+        self.receipts = Window(limits.receipt_window_s, RECEIPTS)
+        self._cohorts = Cohorts(limits.silence_s + limits.receipt_window_s)
+        self._cohorts.heard, self._cohorts.sent = heard, sent
+        self._row, self._answered_s = 0, 0
+        self._trial_submits = [0] * len(self._trial_submits)
+        self.trial_receipts = [0] * RECEIPTS
+        if self.state is State.OPEN:
+            self.until_s = min(self.until_s, self.since_s + self._out_s())
 
     def figures(self, now_s: int) -> dict[str, int]:
         """What the windows hold; -1 for what cannot be told yet. Ratios in permille, times in ms."""

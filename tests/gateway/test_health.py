@@ -434,7 +434,9 @@ async def test_other_limits_of_a_reload_are_in_force_at_once(ram_path: Path) -> 
             health = replace(north.settings.health, open_s=10)
             north.settings = replace(north.settings, health=health)
             house.gateway.health.settings_changed()
-            assert north.able()
+            assert not north.able(), "what was decided stays"
+            await circuit(house, "half_open", 12)
+            await circuit(house, "closed", 10)
             traffic.stopped = True
 
 
@@ -456,3 +458,27 @@ async def test_an_hour_is_compared_with_the_same_one_a_week_ago(ram_path: Path) 
         told = [row.notice for row in house.gateway.store.notices() if row.notice.kind == "carrier.worse"]
         assert [one.figures["a_week_ago"] for one in told] == [0]
         assert house.gateway.store.meta("hours:north")
+
+
+@trio_test(mock_clock=True)
+async def test_what_was_counted_before_a_reload_is_not_judged_again(ram_path: Path) -> None:
+    async with running(ram_path, two()) as house:
+        await house.bound()
+        behave(house, "north", submit_errors={0x08: 1.0})
+        traffic = Traffic(house, 20)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            await circuit(house, "open")
+            await circuit(house, "half_open")
+            await circuit(house, "open")
+            behave(house, "north", submit_errors={})
+            await circuit(house, "closed")
+            traffic.stopped = True
+        north, before = house.gateway.carriers[0], kinds(house)
+        north.settings = replace(north.settings, retry=replace(north.settings.retry, first_s=7))
+        house.gateway.health.settings_changed()
+        await trio.sleep(5)
+        assert dict(house.gateway.health.states())["north"].value == "closed"
+        assert kinds(house) == before
+        text = house.gateway.metrics.render().decode()
+        assert 'signalbox_carrier_circuit_opened_total{carrier="north",reason="submit_errors"} 2.0' in text
