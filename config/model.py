@@ -1088,6 +1088,11 @@ class RouteConfig:
         "is able. Empty: they do not.",
         choices=("", "recipient", "sender"),
     )
+    allow_loss: bool = key(
+        False,
+        'With `choose = "cheapest"`: also carriers that cost more than the account pays by its rate card. '
+        "Otherwise they never get its messages, nor do those whose price is not known.",
+    )
     probes: tuple[ProbeConfig, ...] = key((), "Test messages on a schedule.")
     on_receipt: OnReceiptConfig = table(
         OnReceiptConfig, "What moves a message on after a carrier has accepted it."
@@ -1117,6 +1122,11 @@ class RouteConfig:
         if all(entry.weight is None for entry in self.lane):
             return ()
         return tuple(entry.weight or 0 for entry in self.lane)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a carrier must not cost more than the account pays."""
+        return self.choose == "cheapest" and not self.allow_loss
 
     @property
     def own_queue(self) -> bool:

@@ -408,7 +408,7 @@ def _lane(config: Config, route: RouteConfig, path: Path, notes: Notes) -> None:
 def _choice(
     route: RouteConfig, carriers: Mapping[str, CarrierConfig], weighted: bool, path: Path, notes: Notes
 ) -> None:
-    """`choose` and `sticky`."""
+    """`choose`, `sticky` and `allow_loss`."""
     if weighted and route.choose not in ("", "weights"):
         notes.wrong((*path, "choose"), f'"{route.choose}" has no use for weights', "leave one of the two out")
     if route.choose == "weights" and not weighted:
@@ -419,7 +419,10 @@ def _choice(
         )
     unpriced = [name for name in route.carriers if name in carriers and not carriers[name].rate_card]
     if route.choose == "cheapest" and unpriced:
-        notes.warn((*path, "choose"), f"no rate_card, so tried last: {', '.join(unpriced)}")
+        what = "tried last" + (", and never for accounts with a rate card" if route.guarded else "")
+        notes.warn((*path, "choose"), f"no rate_card, so {what}: {', '.join(unpriced)}")
+    if route.allow_loss and route.choose != "cheapest":
+        notes.wrong((*path, "allow_loss"), 'goes with choose = "cheapest": else no price is looked at', "")
 
 
 def _reach(routes: tuple[RouteConfig, ...], notes: Notes) -> None:

@@ -249,7 +249,7 @@ class Gateway:
             carriers = tuple(self.store.carrier_id(name) for name in one.carriers)
             spec = LaneSpec(carriers, one.weights, one.name if one.own_queue else "")
             lane = self.store.lane_id(spec)
-            order = self.choices.order(one.choose, one.sticky)
+            order = self.choices.order(one.choose, one.sticky, one.allow_loss)
             lanes.append(Wish(lane, spec, one.tps, one.burst, one.limits.horizons, order))
         return lanes
 

@@ -136,7 +136,7 @@ class Lanes(Protocol):
     @property
     def choosing(self) -> Mapping[int, object]: ...  # lanes whose order depends on the message
 
-    def chosen(self, lane: int, destination: str, sender: str) -> int: ...
+    def chosen(self, lane: int, destination: str, sender: str, pays: str) -> int: ...
 
 
 class Admission(Protocol):
@@ -394,12 +394,14 @@ class Door:
             return Refusal(
                 422, "no-route", "to", f"no route for numbers like {destination[:4]}…; add one to [[routes]]"
             )
-        lane = route.lane
-        if lane in self._lanes.choosing:
-            lane = self._lanes.chosen(lane, destination, sender[0])
-        lane = self._lanes.lane_for(lane, encoding, segments, text or data, request.udh, total)
+        whole = route.lane
+        if whole in self._lanes.choosing:
+            whole = self._lanes.chosen(whole, destination, sender[0], account.rate_card)
+            if not whole:
+                return _no_margin(route.name, account, destination)
+        lane = self._lanes.lane_for(whole, encoding, segments, text or data, request.udh, total)
         if not lane:
-            segments, most = total or segments, self._lanes.most_parts(route.lane)
+            segments, most = total or segments, self._lanes.most_parts(whole)
             return Refusal(
                 422,
                 "too-long",
@@ -544,6 +546,18 @@ def _type_refused(policy: Policy, digits: str, kind: str) -> Refusal:
         "number-type-not-allowed",
         "to",
         f"{digits[:-4]}… is {what}; account {who!r} may send to {allowed}: allowed_number_types",
+    )
+
+
+def _no_margin(route: str, account: Account, destination: str) -> Refusal:
+    """Says no price: it is for customers, too."""
+    return Refusal(
+        422,
+        "no-margin",
+        "to",
+        f"no carrier of route {route!r} has a known price for numbers like {destination[:4]}… that is within "
+        f"what account {account.name!r} pays: `signalbox route explain` shows both; correct a rate card, add "
+        "a carrier, or set allow_loss = true on the route",
     )
 
 

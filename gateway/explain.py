@@ -26,6 +26,7 @@ from router.knowledge import PLAIN, Knowledge
 from router.nouns import Account, Encoding, Message, MessageClass
 from router.numbers import NumberProblem, normalise, sender_of
 from router.rates import amount
+from router.rates import told as price_told
 from router.routes import Considered, Route
 from router.rules import LATEST_MS, Facts
 from router.waiting import Queue, Wait, why_lane
@@ -34,6 +35,7 @@ from smpp.describe import describe
 if TYPE_CHECKING:
     from config.model import Config
     from gateway.app import Gateway
+    from gateway.carriers.choices import Margin
 
 NOBODY = Account(0, "")
 MOST_RULES = 1_000  # of those that were asked, the last ones are told
@@ -104,7 +106,11 @@ def explain(
     route = _taking(asked)
     would = door.would(account or NOBODY, request, at_ms)
     lane = would.lane if isinstance(would, Message) else route.lane if route is not None else 0
-    carriers = [] if route is None else _carriers(gateway, route, lane, facts, request.data or b"")
+    carriers = (
+        []
+        if route is None
+        else _carriers(gateway, route, lane, facts, request.data or b"", account or NOBODY)
+    )
     refused = would if isinstance(would, Refusal) else None
     told = _explained(facts, asked, table.numbers, carriers, refused, running=True)
     if account is not None:
@@ -228,6 +234,24 @@ def _cost(gateway: Gateway, rate_card: str, digits: str, at_ms: int, parts: int)
     }
 
 
+def _margin(gateway: Gateway, route: Route, digits: str, account: Account) -> Margin | None:
+    """What the route's margin guard does for this account; None: there is none."""
+    written = next((one for one in gateway.config.routes if one.name == route.name), None)
+    if written is None or not written.guarded:
+        return None
+    return gateway.choices.margin(gateway.store.lane(route.lane), digits, account.rate_card)
+
+
+def _prices(margin: Margin, carrier: int) -> dict[str, object]:
+    """Of a segment."""
+    asked = margin.asked[carrier]
+    return {
+        "left_out": carrier in margin.left_out,
+        "costs": price_told(asked) if asked is not None else None,
+        "account_pays": price_told(margin.sold),
+    }
+
+
 def _turn(carrier: dict[str, object]) -> int:
     order = carrier["order"]
     return order if isinstance(order, int) else MOST_RULES
@@ -243,11 +267,11 @@ def _refusal(refused: Refusal) -> dict[str, object]:
 
 
 def _carriers(
-    gateway: Gateway, route: Route, lane: int, facts: Facts, data: bytes
+    gateway: Gateway, route: Route, lane: int, facts: Facts, data: bytes, account: Account
 ) -> list[dict[str, object]]:
     """The carriers of the route's lane, in its order, each with its turn now and what keeps it from it.
 
-    `lane` is that of the message: without those that it is too long for.
+    `lane` is that of the message: without those that it is too long for, or that the margin guard leaves out.
     """
     spec, chosen = gateway.store.lane(route.lane), gateway.store.lane(lane or route.lane)
     now, now_ms = trio.current_time(), gateway.world.wall_ms()
@@ -259,10 +283,14 @@ def _carriers(
     order = gateway.board.order(lane or route.lane, now)
     turns = {index: turn for turn, (index, _) in enumerate(order, 1)}
     over = {index for index, is_over in order if is_over}
+    margin = _margin(gateway, route, facts.destination, account)
+    left_out = margin.left_out if margin is not None else {}
     told: list[dict[str, object]] = []
     for place, identity in enumerate(spec.carriers):
         carrier = by_id.get(identity)
         index = chosen.carriers.index(identity) if identity in chosen.carriers and lane else -1
+        if identity in left_out:
+            index = -1
         wait = waits[index] if index >= 0 else Wait.LANE_GONE
         if wait is Wait.FREE and index in over:
             wait = Wait.SHARE_WAIT
@@ -275,19 +303,25 @@ def _carriers(
                 facts.text, encoding, facts.source, facts.source_ton, facts.destination
             )
         refusal = written.refusal if written is not None else ""
+        reason, detail = wait.name.lower(), refusal or wait.value
+        if identity in left_out:
+            reason, detail = "margin", f"left out by the margin guard: {left_out[identity]}"
+        elif too_long and carrier is not None:
+            reason, detail = "too_long", f"it takes {carrier.max_parts} parts, this has {parts}"
+        elif refusal:
+            reason = "sender_refused"
         told.append(
             {
                 "carrier": gateway.store.carrier_name(identity),
                 "weight": spec.weights[place] if spec.weights else None,
                 "order": turns.get(index),
-                "reason": "too_long" if too_long else "sender_refused" if refusal else wait.name.lower(),
-                "detail": f"it takes {carrier.max_parts} parts, this has {parts}"
-                if carrier is not None and too_long
-                else refusal or wait.value,
+                "reason": reason,
+                "detail": detail,
                 "parts": parts,
                 "cost": None
                 if carrier is None
                 else _cost(gateway, carrier.settings.rate_card, facts.destination, facts.at_ms, parts),
+                "margin": None if margin is None else _prices(margin, identity),
                 "encoding": written.encoding if written is not None else None,
                 "tables": written.tables or None if written is not None else None,
                 "from": written.source if written is not None else None,

@@ -77,7 +77,11 @@ class Replan:
         content = message.data if message.encoding == Encoding.BINARY else message.text
         lane = route.lane
         if lane in self._board.choosing:
-            lane = self._board.chosen(lane, message.destination, message.source)
+            account = self._store.accounts().get(message.account)
+            pays = account.rate_card if account is not None else ""
+            lane = self._board.chosen(lane, message.destination, message.source, pays)
+            if not lane:  # the margin guard: held, and asked for again
+                return 0
         lane = self._board.lane_for(lane, message.encoding, message.segments, content, message.udh, total)
         return self._board.lane_under(lane, message.destination, message.source)
 

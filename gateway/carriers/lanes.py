@@ -340,15 +340,22 @@ class LaneBoard:
             found = self._variants[lane, mask] = self._without(self._lanes[lane], mask)
         return found
 
-    def chosen(self, lane: int, destination: str, sender: str) -> int:
-        """Of a lane whose order depends on the message: the lane in that order."""
+    def chosen(self, lane: int, destination: str, sender: str, pays: str) -> int:
+        """Of a lane whose order depends on the message: the lane in that order, 0 when nobody may have it.
+        `pays`: the rate card of its account."""
         base = self._lanes[lane]
-        carriers = self.choosing[lane](base.spec, destination, sender)
+        carriers = self.choosing[lane](base.spec, destination, sender, pays)
+        if not carriers:
+            return 0
         orders = self._orders.setdefault(lane, {})
         found = orders.get(carriers)
-        if found is None:
-            if len(orders) >= MOST_ORDERS:
+        if found is None and len(orders) >= MOST_ORDERS:
+            if len(carriers) == len(base.spec.carriers):
                 return lane
+            allowed = set(carriers)  # never more than these
+            carriers = max((one for one in orders if allowed >= {*one}), key=len, default=carriers[:1])
+            found = orders.get(carriers)
+        if found is None:
             spec = LaneSpec(carriers, (), base.spec.route)
             found = orders[carriers] = self._store.lane_id(spec)
             self.add(found, spec, base.throttle)

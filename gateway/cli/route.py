@@ -161,16 +161,23 @@ def print_carriers(told: dict[str, Any]) -> None:
             one["parts"] or "",
             _written(one, told["from"]),
             _cost(one),
+            _margin(one),
             one["detail"],
         ]
         for one in told["carriers"]
     ]
-    print_table(["TURN", "CARRIER", "WEIGHT", "PARTS", "AS", "COST", "NOW"], rows)
+    print_table(["TURN", "CARRIER", "WEIGHT", "PARTS", "AS", "COST", "MARGIN", "NOW"], rows)
 
 
 def _cost(one: dict[str, Any]) -> str:
     cost = one.get("cost")
     return f"{cost['total']} {cost['currency']}" if cost else ""
+
+
+def _margin(one: dict[str, Any]) -> str:
+    """What a segment costs there and what the account pays for it, where a guard looks at that."""
+    margin = one.get("margin")
+    return f"{margin['costs'] or 'unknown'} of {margin['account_pays']}" if margin else ""
 
 
 def _written(one: dict[str, Any], sender: str) -> str:

@@ -154,7 +154,9 @@ class ExplainApi:
 def _keep_to_operators(told: dict[str, Any]) -> None:
     """Take out what is not for customers: what carriers charge, and whom rules are for."""
     for carrier in told.get("carriers", ()):
-        carrier["cost"] = None
+        carrier["cost"] = carrier["margin"] = None
+        if carrier["reason"] == "margin":
+            carrier["detail"] = "left out for its price"
     for rule in told.get("rules", ()):
         if not rule["matches"]:
             rule["route"] = None

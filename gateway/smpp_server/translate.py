@@ -341,6 +341,7 @@ _STATUSES = {
     "destination-not-allowed": Status.ESME_RINVDSTADR,
     "impossible-length": Status.ESME_RINVDSTADR,
     "no-content": Status.ESME_RINVMSGLEN,
+    "no-margin": Status.ESME_RSUBMITFAIL,
     "no-number": Status.ESME_RINVDSTADR,
     "no-route": Status.ESME_RINVDSTADR,
     "not-a-number": Status.ESME_RINVDSTADR,
