@@ -271,10 +271,17 @@ def pick(tx: lmdb.Transaction[bytes], tables: Tables, before_s: int, limit: int)
 
 
 def forget(batch: Batch, rows: Sequence[Finished]) -> int:
-    """Take archived messages out of the hot store, with everything that leads to them."""
+    """Take archived messages out of the hot store, with everything that leads to them. Returns how many.
+
+    What has changed since it was read, by a late receipt, stays: it is archived once more.
+    """
+    left = 0
     for row in rows:
         _, account, id = TIMED_KEY.unpack(row.key)
         key = MESSAGE_KEY.pack(account, id)
+        if row.progress is not None and batch.progress(key) not in (row.progress, None):
+            left += 1
+            continue
         if row.progress is not None:
             for part in row.progress.parts:
                 if part.carrier_message_id:
@@ -282,7 +289,7 @@ def forget(batch: Batch, rows: Sequence[Finished]) -> int:
         batch.delete(batch.tables.message, key)
         batch.delete(batch.tables.progress, key)
         batch.delete(batch.tables.finished, row.key)
-    return len(rows)
+    return len(rows) - left
 
 
 def _forget_part(batch: Batch, progress: Progress, cid: str, id: int) -> None:

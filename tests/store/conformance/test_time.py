@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.nouns import MessageState, Phase, Reason, Settle
+from router.nouns import MessageState, Phase, Reason, Settle, Step
 from tests.store.conformance.subject import DAY_MS, Subject, ids
 
 
@@ -141,6 +141,22 @@ def test_finished_messages_move_to_the_archive_and_are_still_found(subject: Subj
     assert len(subject.store.drop_old(subject.now_ms + 40 * DAY_MS, 30)) == 1
     assert subject.store.find(1, message.id) is None
     assert subject.counts() == {"FINAL": 1}
+
+
+def test_a_receipt_that_comes_while_its_message_is_archived_is_in_the_timeline(subject: Subject) -> None:
+    message = subject.send(subject.lane("a"), "c1")
+    subject.receive(subject.receipt("c1", message.destination))
+    subject.wait(subject.options.archive_after_s * 1000 + 1_000)
+    rows = subject.store.pick_finished(subject.now_ms, 10)
+    subject.store.write_finished(rows)
+    subject.receive(subject.receipt("c1", message.destination))
+    assert subject.do(lambda txn: txn.forget(rows)) == 0
+    rows = subject.store.pick_finished(subject.now_ms, 10)
+    subject.store.write_finished(rows)
+    assert subject.do(lambda txn: txn.forget(rows)) == 1
+    steps = [event[1] for event in subject.found(message).events]
+    assert steps == [Step.SENT, Step.RECEIPT, Step.FINAL, Step.RECEIPT_REPEATED]
+    assert subject.told() == [(message.id, MessageState.DELIVERED)]
 
 
 def test_a_crash_between_the_steps_of_archiving_loses_and_doubles_nothing(steady: Subject) -> None:
