@@ -65,6 +65,16 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)] = ""  # for the audit trail
 
 
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of a verb that has none."""
+
+
+class Named(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of a verb that is about one thing."""
+
+    name: str
+
+
 class WrongArguments(AdminError):
     """bad_arguments; `problems`: argument → what is wrong with it and what is allowed."""
 

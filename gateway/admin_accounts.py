@@ -20,7 +20,7 @@ import trio
 
 from gateway.account_settings import WrongSettings, read_settings, secrets_of, view_of
 from gateway.accounts import PROBES, AccountProblem, Accounts, NoSuchAccount, NoSuchLogin
-from gateway.admin import AdminError, Verb, WrongArguments, bad_arguments, typed
+from gateway.admin import AdminError, Named, Verb, WrongArguments, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.callbacks.signature import encode_secret
 from router.nouns import Account, Login
@@ -31,10 +31,6 @@ _SYSTEM_ID = re.compile(r"[!-~]{1,15}")
 _HASH = re.compile(
     r"\$argon2id\$v=19\$m=\d{1,7},t=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
 )
-
-
-class Named(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
 
 
 class Rotation(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,10 +56,6 @@ class LoginRotation(msgspec.Struct, forbid_unknown_fields=True):
 class LoginOf(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     system_id: str
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    pass
 
 
 class NewAccount(NamedTuple):

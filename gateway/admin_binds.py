@@ -15,8 +15,8 @@ import msgspec
 import trio
 
 from gateway.accounts import Accounts
-from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
-from gateway.admin_accounts import Nothing, account_problems
+from gateway.admin import AdminError, Execute, Nothing, Verb, bad_arguments, typed
+from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import iso
 from gateway.audit import entry
 from store.backlog import waiting

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.admin import AdminError, Verb, typed
+from gateway.admin import AdminError, Named, Nothing, Verb, typed
 from gateway.admin_shapes import iso
 from gateway.notices import notice_view
 from gateway.orders import CarrierOrder, Orders
@@ -26,14 +26,6 @@ Facts = Callable[[], dict[str, dict[str, object]]]  # of running carriers, by na
 
 class NoSuchCarrier(AdminError):
     """There is no carrier of that name."""
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    pass
-
-
-class Named(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
 
 
 class Suspension(msgspec.Struct, forbid_unknown_fields=True):

@@ -17,8 +17,7 @@ import msgspec
 
 from config.diff import Diff
 from config.load import ConfigErrors
-from gateway.admin import AdminError, Verb, bad_arguments, typed
-from gateway.admin_accounts import Nothing
+from gateway.admin import AdminError, Nothing, Verb, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.revisions import Revision, RevisionProblem, Revisions
 

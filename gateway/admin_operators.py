@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.admin import AdminError, Verb, bad_arguments, typed
+from gateway.admin import AdminError, Named, Nothing, Verb, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.operators import OVERLAP_S, NoSuchOperator, Operator, OperatorProblem, Operators
 
@@ -20,19 +20,11 @@ LONGEST_OVERLAP_S = 30 * 86_400
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
-class Named(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-
-
 class KeyRotation(msgspec.Struct, forbid_unknown_fields=True):
     """`overlap_s`: how much longer the key that is replaced works."""
 
     name: str
     overlap_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_OVERLAP_S)] = OVERLAP_S
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    pass
 
 
 class OperatorVerbs:

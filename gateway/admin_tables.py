@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import trio
 
-from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
+from gateway.admin import AdminError, Execute, Named, Nothing, Verb, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.audit import entry
 from router.knowledge import Network
@@ -25,17 +25,9 @@ from store.interface import Transaction
 from store.tables import NAME, Table, TableFacts, Tables
 
 
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    pass
-
-
 class Use(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     version: int
-
-
-class Named(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
 
 
 class Show(msgspec.Struct, forbid_unknown_fields=True):

@@ -22,8 +22,8 @@ import msgspec
 import trio
 
 from gateway.accounts import Accounts
-from gateway.admin import Execute, Verb, bad_arguments, typed
-from gateway.admin_accounts import AccountVerbs, Nothing
+from gateway.admin import Execute, Nothing, Verb, bad_arguments, typed
+from gateway.admin_accounts import AccountVerbs
 from gateway.admin_audit import AuditVerbs
 from gateway.admin_binds import BindVerbs
 from gateway.admin_callbacks import CallbackVerbs, Pump

@@ -42,6 +42,20 @@ ReceiptsDone = Callable[[Sequence[ReceiptResult]], None]
 log = structlog.get_logger("committer")
 
 
+class Keeping(Protocol):
+    """What those need of a store who keep one small value there, written whole by each change."""
+
+    def meta(self, name: str) -> bytes | None: ...
+
+
+class Committing(Protocol):
+    """What they need of a committer."""
+
+    @property
+    def store(self) -> Keeping: ...
+    async def execute(self, function: Callable[[Transaction], T]) -> T: ...
+
+
 class Claimer(Protocol):
     """A carrier's dispatcher: asked for its wish inside each transaction, in rounds, then told the result.
 

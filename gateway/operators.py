@@ -14,12 +14,12 @@ Deliberately not here: checking a key (gateway.http.auth), what operators may do
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
 
 import msgspec
 import trio
 
 from gateway.audit import entry
+from gateway.committer import Committing
 from gateway.http.auth import OPERATOR_KEY, new_key
 from store.interface import StoreError, Transaction
 from store.values import Damaged
@@ -28,7 +28,6 @@ MOST_OPERATORS = 1_000
 OVERLAP_S = 3_600.0
 
 _ROW = "operators"
-T = TypeVar("T")
 
 
 class Operator(msgspec.Struct, frozen=True, array_like=True):
@@ -49,20 +48,6 @@ class OperatorProblem(Exception):
 
 class NoSuchOperator(OperatorProblem):
     """There is no operator of that name."""
-
-
-class Keeping(Protocol):
-    """What is needed of a store."""
-
-    def meta(self, name: str) -> bytes | None: ...
-
-
-class Committing(Protocol):
-    """What is needed of a committer."""
-
-    @property
-    def store(self) -> Keeping: ...
-    async def execute(self, function: Callable[[Transaction], T]) -> T: ...
 
 
 class Operators:

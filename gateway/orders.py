@@ -13,7 +13,6 @@ itself (gateway.health).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -21,13 +20,13 @@ import trio
 
 from gateway.admin_shapes import iso
 from gateway.audit import Actor, acting, actor_now, entry
+from gateway.committer import Committing
 from gateway.notices import notice
 from store.interface import Transaction
 from store.values import Damaged
 
 _ROW = "orders"
 _OVER = Actor("signalbox", "gateway", "the time that was given is over")
-T = TypeVar("T")
 
 log = structlog.get_logger("orders")
 
@@ -40,20 +39,6 @@ class CarrierOrder(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     since_ms: int
     until_ms: int = 0  # 0 = until somebody resumes it
-
-
-class Keeping(Protocol):
-    """What is needed of a store."""
-
-    def meta(self, name: str) -> bytes | None: ...
-
-
-class Committing(Protocol):
-    """What is needed of a committer."""
-
-    @property
-    def store(self) -> Keeping: ...
-    async def execute(self, function: Callable[[Transaction], T]) -> T: ...
 
 
 class Orders:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import trio
@@ -25,6 +25,7 @@ from config.load import parse
 from config.model import Config
 from gateway.admin import Execute
 from gateway.audit import actor_now, entry
+from gateway.committer import Keeping
 from store.interface import Transaction
 from store.values import Damaged
 
@@ -53,12 +54,6 @@ class Revision(msgspec.Struct, frozen=True, array_like=True):
 
 class RevisionProblem(Exception):
     """A revision is not there, or cannot be used; says what to do."""
-
-
-class Keeping(Protocol):
-    """What is needed of a store."""
-
-    def meta(self, name: str) -> bytes | None: ...
 
 
 class Revisions:

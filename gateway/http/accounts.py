@@ -23,12 +23,11 @@ import msgspec
 import trio
 
 from gateway.account_settings import WrongSettings, read_settings
-from gateway.admin import AdminError, WrongArguments
+from gateway.admin import AdminError, Named, WrongArguments
 from gateway.admin_accounts import (
     AccountVerbs,
     LoginOf,
     LoginRotation,
-    Named,
     NewLogin,
     Page,
     Rotation,

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from gateway.admin import AdminError, WrongArguments
-from gateway.admin_carriers import LONGEST_S, CarrierVerbs, Events, Named, NoSuchCarrier, Nothing, Suspension
+from gateway.admin import AdminError, Named, Nothing, WrongArguments
+from gateway.admin_carriers import LONGEST_S, CarrierVerbs, Events, NoSuchCarrier, Suspension
 from gateway.http.auth import Keys
 from gateway.http.fields import invalid, unknown_field
 from gateway.http.operated import PRIVATE, body_of, handler

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
 from gateway.accounts import in_the_same_commit
+from gateway.committer import Keeping
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.timeline import rfc3339
 from store.interface import Transaction
@@ -45,12 +46,6 @@ class Answered(NamedTuple):
     status: int
     headers: Headers
     body: bytes
-
-
-class Keeping(Protocol):
-    """What is needed of a store."""
-
-    def meta(self, name: str) -> bytes | None: ...
 
 
 class _Done(msgspec.Struct, frozen=True, array_like=True):
