@@ -377,22 +377,8 @@ class Carrier:
         while buffer and ways:
             self._turn += 1
             way = ways[self._turn % len(ways)]
-            link = way.link
-            leased = buffer.popleft()
-            body = self.renderer.plain(leased.message, now_ms)
-            if body is None:
-                self._start(leased, link, now, now_ms, touched)
-                way.left = 0  # nobody knows how much that was
-            else:
-                self._buffered_segments -= 1
-                flight = Flight(leased)
-                flight.sent_ms = now_ms
-                if self.some is not None and not self.some.let(leased.lane, now):
-                    flight.body = body
-                    self.some.aside.append((link, flight))
-                    continue
-                self._submit(link, flight, body, now, touched)
-                way.left -= 1
+            short = self._send_one(buffer.popleft(), way.link, now, now_ms, touched)
+            way.left = way.left - 1 if short else 0  # nobody knows how much a long one was
             if way.left <= 0:
                 ways = self._ways(now)
 
@@ -425,19 +411,21 @@ class Carrier:
 
     def _send_one(
         self, leased: Leased, link: Link, now: float, now_ms: int, touched: dict[Link, None]
-    ) -> None:
+    ) -> bool:
+        """Whether it was one short message."""
         body = self.renderer.plain(leased.message, now_ms)
         if body is None:
             self._start(leased, link, now, now_ms, touched)
+            return False
+        self._buffered_segments -= 1
+        flight = Flight(leased)
+        flight.sent_ms = now_ms
+        if self.some is not None and not self.some.let(leased.lane, now):
+            flight.body = body
+            self.some.aside.append((link, flight))
         else:
-            self._buffered_segments -= 1
-            flight = Flight(leased)
-            flight.sent_ms = now_ms
-            if self.some is not None and not self.some.let(leased.lane, now):
-                flight.body = body
-                self.some.aside.append((link, flight))
-                return
             self._submit(link, flight, body, now, touched)
+        return True
 
     def _ways(self, now: float) -> list[_Way]:
         """Links with a free slot, a token and nothing half-sent."""
