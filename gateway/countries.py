@@ -26,7 +26,6 @@ from router.cells import (
     quantile_ms,
 )
 from router.health import ANSWERED, FAULTS, TIME_MS, TIMES, Limits, Window, undelivered
-from router.judge import FATES, Fate
 from smpp import events
 
 MOST = 1_000
@@ -34,7 +33,6 @@ SHOWN = 50
 LOOK_S = 5
 
 _COLUMNS = TIMES + DELAY_BUCKETS + 1
-_BLAMES_CARRIER = frozenset((Fate.RETRY, Fate.HERE, Fate.CARRIER))
 
 Told = tuple[str, str, str, dict[str, object]]  # kind, carrier's name, text, figures
 
@@ -59,8 +57,8 @@ class Countries:
         self._sampled: dict[int, list[int]] = {}  # since the last look
         self._looked_s = 0
 
-    def sample(self, carrier: int, answer: events.Response) -> None:
-        """One answer of a carrier."""
+    def sample(self, blames: Callable[[int], bool], carrier: int, answer: events.Response) -> None:
+        """One answer of a carrier. `blames`: whether a status is its own fault, as it is configured."""
         flight = answer.context
         if answer.late or not isinstance(flight, Flight):
             return
@@ -71,7 +69,7 @@ class Countries:
         status = answer.pdu.command_status
         if status == 0:
             row[ANSWERED] += 1
-        elif FATES.get(status, Fate.RETRY) in _BLAMES_CARRIER:
+        elif blames(status):
             row[FAULTS] += 1
         ms = int(answer.latency_s * 1000)
         row[TIME_MS] += ms

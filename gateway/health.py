@@ -14,6 +14,7 @@ which only tells), what operators may say (gateway.orders).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -45,6 +46,7 @@ _HEARD = frozenset(
 )
 _REGULAR_FROM = 200  # delays
 _REGULAR_ON_TRIAL = 5  # of a carrier that was taken out for false receipts
+_STATUSES_KNOWN = 1_000  # of one carrier: it may answer any 32-bit number
 _BLAMES_CARRIER = frozenset((Fate.RETRY, Fate.HERE, Fate.CARRIER))
 _FAULTS = {
     Fault.ERRORS: "too many submits failed or were not answered",
@@ -84,6 +86,16 @@ class _Watched:
         if self.health.state is State.HALF_OPEN:
             carrier.trial = self.health.limits.trial
 
+    def blames(self, status: int) -> bool:
+        """Whether a command_status is the carrier's own fault, as its configuration judges it."""
+        known = self._blames.get(status)
+        if known is None:
+            if len(self._blames) >= _STATUSES_KNOWN:
+                self._blames.clear()
+            fate = fate_of(status, self.carrier.settings.judging)
+            known = self._blames[status] = fate in _BLAMES_CARRIER
+        return known
+
     def submits(self) -> list[int]:
         """Since the last call."""
         carrier, counts = self.carrier, self.carrier.counts
@@ -92,11 +104,7 @@ class _Watched:
             if status == 0:
                 answered += count
                 continue
-            blames = self._blames.get(status)
-            if blames is None:
-                blames = fate_of(status, carrier.settings.judging) in _BLAMES_CARRIER
-                self._blames[status] = blames
-            if blames:
+            if self.blames(status):
                 faults += count
         times = counts.response_seconds
         return _since(
@@ -295,7 +303,7 @@ class HealthWatch:
             return one
         else:
             one.follow(carrier)
-        carrier.sample = self.countries.sample
+        carrier.sample = partial(self.countries.sample, one.blames)
         one.submits()
         self._receipts_of(one, self.countries.by_carrier(self._gateway.store.tallies().cells))
         return one

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,6 +85,16 @@ class Traffic:
         return Counter(name(progress.parts[0].carrier) for _, progress in self.found() if progress.parts)
 
 
+@asynccontextmanager
+async def sending(house: Running, rate: float, number: str = GB) -> AsyncIterator[Traffic]:
+    """Traffic, to the end of the block."""
+    traffic = Traffic(house, rate, number)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(traffic.run)
+        yield traffic
+        traffic.stopped = True
+
+
 def smsc(house: Running, name: str) -> SimulatedSmsc:
     return next(one for one in house.gateway.simulators if one.name == name)
 
@@ -106,9 +118,7 @@ def kinds(house: Running) -> list[str]:
 async def test_a_carrier_that_refuses_is_out_and_returns_quietly(ram_path: Path, capsys: Any) -> None:
     async with running(ram_path, two()) as house:
         await house.bound()
-        traffic = Traffic(house, 20)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 20) as traffic:
             await trio.sleep(60)
             behave(house, "north", submit_errors={0x08: 1.0})
             bad_at = trio.current_time()
@@ -131,7 +141,6 @@ async def test_a_carrier_that_refuses_is_out_and_returns_quietly(ram_path: Path,
             before = smsc(house, "north").tally.submits
             await trio.sleep(10)
             assert smsc(house, "north").tally.submits - before > 150, "all traffic is back"
-            traffic.stopped = True
         await house.until(lambda: house.gateway.store.totals().messages[Phase.FINAL] == len(traffic.ids))
         assert {progress.state for _, progress in traffic.found()} == {2}, "every message was delivered"
         assert kinds(house) == [
@@ -150,14 +159,11 @@ async def test_a_trial_whose_messages_are_to_blame_ends(ram_path: Path) -> None:
     async with running(ram_path, only) as house:
         await house.bound()
         behave(house, "north", submit_errors={0x08: 1.0})
-        traffic = Traffic(house, 5)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 5):
             await circuit(house, "open")
             behave(house, "north", submit_errors={0x0B: 1.0})
             await circuit(house, "half_open")
             await circuit(house, "closed", 60)
-            traffic.stopped = True
         assert house.gateway.carriers[0].able()
 
 
@@ -166,9 +172,7 @@ async def test_a_trial_that_was_lost_with_its_link_gets_other_messages(ram_path:
     async with running(ram_path, two()) as house:
         await house.bound()
         behave(house, "north", submit_errors={0x08: 1.0})
-        traffic = Traffic(house, 5)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 5):
             await circuit(house, "open")
             behave(house, "north", submit_errors={}, response_delay_s=(3.0, 3.0))
             await circuit(house, "half_open")
@@ -179,7 +183,6 @@ async def test_a_trial_that_was_lost_with_its_link_gets_other_messages(ram_path:
                 await trio.aclose_forcefully(link.outlet._stream)
             behave(house, "north", response_delay_s=(0.0, 0.0))
             await circuit(house, "closed", 60)
-            traffic.stopped = True
 
 
 @trio_test(mock_clock=True)
@@ -187,13 +190,10 @@ async def test_a_carrier_dies_under_two_thousand_messages_a_second(ram_path: Pat
     """It answers nothing any more, and the link stays: the worst way."""
     async with running(ram_path, two(window=500, tps=4_000, response_timeout_s=2)) as house:
         await house.bound()
-        traffic = Traffic(house, 2_000)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 2_000) as traffic:
             await trio.sleep(3)
             behave(house, "north", no_response=1.0)
             await trio.sleep(7)
-            traffic.stopped = True
         await house.until(lambda: house.gateway.store.totals().messages[Phase.FINAL] == len(traffic.ids))
         found = traffic.found()
         assert {progress.state for _, progress in found} == {2}, "none is lost"
@@ -210,9 +210,7 @@ async def test_a_carrier_dies_under_two_thousand_messages_a_second(ram_path: Pat
 async def test_a_carrier_answers_and_its_receipts_say_undelivered(ram_path: Path) -> None:
     async with running(ram_path, two()) as house:
         await house.bound()
-        traffic = Traffic(house, 20)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 20):
             behave(house, "north", states={"UNDELIV": 1.0})
             await circuit(house, "open")
             taken = smsc(house, "north").tally.submits
@@ -221,7 +219,6 @@ async def test_a_carrier_answers_and_its_receipts_say_undelivered(ram_path: Path
             await circuit(house, "half_open")
             behave(house, "north", states={"DELIVRD": 1.0})
             await circuit(house, "closed")
-            traffic.stopped = True
         assert kinds(house)[-1] == "carrier.closed"
         assert house.gateway.store.notices(2)[-1].notice.figures["trial"] == 10
 
@@ -230,9 +227,7 @@ async def test_a_carrier_answers_and_its_receipts_say_undelivered(ram_path: Path
 async def test_a_carrier_answers_and_gives_no_receipts_any_more(ram_path: Path) -> None:
     async with running(ram_path, two()) as house:
         await house.bound()
-        traffic = Traffic(house, 2)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 2):
             await trio.sleep(600)
             behave(house, "north", no_receipt=1.0)
             before = smsc(house, "north").tally.submits
@@ -240,20 +235,16 @@ async def test_a_carrier_answers_and_gives_no_receipts_any_more(ram_path: Path) 
             taken = smsc(house, "north").tally.submits - before
             print("messages without a receipt until it is out", taken)
             assert 600 < taken < 2 * 400
-            traffic.stopped = True
 
 
 @trio_test(mock_clock=True)
 async def test_receipts_that_come_before_their_id_is_kept_are_heard(ram_path: Path) -> None:
     async with running(ram_path, "[health]\nsilence_s = 60\n" + two()) as house:
         await house.bound()
-        traffic = Traffic(house, 5)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 5):
             await trio.sleep(10)
             behave(house, "north", receipt_delay_s=(0.0, 0.0))
             await trio.sleep(150)
-            traffic.stopped = True
         assert kinds(house) == []
 
 
@@ -262,11 +253,8 @@ async def test_receipts_do_not_take_the_only_carrier_out(ram_path: Path) -> None
     alone = carrier("north", 2776) + route("north") + simulator("north", 2776, failure_rate=1)
     async with running(ram_path, alone) as house:
         await house.bound()
-        traffic = Traffic(house, 10)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 10):
             await trio.sleep(30)
-            traffic.stopped = True
         assert kinds(house)[:1] == ["carrier.would_open"]
         assert house.gateway.carriers[0].able()
 
@@ -308,17 +296,26 @@ async def test_a_carrier_that_is_bad_for_one_country_is_told(ram_path: Path) -> 
 
 
 @trio_test(mock_clock=True)
+async def test_what_a_carriers_own_statuses_make_the_messages_fault_is_no_countrys(ram_path: Path) -> None:
+    async with running(ram_path, two('statuses = { "0x0008" = "rejected" }\n')) as house:
+        await house.bound()
+        behave(house, "north", submit_errors={0x08: 0.9})
+        async with sending(house, 20):
+            await trio.sleep(70)
+        shown: Any = status_facts(house.gateway)["carriers"]
+        (country,) = shown["north"]["health"]["countries"]
+        assert (country["error_ratio"], country["bad"], kinds(house)) == (0, "", [])
+
+
+@trio_test(mock_clock=True)
 async def test_receipts_as_by_a_clock_and_from_dead_numbers_are_told(ram_path: Path) -> None:
     toml = '[health]\ndead_numbers = ["+447700900001"]\n' + two().replace("0.1, 2.0", "2.0, 2.0")
     async with running(ram_path, toml) as house:
         await house.bound()
-        traffic = Traffic(house, 20)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 20):
             await trio.sleep(3)
             await house.submit("447700900001")
             await trio.sleep(30)
-            traffic.stopped = True
         (event,) = [row.notice for row in house.gateway.store.notices()]
         assert event.kind == "carrier.false_receipts"
         assert "1 delivered to numbers known to be dead" in event.text
@@ -332,16 +329,13 @@ async def test_false_receipts_take_a_carrier_out_where_it_is_configured(ram_path
     toml = two('health = { false_receipts = "suspend" }\n').replace("0.1, 2.0", "2.0, 2.0")
     async with running(ram_path, toml) as house:
         await house.bound()
-        traffic = Traffic(house, 20)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 20):
             await circuit(house, "open")
             await circuit(house, "half_open")
             await circuit(house, "open", 30)
             behave(house, "north", receipt_delay_s=(0.1, 2.0))
             await circuit(house, "half_open")
             await circuit(house, "closed", 30)
-            traffic.stopped = True
         told = [row.notice for row in reversed(house.gateway.store.notices())]
         assert [one.kind for one in told if one.subject == "carrier:north"] == [
             "carrier.false_receipts", "carrier.opened", "carrier.half_open",
@@ -354,15 +348,12 @@ async def test_an_operator_lets_a_carrier_in_again(ram_path: Path) -> None:
     async with running(ram_path, two("health = { min_submits = 5, open_s = 3600 }\n")) as house:
         await house.bound()
         behave(house, "north", submit_errors={0x08: 1.0})
-        traffic = Traffic(house, 5)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 5):
             await circuit(house, "open")
             behave(house, "north", submit_errors={})
             await house.gateway.verbs.table()["carrier.resume"]({"name": "north"})
             await circuit(house, "closed", 5)
             await trio.sleep(5)
-            traffic.stopped = True
         assert house.gateway.carriers[0].able()
         assert house.gateway.store.notices(1)[0].notice.text == "an operator said so"
 
@@ -374,9 +365,7 @@ async def test_a_carrier_takes_nothing_in_its_maintenance_window(ram_path: Path,
     toml = two(f'[[carriers.maintenance]]\nhours = ["{window}"]\nreason = "new cables"\n')
     async with running(ram_path, toml) as house:
         await house.bound()
-        traffic = Traffic(house, 5)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 5):
             north = house.gateway.carriers[0]
             await house.until(lambda: north.out is not None, 200)
             behave(house, "north", submit_errors={0x08: 1.0})
@@ -394,7 +383,6 @@ async def test_a_carrier_takes_nothing_in_its_maintenance_window(ram_path: Path,
             await house.until(north.able, 200)
             await trio.sleep(5)
             assert smsc(house, "north").tally.submits > taken
-            traffic.stopped = True
         assert kinds(house) == ["carrier.maintenance", "carrier.maintained"], "and no alarm"
 
 
@@ -405,11 +393,8 @@ async def test_a_carrier_of_weight_zero_drains(ram_path: Path) -> None:
     toml = two().replace('lane = ["north", "south"]', lane)
     async with running(ram_path, toml) as house:
         await house.bound()
-        traffic = Traffic(house, 5)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 5) as traffic:
             await trio.sleep(10)
-            traffic.stopped = True
         await house.until(lambda: house.gateway.store.totals().messages[Phase.FINAL] == len(traffic.ids))
         assert set(traffic.by()) == {"south"}
         house.gateway.carriers[1].stand(suspended=True)
@@ -425,9 +410,7 @@ async def test_other_limits_of_a_reload_are_in_force_at_once(ram_path: Path) -> 
     async with running(ram_path, two("health = { open_s = 3600 }\n")) as house:
         await house.bound()
         behave(house, "north", submit_errors={0x08: 1.0})
-        traffic = Traffic(house, 20)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 20):
             await circuit(house, "open")
             behave(house, "north", submit_errors={})
             north = house.gateway.carriers[0]
@@ -437,7 +420,6 @@ async def test_other_limits_of_a_reload_are_in_force_at_once(ram_path: Path) -> 
             assert not north.able(), "what was decided stays"
             await circuit(house, "half_open", 12)
             await circuit(house, "closed", 10)
-            traffic.stopped = True
 
 
 @trio_test(mock_clock=True)
@@ -448,11 +430,8 @@ async def test_an_hour_is_compared_with_the_same_one_a_week_ago(ram_path: Path) 
         good = Hour(now - WEEK, 1_000, 0, 1_000, 0)
         house.gateway.health._hours.keep("north", good)
         behave(house, "north", submit_errors={0x08: 0.42})
-        traffic = Traffic(house, 5)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 5):
             await trio.sleep(100)
-            traffic.stopped = True
         await house.until(lambda: (START_MS + int(trio.current_time() * 1000)) // HOUR_MS > now, 4_000)
         await trio.sleep(5)
         told = [row.notice for row in house.gateway.store.notices() if row.notice.kind == "carrier.worse"]
@@ -465,15 +444,12 @@ async def test_what_was_counted_before_a_reload_is_not_judged_again(ram_path: Pa
     async with running(ram_path, two()) as house:
         await house.bound()
         behave(house, "north", submit_errors={0x08: 1.0})
-        traffic = Traffic(house, 20)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic.run)
+        async with sending(house, 20):
             await circuit(house, "open")
             await circuit(house, "half_open")
             await circuit(house, "open")
             behave(house, "north", submit_errors={})
             await circuit(house, "closed")
-            traffic.stopped = True
         north, before = house.gateway.carriers[0], kinds(house)
         north.settings = replace(north.settings, retry=replace(north.settings.retry, first_s=7))
         house.gateway.health.settings_changed()
