@@ -96,14 +96,7 @@ class Customer:
         self.events: list[dict[str, Any]] = []
 
     async def serve(self, listeners: list[trio.abc.Listener[trio.abc.Stream]]) -> None:
-        async with trio.open_nursery() as nursery:
-            for listener in listeners:
-                nursery.start_soon(self._accept, listener, nursery)
-
-    async def _accept(self, listener: trio.abc.Listener[trio.abc.Stream], nursery: trio.Nursery) -> None:
-        async with listener:
-            while True:
-                nursery.start_soon(self._carry, await listener.accept())
+        await trio.serve_listeners(self._carry, listeners)
 
     async def _carry(self, stream: trio.abc.Stream) -> None:
         data = b""
@@ -149,14 +142,7 @@ class Script:
         return [pdu for pdu in self.pdus if isinstance(pdu, SubmitSm)]
 
     async def serve(self, listeners: list[trio.abc.Listener[trio.abc.Stream]]) -> None:
-        async with trio.open_nursery() as nursery:
-            for listener in listeners:
-                nursery.start_soon(self._accept, listener, nursery)
-
-    async def _accept(self, listener: trio.abc.Listener[trio.abc.Stream], nursery: trio.Nursery) -> None:
-        async with listener:
-            while True:
-                nursery.start_soon(self._carry, await listener.accept())
+        await trio.serve_listeners(self._carry, listeners)
 
     async def _carry(self, stream: trio.abc.Stream) -> None:
         self.streams.append(stream)

@@ -6,7 +6,6 @@ Commands are run as they are typed, on a stopped gateway; the running one is ask
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ import pytest
 
 from gateway.account_settings import BY_NAME, SETTINGS, WrongSettings, read_settings
 from gateway.admin import AdminError
-from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
 from router import nouns
 from router.nouns import Account, Login
 from smpp.pdu import Unbind
 from smpp.status import Status
+from tests.gateway.conftest import Typed
 from tests.gateway.house import Running, carrier, route, running, running_with
 from tests.gateway.house import Script as Peer
 from tests.gateway.smpp_server.esme import bound, connected
@@ -145,20 +144,6 @@ WRONG: dict[str, tuple[object, ...]] = {
     "outbind_password": ("ninechars", "ü", 7),
     "lists": ({"staff": []}, {"staff": ["Ann"]}, {"": ["447700900123"]}, {"x" * 21: ["447700900123"]}, []),
 }  # fmt: skip
-Typed = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Run a command line on the data directory: its exit code and all that it printed."""
-
-    def run(*line: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = root.run([*line, "--data-dir", str(tmp_path / "var")])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 def options(name: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from gateway.audit import Actor, acting
 from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
 from router.nouns import Login
+from tests.gateway.conftest import Typed
 from tests.gateway.house import (
     RealWorld,
     Running,
@@ -36,20 +36,6 @@ ONE = carrier("sim", 2776) + route("sim")
 SMPP = '[smpp]\nlisten = ["127.0.0.1:2775"]\nlock_failures = 2\n' + carrier("north", 2790) + route("north")
 HASH = "$argon2id$v=19$m=4096,t=2,p=1$" + "A" * 22 + "$" + "B" * 43
 ME = pwd.getpwuid(os.getuid()).pw_name
-Typed = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Run a command line on the data directory: its exit code and all that it printed."""
-
-    def run(*line: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = root.run([*line, "--data-dir", str(tmp_path / "var")])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 async def ask(house: Running, verb: str, **args: object) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import trio
 import trio.testing
 
 from gateway.admin import AdminError
-from gateway.cli import root
 from gateway.cli.deliveries import age_text
 from gateway.cli.failure import FAILED, OK, USAGE
 from router.nouns import Login
+from tests.gateway.conftest import Typed
 from tests.gateway.house import Running, Script, carrier, route, running_with
 from tests.gateway.smpp_server.esme import bound, connected
 from tests.gateway.smpp_server.hashing import Hashing, hashed
@@ -25,20 +25,6 @@ from tests.trio_case import trio_test
 
 TOML = '[smpp]\nlisten = ["127.0.0.1:2775"]\n' + carrier("north", 2790) + route("north")
 URL = "http://127.0.0.1:9000/hook"
-Typed = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Run a command line on the data directory: its exit code and all that it printed."""
-
-    def run(*line: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = root.run([*line, "--data-dir", str(tmp_path / "var")])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 @asynccontextmanager

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.admin import AdminError
-from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
 from gateway.smpp_server.passwords import verifies
 from router.nouns import Account, Login
@@ -18,25 +16,12 @@ from smpp.pdu import Unbind
 from smpp.status import Status
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
+from tests.gateway.conftest import Typed
 from tests.gateway.house import Running, Script, carrier, route, running_with
 from tests.gateway.smpp_server.esme import bound, connected
 from tests.trio_case import trio_test
 
 TOML = '[smpp]\nlisten = ["127.0.0.1:2775"]\n' + carrier("north", 2790) + route("north")
-Typed = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Run a command line on the data directory: its exit code and all that it printed."""
-
-    def run(*line: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = root.run([*line, "--data-dir", str(tmp_path / "var")])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 def kept(directory: Path, name: str = "shop") -> Account:

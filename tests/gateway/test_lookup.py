@@ -45,14 +45,7 @@ class Service:
         return [head.split("/v1/")[1].split("?")[0] for head in self.heads]
 
     async def serve(self, listeners: list[trio.abc.Listener[trio.abc.Stream]]) -> None:
-        async with trio.open_nursery() as nursery:
-            for listener in listeners:
-                nursery.start_soon(self._accept, listener, nursery)
-
-    async def _accept(self, listener: trio.abc.Listener[trio.abc.Stream], nursery: trio.Nursery) -> None:
-        async with listener:
-            while True:
-                nursery.start_soon(self._carry, await listener.accept())
+        await trio.serve_listeners(self._carry, listeners)
 
     async def _carry(self, stream: trio.abc.Stream) -> None:
         self.connections += 1

@@ -23,6 +23,7 @@ from gateway.app import _announce
 from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
 from smpp.pdu import DeliverSm, DeliverSmResp
+from tests.gateway.conftest import Typed
 from tests.gateway.house import (
     NUMBER,
     Customer,
@@ -57,22 +58,6 @@ def lived(directory: Path, toml: str, act: Callable[[Running], Awaitable[object]
             await act(house)
 
     trio.run(life, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
-Typed = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Run a command line on the data directory: its exit code and all that it printed."""
-
-    def run(*line: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = root.run([*line, "--data-dir", str(tmp_path / "var")])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 # the start

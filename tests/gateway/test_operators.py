@@ -14,7 +14,6 @@ import trio.testing
 from gateway import operators as subject
 from gateway.admin import AdminError
 from gateway.audit import Actor, acting
-from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
 from gateway.http.auth import key_hash
 from gateway.http.problems import BadRequest
@@ -23,12 +22,12 @@ from store.interface import AuditEntry, StoreFull, Transaction
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
 from store.values import Damaged
+from tests.gateway.conftest import Typed
 from tests.gateway.house import Running, carrier, route, running
 from tests.trio_case import trio_test
 
 T = TypeVar("T")
 ONE = carrier("sim", 2776) + route("sim")
-Typed = Callable[..., tuple[int, str]]
 
 
 class SlowCommits:
@@ -64,19 +63,6 @@ class SlowCommits:
 def some_operators() -> tuple[Operators, SlowCommits]:
     commits = SlowCommits()
     return Operators(commits, lambda: 7), commits
-
-
-@pytest.fixture
-def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Run a command line on the data directory: its exit code and all that it printed."""
-
-    def run(*line: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = root.run([*line, "--data-dir", str(tmp_path / "var")])
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 async def ask(house: Running, verb: str, **args: object) -> Any:
