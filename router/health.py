@@ -7,12 +7,13 @@ carrier's answers (submit errors, silence, response times) and one of its receip
                           ^                            │
                           └────bad: twice the time─────┘
 
-Half-open gives it `trial` segments and waits for what becomes of them; everybody else's messages go on to the
-other carriers of their lanes meanwhile. Any answer shows that it works, unless it blames the carrier; for
-segments that were never answered, as their link was lost, it gets others. What is bad is judged only from so
-many answers or receipts on, so that single failures never take a carrier out; where so many in a row fail,
-without a good answer among them, it need not be a share of the window. Silence, that is answers without
-receipts, is looked for only in carriers that have given receipts before.
+Half-open gives it `trial` segments and waits for what becomes of them; everybody else's messages go on to
+the other carriers of their lanes meanwhile. Any answer shows that it works, unless it blames the carrier;
+for segments that were never answered, as their link was lost, it gets others. Where fewer are answered in
+time, the share of faults among these decides. What is bad is judged only from so many answers or receipts
+on, so that single failures never take a carrier out; where so many in a row fail, without a good answer
+among them, it need not be a share of the window. Silence, that is answers without receipts, is looked for
+only in carriers that have given receipts before.
 
 Errors that blame the message (its number, its text) are not the carrier's, and are not counted; nor is
 being told to send slower. Where hardly anything is delivered at all, it does not matter whom receipts blame.
@@ -345,10 +346,8 @@ class Health:
             return None
         waited = now_s - self._answered_s >= limits.trial_wait_s
         figures = self._figures(submits, receipts)
-        if (
-            limits.max_errors
-            and (submits[FAULTS] + submits[SILENT]) * 1000 >= limits.max_errors * limits.trial
-        ):
+        of = min(answered, limits.trial) if waited else limits.trial  # a share of what it should have been
+        if limits.max_errors and (submits[FAULTS] + submits[SILENT]) * 1000 >= limits.max_errors * of:
             return self._open(now_s, Fault.ERRORS, figures)
         if answered < limits.trial and not waited:
             return None

@@ -148,6 +148,17 @@ def test_half_open_is_not_for_ever_where_little_is_sent() -> None:
     assert told.states() == ["open", "half_open", "closed"]
 
 
+@pytest.mark.parametrize("faults", [1, 4])
+def test_a_trial_of_which_too_few_are_answered_fails_where_the_answers_are_faults(faults: int) -> None:
+    told = Told().run(3, BAD).run(30).run(1, submits(faults=faults)).run(LIMITS.trial_wait_s + 1)
+    assert told.states() == ["open", "half_open", "open"]
+
+
+def test_a_trial_of_which_too_few_are_answered_goes_by_the_share_of_faults() -> None:
+    told = Told().run(3, BAD).run(30).run(1, submits(answered=3, faults=2)).run(LIMITS.trial_wait_s + 1)
+    assert told.states() == ["open", "half_open", "closed"]
+
+
 def test_an_answer_that_blames_the_message_shows_on_trial_that_the_carrier_works() -> None:
     told = Told().run(3, BAD).run(30)
     assert told.health.trial_left() == LIMITS.trial
