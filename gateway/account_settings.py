@@ -66,6 +66,7 @@ class Kind(NamedTuple):
     read: Callable[[Any], object]  # JSON → the Account's. Errors: Wrong
     json: Callable[[Any], object]
     from_text: Callable[[str], object]  # of one occurrence on a command line
+    schema: Mapping[str, object]  # JSON Schema of what `read` can take
 
 
 class Setting(NamedTuple):
@@ -151,7 +152,8 @@ def _whole(low: int, high: int) -> Kind:
             raise Wrong(f"{_shown(value)} is not {allowed}")
         return value
 
-    return Kind("one", allowed, read, _same, _number_from_text)
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return Kind("one", allowed, read, _same, _number_from_text, schema)
 
 
 def _rate(high: int) -> Kind:
@@ -162,7 +164,8 @@ def _rate(high: int) -> Kind:
             raise Wrong(f"{_shown(value)} is not {allowed}")
         return float(value)
 
-    return Kind("one", allowed, read, _same, _number_from_text)
+    schema = {"anyOf": [{"type": "number", "minimum": 0.01, "maximum": high}, {"const": 0}]}
+    return Kind("one", allowed, read, _same, _number_from_text, schema)
 
 
 def _yes_no() -> Kind:
@@ -171,7 +174,7 @@ def _yes_no() -> Kind:
             raise Wrong(f"{_shown(value)} is neither true nor false")
         return value
 
-    return Kind("yes_no", "true or false", read, _same, _same)
+    return Kind("yes_no", "true or false", read, _same, _same, {"type": "boolean"})
 
 
 def _choice(*choices: str) -> Kind:
@@ -182,7 +185,7 @@ def _choice(*choices: str) -> Kind:
             raise Wrong(f"{_shown(value)} is not {allowed}")
         return value
 
-    return Kind("one", allowed, read, _same, str.strip)
+    return Kind("one", allowed, read, _same, str.strip, {"enum": list(choices)})
 
 
 def _named(enumeration: str, *words: str) -> Kind:
@@ -199,7 +202,7 @@ def _named(enumeration: str, *words: str) -> Kind:
 
         return getattr(nouns, enumeration)(value).name.lower()
 
-    return Kind("one", choice.allowed, read, json, str.strip)
+    return Kind("one", choice.allowed, read, json, str.strip, choice.schema)
 
 
 def _many(allowed: str, read_one: Callable[[str], str], *, least: int = 0, most: int = _MOST_ENTRIES) -> Kind:
@@ -218,7 +221,8 @@ def _many(allowed: str, read_one: Callable[[str], str], *, least: int = 0, most:
             found.append(_read_entry(one.strip(), read_one, allowed))
         return tuple(dict.fromkeys(found))
 
-    return Kind("many", whole, read, _listed, str.strip)
+    schema = {"type": "array", "items": {"type": "string"}, "minItems": least, "maxItems": most}
+    return Kind("many", whole, read, _listed, str.strip, schema)
 
 
 def _read_entry(text: str, read_one: Callable[[str], str], allowed: str) -> str:
@@ -282,7 +286,7 @@ def _region() -> Kind:
             raise Wrong(f"{_shown(value)} is not {allowed}")
         return value.strip().upper()
 
-    return Kind("one", allowed, read, _same, str.strip)
+    return Kind("one", allowed, read, _same, str.strip, {"type": "string"})
 
 
 def _url() -> Kind:
@@ -300,7 +304,7 @@ def _url() -> Kind:
             raise Wrong(f"{_shown(value)}: {refused}; {allowed}") from None
         return value
 
-    return Kind("one", allowed, read, _same, str.strip)
+    return Kind("one", allowed, read, _same, str.strip, {"type": "string", "maxLength": 2048})
 
 
 def _text(allowed: str, pattern: re.Pattern[str]) -> Kind:
@@ -311,7 +315,7 @@ def _text(allowed: str, pattern: re.Pattern[str]) -> Kind:
             raise Wrong(f"this is not {allowed}")
         return value
 
-    return Kind("one", allowed, read, _same, _same)
+    return Kind("one", allowed, read, _same, _same, {"type": "string"})
 
 
 def _pairs(
@@ -328,7 +332,12 @@ def _pairs(
     def json(value: Mapping[str, Any]) -> object:
         return {one: list(what) if isinstance(what, tuple) else what for one, what in value.items()}
 
-    return Kind("pairs", allowed, read, json, from_text)
+    schema = {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{key.pattern}$"},
+        "maxProperties": _MOST_ENTRIES,
+    }
+    return Kind("pairs", allowed, read, json, from_text, schema)
 
 
 def _error_codes() -> Kind:

@@ -50,10 +50,10 @@ from gateway.http.auth import Keys
 from gateway.http.carriers import CarrierApi
 from gateway.http.config import ConfigApi
 from gateway.http.explain import ExplainApi
+from gateway.http.house import add_house
 from gateway.http.messages import MessageApi
-from gateway.http.request import Request
 from gateway.http.retries import Retries
-from gateway.http.routes import Respond, Routes
+from gateway.http.routes import Routes
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.known import Known
@@ -274,30 +274,11 @@ class Gateway:
         ).add_to(routes)
         CarrierApi(self.verbs.of_carriers, self.keys).add_to(routes)
         ConfigApi(self.verbs.of_config, self.keys).add_to(routes)
-        plain = (("Content-Type", "text/plain; charset=utf-8"),)
-
-        def healthz(request: Request, respond: Respond) -> None:
-            respond(200, plain, b"ok\n")
-
-        def readyz(request: Request, respond: Respond) -> None:
-            why = self.not_ready()
-            respond(503 if why else 200, plain, (why or "ready").encode() + b"\n")
-
-        def metrics(request: Request, respond: Respond) -> None:
-            respond(200, (("Content-Type", CONTENT_TYPE),), self.metrics.render())
-
-        def index(request: Request, respond: Respond) -> None:
-            body = (
-                b'{"name":"Signalbox","links":{"submit":"/v1/messages","batch":"/v1/messages/batch",'
-                b'"preview":"/v1/preview","explain":"/v1/routes/explain",'
-                b'"accounts":"/v1/accounts","carriers":"/v1/carriers","events":"/v1/events","health":"/healthz","ready":"/readyz","metrics":"/metrics"}}\n'
-            )
-            respond(200, (("Content-Type", "application/json"),), body)
-
-        routes.add("GET", "/healthz", healthz)
-        routes.add("GET", "/readyz", readyz)
-        routes.add("GET", "/metrics", metrics)
-        routes.add("GET", "/", index)
+        add_house(
+            routes,
+            ready=self.not_ready,
+            metrics=lambda: (CONTENT_TYPE, self.metrics.render()),
+        )
         return routes
 
     def _operators_changed(self) -> None:

@@ -42,6 +42,7 @@ from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
 from gateway.http.retries import Answered, Retries, key_of
 from gateway.http.routes import Routes
+from gateway.http.table import accounts as table
 from gateway.smpp_server.passwords import draw_password, hash_password, password_problem
 
 PAGE = 50
@@ -63,21 +64,20 @@ class AccountApi:
         self.hashed = hashing_in_a_thread()
 
     def add_to(self, routes: Routes) -> None:
-        one = _ACCOUNTS + "/{name}"
-        for method, path, act in (
-            ("GET", _ACCOUNTS, self._list),
-            ("POST", _ACCOUNTS, self._create),
-            ("GET", one, self._show),
-            ("PATCH", one, self._change),
-            ("POST", one + "/rotate", self._rotate),
-            ("POST", one + "/suspend", partial(self._suspend, suspended=True)),
-            ("POST", one + "/resume", partial(self._suspend, suspended=False)),
-            ("POST", one + "/close", self._close),
-            ("POST", one + "/logins", self._add_login),
-            ("DELETE", one + "/logins", self._remove_login),
-            ("DELETE", one + "/logins/{system_id}", self._remove_login),
+        for endpoint, act in (
+            (table.LIST, self._list),
+            (table.CREATE, self._create),
+            (table.SHOW, self._show),
+            (table.CHANGE, self._change),
+            (table.ROTATE, self._rotate),
+            (table.SUSPEND, partial(self._suspend, suspended=True)),
+            (table.RESUME, partial(self._suspend, suspended=False)),
+            (table.CLOSE, self._close),
+            (table.ADD_LOGIN, self._add_login),
+            (table.REMOVE_LOGIN, self._remove_login),
+            (table.REMOVE_LOGIN_WITH_SLASH, self._remove_login),
         ):
-            routes.add(method, path, handler(self._keys, act, _refused))
+            routes.serve(endpoint, handler(self._keys, act, _refused))
 
     # the acts
 

@@ -23,6 +23,7 @@ from gateway.http.problems import BadRequest, FieldError
 from gateway.http.request import Request
 from gateway.http.retries import Answered
 from gateway.http.routes import Routes
+from gateway.http.table import operations as table
 
 PAGE = 100
 MOST_OF_A_PAGE = 1_000
@@ -36,15 +37,14 @@ class CarrierApi:
         self._keys = keys
 
     def add_to(self, routes: Routes) -> None:
-        one = "/v1/carriers/{name}"
-        for method, path, act in (
-            ("GET", "/v1/carriers", self._list),
-            ("GET", one, self._show),
-            ("POST", one + "/suspend", self._suspend),
-            ("POST", one + "/resume", self._resume),
-            ("GET", "/v1/events", self._events),
+        for endpoint, act in (
+            (table.CARRIERS, self._list),
+            (table.CARRIER, self._show),
+            (table.SUSPEND, self._suspend),
+            (table.RESUME, self._resume),
+            (table.EVENTS, self._events),
         ):
-            routes.add(method, path, handler(self._keys, act, _refused))
+            routes.serve(endpoint, handler(self._keys, act, _refused))
 
     async def _list(self, request: Request) -> Answered:
         return _answer({"carriers": await self._verbs.carrier_list(Nothing())})

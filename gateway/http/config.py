@@ -18,6 +18,7 @@ from gateway.http.problems import BadRequest, FieldError
 from gateway.http.request import Request
 from gateway.http.retries import Answered
 from gateway.http.routes import Routes
+from gateway.http.table import operations as table
 
 _KNOWN = ("dry_run", "partial")
 
@@ -30,7 +31,7 @@ class ConfigApi:
         self._keys = keys
 
     def add_to(self, routes: Routes) -> None:
-        routes.add("POST", "/v1/config/reload", handler(self._keys, self._take, _refused))
+        routes.serve(table.RELOAD, handler(self._keys, self._take, _refused))
 
     async def _take(self, request: Request) -> Answered:
         given = body_of(request, "an object, or nothing", may_be_empty=True)

@@ -25,6 +25,7 @@ from gateway.http.fields import check_json, invalid, read_object, read_one
 from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
+from gateway.http.table import routing as table
 from router.nouns import Account
 from router.rules import LATEST_MS
 from router.throttle import Throttle
@@ -66,8 +67,8 @@ class ExplainApi:
         self._throttles: dict[str, Throttle] = {}
 
     def add_to(self, routes: Routes) -> None:
-        routes.add("POST", "/v1/preview", self.preview)
-        routes.add("POST", "/v1/routes/explain", self.explain)
+        routes.serve(table.PREVIEW, self.preview)
+        routes.serve(table.EXPLAIN, self.explain)
 
     def preview(self, request: Request, respond: Respond) -> None:
         """200 with encoding and parts, or a problem."""

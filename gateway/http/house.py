@@ -8,22 +8,25 @@ Deliberately not here: what makes it ready and what is measured: both are callab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
-from gateway.http.problems import BadRequest, Headers
+from gateway.http.problems import Headers
 from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
+from gateway.http.table import house as table
 
-Ready = Callable[[], Sequence[str]]  # why not; empty = ready
+Ready = Callable[[], str]  # why not; "" = ready
 Metrics = Callable[[], tuple[str, bytes]]  # (content type, exposition)
 
 _JSON: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
-_LINKS = {
-    "messages": "/v1/messages",
+_TEXT: Headers = (("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
+LINKS = {
+    "submit": "/v1/messages",
     "batch": "/v1/messages/batch",
-    "message": "/v1/messages/{id}",
+    "preview": "/v1/preview",
+    "explain": "/v1/routes/explain",
     "accounts": "/v1/accounts",
     "carriers": "/v1/carriers",
     "events": "/v1/events",
@@ -33,29 +36,28 @@ _LINKS = {
 }
 
 
-def add_house(routes: Routes, *, ready: Ready, metrics: Metrics, version: str) -> None:
+def add_house(routes: Routes, *, ready: Ready, metrics: Metrics) -> None:
     """Put /, /healthz, /readyz and /metrics into a table."""
-    index = msgspec.json.encode({"name": "signalbox", "version": version, "links": _LINKS})
+    index = msgspec.json.encode({"name": "Signalbox", "links": LINKS})
 
     def show_index(request: Request, respond: Respond) -> None:
         respond(200, _JSON, index)
 
     def healthz(request: Request, respond: Respond) -> None:
-        respond(200, _JSON, b'{"status":"ok"}')
+        respond(200, _TEXT, b"ok\n")
 
     def readyz(request: Request, respond: Respond) -> None:
-        reasons = list(ready())
-        if reasons:
-            refusal = BadRequest(503, "not-ready", "; ".join(reasons), headers=(("Retry-After", "1"),))
-            respond(*refusal.answer(request.path))
+        why = ready()
+        if why:
+            respond(503, (*_TEXT, ("Retry-After", "1")), f"{why}\n".encode())
         else:
-            respond(200, _JSON, b'{"status":"ready"}')
+            respond(200, _TEXT, b"ready\n")
 
     def show_metrics(request: Request, respond: Respond) -> None:
         kind, text = metrics()
         respond(200, (("Content-Type", kind),), text)
 
-    routes.add("GET", "/", show_index)
-    routes.add("GET", "/healthz", healthz)
-    routes.add("GET", "/readyz", readyz)
-    routes.add("GET", "/metrics", show_metrics)
+    routes.serve(table.INDEX, show_index)
+    routes.serve(table.HEALTH, healthz)
+    routes.serve(table.READY, readyz)
+    routes.serve(table.METRICS, show_metrics)

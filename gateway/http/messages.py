@@ -21,6 +21,8 @@ from gateway.http.ports import DoorPort, FinderPort
 from gateway.http.problems import PROBLEM_HEADERS, BadRequest, FieldError, Headers, Problem, problem
 from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
+from gateway.http.table import messages as table
+from gateway.http.table.messages import AcceptedOut, BatchOut
 from gateway.http.timeline import encoding_name, message_json, rfc3339, state_name
 from router.nouns import Account
 
@@ -28,28 +30,6 @@ _JSON = ("Content-Type", "application/json")
 _PRIVATE: Headers = (_JSON, ("Cache-Control", "no-store"))
 _ID_DIGITS = 19  # of a 63-bit number
 _WHOLE_BATCH = frozenset({403, 429, 503})  # account or house: concerns no single message
-
-
-class AcceptedOut(msgspec.Struct, omit_defaults=True, gc=False, rename={"sender": "from"}):
-    """The answer to an accepted message; `status` only inside a batch."""
-
-    id: str
-    state: str
-    segments: int
-    encoding: str
-    to: str
-    sender: str
-    expires_at: str
-    send_at: str = ""
-    client_ref: str = ""
-    status: int = 0
-    smart_encoding: bool = False
-
-
-class BatchOut(msgspec.Struct, gc=False):
-    accepted: int
-    refused: int
-    results: list[AcceptedOut | Problem]
 
 
 _encode = msgspec.json.Encoder().encode
@@ -65,9 +45,9 @@ class MessageApi:
         self._max_batch = max_batch
 
     def add_to(self, routes: Routes) -> None:
-        routes.add("POST", "/v1/messages", self.submit)
-        routes.add("POST", "/v1/messages/batch", self.submit_batch)
-        routes.add("GET", "/v1/messages/{id}", self.show)
+        routes.serve(table.SEND, self.submit)
+        routes.serve(table.SEND_BATCH, self.submit_batch)
+        routes.serve(table.SHOW, self.show)
 
     def submit(self, request: Request, respond: Respond) -> None:
         """POST /v1/messages: 202, or a problem."""

@@ -4,6 +4,8 @@ Paths are exact (`/healthz`), have one-segment parameters (`/v1/messages/{id}`),
 (`mount("/console", handler)` takes the prefix and all below). Exact beats parameters beats prefix. HEAD is
 answered by GET's handler. The pattern itself is the endpoint's name in metrics: a closed set.
 
+What the API declares (gateway.http.table) is put in by `serve`; `add` is for what is no part of it.
+
 Deliberately not here: HTTP parsing, authentication.
 """
 
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.http.problems import BadRequest
 
 if TYPE_CHECKING:
+    from gateway.http.endpoint import Endpoint
     from gateway.http.request import Request
 
 from gateway.http.problems import Headers
@@ -48,9 +51,15 @@ class Routes:
     """The table. Fill it before the server starts."""
 
     def __init__(self) -> None:
+        self.served: list[Endpoint] = []  # what was declared, in the order it was put in
         self._exact: dict[str, dict[str, Handler]] = {}
         self._patterns: list[tuple[str, tuple[str, ...], dict[str, Handler]]] = []
         self._mounts: list[tuple[str, Handler]] = []
+
+    def serve(self, endpoint: Endpoint, handler: Handler) -> None:
+        """Answer what the table declares with its handler."""
+        self.served.append(endpoint)
+        self.add(endpoint.method, endpoint.path, handler)
 
     def add(self, method: str, path: str, handler: Handler) -> None:
         """Answer `method path` with a handler: plain `(request, respond)`, or async for slow endpoints."""

@@ -48,6 +48,7 @@ class HttpServer:
         address_of: Callable[[trio.abc.Stream], str] | None = None,
     ) -> None:
         self.settings = settings
+        self.routes = routes
         self.heads = HeadReader(settings, routes)
         self.renderer = Renderer(wall_ms)
         self.counts = HttpCounts()

@@ -24,7 +24,7 @@ def table() -> Routes:
     routes.add("GET", "/hello", lambda request, respond: respond(200, JSON, b'"hello"'))
     routes.add("POST", "/hello", lambda request, respond: respond(200, JSON, b'"hello"'))
     routes.add("GET", "/never", never)
-    add_house(routes, ready=list, metrics=lambda: ("text/plain", b""), version="test")
+    add_house(routes, ready=str, metrics=lambda: ("text/plain", b""))
     return routes
 
 

@@ -1,0 +1,93 @@
+"""Every problem code that the API answers: its status, what to do about it.
+
+Codes are stable. docs/http-api.md has this list as a table, and tests hold both to each other and to what is
+answered; a new code is a new line here.
+
+Deliberately not here: which endpoint answers which (gateway.http.table), problems as JSON (problems.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Code(NamedTuple):
+    status: int
+    todo: str
+
+
+_READ = "send what `detail` says; the request could not be read"
+_ASK = "ask the operator"
+_UNSENDABLE = "the message is well formed but cannot be sent so; `errors` names the field"
+_WAIT = "wait for `Retry-After` seconds, then send it again"
+_FRAMING = "HTTP/1.1, chunked or with a length"
+_SHORTER = "shorter header fields"
+_UNKNOWN = "nothing there has that name or id, or it is not yours"
+
+CODES: Mapping[str, Code] = {
+    "malformed-json": Code(400, _READ),
+    "bad-request": Code(400, _READ),
+    "bad-chunk": Code(400, _READ),
+    "idempotency-key-needed": Code(400, "send a header `Idempotency-Key` of 1 to 255 visible characters"),
+    "not-authenticated": Code(401, "send a valid key"),
+    "operator-key-needed": Code(403, "this is for operators: send an operator's key"),
+    "account-key-needed": Code(403, "messages are sent with an account's key"),
+    "account-suspended": Code(403, _ASK),
+    "account-closed": Code(403, _ASK),
+    "sender-not-allowed": Code(403, _ASK),
+    "destination-not-allowed": Code(403, _ASK),
+    "no-such-message": Code(404, _UNKNOWN),
+    "no-such-account": Code(404, _UNKNOWN),
+    "no-such-login": Code(404, _UNKNOWN),
+    "no-such-carrier": Code(404, _UNKNOWN),
+    "not-found": Code(404, "GET / lists what there is"),
+    "method-not-allowed": Code(405, "`Allow` has the methods that go"),
+    "timeout": Code(408, "the request did not arrive in time; send it again"),
+    "account-conflict": Code(
+        409, "another account has it, or this one is closed for good; `errors` names the field, if one"
+    ),
+    "carrier-conflict": Code(409, "look at the carrier"),
+    "needs-restart": Code(409, "restart the gateway, or reload with `partial`"),
+    "still-running": Code(
+        409, "the request with this `Idempotency-Key` is under way: wait for `Retry-After`, ask again"
+    ),
+    "already-done": Code(409, "it was carried out; look at the account"),
+    "body-too-large": Code(413, "fewer messages in one request"),
+    "target-too-long": Code(414, "a shorter path and query"),
+    "not-json": Code(415, "`Content-Type: application/json`"),
+    "content-encoding": Code(415, "send the body not compressed"),
+    "expectation": Code(417, _FRAMING),
+    "invalid-fields": Code(422, "correct the named fields"),
+    "bad-config": Code(422, "correct the configuration file as `detail` says"),
+    "idempotency-key-reused": Code(422, "another request had this `Idempotency-Key`: send a new one"),
+    "no-number": Code(422, _UNSENDABLE),
+    "not-a-number": Code(422, _UNSENDABLE),
+    "unknown-country": Code(422, _UNSENDABLE),
+    "impossible-length": Code(422, _UNSENDABLE),
+    "number-type-not-allowed": Code(422, _UNSENDABLE),
+    "bad-sender": Code(422, _UNSENDABLE),
+    "no-route": Code(422, _UNSENDABLE),
+    "no-margin": Code(422, _UNSENDABLE),
+    "too-long": Code(422, _UNSENDABLE),
+    "unencodable": Code(422, _UNSENDABLE),
+    "no-content": Code(422, _UNSENDABLE),
+    "bad-encoding": Code(422, _UNSENDABLE),
+    "bad-validity": Code(422, _UNSENDABLE),
+    "too-far-ahead": Code(422, _UNSENDABLE),
+    "bad-callback-url": Code(422, _UNSENDABLE),
+    "queue-full": Code(429, _WAIT),
+    "too-many-failures": Code(429, _WAIT),
+    "too-many-questions": Code(429, _WAIT),
+    "header-too-large": Code(431, _SHORTER),
+    "too-many-headers": Code(431, _SHORTER),
+    "internal": Code(500, "tell the operator; the gateway's log has the cause"),
+    "transfer-encoding": Code(501, _FRAMING),
+    "store-failed": Code(503, "the change could not be kept; tell the operator"),
+    "store-full": Code(503, _WAIT),
+    "route-down": Code(503, _WAIT),
+    "shutting-down": Code(503, _WAIT),
+    "not-ready": Code(503, _WAIT),
+    "too-many-connections": Code(503, _WAIT),
+    "http-version": Code(505, _FRAMING),
+}

@@ -1,0 +1,27 @@
+"""Every endpoint of the HTTP API, each declared once: the table.
+
+To add one:
+1. Declare it in the file of its subject here: an `Endpoint` with method, path, id, what it needs, its types.
+   The types are msgspec Structs; those that a request is decoded into are the ones that are declared.
+2. Where its handlers are put into the routes: `routes.serve(table.messages.SEND, self.submit)`.
+3. A problem code of its own is a line in gateway/http/codes.py, a new scope a line in access.py.
+Routes, /openapi.json, /docs, the checks of keys and the tests follow from that. A new file of endpoints is
+imported below.
+
+Invariants: importing this imports no handler; paths and ids are unique.
+
+Deliberately not here: what the entries are (endpoint.py), handlers.
+"""
+
+from __future__ import annotations
+
+from gateway.http.endpoint import Endpoint
+from gateway.http.table import accounts, house, messages, operations, routing
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *messages.ENDPOINTS,
+    *routing.ENDPOINTS,
+    *accounts.ENDPOINTS,
+    *operations.ENDPOINTS,
+    *house.ENDPOINTS,
+)

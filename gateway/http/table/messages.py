@@ -1,0 +1,127 @@
+"""The endpoints of messages: submit one, submit many, look at one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from gateway.http.endpoint import Answer, Endpoint
+from gateway.http.fields import BATCH_MAX, MessageIn
+from gateway.http.problems import Problem
+from gateway.http.table.types import Id, Time
+from gateway.http.timeline import MessageOut
+
+# What the door may say to one message, and what it says to an account or of itself.
+OF_A_MESSAGE = (
+    "no-number", "not-a-number", "unknown-country", "impossible-length", "number-type-not-allowed",
+    "bad-sender", "sender-not-allowed", "destination-not-allowed", "no-route", "no-margin", "too-long",
+    "unencodable", "no-content", "bad-encoding", "bad-validity", "too-far-ahead", "bad-callback-url",
+    "route-down",
+)  # fmt: skip
+OF_AN_ACCOUNT = (
+    "account-key-needed", "account-suspended", "account-closed", "queue-full", "store-full", "shutting-down",
+)  # fmt: skip
+
+
+class AcceptedOut(msgspec.Struct, omit_defaults=True, gc=False, rename={"sender": "from"}):
+    """The answer to an accepted message; `status` only inside a batch."""
+
+    id: Id
+    state: str
+    segments: int
+    encoding: str
+    to: str
+    sender: str
+    expires_at: Time
+    send_at: str = ""
+    client_ref: str = ""
+    status: int = 0
+    smart_encoding: bool = False
+
+
+# A union of two structs without a tag is nothing that msgspec decodes; it is only answered.
+BatchResult = Annotated[
+    Any,
+    Meta(
+        extra_json_schema={
+            "anyOf": [{"$ref": "#/components/schemas/AcceptedOut"}, {"$ref": "#/components/schemas/Problem"}]
+        }
+    ),
+]
+
+
+class BatchOut(msgspec.Struct, gc=False):
+    """One result for each message, in order."""
+
+    accepted: int
+    refused: int
+    results: list[BatchResult]
+
+
+class BatchIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The list may also be the body itself."""
+
+    messages: Annotated[list[MessageIn], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+ANSWERED_ALONG: tuple[Any, ...] = (AcceptedOut, Problem)  # what BatchResult refers to
+
+_ONE = {"to": "447700900123", "from": "ACME", "text": "Your code is 123456", "class": "otp"}
+_ACCEPTED = {
+    "id": "4611686018427387905", "state": "ENROUTE", "segments": 1, "encoding": "gsm7",
+    "to": "447700900123", "from": "ACME", "expires_at": "2030-01-31T09:30:00.000Z",
+}  # fmt: skip
+
+SEND = Endpoint(
+    method="POST",
+    path="/v1/messages",
+    id="sendMessage",
+    tag="Messages",
+    summary="Submit one message",
+    description="202 means that the message is on disk. Any other status means that nothing was stored.",
+    access="messages.send",
+    body=MessageIn,
+    example=_ONE,
+    answers={202: Answer(AcceptedOut, "Accepted, and on disk", _ACCEPTED, headers=("Location",))},
+    problems=(*OF_AN_ACCOUNT, *OF_A_MESSAGE),
+)
+
+SEND_BATCH = Endpoint(
+    method="POST",
+    path="/v1/messages/batch",
+    id="sendMessages",
+    tag="Messages",
+    summary="Submit up to 1,000 messages",
+    description=(
+        "Each message is answered on its own and in order: look at each result's `status`, 202 or a "
+        "problem's. What concerns the account or the gateway as a whole is answered as one problem."
+    ),
+    access="messages.send",
+    body=BatchIn | list[MessageIn],
+    example=[_ONE],
+    answers={
+        200: Answer(
+            BatchOut,
+            "Every result is final",
+            {"accepted": 1, "refused": 0, "results": [{**_ACCEPTED, "status": 202}]},
+        )
+    },
+    problems=OF_AN_ACCOUNT,
+)
+
+SHOW = Endpoint(
+    method="GET",
+    path="/v1/messages/{id}",
+    id="getMessage",
+    tag="Messages",
+    summary="Look at a message and its timeline",
+    description="An account sees its own messages; another's id is answered 404, as an unknown one is.",
+    access="messages.read",
+    params={"id": "as a submit answered it"},
+    answers={200: Answer(MessageOut, "The message, its state, and all that happened to it")},
+    problems=("account-key-needed", "no-such-message"),
+)
+
+ENDPOINTS = (SEND, SEND_BATCH, SHOW)

@@ -1,0 +1,235 @@
+"""The endpoints of operations, for operators: carriers, the event log, the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gateway.admin_carriers import LONGEST_S
+from gateway.http.endpoint import Answer, Endpoint
+from gateway.http.table.types import Cursor, Id, Next, Nothing, Time
+
+PAGE = 100
+MOST_OF_A_PAGE = 1_000
+
+
+class Order(msgspec.Struct):
+    """An operator's suspension. `until` null: until it is resumed."""
+
+    by: str
+    reason: str
+    since: Time
+    until: Time | None
+
+
+class Out(msgspec.Struct):
+    """Taken out by the gateway itself."""
+
+    why: str
+    reason: str
+    since: Time | None
+    until: Time | None
+
+
+class Health(msgspec.Struct):
+    """A figure is null while there is too little to tell."""
+
+    circuit: str
+    submits: int
+    error_ratio: float | None
+    response_mean_s: float | None
+    response_p90_s: float | None
+    receipts: int
+    delivered_ratio: float | None
+    receipt_p50_s: float | None
+    looks_false: bool
+    countries: Any
+
+
+class Limit(msgspec.Struct):
+    spent: int
+    limit: int
+
+
+class LinkOut(msgspec.Struct):
+    state: str
+    bind: str
+    host: str
+    last_error: str
+
+
+class CarrierOut(msgspec.Struct):
+    """A carrier. `able`: it takes messages; else `order`, `out` or `links` say why."""
+
+    name: str
+    able: bool
+    suspended: bool
+    order: Order | None
+    out: Out | None
+    health: Health
+    in_flight: int
+    window: int
+    window_used: int
+    tps: float
+    rate: float
+    slowed: str
+    limits: dict[str, dict[str, Limit]]
+    paused_until: Time | None
+    links: dict[str, LinkOut]
+
+
+class CarriersOut(msgspec.Struct):
+    carriers: list[CarrierOut]
+
+
+class SuspendIn(msgspec.Struct, forbid_unknown_fields=True):
+    for_s: (
+        Annotated[float, Meta(ge=0, le=LONGEST_S, description="it ends by itself; 0: until it is resumed")]
+        | None
+    ) = None
+
+
+class EventOut(msgspec.Struct):
+    """`subject` is kind:name, as carrier:north."""
+
+    number: Id
+    at: Time
+    kind: str
+    subject: str
+    warning: bool
+    text: str
+    figures: dict[str, Any]
+
+
+class EventsOut(msgspec.Struct):
+    """Newest first."""
+
+    events: list[EventOut]
+    next: Next
+
+
+class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    subject: Annotated[str, Meta(max_length=128, description="a carrier or a route")] = ""
+    limit: Annotated[int, Meta(ge=1, le=MOST_OF_A_PAGE)] = PAGE
+    cursor: Cursor = ""
+
+
+class ReloadIn(msgspec.Struct, forbid_unknown_fields=True):
+    dry_run: bool | UnsetType = UNSET
+    partial: bool | UnsetType = UNSET
+
+
+class KeyChange(msgspec.Struct):
+    """Secrets are not shown."""
+
+    key: str
+    old: Any
+    new: Any
+
+
+class SectionChange(msgspec.Struct):
+    section: str
+    name: str
+    what: str
+    rebinds: bool
+    keys: list[KeyChange]
+
+
+class ReloadOut(msgspec.Struct):
+    applied: bool
+    file: str
+    revision: int
+    changes: list[SectionChange]
+    needs_restart: list[str]
+    warnings: list[str]
+
+
+_ONE = "/v1/carriers/{name}"
+_NAMED = {"name": "of the carrier"}
+_OF_OPERATORS = ("operator-key-needed",)
+_FOUND = ("operator-key-needed", "no-such-carrier")
+_SHOWN = {200: Answer(CarrierOut, "The carrier as it is now")}
+_CHANGES = (*_FOUND, "carrier-conflict", "store-full", "store-failed")
+
+CARRIERS = Endpoint(
+    method="GET",
+    path="/v1/carriers",
+    id="listCarriers",
+    tag="Operations",
+    summary="List carriers: whether each takes work, else why not, its binds, its health",
+    access="carriers.read",
+    answers={200: Answer(CarriersOut, "All of the configuration in force")},
+    problems=_OF_OPERATORS,
+)
+CARRIER = Endpoint(
+    method="GET",
+    path=_ONE,
+    id="getCarrier",
+    tag="Operations",
+    summary="Look at a carrier",
+    access="carriers.read",
+    params=_NAMED,
+    answers=_SHOWN,
+    problems=_FOUND,
+)
+SUSPEND = Endpoint(
+    method="POST",
+    path=_ONE + "/suspend",
+    id="suspendCarrier",
+    tag="Operations",
+    summary="Give a carrier nothing new",
+    description="Its binds stay, and receipts go on coming. Again: the new end.",
+    access="carriers.act",
+    params=_NAMED,
+    body=SuspendIn,
+    body_may_be_empty=True,
+    example={"for_s": 7200},
+    answers=_SHOWN,
+    problems=_CHANGES,
+    audited=True,
+)
+RESUME = Endpoint(
+    method="POST",
+    path=_ONE + "/resume",
+    id="resumeCarrier",
+    tag="Operations",
+    summary="Give a carrier messages again",
+    description="Also one that its circuit breaker took out. Again changes nothing.",
+    access="carriers.act",
+    params=_NAMED,
+    body=Nothing,
+    body_may_be_empty=True,
+    answers=_SHOWN,
+    problems=_CHANGES,
+    audited=True,
+)
+EVENTS = Endpoint(
+    method="GET",
+    path="/v1/events",
+    id="listEvents",
+    tag="Operations",
+    summary="What the gateway decided by itself and noticed, newest first",
+    access="events.read",
+    query=EventsQuery,
+    answers={200: Answer(EventsOut, "A page of events", headers=("Link",))},
+    problems=_OF_OPERATORS,
+)
+RELOAD = Endpoint(
+    method="POST",
+    path="/v1/config/reload",
+    id="reloadConfig",
+    tag="Operations",
+    summary="Read the gateway's file again, and apply it",
+    description="dry_run only shows the changes; partial leaves out what needs a restart.",
+    access="config.write",
+    body=ReloadIn,
+    body_may_be_empty=True,
+    example={"dry_run": True},
+    answers={200: Answer(ReloadOut, "What changed, or would")},
+    problems=("operator-key-needed", "bad-config", "needs-restart", "store-full", "store-failed"),
+    audited=True,
+)
+
+ENDPOINTS = (CARRIERS, CARRIER, SUSPEND, RESUME, EVENTS, RELOAD)
