@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from bench import kannel, numbers, routing, scenarios, scenarios_smpp
+from bench import kannel, numbers, routing, scenarios, scenarios_routing, scenarios_smpp
 from bench.load_tool import built
 
 Figures = dict[str, Any]
@@ -149,6 +149,16 @@ def further_over_smpp(tool: Path, messages: int, stored: int, found: Found) -> S
     return further
 
 
+def of_tables(messages: int, count: int) -> Scenarios:
+    """What traffic notices of large tables, by name."""
+    tool = built()
+    return {
+        "a large table": lambda: scenarios_routing.with_a_large_table(tool, messages * 2, count),
+        "beside an import": lambda: scenarios_routing.beside_an_import(tool, 1_000_000, min(count, 3)),
+        "beside a reload": lambda: scenarios_routing.beside_a_reload(tool, count),
+    }
+
+
 def median(found: Found, name: str) -> float:
     return float(statistics.median(figures["per_s"] for figures in found[name]))
 
@@ -157,11 +167,11 @@ def median(found: Found, name: str) -> float:
 @click.option(
     "--part",
     "parts",
-    type=click.Choice(("http", "smpp", "routing", "numbers")),
+    type=click.Choice(("http", "smpp", "routing", "tables", "numbers")),
     multiple=True,
     default=("http", "smpp"),
     show_default=True,
-    help="How customers come in; or routing decisions, or knowing about numbers, alone. Repeatable.",
+    help="How customers come in; large tables beside traffic; routing or numbers alone. Repeatable.",
 )
 @click.option("--rounds", "count", default=5, show_default=True)
 @click.option("--messages", default=40_000, show_default=True, help="In each scenario of each round.")
@@ -193,7 +203,11 @@ def command(
         result["routing"] = shown("routing", routing.decision)
     if "numbers" in parts:
         result["numbers"] = shown("numbers", numbers.knowledge)
-    if set(parts) <= {"routing", "numbers"}:
+    if "tables" in parts:
+        result["tables"] = {
+            name: shown(name, measure) for name, measure in of_tables(messages, count).items()
+        }
+    if set(parts) <= {"routing", "numbers", "tables"}:
         print(json.dumps(result))
         return 0
     tool = built()
