@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.http.access import PUBLIC
+from router.roles import PUBLIC
 
 JSON = "application/json"
 

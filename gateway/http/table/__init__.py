@@ -4,7 +4,7 @@ To add one:
 1. Declare it in the file of its subject here: an `Endpoint` with method, path, id, what it needs, its types.
    The types are msgspec Structs; those that a request is decoded into are the ones that are declared.
 2. Where its handlers are put into the routes: `routes.serve(table.messages.SEND, self.submit)`.
-3. A problem code of its own is a line in gateway/http/codes.py, a new scope a line in access.py.
+3. A problem code of its own is a line in gateway/http/codes.py, a new scope a line in router/roles.py.
 Routes, /openapi.json, /docs, the checks of keys and the tests follow from that. A new file of endpoints is
 imported below.
 

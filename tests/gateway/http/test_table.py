@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.http.access import PUBLIC, SCOPES
 from gateway.http.codes import CODES
 from gateway.http.endpoint import Endpoint
 from gateway.http.table import ENDPOINTS
+from router.roles import PUBLIC, SCOPES
 from tests.gateway.house import running
 from tests.trio_case import trio_test
 
