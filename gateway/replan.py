@@ -133,11 +133,10 @@ class Replan:
             lane = board.to_plan.pop()
             if not board.in_force(lane) or lane not in self._store.ready_lanes():
                 continue
-            base = board.without_limits(lane)
             after, moved = b"", 0
-            while board.in_force(lane) and board.in_force(base):
+            while True:
                 try:
-                    done = await self._committer.execute(partial(self._limited, lane, base, after))
+                    done = await self._committer.execute(partial(self._limited, lane, after))
                 except StoreError as error:
                     log.error("planning anew postponed", error=str(error), hint=error.hint)
                     board.to_plan.add(lane)
@@ -149,16 +148,11 @@ class Replan:
             if moved:
                 log.info("messages that wait are under other limits now", count=moved)
 
-    def _limited(self, lane: int, base: int, after: bytes, txn: Transaction) -> Replanned:
+    def _limited(self, lane: int, after: bytes, txn: Transaction) -> Replanned:
         """One portion, in the gateway's loop or the writer's thread: lanes may be others by now."""
-        board = self._board
-        if not board.in_force(lane) or not board.in_force(base):
+        if not self._board.in_force(lane):
             return Replanned()
-
-        def decide(message: Message) -> int:
-            return board.lane_under(base, message.destination, message.source)
-
-        return txn.replan(lane, decide, self._portion, after)
+        return txn.replan(lane, partial(self._board.lane_now, lane), self._portion, after)
 
     async def _ask_again(self) -> None:
         """Routes may have appeared since messages were held for want of one."""

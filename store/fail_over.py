@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from router.judge import after_receipt
 from router.lanes import all_had
 from router.nouns import MessageState, Part, Phase, Reason, ReceiptFate, Step
-from store import correlation
+from store import correlation, limits
 from store.ending import WAITING, finalize
 from store.interface import ReceiptResult
 from store.lanes import lane_of
@@ -112,6 +112,8 @@ def pass_on(
     progress.possible_duplicate = progress.possible_duplicate or silent
     progress.until_ms = first_due_ms(message)
     progress.done_ms = 0
+    if batch.memory.other_limits is not None:
+        limits.follow(batch, message, progress, before)
     put_ready(batch, entry_of(message, progress), progress.until_ms)
     batch.move(message.account, lane_of(message, progress), message.segments, before, Phase.READY)
     batch.put_progress(key, progress)

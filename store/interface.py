@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -251,6 +251,15 @@ class NoticeRow(msgspec.Struct, gc=False):
 
     number: int
     notice: Notice
+
+
+class OtherLimits(NamedTuple):
+    """Messages older than the id `before` may be in the wrong one of `lanes`: `lane_now` (lane, message) says
+    which one it is by now, one with the same carriers and weights."""
+
+    lanes: Collection[int]
+    before: int
+    lane_now: Callable[[int, Message], int]
 
 
 class Transaction(Protocol):
@@ -548,6 +557,10 @@ class Store(Protocol):
 
     def fail_over(self, policies: Mapping[str, OnReceipt]) -> None:
         """By route: what moves a message on after a carrier has accepted it. Of no other routes."""
+
+    def other_limits(self, changed: OtherLimits | None) -> None:
+        """Limits of carriers on some messages are for others than before: what becomes ready from now on
+        (falls due, is released or comes back) goes by them. None: nothing has changed."""
 
     def next_silence_ms(self) -> int | None:
         """When `after_silence` has something to look at next; None: nothing is waited for."""

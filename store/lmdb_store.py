@@ -32,6 +32,7 @@ from store.interface import (
     FinishedPage,
     GivenUp,
     NoticeRow,
+    OtherLimits,
     OutboxRow,
     StoreDamaged,
     StoreError,
@@ -403,6 +404,10 @@ class LmdbStore:
         """By route: what moves a message on after a carrier has accepted it. Of no other routes."""
         self.memory.on_receipt = dict(policies)
         self.memory.watches_silence = any(policy.no_receipt_s for policy in policies.values())
+
+    def other_limits(self, changed: OtherLimits | None) -> None:
+        """What becomes ready from now on goes by these limits of carriers on some messages."""
+        self.memory.other_limits = changed
 
     def next_silence_ms(self) -> int | None:
         """When `after_silence` has something to look at next."""

@@ -15,7 +15,7 @@ from router.turns import Turns
 from store import lanes
 from store.active import Active
 from store.awaiting import Awaiting
-from store.interface import OutboxRow, Totals
+from store.interface import OtherLimits, OutboxRow, Totals
 from store.records import ACCOUNT_KEY, COUNTER, GROUP_KEY, STATE, decode_account, decode_unknown
 from store.tallies import Tallies
 from store.values import Damaged, unseal
@@ -58,6 +58,7 @@ class Memory:
         self.tallies = Tallies()
         self.on_receipt: dict[str, OnReceipt] = {}  # by route, of those that fail over by receipts
         self.watches_silence = False  # whether one of them does so without a receipt
+        self.other_limits: OtherLimits | None = None  # what older messages of some lanes are under now
         self.epoch = 0
         self.lease_seq = 0
         self.outbox_seq = 0

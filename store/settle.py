@@ -25,7 +25,7 @@ from router.nouns import (
     Settle,
     Step,
 )
-from store import correlation, fail_over, parked, receipts
+from store import correlation, fail_over, limits, parked, receipts
 from store.ending import error_of, finalize, fold
 from store.lanes import lane_of
 from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
@@ -345,6 +345,8 @@ def again(
     progress.state = MessageState.ENROUTE
     progress.reason = reason
     progress.until_ms = due_ms
+    if phase == Phase.READY and batch.memory.other_limits is not None:
+        limits.follow(batch, message, progress, Phase.LEASED)
     entry = entry_of(message, progress, first_part, outcome.lost)
     if phase == Phase.READY:
         put_ready(batch, entry, due_ms)

@@ -12,6 +12,8 @@ from store import correlation
 from store.ending import finalize
 from store.groups import couple, held_key
 from store.interface import Released
+from store.lanes import lane_of
+from store.limits import fallen_due, follow
 from store.outbox import move_due_events
 from store.queues import locate, put_ready, unpack_place
 from store.records import DUE_KEY, HELD_KEY, LONG_TIME_KEY, MESSAGE_KEY, MINUTE_MS, TIMED_KEY
@@ -35,6 +37,7 @@ def move_due(batch: Batch, now_ms: int, limit: int) -> int:
             break
         entry, phase = unpack_place(id, payload)
         batch.delete(batch.tables.due, key)
+        entry = fallen_due(batch, entry, phase, due_ms)
         put_ready(batch, entry, due_ms)
         batch.move(entry.account, entry.lane, entry.segments, phase, Phase.READY)
         moved += 1
@@ -141,6 +144,8 @@ def _release_one(
     due_ms = max(message.accepted_ms, message.send_at_ms)
     progress.phase, progress.reason, progress.until_ms = Phase.READY, Reason.NONE, due_ms
     progress.queue_mask = entry.tried
+    follow(batch, message, progress, phase)
+    entry = entry._replace(lane=lane_of(message, progress))
     note(progress, now_ms, Step.RELEASED, 0, Reason(reason).name)
     batch.put_progress(MESSAGE_KEY.pack(account, id), progress)
     put_ready(batch, entry, due_ms)

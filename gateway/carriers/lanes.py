@@ -23,10 +23,10 @@ import msgspec
 from gateway.carriers.choices import MOST_ORDERS, Order
 from gateway.carriers.limits import SomeLimit, SomeLimits
 from router.lanes import LaneShares, drains
-from router.nouns import LaneSpec, Leased
+from router.nouns import LaneSpec, Leased, Message
 from router.throttle import NO_LIMITS, UNLIMITED, Limits, Throttle
 from smpp.segment import MAX_PARTS
-from store.interface import Claim, Paced, Store
+from store.interface import Claim, OtherLimits, Paced, Store
 
 _NOBODY_HAD = (0,)
 _LOOK_S = 0.005
@@ -150,6 +150,7 @@ class LaneBoard:
         self._former: dict[int, dict[int, tuple[SomeLimit, ...]]] = {}  # of lanes that are gone
         self._terms: dict[int, tuple[object, ...]] = {}  # carrier → which messages its limits are for
         self.to_plan: set[int] = set()  # lanes that hold what may be under other limits now (gateway.replan)
+        self._changed: set[int] = set()  # all that ever were to be planned
         self._under: dict[
             tuple[int, tuple[tuple[int, str], ...]], int
         ] = {}  # (lane, limits) → variant under them
@@ -204,6 +205,10 @@ class LaneBoard:
         for carrier, terms in self._terms.items():
             if terms != before.get(carrier, ()):
                 self.to_plan.update(lane.id for lane in self._of_carrier.get(carrier, ()))
+        if self.to_plan:
+            self._changed |= self.to_plan
+            lanes = frozenset(self._changed)
+            self._store.other_limits(OtherLimits(lanes, self._store.next_ids(1), self.lane_now))
 
     def throttles(self) -> dict[str, Throttle]:
         """Routes' own limits, by route."""
@@ -273,10 +278,14 @@ class LaneBoard:
             self.add(found, spec, base.throttle)
         return found
 
-    def without_limits(self, lane: int) -> int:
-        """The lane that this one is a variant of, under limits on some messages; or itself."""
+    def lane_now(self, lane: int, message: Message) -> int:
+        """Where a message of `lane`, or of a variant of it, belongs under the limits there are by now; where
+        its lane is gone that is for others to say."""
+        if lane not in self._lanes:
+            return lane
         spec = self._lanes[lane].spec
-        return self._store.lane_id(msgspec.structs.replace(spec, limits=())) if spec.limits else lane
+        base = self._store.lane_id(msgspec.structs.replace(spec, limits=())) if spec.limits else lane
+        return self.lane_under(base, message.destination, message.source) if base in self._lanes else lane
 
     def in_force(self, lane: int) -> bool:
         """Whether anybody may pull from this lane at all."""

@@ -13,11 +13,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 import trio
 
 from config.load import ConfigErrors
+from gateway.admin_shapes import iso
 from gateway.app import _back_to
 from gateway.carriers.link import Link
 from gateway.reload import Refused
@@ -222,6 +224,39 @@ async def test_a_refused_reload_leaves_no_address_open(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="west"):
             await house.gateway.reload.reload()
         assert 2791 not in place.world.ports
+
+
+@trio_test(mock_clock=True)
+async def test_a_new_limit_on_some_messages_holds_for_those_that_come_due_after_it(tmp_path: Path) -> None:
+    def toml(*prefixes: str) -> str:
+        limits = [f'[[carriers.limits]]\nprefix = ["{one}"]\ntps = 2\n' for one in prefixes]
+        return carrier("north", 2781, tps=500) + "".join(limits) + route("north")
+
+    async with town(tmp_path, toml("49"), 2781) as (house, place):
+        gateway, north = house.gateway, place.smscs[2781]
+        north.behaviour = msgspec.structs.replace(north.behaviour, submit_errors={0x08: 1.0})
+        ids = await load(house, 16, gap_s=0)  # deferred for 2.5 to 5 s: ESME_RSYSERR
+        await trio.sleep(1)
+        north.behaviour = msgspec.structs.replace(north.behaviour, submit_errors={})
+        at = iso(house.world.wall_ms() + 60_000)
+        scheduled = [await house.submit(f"44770091{number:04d}", send_at=at) for number in range(20)]
+        scheduled += [await house.submit(f"4915100{number:05d}", send_at=at) for number in range(20)]
+        write_config(tmp_path, toml("447"))
+        await gateway.reload.reload()
+        before = north.tally.submits
+        await trio.sleep(4.1)
+        assert 2 <= north.tally.submits - before <= 2 * 4
+        await trio.sleep(54)
+        before = north.tally.submits
+        await trio.sleep(5)  # they are due within a second or two
+        assert 20 <= north.tally.submits - before <= 20 + 2 * 6
+        found = gateway.store.find_any(int(scheduled[19]))
+        assert found is not None
+        account, id = found[0].account, found[0].id
+        now_ms = house.world.wall_ms()
+        assert await gateway.committer.execute(lambda txn: txn.cancel(account, id, now_ms)) == "cancelled"
+        await all_delivered(house, ids + scheduled[:19] + scheduled[20:])
+        assert conserved(house)
 
 
 @trio_test(mock_clock=True)

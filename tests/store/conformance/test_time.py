@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from router.nouns import MessageState, Phase, Reason, Settle, Step
+from store.interface import OtherLimits
 from tests.store.conformance.subject import DAY_MS, Subject, ids
 
 
@@ -170,3 +172,37 @@ def test_a_crash_between_the_steps_of_archiving_loses_and_doubles_nothing(steady
     steady.do(lambda txn: txn.forget(rows))
     assert steady.found(message).phase == Phase.FINAL
     assert steady.told() == [(message.id, MessageState.DELIVERED)]
+
+
+def test_what_becomes_ready_goes_by_the_limits_that_there_are_by_then(subject: Subject) -> None:
+    lane = subject.lane("a", "b")
+    spec = subject.store.lane(lane)
+    limited = subject.store.lane_id(msgspec.structs.replace(spec, limits=((spec.carriers[0], "uk"),)))
+    (returned,) = subject.leased(lane)
+    subject.settle(subject.outcome(returned, Settle.RETURNED))
+    (returned,) = subject.claim(lane)
+    (deferred,) = subject.leased(lane)
+    until_ms = subject.now_ms + 2_000
+    subject.settle(subject.outcome(deferred, Settle.RETRY, until_ms=until_ms, mark_tried=True))
+    (held,) = subject.leased(lane)
+    subject.settle(subject.outcome(held, Settle.HOLD, reason=Reason.REFUSED_HELD))
+    subject.accept(lane, send_at_ms=subject.now_ms + 1_000)
+    before = subject.store.next_ids(1)
+    newer = subject.accept(lane, send_at_ms=subject.now_ms + 1_000)
+    subject.store.other_limits(OtherLimits({lane}, before, lambda lane, message: limited))
+    subject.settle(subject.outcome(returned, Settle.RETURNED))
+    subject.store.other_limits(OtherLimits({lane}, before, lambda lane, message: limited))
+    subject.wait(5_000)
+    subject.do(
+        lambda txn: txn.move_due(subject.now_ms, 10),
+        lambda txn: txn.release_held(Reason.REFUSED_HELD, 10),
+    )
+    assert subject.store.check() == []
+    assert ids(subject.claim(lane)) == ids(newer)
+    taken = subject.claim(limited)
+    assert len(taken) == 3, "that which the first carrier refused waits for the other"
+    assert all(one.lane == limited for one in taken)
+    subject.settle(*(subject.sent(one, f"c{one.message.id}") for one in taken))
+    (left,) = subject.claim(limited, "b", index=1)
+    assert left.message.id == deferred.message.id
+    assert subject.store.check() == []
