@@ -52,6 +52,7 @@ from gateway.http.config import ConfigApi
 from gateway.http.explain import ExplainApi
 from gateway.http.house import add_house
 from gateway.http.messages import MessageApi
+from gateway.http.once import Once
 from gateway.http.retries import Retries
 from gateway.http.routes import Routes
 from gateway.http.server import HttpServer
@@ -262,7 +263,8 @@ class Gateway:
 
     def _http_routes(self) -> Routes:
         routes = Routes()
-        MessageApi(self.door, self.store, self.keys).add_to(routes)
+        once = Once(self.store, self.world.wall_ms)
+        MessageApi(self.door, self.store, self.keys, once).add_to(routes)
         self.account_api.add_to(routes)
         ExplainApi(
             self.keys,

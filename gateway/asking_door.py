@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gateway.committer import Before
-from gateway.door import Door, Submission, SubmitDone
+from gateway.door import Door, Keep, Submission, SubmitDone
 from gateway.lookup import Lookup
 from router.nouns import Account
 from router.policy import Policy
@@ -29,15 +29,20 @@ class AskingDoor(Door):
         self.lookup.end_all()
 
     def submit(
-        self, account: Account, requests: Sequence[Submission], done: SubmitDone, before: Before = None
+        self,
+        account: Account,
+        requests: Sequence[Submission],
+        done: SubmitDone,
+        before: Before = None,
+        keep: Keep = None,
     ) -> None:
         """As Door.submit; `done` may come later by the look-up's deadline."""
         enter = super().submit
         missing = self._missing(account, requests)
         if missing:
-            self.lookup.ask(missing, lambda: enter(self.current(account), requests, done, before))
+            self.lookup.ask(missing, lambda: enter(self.current(account), requests, done, before, keep))
         else:
-            enter(account, requests, done, before)
+            enter(account, requests, done, before, keep)
 
     def _missing(self, account: Account, requests: Sequence[Submission]) -> list[str]:
         """The numbers that routes asked for and nobody remembers."""

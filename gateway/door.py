@@ -35,9 +35,11 @@ from router.routes import RouteTable
 from smpp.alphabet import Unencodable
 from smpp.describe import smart_text
 from smpp.segment import AUTO, GSM7, TooManyParts, count, plan
-from store.interface import StoreError
+from store.interface import StoreError, Transaction
 
 SubmitDone = Callable[["list[Accepted | Refusal]"], None]
+# Given the results as they will be once the commit is durable: what is written in that commit, too.
+Keep = Callable[["list[Accepted | Refusal]"], Callable[[Transaction], object]] | None
 
 CLASSES = {
     "otp": MessageClass.OTP,
@@ -201,11 +203,17 @@ class Door:
         return normalise(text, account.default_region or self.limits.default_region)
 
     def submit(
-        self, account: Account, requests: Sequence[Submission], done: SubmitDone, before: Before = None
+        self,
+        account: Account,
+        requests: Sequence[Submission],
+        done: SubmitDone,
+        before: Before = None,
+        keep: Keep = None,
     ) -> None:
         """Accept or refuse each request on its own; `done` is called once, in order, after the commit.
 
-        `before` is done in the commit that accepts them, and only if it accepts any.
+        `before` is done in the commit that accepts them, and only if it accepts any; so is what `keep`
+        makes of the results, where they were accepted earlier, too. Only one of the two can be given.
         """
         api = _APIS[requests[0].via] if requests else ""
         refusal = self._policy(account)
@@ -235,11 +243,13 @@ class Door:
                 self.refused(account.name, api, planned.code, 1)
                 results.append(planned)
         if account.duplicate_guard_s:
-            self._submit_guarded(account, requests, results, done, before, now_ms)
+            self._submit_guarded(account, requests, results, done, before, keep, now_ms)
             return
         if not messages:
             done(results)
             return
+        if keep is not None:
+            before = keep(results)
 
         def committed(error: StoreError | None) -> None:
             self._committing[account.id] -= len(messages)
@@ -261,6 +271,7 @@ class Door:
         results: list[Accepted | Refusal],
         done: SubmitDone,
         before: Before,
+        keep: Keep,
         now_ms: int,
     ) -> None:
         """`submit` from where all is planned: what repeats an earlier message gets that one's answer. What
@@ -307,7 +318,10 @@ class Door:
             for ended in submit.ended:
                 ended()
 
-        if submit.messages:
+        kept = keep is not None and bool(planned)
+        if keep is not None and kept:
+            before = _unless(lambda: any(map(submit.failed, submit.waiting)), keep(results))
+        if submit.messages or kept:
             self._committing[account.id] = self._committing.get(account.id, 0) + len(submit.messages)
             self._committer.submit_accept(submit.messages, committed, before)
         elif submit.newest is not None:
@@ -518,6 +532,10 @@ def _accepted(message: Message) -> Accepted:
         message.expires_ms,
         message,
     )
+
+
+def _unless(otherwise: Callable[[], bool], write: Callable[[Transaction], object]) -> Before:
+    return lambda txn: None if otherwise() else write(txn)
 
 
 def _smart(text: str, segments: int, relay: Relay | None = None) -> tuple[str, int, int]:

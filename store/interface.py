@@ -188,6 +188,14 @@ class MoPart(msgspec.Struct, array_like=True, gc=False):
     destination_type: int = 0x11
 
 
+class Remembered(msgspec.Struct, array_like=True, gc=False):
+    """A request that was carried out; what it was answered is the gateway's to read."""
+
+    request: bytes  # what was asked, as a digest
+    at_ms: int
+    answer: bytes = b""
+
+
 class Totals(msgspec.Struct):
     """The conservation counters, in messages and in segments; index = Phase."""
 
@@ -392,6 +400,9 @@ class Transaction(Protocol):
     def resume_paced(self, accounts: Sequence[int]) -> None:
         """These accounts, which a claim has paused (Paced), have turns again."""
 
+    def remember(self, account: int, key: bytes, row: Remembered) -> None:
+        """That this transaction carries out the request which `account` (0: operators) calls `key`."""
+
     def put_meta(self, name: str, value: bytes) -> None:
         """A small value by name, for the gateway's own memory."""
 
@@ -515,6 +526,9 @@ class Store(Protocol):
 
     def meta(self, name: str) -> bytes | None:
         """What `put_meta` kept."""
+
+    def remembered(self, account: int, key: bytes) -> Remembered | None:
+        """What `remember` kept, for `options.remembered_ms`."""
 
     def accounts(self) -> dict[int, Account]:
         """By id. Not to be changed: `put_account` does."""

@@ -56,6 +56,8 @@ TABLES: Final = (
     "audit",
     "notice",
     "silence",
+    "once",
+    "once_time",
 )
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
@@ -113,6 +115,8 @@ class Tables:
         self.audit = by_name["audit"]
         self.notice = by_name["notice"]
         self.silence = by_name["silence"]
+        self.once = by_name["once"]
+        self.once_time = by_name["once_time"]
 
 
 class Lock:

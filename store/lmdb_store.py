@@ -17,7 +17,7 @@ import lmdb
 
 from router.judge import OnReceipt
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
-from store import again, audit, customer, finding, lanes, notices, reads, recipients, recovery, upgrade
+from store import again, audit, customer, finding, lanes, notices, once, reads, recipients, recovery, upgrade
 from store import archive as archiving
 from store import backup as copying
 from store import check as checking
@@ -34,6 +34,7 @@ from store.interface import (
     NoticeRow,
     OtherLimits,
     OutboxRow,
+    Remembered,
     StoreDamaged,
     StoreError,
     StoreFull,
@@ -473,6 +474,12 @@ class LmdbStore:
     def meta(self, name: str) -> bytes | None:
         with self.reading() as tx:
             return self._meta_getter(tx)(b"m:" + name.encode())
+
+    def remembered(self, account: int, key: bytes) -> Remembered | None:
+        """What `remember` kept, for `options.remembered_ms`."""
+        since_ms = self.options.clock() - self.options.remembered_ms
+        with self.reading() as tx:
+            return once.remembered(tx, self.tables, account, key, since_ms)
 
     # audit
 

@@ -37,6 +37,7 @@ class StoreOptions:
     claim_window_ms: int = 6 * 3600 * 1000  # receipts claim unknown outcomes sent within it
     retention_days: int = 30  # of MOs
     mo_match_ms: int = 3 * 86_400_000  # how far back an MO may look for the message it answers
+    remembered_ms: int = 86_400_000  # how long requests that were carried out are known (Idempotency-Key)
     clock: Callable[[], int] = wall_ms
     check_filesystem: bool = True  # refuse NFS and CIFS
     announce: Callable[[str], None] = to_stderr  # a format upgrade, while the store is opened

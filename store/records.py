@@ -37,6 +37,8 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 | audit       | number u64                                       | AuditEntry (store.audit)                  |
 | silence     | due_ms u64, account u32, id u64                  | lease u64 (store.fail_over)               |
 | notice      | number u64                                       | Notice (store.notices)                    |
+| once        | account u32, digest of the key                   | Remembered (store.once)                   |
+| once_time   | at_ms u64, account u32, digest of the key        | empty                                     |
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ from typing import NamedTuple
 import msgspec
 
 from router.nouns import Account, Event, InboundMessage, Message, Progress, ReceiptIn
-from store.interface import MoPart
+from store.interface import MoPart, Remembered
 
 MINUTE_MS = 60_000
 BUCKET_MS = 6 * 3600 * 1000
@@ -151,6 +153,7 @@ decode_account = msgspec.msgpack.Decoder(Account).decode
 decode_parked = msgspec.msgpack.Decoder(Parked).decode
 decode_parked_list = msgspec.msgpack.Decoder(list[Parked]).decode
 decode_unknown = msgspec.msgpack.Decoder(UnknownHeld).decode
+decode_remembered = msgspec.msgpack.Decoder(Remembered).decode
 
 
 def expiry_minute(expires_ms: int) -> int:

@@ -2,14 +2,14 @@
 
 Messages leave by the archiver (archive.py), events and unmatched receipts by verbs of their own; here go the
 rows that nothing else takes out: MOs after the retention, carrier ids and recipients once nobody may ask for
-them any more.
+them any more, requests that were carried out once a retry is a new request.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from store import correlation, inbound, recipients
+from store import correlation, inbound, once, recipients
 
 if TYPE_CHECKING:
     from store.batch import Batch
@@ -25,4 +25,5 @@ def drop_old(batch: Batch, now_ms: int, limit: int) -> int:
         inbound.drop_before(batch, kept_from_ms, limit)
         + correlation.drop_before(batch, max(0, now_ms - options.window_h * _HOUR_MS), limit)
         + recipients.drop_before(batch, max(0, now_ms - options.mo_match_ms), limit)
+        + once.drop_before(batch, max(0, now_ms - options.remembered_ms), limit)
     )

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import lmdb
 
 from store import accept as accepting
-from store import again, audit, customer, fail_over, given_up, notices, parked, recipients, retention, timed
+from store import (
+    again,
+    audit,
+    customer,
+    fail_over,
+    given_up,
+    notices,
+    once,
+    parked,
+    recipients,
+    retention,
+    timed,
+)
 from store import archive as archiving
 from store import claim as claiming
 from store import inbound as inbounding
@@ -36,6 +48,7 @@ if TYPE_CHECKING:
         OutboxRow,
         ReceiptResult,
         Released,
+        Remembered,
         Replacement,
         Replanned,
     )
@@ -174,6 +187,10 @@ class LmdbTransaction:
     def resume_paced(self, accounts: Sequence[int]) -> None:
         for account in accounts:
             self.batch.memory.active.unpause(account)
+
+    @_verb
+    def remember(self, account: int, key: bytes, row: Remembered) -> None:
+        once.remember(self.batch, account, key, row)
 
     def put_meta(self, name: str, value: bytes) -> None:
         self.batch.put(self.batch.tables.meta, b"m:" + name.encode(), value)

@@ -52,7 +52,7 @@ CODES: Mapping[str, Code] = {
     "still-running": Code(
         409, "the request with this `Idempotency-Key` is under way: wait for `Retry-After`, ask again"
     ),
-    "already-done": Code(409, "it was carried out; look at the account"),
+    "already-done": Code(409, "it was carried out; look at what it was about"),
     "body-too-large": Code(413, "fewer messages in one request"),
     "target-too-long": Code(414, "a shorter path and query"),
     "not-json": Code(415, "`Content-Type: application/json`"),

@@ -113,7 +113,8 @@ class HeadReader:
     def read(self, raw: bytes) -> Head:
         """The head in `raw`, which ends with an empty line. Errors: BadRequest."""
         head = self._parse(raw)
-        if len(raw) <= _REMEMBERED_BYTES and not head.expect_continue and head.length >= 0:
+        usual = len(raw) <= _REMEMBERED_BYTES and not head.expect_continue and head.length >= 0
+        if usual and b"idempotency-key" not in head.headers:  # with one it never comes again
             if len(self.known) >= _REMEMBERED:
                 self.known.clear()
             self.known[raw] = head

@@ -4,12 +4,12 @@ A 202 (or an item's 202) is written only after the door called back, that is aft
 of a batch is answered on its own and in order; the batch itself is 200 once its shape is right.
 An account sees its own messages only: another's id is a 404, as an unknown one is.
 
-Deliberately not here: policy, numbers, routing (the door), fields (fields.py).
+Deliberately not here: policy, numbers, routing (the door), fields (fields.py), what retries get (once.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 
 import msgspec
@@ -17,14 +17,19 @@ import msgspec
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import Keys
 from gateway.http.fields import BATCH_MAX, check_json, read_many, read_one
+from gateway.http.once import Asked, Once
 from gateway.http.ports import DoorPort, FinderPort
 from gateway.http.problems import PROBLEM_HEADERS, BadRequest, FieldError, Headers, Problem, problem
 from gateway.http.request import Request
+from gateway.http.retries import Answered
 from gateway.http.routes import Respond, Routes
 from gateway.http.table import messages as table
 from gateway.http.table.messages import AcceptedOut, BatchOut
 from gateway.http.timeline import encoding_name, message_json, rfc3339, state_name
 from router.nouns import Account
+from store.interface import Transaction
+
+_Answer = tuple[int, Headers, bytes]  # arguments for `respond`
 
 _JSON = ("Content-Type", "application/json")
 _PRIVATE: Headers = (_JSON, ("Cache-Control", "no-store"))
@@ -38,10 +43,13 @@ _encode = msgspec.json.Encoder().encode
 class MessageApi:
     """Handlers over a door, a finder and the keys; `add_to` puts them into a table."""
 
-    def __init__(self, door: DoorPort, finder: FinderPort, keys: Keys, *, max_batch: int = BATCH_MAX) -> None:
+    def __init__(
+        self, door: DoorPort, finder: FinderPort, keys: Keys, once: Once, *, max_batch: int = BATCH_MAX
+    ) -> None:
         self._door = door
         self._finder = finder
         self._keys = keys
+        self._once = once
         self._max_batch = max_batch
 
     def add_to(self, routes: Routes) -> None:
@@ -55,19 +63,23 @@ class MessageApi:
             account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
             check_json(request.headers.get(b"content-type"))
             submission = read_one(request.body)
+            key = request.headers.get(b"idempotency-key")
+            asked = None if key is None else self._once.asked(account.id, key, request)
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
             return
 
-        def done(results: list[Accepted | Refusal]) -> None:
+        def answer(results: list[Accepted | Refusal]) -> _Answer:
             result = results[0]
             if isinstance(result, Refusal):
-                respond(*_refused(result, request.path))
-                return
+                return _refused(result, request.path)
             body = _encode(_accepted(result, submission, 0))
-            respond(202, (_JSON, ("Location", f"/v1/messages/{result.id}")), body)
+            return 202, (_JSON, ("Location", f"/v1/messages/{result.id}")), body
 
-        self._door.submit(account, (submission,), done)
+        if asked is None:
+            self._door.submit(account, (submission,), lambda results: respond(*answer(results)))
+        else:
+            self._submit_once(asked, account, (submission,), answer, respond)
 
     def submit_batch(self, request: Request, respond: Respond) -> None:
         """POST /v1/messages/batch: 200 with one result for each message, or a problem for the whole."""
@@ -75,22 +87,52 @@ class MessageApi:
             account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
             check_json(request.headers.get(b"content-type"))
             items = read_many(request.body, self._max_batch)
+            good = [item for item in items if isinstance(item, Submission)]
+            if not good:
+                respond(200, _PRIVATE, _encode(_batch(items, [])))
+                return
+            key = request.headers.get(b"idempotency-key")
+            asked = None if key is None else self._once.asked(account.id, key, request)
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
             return
-        good = [item for item in items if isinstance(item, Submission)]
-        if not good:
-            respond(200, _PRIVATE, _encode(_batch(items, [])))
-            return
 
-        def done(results: list[Accepted | Refusal]) -> None:
+        def answer(results: list[Accepted | Refusal]) -> _Answer:
             whole = _same_for_all(results)
             if whole is not None:
-                respond(*_refused(whole, request.path))
-            else:
-                respond(200, _PRIVATE, _encode(_batch(items, results)))
+                return _refused(whole, request.path)
+            return 200, _PRIVATE, _encode(_batch(items, results))
 
-        self._door.submit(account, good, done)
+        if asked is None:
+            self._door.submit(account, good, lambda results: respond(*answer(results)))
+        else:
+            self._submit_once(asked, account, good, answer, respond)
+
+    def _submit_once(
+        self,
+        asked: Asked | Answered,
+        account: Account,
+        submissions: Sequence[Submission],
+        answer: Callable[[list[Accepted | Refusal]], _Answer],
+        respond: Respond,
+    ) -> None:
+        """It came with an Idempotency-Key: remembered in the commit that accepts it, or answered already."""
+        if isinstance(asked, Answered):
+            respond(*asked)
+            return
+
+        def keep(results: list[Accepted | Refusal]) -> Callable[[Transaction], None]:
+            return asked.kept(Answered(*answer(results)))
+
+        def done(results: list[Accepted | Refusal]) -> None:
+            asked.end()
+            respond(*answer(results))
+
+        try:
+            self._door.submit(account, submissions, done, keep=keep)
+        except BaseException:
+            asked.end()
+            raise
 
     def show(self, request: Request, respond: Respond) -> None:
         """GET /v1/messages/{id}: the message with its timeline, or 404."""
@@ -132,8 +174,7 @@ def _accepted(result: Accepted, asked: Submission, status: int) -> AcceptedOut:
     )
 
 
-def _refused(refusal: Refusal, path: str) -> tuple[int, Headers, bytes]:
-    """Arguments for `respond`."""
+def _refused(refusal: Refusal, path: str) -> _Answer:
     headers: Headers = PROBLEM_HEADERS
     if refusal.retry_after_s:
         headers = (*PROBLEM_HEADERS, ("Retry-After", str(max(1, ceil(refusal.retry_after_s)))))

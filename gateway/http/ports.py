@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.door import Accepted, Refusal, Submission
+    from gateway.door import Accepted, Keep, Refusal, Submission
     from router.nouns import Account, Message, Progress
+    from store.interface import Remembered
 
 
 class DoorPort(Protocol):
@@ -21,6 +22,8 @@ class DoorPort(Protocol):
         account: Account,
         requests: Sequence[Submission],
         done: Callable[[list[Accepted | Refusal]], None],
+        *,
+        keep: Keep = None,
     ) -> None: ...
 
 
@@ -29,6 +32,12 @@ class FinderPort(Protocol):
 
     def find(self, account: int, id: int) -> tuple[Message, Progress] | None: ...
     def carrier_name(self, id: int) -> str: ...
+
+
+class RememberingPort(Protocol):
+    """Requests that were carried out."""
+
+    def remembered(self, account: int, key: bytes) -> Remembered | None: ...
 
 
 WallClock = Callable[[], int]  # UTC milliseconds since the epoch

@@ -12,7 +12,8 @@ of whoever asks, which the store does not have.
 Invariants: what was refused is not remembered, so that it may be tried again; memory and the store's value
 have an end (MOST_REMEMBERED, REMEMBERED_MS).
 
-Deliberately not here: which requests need a key, what they do (gateway.http.accounts).
+Deliberately not here: which requests need a key, what they do (gateway.http.accounts), requests whose answers
+are no secrets (once.py: answers of those are kept, too).
 """
 
 from __future__ import annotations
@@ -86,12 +87,7 @@ class Retries:
         known = _digest(secret, b"key", key.encode())
         one = _Done(known, _digest(secret, b"request", request), now_ms)
         if known in self._under_way:
-            raise BadRequest(
-                409,
-                "still-running",
-                f"the request with this {_NAME} is still under way; ask again for its answer",
-                headers=(("Retry-After", "1"),),
-            )
+            raise still_running()
         done = self._done.get(known)
         if done is not None:
             return self._answer_again(done, one)
@@ -116,11 +112,7 @@ class Retries:
 
     def _answer_again(self, done: _Done, asked: _Done) -> Answered:
         if done.request != asked.request:
-            raise BadRequest(
-                422,
-                "idempotency-key-reused",
-                f"this {_NAME} came with another request before; every request needs one of its own",
-            )
+            raise reused()
         answer = self._answers.get(done.key)
         if answer is None:
             raise BadRequest(
@@ -158,6 +150,25 @@ def key_of(header: bytes | None, *, needed: str = "") -> str:
             f"a new one for each request, the same one when you repeat it{why}",
         )
     return key
+
+
+def still_running() -> BadRequest:
+    """Its first request has no answer yet."""
+    return BadRequest(
+        409,
+        "still-running",
+        f"the request with this {_NAME} is still under way; ask again for its answer",
+        headers=(("Retry-After", "1"),),
+    )
+
+
+def reused() -> BadRequest:
+    """It came with something else."""
+    return BadRequest(
+        422,
+        "idempotency-key-reused",
+        f"this {_NAME} came with another request before; every request needs one of its own",
+    )
 
 
 def _digest(secret: bytes, what: bytes, said: bytes) -> bytes:

@@ -86,6 +86,7 @@ SEND = Endpoint(
     example=_ONE,
     answers={202: Answer(AcceptedOut, "Accepted, and on disk", _ACCEPTED, headers=("Location",))},
     problems=(*OF_AN_ACCOUNT, *OF_A_MESSAGE),
+    idempotency="may",
 )
 
 SEND_BATCH = Endpoint(
@@ -109,6 +110,7 @@ SEND_BATCH = Endpoint(
         )
     },
     problems=OF_AN_ACCOUNT,
+    idempotency="may",
 )
 
 SHOW = Endpoint(

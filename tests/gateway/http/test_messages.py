@@ -10,9 +10,10 @@ import msgspec
 import pytest
 import trio.testing
 
-from gateway.door import Accepted, Refusal, Submission
+from gateway.door import Accepted, Keep, Refusal, Submission
 from gateway.http.auth import Keys, new_key
 from gateway.http.messages import MessageApi
+from gateway.http.once import Once
 from gateway.http.routes import Routes
 from router.nouns import (
     Account,
@@ -25,7 +26,8 @@ from router.nouns import (
     Reason,
     Step,
 )
-from tests.gateway.http.wire import Answer, Client, Serving, request, serving
+from store.interface import Remembered
+from tests.gateway.http.wire import WALL_MS, Answer, Client, Serving, request, serving
 from tests.trio_case import trio_test
 
 KEY, PREFIX, HASH = new_key()
@@ -44,12 +46,15 @@ class FakeDoor:
         self.verdict: Callable[[Submission], Refusal | None] = lambda submission: None
         self.waits = False
         self.waiting: list[Callable[[], None]] = []
+        self.memory = Memory()
 
     def submit(
         self,
         account: Account,
         requests: Sequence[Submission],
         done: Callable[[list[Accepted | Refusal]], None],
+        *,
+        keep: Keep = None,
     ) -> None:
         results: list[Accepted | Refusal] = []
         for submission in requests:
@@ -71,10 +76,29 @@ class FakeDoor:
                     1_900_000_000_000,
                 )
             )
-        if self.waits:
-            self.waiting.append(lambda: done(results))
-        else:
+
+        def commit() -> None:
+            if keep is not None and any(isinstance(result, Accepted) for result in results):
+                keep(results)(self.memory)  # type: ignore[arg-type]
             done(results)
+
+        if self.waits:
+            self.waiting.append(commit)
+        else:
+            commit()
+
+
+class Memory:
+    """A store that only remembers requests."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[int, bytes], Remembered] = {}
+
+    def remember(self, account: int, key: bytes, row: Remembered) -> None:
+        self.rows[account, key] = row
+
+    def remembered(self, account: int, key: bytes) -> Remembered | None:
+        return self.rows.get((account, key))
 
 
 class FakeFinder:
@@ -112,7 +136,8 @@ def post(raw: bytes, target: str = "/v1/messages", key: str = KEY) -> bytes:
 async def house() -> AsyncIterator[House]:
     door, finder = FakeDoor(), FakeFinder()
     routes = Routes()
-    MessageApi(door, finder, Keys([ACME, RIVAL], trio.current_time)).add_to(routes)
+    once = Once(door.memory, lambda: WALL_MS)
+    MessageApi(door, finder, Keys([ACME, RIVAL], trio.current_time), once).add_to(routes)
     async with serving(routes) as running:
         yield House(running, door, finder)
 
@@ -411,7 +436,8 @@ async def test_a_batch_of_a_thousand_is_taken() -> None:
 @trio_test
 async def test_a_smaller_batch_limit_is_kept_and_told() -> None:
     routes = Routes()
-    MessageApi(FakeDoor(), FakeFinder(), Keys([ACME], trio.current_time), max_batch=3).add_to(routes)
+    once = Once(Memory(), lambda: WALL_MS)
+    MessageApi(FakeDoor(), FakeFinder(), Keys([ACME], trio.current_time), once, max_batch=3).add_to(routes)
     async with serving(routes) as running:
         client = running.client()
         answer = await client.ask(post(msgspec.json.encode([GOOD] * 4), "/v1/messages/batch"))

@@ -34,10 +34,10 @@ from router.nouns import (
     Settle,
 )
 from store import recipients
-from store.interface import AuditEntry, MoPart, Notice
+from store.interface import AuditEntry, MoPart, Notice, Remembered
 from store.layout import DATA
 from store.lmdb_store import LmdbStore
-from tests.store.golden.words import words_of
+from tests.store.golden.words import KEY, words_of
 from tests.store.records_for_tests import (
     Clock,
     claim,
@@ -208,6 +208,11 @@ class Builder:
         )
         self.do(lambda txn: txn.notice([told]))
 
+    def remembered(self) -> None:
+        """A request that its customer gave a key."""
+        kept = Remembered(b"asked".ljust(16), self.clock.now_ms, b"answered")
+        self.do(lambda txn: txn.remember(1, KEY, kept))
+
     def awaited(self) -> None:
         """A message whose route sends it elsewhere if no receipt comes."""
         self.store.fail_over({"r": OnReceipt(no_receipt_s=60)})
@@ -237,6 +242,7 @@ def build(directory: Path) -> Builder:
         made.parked()
         made.audited()
         made.noticed()
+        made.remembered()
     finally:
         recipients.SMALL = usual
     return made

@@ -10,6 +10,7 @@ import msgspec
 from store.interface import Store
 
 MOST = 1_000
+KEY = b"key of a request"
 
 
 def plain(value: Any) -> Any:
@@ -49,6 +50,7 @@ def words_of(store: Store, ids: Iterable[int]) -> dict[str, Any]:
         "audit": plain(store.audit_log(MOST)),
         "notices": plain(store.notices(MOST)),
         "learner": plain(store.meta("learner:a")),
+        "remembered": plain(store.remembered(1, KEY)),
     }
 
 
