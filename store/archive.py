@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,7 +60,10 @@ class Finished(msgspec.Struct, gc=False):
 class Archive:
     """The dated environments under `directory`."""
 
-    def __init__(self, directory: Path, options: StoreOptions) -> None:
+    def __init__(self, directory: Path, options: StoreOptions, *, readonly: bool = False) -> None:
+        """`readonly`: beside the process that writes; call `refresh` now and then."""
+        self._readonly = readonly
+        self._files: dict[str, int] = {}  # readonly: which file each open day is
         self._directory = directory
         self._options = options
         self._open: dict[str, tuple[lmdb.Environment, lmdb._Database, lmdb._Database]] = {}
@@ -75,7 +78,10 @@ class Archive:
         day = _day_of(id)
         if not self._has(day):
             return None
-        env, messages, _ = self._environment(day)
+        try:
+            env, messages, _ = self._environment(day)
+        except lmdb.NotFoundError:
+            return None  # readonly: a day without its first message yet
         with env.begin() as tx:
             value = tx.get(id.to_bytes(8, "big"), None, messages)
         if value is None:
@@ -95,6 +101,48 @@ class Archive:
                 if day >= first and len(found) < limit:
                     self._page_of_day(day, after, to, limit, found)
         return found
+
+    def forward(self, after: int, to: int) -> Iterator[Numbered]:
+        """Of all accounts' with after < id <= to, the oldest first; None for one that cannot be read."""
+        for day in self.days():
+            if _day_of(max(after, 0)) <= day <= _day_of(to):
+                yield from self._walk(day, after, to, newest_first=False)
+
+    def backward(self, after: int, to: int) -> Iterator[Numbered]:
+        """The same, the newest first."""
+        for day in reversed(self.days()):
+            if _day_of(max(after, 0)) <= day <= _day_of(to):
+                yield from self._walk(day, after, to, newest_first=True)
+
+    def _walk(self, day: str, after: int, to: int, *, newest_first: bool) -> Iterator[Numbered]:
+        try:
+            env, messages, _ = self._environment(day)
+        except lmdb.NotFoundError:
+            return  # readonly: a day without its first message yet
+        with env.begin() as tx, tx.cursor(messages) as cursor:
+            if newest_first:
+                there = cursor.prev() if cursor.set_range((to + 1).to_bytes(8, "big")) else cursor.last()
+            else:
+                there = cursor.set_range((after + 1).to_bytes(8, "big"))
+            while there:
+                key, value = cursor.item()
+                id = int.from_bytes(key, "big")
+                if not after < id <= to:
+                    return
+                try:
+                    pair = _decode(unseal(key, value))
+                except (Damaged, msgspec.DecodeError):
+                    pair = None
+                yield id, pair
+                there = cursor.prev() if newest_first else cursor.next()
+
+    def refresh(self) -> None:
+        """Readonly: give up what was dropped since."""
+        for day, file in list(self._files.items()):
+            path = self._directory / day / DATA
+            if not path.is_file() or path.stat().st_ino != file:
+                del self._files[day]
+                self._open.pop(day)[0].close()
 
     def _page_of_day(
         self,
@@ -211,9 +259,7 @@ class Archive:
 
     def drop_before(self, now_ms: int, retention_days: int) -> list[str]:
         """Unlink days older than the retention. Returns their names."""
-        oldest = (datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=retention_days)).strftime(
-            "%Y-%m-%d"
-        )
+        oldest = day_before(now_ms, retention_days)
         dropped = [day for day in self._names() if day < oldest]
         with self._changing:
             for day in dropped:
@@ -236,10 +282,28 @@ class Archive:
         with self._changing:
             if day not in self._open:
                 path = self._directory / day
+                if self._readonly:
+                    self._open[day] = self._opened_to_read(day, path)
+                    return self._open[day]
                 path.mkdir(parents=True, exist_ok=True, mode=0o700)
                 env = open_environment(path, map_size=self._options.archive_map_size)
                 self._open[day] = (env, env.open_db(b"message"), env.open_db(b"recipient"))
             return self._open[day]
+
+    def _opened_to_read(
+        self, day: str, path: Path
+    ) -> tuple[lmdb.Environment, lmdb._Database, lmdb._Database]:
+        """Errors: lmdb.NotFoundError while nothing has been written into it."""
+        file = (path / DATA).stat().st_ino
+        env = open_environment(path, map_size=self._options.archive_map_size, readonly=True)
+        try:
+            names = b"message", b"recipient"
+            messages, recipients = (env.open_db(name, create=False) for name in names)
+        except BaseException:
+            env.close()
+            raise
+        self._files[day] = file
+        return env, messages, recipients
 
     def _names(self) -> list[str]:
         """Every day's directory, also one that a power cut left without its file."""
@@ -325,6 +389,11 @@ _whose = msgspec.msgpack.Decoder(tuple[_Whose, msgspec.Raw])
 
 def _day_of(id: int) -> str:
     return datetime.fromtimestamp(ms_of(id) / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def day_before(now_ms: int, days: int) -> str:
+    """The day that was so many days ago."""
+    return (datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=days)).strftime("%Y-%m-%d")
 
 
 def _prefixed(cursor: lmdb.Cursor[bytes], prefix: bytes) -> list[bytes]:

@@ -224,6 +224,10 @@ class LmdbStore:
         """The first of `count` consecutive ids."""
         return self.core.ids.take(count).start
 
+    def newest_id(self) -> int:
+        """The last id that was handed out, whether or not its message is committed yet."""
+        return self.core.ids.last
+
     # admission
 
     def admission(self) -> StoreError | None:
@@ -278,6 +282,11 @@ class LmdbStore:
                 yield
             finally:
                 tx.abort()
+
+    def drop_dead_readers(self) -> int:
+        """Give up read transactions of processes that have died, which keep pages from being used again."""
+        with self._lmdb_errors():
+            return int(self._env.reader_check())
 
     def copy_compact(self, directory: Path) -> None:
         """A copy of the hot file without its free pages."""
