@@ -47,7 +47,7 @@ class Fate(Enum):
 
     SENT = "sent"
     THROTTLED = "throttled"  # too fast: the carrier pauses a moment, the message stays at the head
-    QUEUE_FULL = "queue-full"  # the carrier pauses longer, the message a little longer than it
+    QUEUE_FULL = "queue-full"  # the recipient's: the message waits alone; the carrier's: a longer pause of it
     RETRY = "retry"  # temporary: back off, preferably to the next carrier
     HERE = "here"  # the same, and to this carrier again
     NEXT = "next"  # this carrier does not take it so, another may: soon, on the next carrier
@@ -122,6 +122,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
 
 _NEXT_FIRST_S = 1.0
+_OF_ITS_AGE = 0.1
 _SPECIAL = {
     Status.ESME_ROK: Fate.SENT,
     Status.ESME_RTHROTTLED: Fate.THROTTLED,
@@ -192,18 +193,26 @@ def judge(
     judging: Judging,
     left_s: float = math.inf,
     lost: int = 0,
+    *,
+    age_s: float = 0.0,
+    everywhere: bool = False,
 ) -> Verdict:
     """The verdict on one segment.
 
     `status` matters with Happening.STATUS only. `attempts`: those counted before this one. `chance` in
     [0, 1) spreads delays. `left_s`: validity left, which bounds the delay. `lost`: links in a row that ended
-    while it was unanswered, before this one; from `suspect_after` on it had this one for itself.
+    while it was unanswered, before this one; from `suspect_after` on it had this one for itself. `age_s`: of
+    the message; what waits for a full queue is asked for the less often the older it is. `everywhere`: a full
+    queue is the carrier's (router.full_queues).
     """
     if happening is Happening.STATUS:
         fate = fate_of(status, judging)
         if judging.refusals and fate is not Fate.SENT:
             judging = judging.for_status(status)
-        verdict = _after_status(fate, attempts, chance, judging)
+        if fate is Fate.QUEUE_FULL:
+            verdict = _after_full_queue(chance, judging, age_s, everywhere)
+        else:
+            verdict = _after_status(fate, attempts, chance, judging)
     elif happening is Happening.NOT_WRITTEN:
         return Verdict(Settle.RETURNED, Reason.LINK_LOST, count_attempt=False)
     elif happening is Happening.NOT_CARRIED:
@@ -244,11 +253,6 @@ def _after_status(fate: Fate, attempts: int, chance: float, judging: Judging) ->
             count_attempt=False,
             suspend_s=judging.throttled_pause_s * (1 + chance),
         )
-    if fate is Fate.QUEUE_FULL:
-        pause_s = judging.queue_full_pause_s * (1 + chance)
-        return Verdict(
-            Settle.RETRY, Reason.QUEUE_FULL, delay_s=pause_s * 1.1, count_attempt=False, suspend_s=pause_s
-        )
     if fate is Fate.CARRIER:
         return Verdict(
             Settle.RETRY,
@@ -267,6 +271,14 @@ def _after_status(fate: Fate, attempts: int, chance: float, judging: Judging) ->
     first_s = min(_NEXT_FIRST_S, judging.retry_first_s) if fate is Fate.NEXT else judging.retry_first_s
     delay_s = back_off_s(first_s, judging.retry_max_s, attempts, chance)
     return Verdict(Settle.RETRY, Reason.RETRY, delay_s=delay_s, mark_tried=fate is not Fate.HERE)
+
+
+def _after_full_queue(chance: float, judging: Judging, age_s: float, everywhere: bool) -> Verdict:
+    pause_s = judging.queue_full_pause_s * (1 + chance)
+    if everywhere:
+        return Verdict(Settle.RETRY, Reason.QUEUE_FULL, count_attempt=False, suspend_s=pause_s)
+    delay_s = max(pause_s, min(age_s * _OF_ITS_AGE, judging.retry_max_s))
+    return Verdict(Settle.RETRY, Reason.QUEUE_FULL, delay_s=delay_s, count_attempt=False)
 
 
 def _after_silence(
@@ -298,6 +310,11 @@ def markdown(judging: Judging | None = None) -> str:
     for status in sorted(FATES):
         event = f"0x{status:08x} {describe(status)}"
         lines.append(_row(event, "all", Happening.STATUS, status, MessageClass.OTP, judging))
+        if FATES[status] is Fate.QUEUE_FULL:
+            event += ", for several recipients in a row"
+            lines.append(
+                _row(event, "all", Happening.STATUS, status, MessageClass.OTP, judging, everywhere=True)
+            )
     for name, status in (
         (f"vendor 0x{VENDOR_FIRST:08x}-0x{VENDOR_LAST:08x}", VENDOR_FIRST),
         ("any other status, 0xffffffff included", 0xFFFFFFFF),
@@ -329,9 +346,11 @@ def _row(
     message_class: MessageClass,
     judging: Judging,
     lost: int = 0,
+    *,
+    everywhere: bool = False,
 ) -> str:
-    low = judge(happening, status, message_class, 0, 0.0, judging, lost=lost)
-    high = judge(happening, status, message_class, 0, 1.0, judging, lost=lost)
+    low = judge(happening, status, message_class, 0, 0.0, judging, lost=lost, everywhere=everywhere)
+    high = judge(happening, status, message_class, 0, 1.0, judging, lost=lost, everywhere=everywhere)
     fate = fate_of(status, judging).value if happening is Happening.STATUS else "unknown"
     if happening is Happening.NOT_WRITTEN:
         fate = "returned"

@@ -89,6 +89,7 @@ RECIPIENT = Struct(">QIQ")  # number, account, id
 STATE = Struct(">2Q8Q8Q3Q")  # accepted ×2, messages, segments, last id, outbox seq, recipient seq
 
 POSSIBLE_DUPLICATE = 1  # ENTRY flag
+KEEPS_PLACE = 2  # the same, of due rows only: when it is ready it stands where it stood before
 LOST = (
     4  # the flags' upper half: links in a row that ended while it was unanswered; always with the flag above
 )

@@ -29,7 +29,7 @@ from store import correlation, fail_over, limits, parked, receipts
 from store.ending import error_of, finalize, fold
 from store.lanes import lane_of
 from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
-from store.records import MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
+from store.records import KEEPS_PLACE, MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
 from store.timeline import note
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ SEVERITY = {
     Settle.FINAL: 6,
 }
 TEXT_PREFIX = 20
+_CARRIER_WAITS = (Reason.THROTTLED, Reason.QUEUE_FULL)
 _LEASED, _AWAITING_RECEIPT = int(Phase.LEASED), int(Phase.AWAITING_RECEIPT)
 _ENROUTE, _SENT = int(MessageState.ENROUTE), int(Step.SENT)
 
@@ -331,7 +332,7 @@ def again(
     progress.queue_mask = others if first_part else progress.tried
     if outcome.settle == Settle.RETURNED:
         due_ms, phase, reason = first_due_ms(message), Phase.READY, outcome.reason or Reason.LINK_LOST
-    elif outcome.reason == Reason.THROTTLED and outcome.until_ms <= now_ms:  # the carrier waits, it does not
+    elif outcome.reason in _CARRIER_WAITS and outcome.until_ms <= now_ms:  # the message does not
         due_ms, phase, reason = first_due_ms(message), Phase.READY, outcome.reason
     else:
         due_ms = max(outcome.until_ms, 1)
@@ -354,6 +355,8 @@ def again(
         put_held(batch, entry, reason, phase)
         note(progress, now_ms, Step.HELD, outcome.carrier, Reason(reason).name)
     else:
+        if outcome.reason == Reason.QUEUE_FULL:
+            entry = entry._replace(flags=entry.flags | KEEPS_PLACE)
         put_due(batch, entry, due_ms, Phase.DEFERRED)
         note(progress, now_ms, Step.DEFERRED, outcome.carrier, Reason(reason).name)
     batch.move(message.account, lane_of(message, progress), message.segments, Phase.LEASED, phase)

@@ -15,8 +15,17 @@ from store.interface import Released
 from store.lanes import lane_of
 from store.limits import fallen_due, follow
 from store.outbox import move_due_events
-from store.queues import locate, put_ready, unpack_place
-from store.records import DUE_KEY, HELD_KEY, LONG_TIME_KEY, MESSAGE_KEY, MINUTE_MS, TIMED_KEY
+from store.queues import first_due_ms, locate, put_ready, unpack_place
+from store.records import (
+    DUE_KEY,
+    HELD_KEY,
+    KEEPS_PLACE,
+    LONG_TIME_KEY,
+    MESSAGE_KEY,
+    MINUTE_MS,
+    TIMED_KEY,
+    Entry,
+)
 from store.timeline import note
 
 if TYPE_CHECKING:
@@ -38,12 +47,26 @@ def move_due(batch: Batch, now_ms: int, limit: int) -> int:
         entry, phase = unpack_place(id, payload)
         batch.delete(batch.tables.due, key)
         entry = fallen_due(batch, entry, phase, due_ms)
+        if entry.flags & KEEPS_PLACE:
+            entry, due_ms = _at_its_place(batch, entry, due_ms)
         put_ready(batch, entry, due_ms)
         batch.move(entry.account, entry.lane, entry.segments, phase, Phase.READY)
         moved += 1
     if moved < limit:
         moved += move_due_events(batch, now_ms, limit - moved)
     return moved
+
+
+def _at_its_place(batch: Batch, entry: Entry, due_ms: int) -> tuple[Entry, int]:
+    """Not behind what came while it waited."""
+    entry = entry._replace(flags=entry.flags & ~KEEPS_PLACE)
+    key = MESSAGE_KEY.pack(entry.account, entry.id)
+    message, progress = batch.message(entry.account, entry.id), batch.progress(key)
+    if message is None or progress is None:
+        return entry, due_ms
+    progress.phase, progress.until_ms = Phase.READY, first_due_ms(message)
+    batch.put_progress(key, progress)
+    return entry, progress.until_ms
 
 
 def expire(batch: Batch, now_ms: int, limit: int, grace_ms: int) -> int:

@@ -31,6 +31,7 @@ from gateway.committer import Committer
 from gateway.metrics import Counts
 from gateway.world import World
 from router.causes import Cause
+from router.full_queues import FullQueues
 from router.judge import Happening, Verdict, judge
 from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Reason, ReceiptWish, Settle
 from router.throttle import Throttle
@@ -128,6 +129,7 @@ class Carrier:
         self._inbound = inbound
         self.counts = self._counts = counts.carrier(settings.name)
         self.pacing = Pacing(self, self._counts)
+        self._full_queues = FullQueues()
         self._outcomes: list[Outcome] = []
         self._pace = trio.Event()
         self._turn = 0
@@ -749,17 +751,25 @@ class Carrier:
 
     def _judged(self, link: Link | None, flight: Flight, happening: Happening, status: int) -> None:
         verdict = self._verdict(flight, happening, status)
-        if verdict.suspend_s:
-            if verdict.reason in (Reason.THROTTLED, Reason.QUEUE_FULL):
-                self._counts.throttled += 1
-                now = trio.current_time()
+        if verdict.reason in (Reason.THROTTLED, Reason.QUEUE_FULL):
+            self._counts.throttled += 1
+            now = trio.current_time()
+            if verdict.reason is Reason.QUEUE_FULL:
+                accepted = self._counts.statuses.get(0, 0)
+                if self._full_queues.refused(now, flight.leased.message.destination, accepted):
+                    verdict = self._verdict(flight, happening, status, everywhere=True)
+            if verdict.suspend_s:
                 sent_at = now - (self._world.wall_ms() - flight.sent_ms) / 1000
                 self.pacing.refused(link, verdict.reason, now, sent_at)
+        if verdict.suspend_s:
             self._pause(link, verdict.suspend_s)
         self._settle(flight, verdict, Status.name_of(status), self.causes.of_status(status))
 
-    def _verdict(self, flight: Flight, happening: Happening, status: int) -> Verdict:
+    def _verdict(
+        self, flight: Flight, happening: Happening, status: int, *, everywhere: bool = False
+    ) -> Verdict:
         leased = flight.leased
+        now_ms = self._world.wall_ms()
         return judge(
             happening,
             status,
@@ -767,8 +777,10 @@ class Carrier:
             leased.attempts,
             self._world.rng.random(),
             self.settings.judging,
-            max(0, leased.message.expires_ms - self._world.wall_ms()) / 1000,
+            max(0, leased.message.expires_ms - now_ms) / 1000,
             leased.lost,
+            age_s=max(0, now_ms - leased.message.accepted_ms) / 1000,
+            everywhere=everywhere,
         )
 
     def _settle(

@@ -142,3 +142,46 @@ async def test_what_is_scheduled_goes_to_the_second_and_costs_neither_task_nor_m
         await trio.sleep_until(due + 1)
         assert len(north.arrivals) > 0
         await stage.until(lambda: len(north.arrivals) == 2 * count, 60)
+
+
+@trio_test(mock_clock=True)
+async def test_one_recipients_full_queue_holds_up_nobody_else_and_its_message_keeps_its_place(
+    tmp_path: Path,
+) -> None:
+    smsc = Refusing({"447700900123": 0x14}, times=2)
+    toml = carrier("north", 2790, tps=10, window=1) + route("north")
+    async with running_with(tmp_path, toml, smsc) as (house, _):
+        await house.bound()
+        refused = await house.submit("447700900123")
+        await house.until(lambda: house.gateway.counts.carrier("north").throttled == 1)
+        began = trio.current_time()
+        otp = await house.submit("447700900124", **{"class": "otp"})
+        assert (await house.when(otp, "awaiting_receipt"))["attempts"] == 1
+        assert trio.current_time() - began < 2
+        assert (await house.when(refused, "deferred"))["reason"] == "queue_full"
+        for number in range(600):  # a backlog for more than 30 s, all of it younger
+            await house.submit(f"44770091{number:04d}")
+        await house.until(lambda: house.gateway.counts.carrier("north").throttled == 2)
+        behind = len(smsc.submits)
+        assert behind < 400, "it came back before those that were submitted after it"
+        await house.until(lambda: len(smsc.submits) > behind + 300)
+        shown = await house.message(refused)
+        assert (shown["phase"], shown["attempts"]) == ("awaiting_receipt", 1)
+
+
+@trio_test(mock_clock=True)
+async def test_a_carriers_full_queue_pauses_it_and_takes_no_messages_place(tmp_path: Path) -> None:
+    full = [f"44770090012{number}" for number in range(4)]
+    smsc = Refusing(dict.fromkeys(full, 0x14), times=1)
+    async with running_with(tmp_path, carrier("north", 2790) + route("north"), smsc) as (house, _):
+        await house.bound()
+        ids = [await house.submit(to) for to in full]
+        north = house.gateway.carriers[0]
+        await house.until(lambda: house.gateway.counts.carrier("north").throttled >= 3)
+        assert 14 < north.paused_until - trio.current_time() <= 30
+        assert north.pacing.reason(trio.current_time())
+        later = await house.submit("447700900199")
+        await trio.sleep(10)
+        assert (await house.message(later))["attempts"] == 0
+        for id in (*ids, later):
+            assert (await house.when(id, "awaiting_receipt"))["attempts"] == 1

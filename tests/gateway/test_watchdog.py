@@ -246,6 +246,11 @@ SLOW = {"response_timeout_s": 250, "window": 1}
 FULL_QUEUE = "447700909908"  # the simulator answers ESME_RMSGQFUL
 
 
+async def two_full_queues(house: Running) -> None:
+    for number in ("447700919908", "447700929908"):
+        await house.submit(number)
+
+
 @pytest.mark.parametrize(
     ("toml", "prepare", "number", "reason"),
     [
@@ -253,7 +258,7 @@ FULL_QUEUE = "447700909908"  # the simulator answers ESME_RMSGQFUL
         pytest.param(carrier("a", 2776) + route("a"), suspend, "447700900123", "suspended", id="suspended"),
         pytest.param(
             carrier("a", 2776, retry={"queue_full_pause_s": 250}) + route("a"),
-            nothing,
+            two_full_queues,
             FULL_QUEUE,
             "paused",
             id="paused",

@@ -30,8 +30,18 @@ OTP = MessageClass.OTP
 BULK = MessageClass.BULK
 
 
-def after(status: int, attempts: int = 0, chance: float = 0.5, judging: Judging = DEFAULT) -> Verdict:
-    return judge(Happening.STATUS, status, BULK, attempts, chance, judging)
+def after(
+    status: int,
+    attempts: int = 0,
+    chance: float = 0.5,
+    judging: Judging = DEFAULT,
+    *,
+    age_s: float = 0.0,
+    everywhere: bool = False,
+) -> Verdict:
+    return judge(
+        Happening.STATUS, status, BULK, attempts, chance, judging, age_s=age_s, everywhere=everywhere
+    )
 
 
 def test_fm04_throttled_pauses_the_carrier_and_counts_no_attempt() -> None:
@@ -50,12 +60,23 @@ def test_fm04_the_pause_after_throttling_is_spread() -> None:
 
 
 def test_fm05_a_full_queue_backs_off_longer_than_throttling() -> None:
-    full = after(Status.ESME_RMSGQFUL, chance=0.0)
+    full = after(Status.ESME_RMSGQFUL, chance=0.0, everywhere=True)
     throttled = after(Status.ESME_RTHROTTLED, chance=0.999)
     assert full.suspend_s > 2 * throttled.suspend_s
-    assert full.delay_s > full.suspend_s, "others go first when the carrier resumes"
+    assert full.delay_s == 0, "back to the head of its queue"
     assert full.reason is Reason.QUEUE_FULL
     assert not full.count_attempt
+
+
+def test_fm05_a_recipients_full_queue_makes_its_message_wait_and_nothing_else() -> None:
+    full = after(Status.ESME_RMSGQFUL, chance=0.0)
+    assert full.suspend_s == 0
+    assert full.delay_s > 2 * after(Status.ESME_RTHROTTLED, chance=0.999).suspend_s
+    assert full.reason is Reason.QUEUE_FULL
+    assert not full.count_attempt
+    assert not full.mark_tried
+    assert after(Status.ESME_RMSGQFUL, chance=0.0, age_s=6000).delay_s == 600
+    assert after(Status.ESME_RMSGQFUL, chance=0.0, age_s=86400).delay_s == Judging().retry_max_s
 
 
 @pytest.mark.parametrize(

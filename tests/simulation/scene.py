@@ -164,7 +164,7 @@ def route_toml(*carriers: str, more: str = "") -> str:
 
 def numbers(prefix: str, count: int, first: int = 0) -> list[str]:
     """Possible numbers of twelve digits that begin with the prefix, without those whose last four digits ask
-    the simulator for something (gateway.simulator.behaviour.MAGIC: …9908 alone stops a carrier for 15 s)."""
+    the simulator for something (gateway.simulator.behaviour.MAGIC: …9908 makes it wait for 15 s)."""
     plain = (one // _PLAIN * 10_000 + one % _PLAIN for one in range(first, first + count))
     return [f"{prefix}{one:0{12 - len(prefix)}}" for one in plain]
 

@@ -206,3 +206,25 @@ def test_what_becomes_ready_goes_by_the_limits_that_there_are_by_then(subject: S
     (left,) = subject.claim(limited, "b", index=1)
     assert left.message.id == deferred.message.id
     assert subject.store.check() == []
+
+
+def test_what_a_full_queue_refused_comes_back_to_its_place(subject: Subject) -> None:
+    lane = subject.lane("a")
+    first, second = subject.leased(lane, count=2)
+    later = subject.now_ms + 15_000
+    subject.settle(
+        subject.outcome(first, Settle.RETRY, until_ms=later, reason=Reason.RETRY),
+        subject.outcome(second, Settle.RETRY, until_ms=later, reason=Reason.QUEUE_FULL),
+    )
+    subject.wait(10_000)
+    younger = subject.accept(lane, 2)
+    subject.wait(10_000)
+    assert subject.do(lambda txn: txn.move_due(subject.now_ms, 10)) == 2
+    assert subject.phase(second.message) == Phase.READY
+    assert subject.store.check() == []
+    taken = subject.claim(lane)
+    assert ids(taken) == [second.message.id, *ids(younger), first.message.id]
+    assert not taken[0].possible_duplicate
+    assert not taken[0].lost
+    subject.settle(subject.outcome(taken[0], Settle.RETRY, until_ms=later, reason=Reason.QUEUE_FULL))
+    assert ids(subject.claim(lane)) == [second.message.id]
