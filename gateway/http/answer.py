@@ -31,6 +31,20 @@ class Renderer:
         self, status: int, headers: Headers, body: bytes, *, connection: str = "", body_too: bool = True
     ) -> bytes:
         """`connection` is the Connection header, if any; `body_too` is False in answer to HEAD."""
+        lines = self._head(status, headers, connection)
+        if status in _BODILESS:
+            return (lines + "\r\n").encode("latin-1", "replace")
+        raw = f"{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1", "replace")
+        return raw + body if body_too else raw
+
+    def begin(self, status: int, headers: Headers, *, chunked: bool, connection: str = "") -> bytes:
+        """The head of an answer whose length nobody knows yet; without chunks the connection ends with it."""
+        lines = self._head(status, headers, connection)
+        framing = "Transfer-Encoding: chunked\r\n" if chunked else ""
+        return f"{lines}{framing}\r\n".encode("latin-1", "replace")
+
+    def _head(self, status: int, headers: Headers, connection: str) -> str:
+        """Without the line that says where the body ends, and the empty one."""
         second = self._wall_ms() // 1000
         if second != self._second:
             self._second = second
@@ -42,7 +56,4 @@ class Renderer:
             lines += f"{name}: {value}\r\n"
         if connection:
             lines += f"Connection: {connection}\r\n"
-        if status in _BODILESS:
-            return (lines + "\r\n").encode("latin-1", "replace")
-        raw = f"{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1", "replace")
-        return raw + body if body_too else raw
+        return lines

@@ -92,7 +92,11 @@ class Answers:
                 break
             ready.append(out)
             queue.popleft()
-        self._write(ready[0] if len(ready) == 1 else b"".join(ready))
+        self.write(ready[0] if len(ready) == 1 else b"".join(ready))
+
+    def write(self, data: bytes) -> None:
+        """Bytes whose turn has come."""
+        self._write(data)
         if not self._draining:
             self._changed.set()
 

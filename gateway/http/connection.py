@@ -7,13 +7,14 @@ comes later wakes the server's flusher, so that a commit's callbacks do no I/O t
 Invariants: at most max_pipelined requests are unanswered and at most max_unsent_bytes of answers untaken,
 else reading pauses. After a refusal, `Connection: close` or end of input no further request is read.
 
-Deliberately not here: which handler (routes.py), writing (answers.py), accepting (server.py), TLS (the
-stream does it).
+Deliberately not here: which handler (routes.py), writing (answers.py), what a body or an answer of any length
+is made of (streams.py), accepting (server.py), TLS (the stream does it).
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -25,8 +26,9 @@ from gateway.http.chunked import Chunked
 from gateway.http.head import Head, HeadReader, bad_request, head_too_large, target_too_long
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.request import Request, fail
-from gateway.http.routes import AsyncHandler
+from gateway.http.routes import AsyncHandler, Streaming
 from gateway.http.settings import HttpSettings
+from gateway.http.streams import Inflow, Outflow
 
 _READ_BYTES = 65_536
 _LINGER_BYTES = 1_048_576
@@ -66,6 +68,10 @@ class Connection:
         self._head: Head | None = None  # whose body is arriving
         self._body = bytearray()
         self._chunked: Chunked | None = None
+        self._stream_in: Inflow | None = None  # until its answer is finished
+        self._stream_out: Outflow | None = None
+        self._stream_head = Head()  # of the same
+        self._stream_since = 0.0
         self._feeding = False
         self._stopped_reading = False  # nothing more will be read as a request
         self._eof = False
@@ -88,6 +94,8 @@ class Connection:
         finally:
             self._answers.close()
             self._fd = -1
+            if self._stream_out is not None:
+                self._stream_out.gone = True
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await trio.aclose_forcefully(self._stream)
 
@@ -102,6 +110,10 @@ class Connection:
         """Read no further request; what was taken is still answered, then the connection closes."""
         self._stopped_reading = True
         self._lingers = not self._answers.done
+        if self._stream_in is not None:
+            self._stream_in.taker.cut(
+                BadRequest(503, "shutting-down", "the gateway is shutting down; try again shortly")
+            )
         if self._scope is not None:
             self._scope.cancel()
 
@@ -109,8 +121,10 @@ class Connection:
         while not self._stopped_reading:
             with trio.CancelScope(deadline=self._deadline) as self._scope:
                 while not self._stopped_reading:
-                    if not self._answers.room:
+                    if not self._answers.room or (self._stream_in is not None and not self._stream_on()):
                         await self._answers.changed()
+                        if self._stream_in is not None:  # it was us the peer was waiting for
+                            self._deadline = trio.current_time() + self._settings.body_timeout_s
                         continue
                     if self._held:
                         self._held = False
@@ -151,7 +165,9 @@ class Connection:
         self._now = trio.current_time()
         if self._now < self._deadline:
             return
-        if self._head is not None or (self._partial and self._rest):
+        if self._stream_in is not None and (self._stream_in.ended or not self._stream_in.taker.ready()):
+            self._deadline = self._now + self._settings.body_timeout_s  # it is us the peer is waiting for
+        elif self._head is not None or (self._partial and self._rest):
             what = "body" if self._head is not None else "header"
             allowed_s = self._settings.body_timeout_s if what == "body" else self._settings.head_timeout_s
             self._refuse(
@@ -215,6 +231,9 @@ class Connection:
 
     def _feed_heads(self, data: bytes, position: int) -> None:
         size = len(data)
+        if self._stream_in is not None:
+            self._rest, self._held = data[position:], position < size
+            return
         known = self._known
         limit = self._settings.max_pipelined
         while position < size and not self._stopped_reading:
@@ -236,13 +255,16 @@ class Connection:
                     continue
                 head = self._owner.heads.read(raw)
             length = head.length
-            if 0 <= length <= size - end and not head.expect_continue:
+            if head.whole and length <= size - end:
                 position = end + length
                 self._dispatch(head, data[end:position])
                 continue
             self._begin_body(head)
             position = self._feed_body(data, end)
             if position < 0:
+                return
+            if self._stream_in is not None:
+                self._rest, self._held = data[position:], position < size
                 return
         if not self._stopped_reading:
             self._deadline = self._now + self._settings.idle_timeout_s
@@ -266,17 +288,25 @@ class Connection:
 
     def _begin_body(self, head: Head) -> None:
         self._head = head
-        self._body = bytearray()
-        self._chunked = Chunked(self._settings.max_body_bytes) if head.length < 0 else None
         self._partial = False
         self._hurry(self._settings.body_timeout_s)
+        found = head.found
+        assert found is not None
+        if found.streaming is not None:
+            self._open_stream(found.streaming, head)
+            return
+        self._body = bytearray()
+        self._chunked = Chunked(self._settings.max_body_bytes) if head.length < 0 else None
         if head.expect_continue:
             self._queue.append(Interim())
 
     def _feed_body(self, data: bytes, position: int) -> int:
         """Take body bytes; the position after the body, or -1 for more. Errors: BadRequest."""
         head = self._head
-        assert head is not None
+        if head is None:  # a stream that was not opened: nothing more is read
+            return -1
+        if self._stream_in is not None:
+            return self._feed_stream(self._stream_in, data, position)
         if self._chunked is not None:
             end = self._chunked.feed(data, position)
             if end < 0:
@@ -321,10 +351,85 @@ class Connection:
         if request.out is None:
             fail(request)
 
+    # streams
+
+    def _open_stream(self, streaming: Streaming, head: Head) -> None:
+        """Its place in the queue is the last one until it is answered."""
+        request = Request(self, head, b"", self._now)
+        begin = partial(
+            self._owner.renderer.begin,
+            200,
+            streaming.headers,
+            chunked=not head.http10,
+            connection="" if head.keep_alive else "close",
+        )
+        outflow = Outflow(begin, not head.http10, self._stream_said)
+        try:
+            taker = streaming.open(request, outflow)
+        except BadRequest as refusal:
+            self._stopped_reading = True
+            self._head = None
+            self._queue.append(request)
+            request.respond(*refusal.answer(request.path))
+            return
+        if head.expect_continue:
+            self._queue.append(Interim())
+        self._queue.append(outflow)
+        self._stream_out, self._stream_head, self._stream_since = outflow, head, self._now
+        self._stream_in = Inflow(head, taker)
+
+    def _feed_stream(self, inflow: Inflow, data: bytes, position: int) -> int:
+        taker = inflow.taker
+        begun, units = taker.begun, taker.units
+        end = inflow.feed(data, position)
+        if inflow.ended:
+            self._head = None
+        if not taker.begun:
+            self._deadline = self._now + self._settings.idle_timeout_s
+        elif not begun or taker.units != units:
+            self._hurry(self._settings.body_timeout_s)
+        return end
+
+    def _stream_on(self) -> bool:
+        """Whether more is to be read now: no, while the stream has enough, or is still to be answered."""
+        inflow = self._stream_in
+        return inflow is None or (inflow.taker.ready() and not inflow.ended)
+
+    def _stream_said(self) -> None:
+        if not self._feeding:
+            self._owner.dirty(self)
+
+    def _flush_stream(self, outflow: Outflow) -> None:
+        """Send what it has said, if it is its turn; forget it when that was all."""
+        if not self._queue or self._queue[0] is not outflow:
+            return
+        said = outflow.taken()
+        if outflow.finished:
+            outflow.out = said
+            found = self._stream_head.found
+            assert found is not None
+            self._owner.answered(found.endpoint, 200, trio.current_time() - self._stream_since)
+            inflow, self._stream_in, self._stream_out = self._stream_in, None, None
+            if not self._stream_head.keep_alive or inflow is None or not inflow.ended:
+                self._end_reading()
+            self._answers.flush()
+        elif said:
+            self._answers.write(said)
+
+    def _end_reading(self) -> None:
+        self._stopped_reading = True
+        self._head = None
+        if self._scope is not None:
+            self._scope.cancel()
+
     def _refuse(self, refusal: BadRequest) -> None:
         """Answer what cannot be read any further, after all that was read before it, and end."""
         self._stopped_reading = True
         self._rest = b""
+        if self._stream_in is not None and not self._stream_in.ended:
+            self._head = None
+            self._stream_in.taker.cut(refusal)
+            return
         self._chunked = None
         head = Head()
         head.found = self._head.found if self._head is not None else None
@@ -362,9 +467,13 @@ class Connection:
     def flush(self) -> None:
         """Write every answer that is ready and whose predecessors are."""
         self._answers.flush()
+        if self._stream_out is not None:
+            self._flush_stream(self._stream_out)
 
     def _peer_gone(self) -> None:
         """Nobody to answer any more."""
+        if self._stream_out is not None:
+            self._stream_out.gone = True
         self._stopped_reading = True
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()

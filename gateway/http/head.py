@@ -22,7 +22,8 @@ _REMEMBERED_BYTES = 2048
 
 
 class Head:
-    """What the bytes before the body say. `length` is the body's size, -1 when it is chunked."""
+    """What the bytes before the body say. `length` is the body's size, -1 when it is chunked; `whole`: it
+    is handed over as soon as all of it is there."""
 
     __slots__ = (
         "expect_continue",
@@ -34,6 +35,7 @@ class Head:
         "method",
         "path",
         "query",
+        "whole",
     )
 
     def __init__(self) -> None:
@@ -45,6 +47,7 @@ class Head:
         self.keep_alive = True
         self.length = 0
         self.expect_continue = False
+        self.whole = True
         self.found: Found | None = None
 
 
@@ -113,7 +116,7 @@ class HeadReader:
     def read(self, raw: bytes) -> Head:
         """The head in `raw`, which ends with an empty line. Errors: BadRequest."""
         head = self._parse(raw)
-        usual = len(raw) <= _REMEMBERED_BYTES and not head.expect_continue and head.length >= 0
+        usual = len(raw) <= _REMEMBERED_BYTES and head.whole
         if usual and b"idempotency-key" not in head.headers:  # with one it never comes again
             if len(self.known) >= _REMEMBERED:
                 self.known.clear()
@@ -147,8 +150,9 @@ class HeadReader:
         self._check_version(parser.get_http_version())
         self._host(head, parsed)
         self._target(head, parsed.url)
-        self._framing(head, parsed)
         head.found = self._routes.find(head.method, head.path)
+        self._framing(head, parsed)
+        head.whole = head.length >= 0 and not head.expect_continue and head.found.streaming is None
         return head
 
     def _check_version(self, version: str) -> None:
@@ -185,7 +189,8 @@ class HeadReader:
             if not length.isdigit() or len(length) > 15:
                 raise bad_request("Content-Length must be one decimal number")
             head.length = int(length)
-            if head.length > self._settings.max_body_bytes:
+            assert head.found is not None
+            if head.length > self._settings.max_body_bytes and head.found.streaming is None:
                 raise body_too_large(self._settings)
         if b"content-encoding" in head.headers and head.headers[b"content-encoding"].lower() != b"identity":
             raise BadRequest(415, "content-encoding", "send the body as it is, without Content-Encoding")

@@ -13,33 +13,44 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from gateway.http.problems import BadRequest
 
 if TYPE_CHECKING:
     from gateway.http.endpoint import Endpoint
     from gateway.http.request import Request
+    from gateway.http.streams import Opener
 
 from gateway.http.problems import Headers
 
 Respond = Callable[[int, Headers, bytes], None]
 SyncHandler = Callable[["Request", Respond], None]
 AsyncHandler = Callable[["Request", Respond], Awaitable[None]]
-Handler = SyncHandler | AsyncHandler
+Handler: TypeAlias = "SyncHandler | AsyncHandler | Streaming"
 
 ANY = "*"
 
 
-class Found:
-    """A resolved route: exactly one of `handler` and `slow` is set."""
+class Streaming(NamedTuple):
+    """Serve an endpoint with this: it gets its body piece by piece (streams.py). `headers`: its answer's."""
 
-    __slots__ = ("endpoint", "handler", "params", "slow")
+    open: Opener
+    headers: Headers
+
+
+class Found:
+    """A resolved route: exactly one of `handler`, `slow` and `streaming` is set."""
+
+    __slots__ = ("endpoint", "handler", "params", "slow", "streaming")
 
     def __init__(self, handler: Handler, endpoint: str, params: dict[str, str]) -> None:
         self.handler: SyncHandler | None = None
         self.slow: AsyncHandler | None = None
-        if inspect.iscoroutinefunction(handler):
+        self.streaming: Streaming | None = None
+        if isinstance(handler, Streaming):
+            self.streaming = handler
+        elif inspect.iscoroutinefunction(handler):
             self.slow = handler
         else:
             self.handler = cast(SyncHandler, handler)

@@ -31,8 +31,10 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     def address_of(self, stream: trio.abc.Stream) -> str:
         return self._addresses[stream]
 
-    def connect(self, address: str = "local") -> trio.abc.HalfCloseableStream:
-        ours, theirs = trio.testing.memory_stream_pair()
+    def connect(self, address: str = "local", *, lockstep: bool = False) -> trio.abc.HalfCloseableStream:
+        """`lockstep`: what is not received yet holds up who sends it."""
+        pair = trio.testing.lockstep_stream_pair() if lockstep else trio.testing.memory_stream_pair()
+        ours, theirs = pair
         self._addresses[theirs] = address
         self._send.send_nowait(theirs)
         return ours
