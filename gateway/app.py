@@ -57,6 +57,8 @@ from gateway.http.retries import Retries
 from gateway.http.routes import Routes
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
+from gateway.http.stream import MessageStream
+from gateway.http.table import messages
 from gateway.known import Known
 from gateway.lookup import Lookup, LookupSettings, add_lookup_measures
 from gateway.measures import add_measures
@@ -265,6 +267,7 @@ class Gateway:
         routes = Routes()
         once = Once(self.store, self.world.wall_ms)
         MessageApi(self.door, self.store, self.keys, once).add_to(routes)
+        routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys).streaming)
         self.account_api.add_to(routes)
         ExplainApi(
             self.keys,

@@ -25,6 +25,7 @@ _TEXT: Headers = (("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control
 LINKS = {
     "submit": "/v1/messages",
     "batch": "/v1/messages/batch",
+    "stream": "/v1/messages/stream",
     "preview": "/v1/preview",
     "explain": "/v1/routes/explain",
     "accounts": "/v1/accounts",

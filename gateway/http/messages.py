@@ -73,7 +73,7 @@ class MessageApi:
             result = results[0]
             if isinstance(result, Refusal):
                 return _refused(result, request.path)
-            body = _encode(_accepted(result, submission, 0))
+            body = _encode(accepted_out(result, submission, 0))
             return 202, (_JSON, ("Location", f"/v1/messages/{result.id}")), body
 
         if asked is None:
@@ -157,7 +157,8 @@ class MessageApi:
         return message_json(*found, self._finder.carrier_name)
 
 
-def _accepted(result: Accepted, asked: Submission, status: int) -> AcceptedOut:
+def accepted_out(result: Accepted, asked: Submission, status: int) -> AcceptedOut:
+    """What an accepted message is answered; `status` 0: it stands on its own."""
     text = asked.text
     return AcceptedOut(
         str(result.id),
@@ -178,10 +179,11 @@ def _refused(refusal: Refusal, path: str) -> _Answer:
     headers: Headers = PROBLEM_HEADERS
     if refusal.retry_after_s:
         headers = (*PROBLEM_HEADERS, ("Retry-After", str(max(1, ceil(refusal.retry_after_s)))))
-    return refusal.status, headers, _encode(_problem(refusal, path))
+    return refusal.status, headers, _encode(problem_of(refusal, path))
 
 
-def _problem(refusal: Refusal, path: str = "") -> Problem:
+def problem_of(refusal: Refusal, path: str = "") -> Problem:
+    """What a refused one is answered."""
     errors = (FieldError(refusal.field, refusal.detail),) if refusal.field else ()
     return problem(refusal.status, refusal.code, refusal.detail, path, errors)
 
@@ -205,8 +207,8 @@ def _batch(items: Sequence[Submission | BadRequest], results: Sequence[Accepted 
             continue
         result = next(answered)
         if isinstance(result, Refusal):
-            out.append(_problem(result))
+            out.append(problem_of(result))
         else:
             accepted += 1
-            out.append(_accepted(result, item, 202))
+            out.append(accepted_out(result, item, 202))
     return BatchOut(accepted, len(items) - accepted, out)

@@ -66,6 +66,16 @@ class BatchIn(msgspec.Struct, forbid_unknown_fields=True):
     messages: Annotated[list[MessageIn], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
+class StreamEnd(msgspec.Struct):
+    """The last line of a stream's answer; `done` false: what followed `lines` was not taken, and why."""
+
+    done: bool
+    lines: int
+    accepted: int
+    refused: int
+    problem: Problem | None = None
+
+
 ANSWERED_ALONG: tuple[Any, ...] = (AcceptedOut, Problem)  # what BatchResult refers to
 
 _ONE = {"to": "447700900123", "from": "ACME", "text": "Your code is 123456", "class": "otp"}
@@ -113,6 +123,24 @@ SEND_BATCH = Endpoint(
     idempotency="may",
 )
 
+SEND_STREAM = Endpoint(
+    method="POST",
+    path="/v1/messages/stream",
+    id="streamMessages",
+    tag="Messages",
+    summary="Submit any number of messages, one a line",
+    description=(
+        "The body is one message a line, of any length, sent with a length or in chunks. The answer has a "
+        "line for each: its number in `line`, with what a submit or a problem answers, as soon as it is on "
+        "disk; read it while you send. A bad line does not end the stream. The last line is a StreamEnd."
+    ),
+    access="messages.send",
+    body=MessageIn,
+    body_media="application/x-ndjson",
+    answers={200: Answer(bytes, "A line for each message, and a last one", None, "application/x-ndjson")},
+    problems=("account-key-needed", "not-ndjson", "idempotency-key-not-here"),
+)
+
 SHOW = Endpoint(
     method="GET",
     path="/v1/messages/{id}",
@@ -126,4 +154,4 @@ SHOW = Endpoint(
     problems=("account-key-needed", "no-such-message"),
 )
 
-ENDPOINTS = (SEND, SEND_BATCH, SHOW)
+ENDPOINTS = (SEND, SEND_BATCH, SEND_STREAM, SHOW)

@@ -1,0 +1,250 @@
+"""POST /v1/messages/stream: messages as lines of JSON, any number of them, answered line by line.
+
+Each line is answered on its own and in order, after the commit that holds its message: its number, and an
+id or what is wrong. A bad line does not end the stream, an empty one is passed over. The last line of an
+answer says whether all was taken (`done`) and how many lines there were; where it is not, why, and where to
+go on.
+
+Invariants: at most MOST_UNANSWERED lines are between being read and being answered, and at most one read's
+worth waits before them; a line has LONGEST_LINE octets. Whose key it is is asked again for each portion, so
+that a stream does not outlive it.
+
+Deliberately not here: chunks and time limits (connection.py), what a message may say (fields.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from gateway.door import Accepted, Refusal, Submission
+from gateway.http.auth import Keys
+from gateway.http.fields import read_one
+from gateway.http.messages import accepted_out, problem_of
+from gateway.http.ports import DoorPort
+from gateway.http.problems import BadRequest, Headers, problem
+from gateway.http.request import Request
+from gateway.http.routes import Streaming
+from gateway.http.streams import Outflow
+from gateway.http.table.messages import StreamEnd
+from router.nouns import Account
+
+LONGEST_LINE = 262_144
+MOST_UNANSWERED = 2_000
+MOST_WAITING = 262_144  # octets of answers that are not handed to the socket
+PORTION = 500  # lines that go to the door together
+_MEDIA = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
+_HEADERS: Headers = (("Content-Type", "application/x-ndjson"), ("Cache-Control", "no-store"))
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Portion:
+    """Lines that went to the door together; `out` is what they are answered, once it is known."""
+
+    __slots__ = ("accepted", "count", "out", "refused")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.accepted = self.refused = 0
+        self.out: bytes | None = None
+
+
+class MessageStream:
+    """Opens streams: `streaming` is what a route serves."""
+
+    def __init__(self, door: DoorPort, keys: Keys) -> None:
+        self._door = door
+        self._keys = keys
+        self.streaming = Streaming(self._open, _HEADERS)
+
+    def _open(self, request: Request, out: Outflow) -> _Lines:
+        authorization, peer = request.headers.get(b"authorization"), request.peer
+        self._keys.authenticate(authorization, peer)
+        _check_media(request.headers.get(b"content-type"))
+        if b"idempotency-key" in request.headers:
+            raise BadRequest(
+                400,
+                "idempotency-key-not-here",
+                "a stream is not repeated as a whole: its answer says which lines were taken. Leave the "
+                "Idempotency-Key out, or send batches",
+            )
+        return _Lines(self._door, lambda: self._keys.authenticate(authorization, peer), out)
+
+
+class _Lines:
+    """streams.Taker of one stream."""
+
+    def __init__(self, door: DoorPort, account: Callable[[], Account], out: Outflow) -> None:
+        self._door = door
+        self._account = account
+        self._out = out
+        self._rest = bytearray()  # of a line that has begun
+        self._skipping = False  # the rest of a line that is too long
+        self._lines: deque[tuple[int, bytes | None]] = deque()  # whole ones to be read; None: too long
+        self._number = 0
+        self._portions: deque[_Portion] = deque()
+        self._unanswered = 0
+        self._ended = False
+        self._why: BadRequest | None = None  # it was cut
+        self._accepted = self._refused = 0
+
+    # in
+
+    def take(self, data: bytes) -> None:
+        if self._why is not None:
+            return
+        start = 0
+        while True:
+            end = data.find(b"\n", start)
+            if end < 0:
+                break
+            self._add(data[start:end])
+            self._whole()
+            start = end + 1
+        self._add(data[start:])
+
+    def _add(self, piece: bytes) -> None:
+        if self._skipping:
+            return
+        self._rest += piece
+        if len(self._rest) > LONGEST_LINE:
+            self._skipping = True
+            self._rest.clear()
+
+    def _whole(self) -> None:
+        """The line that had begun has ended."""
+        self._number += 1
+        line = None if self._skipping else bytes(self._rest)
+        if line is None or line.strip():
+            self._lines.append((self._number, line))
+        self._skipping = False
+        self._rest.clear()
+
+    @property
+    def begun(self) -> bool:
+        return self._skipping or bool(self._rest)
+
+    @property
+    def units(self) -> int:
+        return self._number
+
+    def ready(self) -> bool:
+        while self._lines and self._room():
+            self._submit()
+        self._finish()
+        return not self._lines and self._room()
+
+    def _room(self) -> bool:
+        return self._why is None and self._unanswered < MOST_UNANSWERED and self._out.waiting < MOST_WAITING
+
+    def end(self) -> None:
+        if self.begun:
+            self._whole()
+        self._ended = True
+        self.ready()
+
+    def cut(self, why: BadRequest) -> None:
+        if self._why is not None or (self._ended and not self._lines):
+            return  # everything was taken: it only waits for its answer
+        if self._lines:
+            self._number = self._lines[0][0] - 1
+            self._lines.clear()
+        self._why = why
+        self._finish()
+
+    # to the door and back
+
+    def _submit(self) -> None:
+        lines = [self._lines.popleft() for _ in range(min(PORTION, len(self._lines)))]
+        try:
+            account = self._account()
+        except BadRequest as refusal:  # the key has ended
+            self._lines.extendleft(reversed(lines))
+            self.cut(refusal)
+            return
+        items = [(number, _read(line)) for number, line in lines]
+        good = [item for _, item in items if isinstance(item, Submission)]
+        portion = _Portion(len(items))
+        self._portions.append(portion)
+        self._unanswered += portion.count
+
+        def done(results: Sequence[Accepted | Refusal]) -> None:
+            portion.out = _answered(portion, items, results)
+            self._answer()
+
+        if good:
+            self._door.submit(account, good, done)
+        else:
+            done(())
+
+    def _answer(self) -> None:
+        """What is known of all portions before the first that is not."""
+        while self._portions and self._portions[0].out is not None:
+            portion = self._portions.popleft()
+            assert portion.out is not None
+            self._unanswered -= portion.count
+            self._accepted += portion.accepted
+            self._refused += portion.refused
+            self._out.write(portion.out)
+        self._finish()
+
+    def _finish(self) -> None:
+        """The last line, if nothing comes before it any more."""
+        if self._portions or self._lines or not (self._ended or self._why is not None):
+            return
+        if self._out.finished:
+            return
+        end = StreamEnd(self._why is None, self._number, self._accepted, self._refused)
+        if self._why is not None:
+            again = f"{self._why.detail}; go on with line {self._number + 1}"
+            end.problem = problem(self._why.status, self._why.code, again)
+        self._out.write(_encode(end) + b"\n")
+        self._out.finish()
+
+
+def _read(line: bytes | None) -> Submission | BadRequest:
+    if line is None:
+        return BadRequest(413, "line-too-long", f"a line may have {LONGEST_LINE} bytes")
+    try:
+        return read_one(line)
+    except BadRequest as refusal:
+        return refusal
+
+
+def _answered(
+    portion: _Portion,
+    items: Sequence[tuple[int, Submission | BadRequest]],
+    results: Sequence[Accepted | Refusal],
+) -> bytes:
+    """A line for each; what never reached the door is joined with what the door said."""
+    told = iter(results)
+    out: list[bytes] = []
+    for number, item in items:
+        one: msgspec.Struct
+        if isinstance(item, BadRequest):
+            one = problem(item.status, item.code, item.detail, "", item.errors)
+        else:
+            result = next(told)
+            if isinstance(result, Refusal):
+                one = problem_of(result)
+            else:
+                portion.accepted += 1
+                one = accepted_out(result, item, 202)
+        out.append(b'{"line":%d,%b\n' % (number, _encode(one)[1:]))
+    portion.refused = portion.count - portion.accepted
+    return b"".join(out)
+
+
+def _check_media(content_type: bytes | None) -> None:
+    """Errors: BadRequest 415."""
+    media = (content_type or b"application/x-ndjson").split(b";", 1)[0].strip().lower()
+    if media not in _MEDIA:
+        raise BadRequest(
+            415,
+            "not-ndjson",
+            "send one JSON object a line, with 'Content-Type: application/x-ndjson'; this is "
+            f"{media[:80].decode('latin-1')!r}",
+        )
