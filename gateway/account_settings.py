@@ -178,7 +178,7 @@ def _yes_no() -> Kind:
 
 
 def _choice(*choices: str) -> Kind:
-    allowed = "one of " + ", ".join(choices)
+    allowed = "one of " + ", ".join(filter(None, choices)) + ("; empty for none" if "" in choices else "")
 
     def read(value: Any) -> object:
         if value not in choices or not isinstance(value, str):
@@ -400,7 +400,25 @@ _NO_LIMIT = "no limit"
 SETTINGS: tuple[Setting, ...] = (
     # callbacks
     Setting("callback_url", _url(), "Where receipts and inbound messages are POSTed.", "none"),
-    Setting("callback_batch", _whole(1, 100), "Events in one POST."),
+    Setting("mo_url", _url(), "Where inbound messages go, if elsewhere.", "callback_url"),
+    Setting(
+        "callback_format",
+        _choice("standard", "cloudevents", "kannel", "jasmin", "twilio", "vonage"),
+        "How callbacks look; with kannel the URLs are templates.",
+    ),
+    Setting(
+        "callback_method",
+        _choice("", "get", "post", "json"),
+        "How jasmin and vonage callbacks are sent; empty: jasmin by post, vonage by json.",
+        "the format's usual one",
+    ),
+    Setting(
+        "callback_signature",
+        _choice("", "md5hash", "md5", "sha1", "sha256", "sha512"),
+        "How vonage callbacks are signed.",
+        "unsigned",
+    ),
+    Setting("callback_batch", _whole(1, 100), "Events in one POST, for standard and cloudevents."),
     Setting("private_callbacks", _yes_no(), "Whether callbacks may go to loopback and private addresses."),
     # inbound
     Setting(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gateway.callbacks.render import event_id
+from gateway.callbacks.formats.standard import event_id
 from gateway.http.timeline import part_state
 from router.nouns import (
     Encoding,

@@ -19,6 +19,7 @@ from gateway.world import World
 from router.nouns import (
     ALIAS_WANTED,
     Account,
+    CallbackChoice,
     Encoding,
     Message,
     MessageClass,
@@ -97,6 +98,7 @@ class Submission(msgspec.Struct, gc=False):
         None  # likenesses of GSM 7-bit where they save segments; None: the account's
     )
     multi: bool = False  # of one submit_multi: all are shown under the first accepted one's id
+    callback: CallbackChoice | None = None  # gateway.callbacks.choice makes them
 
 
 class Accepted(msgspec.Struct, gc=False):
@@ -467,6 +469,7 @@ class Door:
             ALIAS_WANTED if account.id_form == "short" else 0,
             request.relay,
             valid_until_ms,
+            request.callback,
         )
 
     def _timing(self, request: Submission, now_ms: int, policy: Policy) -> tuple[int, int] | Refusal:

@@ -134,6 +134,32 @@ class Via(IntEnum):
     SMPP = 1
 
 
+class CallbackFormat(IntEnum):
+    """How events look that leave over HTTP (gateway.callbacks.formats). Stored: never renumber."""
+
+    STANDARD = 0
+    CLOUDEVENTS = 1
+    KANNEL = 2
+    JASMIN = 3
+    TWILIO = 4
+    VONAGE = 5
+
+
+class CallbackChoice(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How one message's events leave, where its submitter chose that with the message.
+
+    Where to is Message.callback_url (kannel: a template). `mask`: Kannel's dlr-mask, Jasmin's dlr-level.
+    `method`: GET or POST, "" the format's usual one. `tells_sent`: also an event once a carrier took it.
+    `given`: what the submitter said that its callbacks repeat, in pairs of name and value.
+    """
+
+    format: int
+    mask: int = 0
+    method: str = ""
+    tells_sent: bool = False
+    given: tuple[tuple[str, str], ...] = ()
+
+
 class Encoding(IntEnum):
     """The canonical encoding decided at accept (GSM 03.38 / 23.038)."""
 
@@ -227,6 +253,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     valid_until_ms: int = (
         0  # for carriers and receipts, where its route's max_queue_age_s makes expires_ms earlier
     )
+    callback: CallbackChoice | None = None  # None: its events leave in its account's way
 
 
 class Part(msgspec.Struct, array_like=True, gc=False):
@@ -352,6 +379,8 @@ class InboundMessage(msgspec.Struct, array_like=True, gc=False):
 class EventKind(IntEnum):
     RECEIPT = 0
     MO = 1
+    SENT = 2  # a carrier took the message; only where its CallbackChoice asks for it, only over HTTP
+    ACCOUNT = 3  # about the account itself: `error` is what happened, `data` JSON with more; only over HTTP
 
 
 class Event(msgspec.Struct, array_like=True, gc=False):
@@ -389,6 +418,9 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     cause: str = ""  # why it was not delivered, in our words (router.causes), where the carrier said why
     done_ms: int = 0  # receipts: the carrier's done date, 0 = it gave none worth believing
     since_ms: int = 0  # from when its receiver's time runs; 0 = at_ms, another where it was put back later
+    callback: CallbackChoice | None = None  # as its message's
+    carrier_message_id: str = ""  # only with `callback`
+    again: bool = False  # an MO that was taken before and is told once more: answers to it start nothing
 
 
 class Login(msgspec.Struct, frozen=True, array_like=True):
@@ -465,6 +497,13 @@ class Account(msgspec.Struct):
     send_per_minute: int = 0
     send_per_hour: int = 0
     send_per_day: int = 0
+    # callbacks, further
+    callback_format: str = "standard"  # names of CallbackFormat in lower case
+    callback_method: str = ""  # get | post | json, where the format leaves a choice; "" = its usual one
+    callback_signature: str = ""  # vonage: md5hash | md5 | sha1 | sha256 | sha512; "" = unsigned
+    mo_url: str = ""  # where inbound messages are sent; "" = callback_url
+    callback_secrets_until_ms: int = 0  # when all secrets but the newest end; 0 = at the next rotation
+    callbacks_gone: tuple[str, ...] = ()  # URLs of its own that answered 410: nothing is sent there
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from store.records import OUTBOX_DUE_KEY, OUTBOX_KEY, decode_event, encode
 from store.values import VALUE_VERSION, pack_head
 
 USER_MESSAGE_REFERENCE = 0x0204  # a TLV that comes back in receipts (SMPP 3.4 section 5.3.2.17)
+_HTTP_ONLY = frozenset((int(EventKind.SENT), int(EventKind.ACCOUNT)))
 RECEIPT_TEXT = 20  # characters of the message that a receipt quotes (SMPP 3.4 Appendix B)
 
 if TYPE_CHECKING:
@@ -73,17 +74,23 @@ def tell(batch: Batch, event: Event) -> bool:
     return True
 
 
+def account_url(account: Account, event: Event) -> str:
+    """The account's own URL for such an event, "" = none."""
+    return (account.mo_url if event.kind == EventKind.MO else "") or account.callback_url
+
+
 def _address(account: Account, event: Event) -> str:
     """A callback URL, SMPP_ORIGIN for the account's own sessions, or "" """
-    if not account.logins:
-        return account.callback_url
+    url = account_url(account, event)
+    if not account.logins or event.kind in _HTTP_ONLY:
+        return url
     if event.kind == EventKind.MO:
-        over_smpp = account.mos_via == "smpp" or (account.mos_via == "auto" and not account.callback_url)
+        over_smpp = account.mos_via == "smpp" or (account.mos_via == "auto" and not url)
     else:
         over_smpp = account.receipts_via == "smpp" or (
             account.receipts_via == "same" and event.via == Via.SMPP
         )
-    return SMPP_ORIGIN if over_smpp or not account.callback_url else account.callback_url
+    return SMPP_ORIGIN if over_smpp or not url else url
 
 
 def put_event(batch: Batch, endpoint: int, payload: bytes) -> None:
@@ -106,7 +113,7 @@ def receipt_event(
     parts = progress.parts
     relay = message.relay
     quoted = tuple(one for one in relay.tlvs if one[0] == USER_MESSAGE_REFERENCE) if relay is not None else ()
-    return Event(
+    event = Event(
         EventKind.RECEIPT,
         message.account,
         message.id,
@@ -133,6 +140,25 @@ def receipt_event(
         shown=relay.shown if relay is not None else 0,
         done_ms=done_ms,
     )
+    if message.callback is not None:
+        event.callback = message.callback
+        event.carrier_message_id = parts[0].carrier_message_id if parts else ""
+    return event
+
+
+def tell_sent(batch: Batch, message: Message, progress: Progress, at_ms: int) -> None:
+    """A carrier took the message: for those who asked to hear of that."""
+    event = receipt_event(message, progress, MessageState.ENROUTE, at_ms, final=False)
+    event.kind = EventKind.SENT
+    tell(batch, event)
+
+
+def tell_account(batch: Batch, account: int, what: str, data: bytes, at_ms: int) -> bool:
+    """Something about the account itself: `what` is two words with a dot, `data` a JSON object.
+
+    False where the account has no callback URL: nobody waits for it then.
+    """
+    return tell(batch, Event(EventKind.ACCOUNT, account, at_ms, at_ms, "", "", error=what, data=data))
 
 
 STATE_NAMES = {int(state): state.name for state in MessageState}

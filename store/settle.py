@@ -28,6 +28,7 @@ from router.nouns import (
 from store import correlation, fail_over, limits, parked, receipts
 from store.ending import error_of, finalize, fold
 from store.lanes import lane_of
+from store.outbox import tell_sent
 from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
 from store.records import KEEPS_PLACE, MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
 from store.timeline import note
@@ -124,6 +125,8 @@ def sent_whole(batch: Batch, message: Message, progress: Progress, outcome: Outc
         correlation.put(batch, outcome, message)
     batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
     batch.mark_settled(outcome.lease, outcome.id)
+    if message.callback is not None and message.callback.tells_sent:
+        tell_sent(batch, message, progress, outcome.sent_ms)
     if batch.memory.watches_silence:
         fail_over.watch(batch, message, outcome, outcome.lease)
 
@@ -225,6 +228,8 @@ def conclude_sent(
     batch: Batch, key: bytes, message: Message, progress: Progress, outcomes: list[Outcome], now_ms: int
 ) -> None:
     state, final = fold(progress.parts)
+    if message.callback is not None and message.callback.tells_sent:
+        tell_sent(batch, message, progress, now_ms)
     if final:  # the parts' receipts were faster than the last answer
         error = error_of(progress.parts, state)
         fails_over = state != MessageState.DELIVERED and batch.memory.on_receipt

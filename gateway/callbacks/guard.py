@@ -24,6 +24,7 @@ from typing import Protocol
 from urllib.parse import SplitResult, quote, urlsplit
 
 MAX_URL_CHARS = 2048
+MAX_FILLED_URL_CHARS = 32 * 1024
 MAX_ADDRESSES = 16
 
 Address = IPv4Address | IPv6Address
@@ -65,9 +66,14 @@ _PATH_SAFE = "/%:@!$&'()*+,;=-._~?"
 
 @lru_cache(maxsize=4096)
 def parse_url(url: str) -> Target:
-    """Parse and check the form of a callback URL. Errors: Refused."""
-    if len(url) > MAX_URL_CHARS:
-        raise Refused(f"the URL has more than {MAX_URL_CHARS} characters")
+    """Parse and check the form of a callback URL, as somebody configured it. Errors: Refused."""
+    return parse_filled_url(url, MAX_URL_CHARS)
+
+
+def parse_filled_url(url: str, most_chars: int = MAX_FILLED_URL_CHARS) -> Target:
+    """The same for one that says what happened, and so is another one each time. Errors: Refused."""
+    if len(url) > most_chars:
+        raise Refused(f"the URL has more than {most_chars} characters")
     if _UNSAFE.search(url):
         raise Refused("the URL holds a space, a control character or a backslash")
     try:

@@ -1,4 +1,4 @@
-"""The pump: rows of the outbox become POSTs, at least once, each account's in commit order as they start.
+"""The pump: rows of the outbox become requests, at least once, each account's in commit order as they start.
 
 One task looks at all endpoints after a commit and starts workers where rows are ready; a worker owns one
 connection to one endpoint and takes rows until none are left. What a POST ended as goes to the committer
@@ -7,11 +7,13 @@ connection to one endpoint and takes rows until none are left. What a POST ended
 - 2xx: done. Anything else: the rows' attempts and last_error are written and they come back after the next
   delay of the schedule, or what Retry-After said. After the last delay a row is given up: counted, logged
   and kept beside the outbox, where an operator finds it and can put it back.
-- 410 disables the endpoint for a day; its other rows stay where they are. Retry-After on 429 and 5xx pauses
-  it. A run of failures opens its circuit (endpoint.py). None of that touches another endpoint.
+- 410 of an account's own URL disables the endpoint until somebody sets it anew or enables it, 410 of a
+  message's for a day; its other rows stay where they are. Retry-After pauses it. A run of failures opens its
+  circuit (endpoint.py). None of that touches another endpoint.
 - The number of connections, of rows in memory and of rows waiting for their commit are all limited.
 
-Deliberately not here: who gets which event (the store writes rows), the operator's listing of dead rows.
+Deliberately not here: who gets which event (the store writes rows), how a request looks (formats), the
+operator's listing of dead rows, what an answer to an inbound message starts (replies).
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from __future__ import annotations
 import random
 import ssl
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
+from typing import NamedTuple, Protocol
 
 import structlog
 import trio
@@ -36,14 +39,17 @@ from gateway.callbacks.client import (
     tls_context,
 )
 from gateway.callbacks.endpoint import EndpointState, Health
-from gateway.callbacks.guard import Guard, Refused, Target, parse_url
-from gateway.callbacks.render import MAX_BATCH, batch_id, event_id, render_batch, render_one
+from gateway.callbacks.formats import BY_NAME, Answer, Format, Outgoing
+from gateway.callbacks.formats.standard import MAX_BATCH
+from gateway.callbacks.guard import Guard, Refused, Target, parse_filled_url, parse_url
 from gateway.callbacks.settings import CallbackSettings
-from gateway.callbacks.signature import BadSecret, decode_secret, sign
-from router.nouns import Account
+from gateway.callbacks.terms import format_of, terms_of
+from router.nouns import Account, Event, EventKind
 from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
+from store.names import origin_of
+from store.outbox import account_url
 
-_Origin = tuple[str, str, int, bool]  # scheme, host, port, may be private
+_Origin = tuple[str, str, int, bool, bool]  # scheme, host, port, may be private, answers are read
 
 log = structlog.get_logger("callbacks")
 
@@ -53,6 +59,7 @@ _REWIND_S = 1.0
 _IDLE_LOOK_S = 5.0
 _NO_URL_S = 3600.0
 _MIN_RETRY_AFTER_S = 1.0
+_BATCHING = frozenset(name for name, form in BY_NAME.items() if form.batches)
 
 
 class OutboxReads(Protocol):
@@ -83,10 +90,27 @@ class Outside(Dialer, Protocol):
     def wall_ms(self) -> int: ...
 
 
+class Trial(NamedTuple):
+    """One request that was made to see what comes back. `error` is "" where it was taken."""
+
+    request: Outgoing
+    status: int  # 0: no answer
+    body: bytes
+    error: str
+    duration_s: float
+
+
+# An account's URL said 410: keep that it is not called any more.
+Gone = Callable[[Account, str], Awaitable[None]]
+# An inbound message was answered with a body. `settled(True)` once what it starts and that the event is done
+# are committed together, `settled(False)` where nothing is; returns False where it starts nothing.
+Answered = Callable[[Account, OutboxRow, bytes, Callable[[bool], None]], bool]
+
+
 class CallbackPump:
     """Call `run` in a nursery; `stop` ends it politely.
 
-    `attempts` counts POSTs by outcome (OUTCOMES), `observe(seconds)` is called with each POST's duration.
+    `attempts` counts requests by outcome (OUTCOMES), `observe(seconds)` is called with each one's duration.
     """
 
     OUTCOMES = ("delivered", "failed", "refused", "timeout", "gone", "unreachable")
@@ -99,6 +123,8 @@ class CallbackPump:
         self.events_delivered = 0
         self.events_given_up = 0
         self.observe: Callable[[float], object] | None = None
+        self.gone: Gone | None = None
+        self.answered: Answered | None = None
         self._committer = committer
         self._store = committer.store
         self._world = world
@@ -118,7 +144,8 @@ class CallbackPump:
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
         self._context: ssl.SSLContext | None = None
-        self._keys: dict[tuple[str, ...], tuple[bytes, ...]] = {}
+        self._nursery: trio.Nursery | None = None
+        self._going: set[int] = set()  # endpoints that said 410, while that is being kept
 
     # what others see
 
@@ -152,7 +179,7 @@ class CallbackPump:
             return "its events are being moved", 0
         if now < state.resume_at:
             return state.health.value, 0
-        if not state.endpoint.origin and not (account and account.callback_url):
+        if not state.endpoint.origin and not _has_url(account):
             return "no callback URL", 0
         if self._unsettled > self._settings.max_unsettled:
             return "answers wait for their commit", 0
@@ -224,6 +251,7 @@ class CallbackPump:
         self._wake.set()
 
     async def _look_after(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
         while not self._stopping:
             self._wake = trio.Event()
             started = trio.current_time()
@@ -243,10 +271,14 @@ class CallbackPump:
         self._accounts = self._store.accounts()
         for id, endpoint in endpoints.items():
             if id not in self._states and endpoint.origin != SMPP_ORIGIN:
-                self._states[id] = EndpointState(endpoint)
+                self._states[id] = state = EndpointState(endpoint)
+                if self._is_gone(state):
+                    state.shut(Health.DISABLED, inf)
         self._doubtful = sum(state.workers for state in self._states.values() if not state.proven)
         look_at = now + _IDLE_LOOK_S
         for state in self._in_turn():
+            if state.resume_at == inf and state.id not in self._going and not self._is_gone(state):
+                state.reopen()
             if state.id not in endpoints and not state.workers and not state.taken:
                 del self._states[state.id]
             elif state.resume_at > now:
@@ -254,6 +286,11 @@ class CallbackPump:
             else:
                 self._staff(nursery, state, now)
         return look_at
+
+    def _is_gone(self, state: EndpointState) -> bool:
+        account = self._accounts.get(state.account)
+        gone = account.callbacks_gone if account is not None else ()
+        return any(origin_of(url) == state.endpoint.origin for url in gone)
 
     def _in_turn(self) -> list[EndpointState]:
         """All endpoints, each time from another one; healthy ones first if room is short."""
@@ -269,7 +306,7 @@ class CallbackPump:
         if state.closed(now) or self._unsettled > self._settings.max_unsettled:
             return
         account = self._accounts.get(state.account)
-        if not state.endpoint.origin and not (account and account.callback_url):
+        if not state.endpoint.origin and not _has_url(account):
             return  # nowhere to send: the rows wait for a session or a URL
         batch = _batch_of(account)
         if len(state.ready) < batch:
@@ -343,9 +380,14 @@ class CallbackPump:
             return [], None
         state.trying()
         rows = [ready.popleft()]
-        if batch > 1 and not _goes_alone(rows[0]):
-            url = rows[0].event.url
-            while ready and len(rows) < batch and ready[0].event.url == url and not _goes_alone(ready[0]):
+        if batch > 1 and account is not None and not _goes_alone(rows[0]):
+            url = _url_of(rows[0].event, account)
+            while (
+                ready
+                and len(rows) < batch
+                and not _goes_alone(ready[0])
+                and _url_of(ready[0].event, account) == url
+            ):
                 rows.append(ready.popleft())
         return rows, account
 
@@ -388,18 +430,24 @@ class CallbackPump:
     async def _deliver(
         self, state: EndpointState, rows: list[OutboxRow], account: Account | None, line: _Line
     ) -> None:
-        url = rows[0].event.url or (account.callback_url if account else "")
+        event = rows[0].event
+        url = _url_of(event, account) if account is not None else ""
         if account is None or not url:
             self._retry_unchanged(state, rows, "no callback URL")
             return
         started = trio.current_time()
         reply: Reply | None = None
+        form = format_of(account, event)
         try:
-            target = parse_url(url)
-            request = self._request(target, rows, account)
-            reply = await self._post(line, target, request, account.private_callbacks)
-            outcome = "delivered" if 200 <= reply.status < 300 else "failed"
-            error = f"HTTP {reply.status}"
+            outgoing = self._rendered(form, rows, account, url)
+            if outgoing is None:  # nothing that its receiver asked for
+                state.probing = False
+                self._settle(state, rows)
+                self._committer.add_outbox_done(rows)
+                return
+            reply = await self._send(line, outgoing, account.private_callbacks, form.reads_answer)
+            outcome = "delivered" if form.took(Answer(reply.status, reply.body)) else "failed"
+            error = f"HTTP {reply.status}" + ("" if reply.status >= 300 else ", not what the format asks for")
         except Refused as exc:
             outcome, error = "refused", f"refused: {exc}"
         except trio.TooSlowError:
@@ -412,20 +460,62 @@ class CallbackPump:
             raise
         except Exception:
             # One event that cannot be sent must not end all callbacks: it is retried and then given up.
-            log.exception("callback broke", endpoint=state.id, message_id=rows[0].event.message_id)
+            log.exception("callback broke", endpoint=state.id, message_id=event.message_id)
             outcome, error = "failed", "internal error"
+        duration_s = trio.current_time() - started
         if self.observe is not None:
-            self.observe(trio.current_time() - started)
+            self.observe(duration_s)
         if outcome == "delivered":
-            self._delivered(state, rows)
+            self._delivered(state, rows, account, reply.body if reply is not None else b"")
         else:
             await line.aclose()
-            self._failed(state, rows, outcome, error, reply)
+            own = account if not event.url else None
+            self._failed(state, rows, outcome, error, reply, form.early_s, own, url)
 
-    async def _post(self, line: _Line, target: Target, request: bytes, allow_private: bool) -> Reply:
-        """One POST, on the line's connection if it works. Errors: Refused, NotDelivered, TooSlowError."""
+    def _rendered(self, form: Format, rows: list[OutboxRow], account: Account, url: str) -> Outgoing | None:
+        chance = self._world.rng.getrandbits(128) if account.callback_signature else 0
+        events = [row.event for row in rows]
+        return form.render(events, terms_of(account, events[0], url, self._world.wall_ms(), chance))
+
+    async def _send(self, line: _Line, outgoing: Outgoing, allow_private: bool, reads: bool) -> Reply:
+        """Errors: Refused, NotDelivered, TooSlowError."""
+        target = (parse_url if outgoing.body else parse_filled_url)(outgoing.url)
+        return await self._post(line, target, self._request(target, outgoing), allow_private, reads)
+
+    async def try_now(self, account: Account, event: Event, url: str) -> Trial:
+        """This event, sent outside any queue, once, to see what the receiver makes of it.
+
+        Errors: Refused, for an event that its format does not know, too.
+        """
+        form = format_of(account, event)
+        outgoing = self._rendered(form, [OutboxRow(0, 0, event)], account, url)
+        if outgoing is None:
+            raise Refused("the account's format does not know such an event")
+        line = _Line()
+        started = trio.current_time()
+        status, body, error = 0, b"", ""
+        try:
+            reply = await self._send(line, outgoing, account.private_callbacks, True)
+            status, body = reply.status, reply.body
+            if not form.took(Answer(status, body)):
+                error = f"HTTP {status}" + ("" if status >= 300 else ", not what the format asks for")
+        except Refused as exc:
+            error = f"refused: {exc}"
+        except trio.TooSlowError:
+            error = f"no answer within {self._settings.timeout_s:g} s"
+        except NotDelivered as exc:
+            error = str(exc)
+        finally:
+            with trio.CancelScope(shield=True):
+                await line.aclose()
+        return Trial(outgoing, status, body, error, trio.current_time() - started)
+
+    async def _post(
+        self, line: _Line, target: Target, request: bytes, allow_private: bool, reads: bool
+    ) -> Reply:
+        """One request, on the line's connection if it works. Errors: Refused, NotDelivered, TooSlowError."""
         settings = self._settings
-        origin = (target.scheme, target.host, target.port, allow_private)
+        origin = (target.scheme, target.host, target.port, allow_private, reads)
         connection = line.connection
         if connection is not None and connection.alive and line.fits(origin):
             try:
@@ -437,7 +527,13 @@ class CallbackPump:
         try:
             with trio.fail_after(settings.connect_timeout_s):
                 connection = await open_connection(
-                    self._world, self.guard, target, allow_private, self._context, settings.max_answer_bytes
+                    self._world,
+                    self.guard,
+                    target,
+                    allow_private,
+                    self._context,
+                    settings.max_answer_bytes,
+                    reads,
                 )
         except trio.TooSlowError:
             raise NotDelivered(f"cannot connect within {settings.connect_timeout_s:g} s") from None
@@ -445,47 +541,23 @@ class CallbackPump:
         with trio.fail_after(settings.timeout_s):
             return await connection.post(request)
 
-    def _request(self, target: Target, rows: list[OutboxRow], account: Account) -> bytes:
-        if account.callback_batch > 1:
-            events = [row.event for row in rows]
-            body = render_batch(events)
-            webhook_id = batch_id(events).encode()
-        else:
-            body = render_one(rows[0].event)
-            webhook_id = event_id(rows[0].event).encode()
-        timestamp = b"%d" % (self._world.wall_ms() // 1000)
-        signature = sign(self._keys_of(account.callback_secrets), webhook_id, timestamp, body)
-        signed = b"webhook-signature: %b\r\n" % signature if signature else b""
-        return (
-            b"POST %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: %b\r\nContent-Type: application/json\r\n"
-            b"webhook-id: %b\r\nwebhook-timestamp: %b\r\n%bContent-Length: %d\r\n\r\n%b"
-            % (
-                target.path,
-                target.host_header,
-                self._settings.user_agent.encode(),
-                webhook_id,
-                timestamp,
-                signed,
-                len(body),
-                body,
-            )
+    def _request(self, target: Target, outgoing: Outgoing) -> bytes:
+        fields = "".join(f"{name}: {value}\r\n" for name, value in outgoing.headers)
+        body = outgoing.body
+        if outgoing.method != "GET":
+            fields += f"Content-Length: {len(body)}\r\n"
+        return b"%b %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: %b\r\n%b\r\n%b" % (
+            outgoing.method.encode(),
+            target.path,
+            target.host_header,
+            self._settings.user_agent.encode(),
+            fields.encode(),
+            body,
         )
 
-    def _keys_of(self, secrets: tuple[str, ...]) -> tuple[bytes, ...]:
-        keys = self._keys.get(secrets)
-        if keys is None:
-            if len(self._keys) > 10_000:
-                self._keys.clear()
-            try:
-                keys = tuple(decode_secret(secret) for secret in secrets)
-            except BadSecret as exc:
-                raise Refused(f"the account's callback secret is unusable: {exc}") from None
-            self._keys[secrets] = keys
-        return keys
+    # what a request ended as
 
-    # what a POST ended as
-
-    def _delivered(self, state: EndpointState, rows: list[OutboxRow]) -> None:
+    def _delivered(self, state: EndpointState, rows: list[OutboxRow], account: Account, body: bytes) -> None:
         self.attempts["delivered"] += 1
         self.events_delivered += len(rows)
         if state.failures or not state.proven or state.allowed < self._settings.concurrency_per_endpoint:
@@ -493,12 +565,32 @@ class CallbackPump:
                 log.info("endpoint answers again", endpoint=state.id, origin=state.endpoint.origin)
             state.succeeded(self._settings.concurrency_per_endpoint)
             self._wake.set()
+        if body and self.answered is not None and rows[0].event.kind == EventKind.MO:
+
+            def settled(kept: bool) -> None:
+                """Not kept: it waits for its next attempt, and is answered again."""
+                if kept:
+                    self._settle(state, rows)
+                else:
+                    self._schedule(state, rows, "its answer was not kept", self._world.wall_ms(), 0.0, ())
+
+            if self.answered(account, rows[0], body, settled):
+                return
         self._settle(state, rows)
         self._committer.add_outbox_done(rows)
 
     def _failed(
-        self, state: EndpointState, rows: list[OutboxRow], outcome: str, error: str, reply: Reply | None
+        self,
+        state: EndpointState,
+        rows: list[OutboxRow],
+        outcome: str,
+        error: str,
+        reply: Reply | None,
+        early_s: Sequence[float] = (),
+        own: Account | None = None,
+        url: str = "",
     ) -> None:
+        """`own`: the account, where `url` is its own and not a message's."""
         settings = self._settings
         now, now_ms = trio.current_time(), self._world.wall_ms()
         pause_s = 0.0
@@ -511,9 +603,26 @@ class CallbackPump:
         state.failed(error, now, settings.breaker_failures, settings.probe_max_s, self._world.rng.random())
         if pause_s:
             state.shut(Health.DISABLED if outcome == "gone" else Health.PAUSED, now + pause_s)
+        if outcome == "gone" and own is not None:
+            self._close(state, own, url)
         self._tell(state, error, len(rows))
         self._wake.set()
-        self._schedule(state, rows, error, now_ms, pause_s)
+        self._schedule(state, rows, error, now_ms, pause_s, early_s)
+
+    def _close(self, state: EndpointState, account: Account, url: str) -> None:
+        """Until somebody opens it again, over a restart too."""
+        if self.gone is None or self._nursery is None or state.id in self._going:
+            return
+        state.shut(Health.DISABLED, inf)
+        self._going.add(state.id)
+        self._nursery.start_soon(self._keep_gone, self.gone, state.id, account, url)
+
+    async def _keep_gone(self, gone: Gone, endpoint: int, account: Account, url: str) -> None:
+        try:
+            await gone(account, url)
+        finally:
+            self._going.discard(endpoint)
+            self._wake.set()
 
     def _tell(self, state: EndpointState, error: str, events: int) -> None:
         """A line for the first failure in a row and for each time the endpoint is shut, not for each POST."""
@@ -529,7 +638,13 @@ class CallbackPump:
             )
 
     def _schedule(
-        self, state: EndpointState, rows: list[OutboxRow], error: str, now_ms: int, pause_s: float
+        self,
+        state: EndpointState,
+        rows: list[OutboxRow],
+        error: str,
+        now_ms: int,
+        pause_s: float,
+        early_s: Sequence[float],
     ) -> None:
         """Write the rows' next attempt; those of the same attempt share a due time."""
         by_due: dict[int, list[OutboxRow]] = {}
@@ -544,7 +659,7 @@ class CallbackPump:
                 continue
             due_ms = delays.get(attempts)
             if due_ms is None:
-                due_ms = delays[attempts] = now_ms + int(self._delay_s(attempts, pause_s) * 1000)
+                due_ms = delays[attempts] = now_ms + int(self._delay_s(attempts, pause_s, early_s) * 1000)
             by_due.setdefault(due_ms, []).append(row)
         self._settle(state, rows)
         for due_ms, group in by_due.items():
@@ -552,10 +667,11 @@ class CallbackPump:
         if given_up:
             self._committer.add_outbox_given_up(given_up, now_ms)
 
-    def _delay_s(self, attempts: int, pause_s: float) -> float:
+    def _delay_s(self, attempts: int, pause_s: float, early_s: Sequence[float]) -> float:
         settings = self._settings
         spread = 1 + settings.jitter * (2 * self._world.rng.random() - 1)
-        return max(pause_s, settings.retry_s[attempts - 1] * spread)
+        usual_s = early_s[attempts - 1] if attempts <= len(early_s) else settings.retry_s[attempts - 1]
+        return max(pause_s, usual_s * spread)
 
     def _give_up(self, row: OutboxRow, state: EndpointState) -> None:
         self.events_given_up += 1
@@ -615,9 +731,20 @@ class _Line:
 
 
 def _batch_of(account: Account | None) -> int:
-    return max(1, min(MAX_BATCH, account.callback_batch)) if account else 1
+    if account is None or account.callback_batch < 2 or account.callback_format not in _BATCHING:
+        return 1
+    return min(MAX_BATCH, account.callback_batch)
 
 
 def _goes_alone(row: OutboxRow) -> bool:
-    """A receiver that refused the content of a batch refuses perhaps one event of it: find out which."""
-    return row.event.last_error.startswith("HTTP 4")
+    """What has a format of its own; and a receiver that refused the content of a batch refuses perhaps one
+    event of it: find out which."""
+    return row.event.callback is not None or row.event.last_error.startswith("HTTP 4")
+
+
+def _url_of(event: Event, account: Account) -> str:
+    return event.url or account_url(account, event)
+
+
+def _has_url(account: Account | None) -> bool:
+    return account is not None and bool(account.callback_url or account.mo_url)

@@ -31,6 +31,10 @@ SMPP = '[smpp]\nlisten = ["127.0.0.1:2775"]\n' + carrier("north", 2790) + route(
 # field of Account → (as it is typed, as JSON). Not one of them is the default.
 EXAMPLES: dict[str, tuple[tuple[str, ...], object]] = {
     "callback_url": (("https://shop.example/sms",), "https://shop.example/sms"),
+    "mo_url": (("https://shop.example/mo?from=%p",), "https://shop.example/mo?from=%p"),
+    "callback_format": (("kannel",), "kannel"),
+    "callback_method": (("get",), "get"),
+    "callback_signature": (("sha256",), "sha256"),
     "callback_batch": (("20",), 20),
     "private_callbacks": ((), True),
     "numbers": (("+44 7700 900123,12345", "54321"), ["447700900123", "12345", "54321"]),
@@ -93,6 +97,10 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], object]] = {
 }
 WRONG: dict[str, tuple[object, ...]] = {
     "callback_url": ("ftp://x", "https://", 7, "https://user@shop.example/"),
+    "mo_url": ("ftp://x", "http://%p.example/"),
+    "callback_format": ("", "nexmo", 2),
+    "callback_method": ("put", "GET"),
+    "callback_signature": ("crc32", True),
     "callback_batch": (0, 101, "7", 1.5, True),
     "private_callbacks": ("yes", 1, None),
     "numbers": (["abc"], ["1"], "12345", [12345], ["12345"] * 1001),
@@ -165,7 +173,7 @@ async def ask(house: Running, verb: str, **args: object) -> Any:
 def test_every_field_that_an_operator_may_choose_is_a_setting_with_an_example() -> None:
     identity = {
         "id", "name", "created_ms", "key_hashes", "key_prefixes", "callback_secrets", "logins",
-        "suspended", "closed",
+        "suspended", "closed", "callback_secrets_until_ms", "callbacks_gone",
     }  # fmt: skip
     assert set(BY_NAME) == set(Account.__struct_fields__) - identity
     assert set(EXAMPLES) == set(WRONG) == set(BY_NAME)

@@ -158,6 +158,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     at: float
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -169,6 +170,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.parser: httptools.HttpRequestParser | None = None
 
     def on_message_begin(self) -> None:
         self.url, self.body = b"", b""
@@ -184,7 +186,9 @@ class _Reader:
         self.body += body
 
     def on_message_complete(self) -> None:
-        self.requests.append(Request(self.url.decode(), dict(self.headers), self.body, trio.current_time()))
+        method = self.parser.get_method().decode() if self.parser is not None else ""
+        request = Request(self.url.decode(), dict(self.headers), self.body, trio.current_time(), method)
+        self.requests.append(request)
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -212,7 +216,7 @@ class Sink:
         self.opened += 1
         self.most_open = max(self.most_open, self.open)
         reader = _Reader()
-        parser = httptools.HttpRequestParser(reader)
+        reader.parser = parser = httptools.HttpRequestParser(reader)
         try:
             while data := await stream.receive_some(65536):
                 parser.feed_data(bytes(data))

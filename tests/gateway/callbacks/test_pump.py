@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import trio
 
+from gateway.callbacks.choice import kannel
 from gateway.callbacks.endpoint import Health
 from gateway.callbacks.pump import CallbackPump
 from gateway.callbacks.settings import RETRY_S, CallbackSettings
 from gateway.callbacks.signature import BadSignature, verify
+from gateway.ids import uuid_of
 from router.nouns import Account
 from tests.gateway.callbacks.outside import EPOCH_MS, OK, Request, Sink, event, running, status
 from tests.trio_case import trio_test
@@ -491,3 +493,116 @@ async def test_idle_workers_leave_and_memory_of_finished_rows_goes() -> None:
         assert sink.open == 0
         assert len(pump.endpoints()[0].taken) <= 1
         assert len(sink.requests) == 302
+
+
+# formats
+
+
+def answering(*bodies: bytes) -> Sink:
+    """200 with each of these bodies in turn, then with the last one."""
+    left = list(bodies)
+
+    async def answer(sink: Sink, request: Request) -> bytes:
+        body = left.pop(0) if len(left) > 1 else left[0]
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    return Sink(answer)
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_hears_in_its_format_and_a_message_in_its_own() -> None:
+    with_format = account(callback_format="vonage", callback_method="post", callback_batch=50)
+    async with running(with_format) as (outbox, world, nursery):
+        sink = world.add("sink1.example", "93.184.216.34", 80, Sink())
+        here = outbox.endpoint(1, "http://sink1.example:80")
+        await nursery.start(CallbackPump(outbox, world, EXACT).run)
+        chosen = kannel("http://sink1.example/dlr?id=%I&s=%d", 3)
+        outbox.put(here, event(1), event(2, url=chosen.url, callback=chosen.choice))
+        await trio.sleep(1)
+        first, second = sorted(sink.requests, key=lambda request: request.path)
+        assert first.path == f"/dlr?id={uuid_of(2)}&s=1"
+        assert (first.method, first.body, first.headers.get("content-length")) == ("GET", b"", None)
+        assert (second.method, second.path) == ("POST", "/hook?a=1")
+        assert second.body.startswith(b"msisdn=447700900123&")
+        assert outbox.left(here) == 0
+
+
+@trio_test(mock_clock=True)
+async def test_what_a_format_does_not_tell_is_done_without_a_request() -> None:
+    async with running(account()) as (outbox, world, nursery):
+        sink = world.add("sink1.example", "93.184.216.34", 80, Sink())
+        here = outbox.endpoint(1, "http://sink1.example:80")
+        pump = CallbackPump(outbox, world, EXACT)
+        await nursery.start(pump.run)
+        chosen = kannel("http://sink1.example/dlr?s=%d", 2)
+        outbox.put(here, event(1, url=chosen.url, callback=chosen.choice))
+        await trio.sleep(1)
+        assert (sink.requests, outbox.left(here), len(outbox.done)) == ([], 0, 1)
+        assert pump.attempts.total() == 0
+
+
+@trio_test(mock_clock=True)
+async def test_jasmins_receiver_must_say_so_or_is_asked_again_every_30_s_three_times() -> None:
+    async with running(account(callback_format="jasmin")) as (outbox, world, nursery):
+        sink = world.add(
+            "sink1.example", "93.184.216.34", 80, answering(b"OK", b"", b"no", b"no", b"ACK/Jasmin")
+        )
+        here = outbox.endpoint(1, "http://sink1.example:80")
+        pump = CallbackPump(outbox, world, EXACT)
+        await nursery.start(pump.run)
+        outbox.put(here, event(1))
+        await trio.sleep(2000)
+        delays = [b.at - a.at for a, b in zip(sink.requests, sink.requests[1:], strict=False)]
+        assert [round(delay) for delay in delays] == [30, 30, 30, 1800]
+        assert {row.event.last_error for _, row in outbox.retries} == {
+            "HTTP 200, not what the format asks for"
+        }
+        assert outbox.left(here) == 0
+        assert (pump.attempts["failed"], pump.attempts["delivered"]) == (4, 1)
+
+
+@trio_test(mock_clock=True)
+async def test_inbound_messages_may_have_a_url_of_their_own() -> None:
+    async with running(account(mo_url="http://sink1.example/mo", callback_batch=10)) as (
+        outbox,
+        world,
+        nursery,
+    ):
+        sink = world.add("sink1.example", "93.184.216.34", 80, Sink())
+        here = outbox.endpoint(1, "http://sink1.example:80")
+        await nursery.start(CallbackPump(outbox, world, EXACT).run)
+        outbox.put(here, event(1), event(2, kind=1, text="Yes"), event(3))
+        await trio.sleep(1)
+        told = sorted(
+            (one.path, [int(e["data"]["message_id"]) for e in one.json["events"]]) for one in sink.requests
+        )
+        assert told == [("/hook?a=1", [1]), ("/hook?a=1", [3]), ("/mo", [2])]
+
+
+@trio_test(mock_clock=True)
+async def test_the_older_secret_signs_until_its_time_ends() -> None:
+    until_ms = EPOCH_MS + 100_000
+    rotating = account(callback_secrets=(OTHER, SECRET), callback_secrets_until_ms=until_ms)
+    async with running(rotating) as (outbox, world, nursery):
+        sink = world.add("sink1.example", "93.184.216.34", 80, Sink())
+        here = outbox.endpoint(1, "http://sink1.example:80")
+        await nursery.start(CallbackPump(outbox, world, EXACT).run)
+        outbox.put(here, event(1))
+        await trio.sleep(100)
+        outbox.put(here, event(2))
+        await trio.sleep(1)
+        before, after = (request.headers["webhook-signature"].split() for request in sink.requests)
+        assert (len(before), len(after)) == (2, 1)
+
+
+@trio_test(mock_clock=True)
+async def test_a_text_that_makes_a_long_url_is_still_sent() -> None:
+    template = "http://sink1.example/mo?text=%b"
+    async with running(account(callback_format="kannel", mo_url=template)) as (outbox, world, nursery):
+        sink = world.add("sink1.example", "93.184.216.34", 80, Sink())
+        here = outbox.endpoint(1, "http://sink1.example:80")
+        await nursery.start(CallbackPump(outbox, world, EXACT).run)
+        outbox.put(here, event(1, kind=1, text="✓" * 1000, encoding=2))
+        await trio.sleep(1)
+        [request] = sink.requests
+        assert request.path == "/mo?text=" + "%27%13" * 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.callbacks.render import batch_id, event_id, render_batch, render_one
+from gateway.callbacks.formats.standard import batch_id, event_id, render_batch, render_one
 from router.nouns import Relay
 from tests.gateway.callbacks.outside import event
 

@@ -1,10 +1,11 @@
-"""Events as the JSON that leaves: `message.receipt` and `message.received`.
+"""Our own format: JSON with a Standard Webhooks signature.
 
 One event is `{"id", "type", "timestamp", "data"}`; a batch is `{"events": [...]}`. Ids of messages are
 strings: they have 63 bits and JavaScript keeps 53. An event's own id is made of what it says, so that it
 is the same in every attempt, after a restart too: a receiver drops repeats by it.
 
-Deliberately not here: the carrier (the customer's view names none), signatures, headers.
+Deliberately not here: the carrier (the customer's view names none), how a signature is made
+(gateway.callbacks.signature).
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
+from gateway.callbacks.formats.outgoing import JSON, Format, Outgoing, Terms
+from gateway.callbacks.guard import Refused
+from gateway.callbacks.signature import BadSecret, decode_secret, sign
 from router.nouns import Encoding, Event, EventKind, MessageState, Reason
 from smpp.constants import ESM_TYPE_MASK, EsmClass
 
@@ -24,6 +29,7 @@ _STATES = {int(state): state.name for state in MessageState}
 _REASONS = {int(reason): reason.name for reason in Reason}
 _ENCODINGS = {int(encoding): encoding.name.lower() for encoding in Encoding}
 _ENCODINGS[Encoding.BINARY] = "binary"
+_TYPES: dict[int, str] = {EventKind.MO: "message.received", EventKind.SENT: "message.sent"}
 _MESSAGE = "message"
 _KINDS: dict[int, str] = {  # 3.4 section 5.2.12
     EsmClass.DELIVERY_ACKNOWLEDGEMENT: "delivery_acknowledgement",
@@ -60,11 +66,14 @@ class _Received(msgspec.Struct, gc=False):
     kind: str
 
 
+Data = _Receipt | _Received | msgspec.Raw
+
+
 class _Envelope(msgspec.Struct, gc=False):
     id: str
     type: str
     timestamp: str
-    data: _Receipt | _Received
+    data: Data
 
 
 class _Batch(msgspec.Struct, gc=False):
@@ -75,21 +84,39 @@ _encode = msgspec.json.Encoder().encode
 
 
 def event_id(event: Event) -> str:
-    """Stable over attempts and restarts: `rcpt_<message>_<state>_<time>[_<part>]` or `mo_<message>`."""
+    """Stable over attempts and restarts: `rcpt_<message>_<state>_<time>[_<part>]`, `mo_<message>`,
+    `sent_<message>_<time>` or `acct_<account>_<what>_<time>`."""
     if event.kind == EventKind.MO:
         return f"mo_{event.message_id}"
+    if event.kind == EventKind.SENT:
+        return f"sent_{event.message_id}_{event.at_ms}"
+    if event.kind == EventKind.ACCOUNT:
+        return f"acct_{event.account}_{event.error}_{event.at_ms}"
     if event.part:
         return f"rcpt_{event.message_id}_{event.state}_{event.at_ms}_{event.part}"
     return f"rcpt_{event.message_id}_{event.state}_{event.at_ms}"
 
 
 def _envelope(event: Event) -> _Envelope:
-    at = _rfc3339(event.at_ms)
+    return _Envelope(event_id(event), type_of(event), rfc3339(event.at_ms), data_of(event))
+
+
+def type_of(event: Event) -> str:
+    """`message.receipt`, `message.received`, `message.sent`, `account.…`"""
+    if event.kind == EventKind.ACCOUNT:
+        return f"account.{event.error}"
+    return _TYPES.get(event.kind, "message.receipt")
+
+
+def data_of(event: Event) -> Data:
+    """What happened, as JSON has it."""
     if event.kind == EventKind.MO:
-        return _Envelope(event_id(event), "message.received", at, _received(event))
+        return _received(event)
+    if event.kind == EventKind.ACCOUNT:
+        return msgspec.Raw(event.data or b"{}")
     state = _STATES.get(event.state, "UNKNOWN")
     reason = _REASONS.get(event.reason, "NONE")
-    receipt = _Receipt(
+    return _Receipt(
         str(event.message_id),
         state,
         event.final,
@@ -101,13 +128,12 @@ def _envelope(event: Event) -> _Envelope:
         event.client_ref,
         event.tags,
         event.part or None,
-        _rfc3339(event.done_ms) if event.done_ms else None,
+        rfc3339(event.done_ms) if event.done_ms else None,
         event.cause or None,
     )
-    return _Envelope(event_id(event), "message.receipt", at, receipt)
 
 
-def _rfc3339(at_ms: int) -> str:
+def rfc3339(at_ms: int) -> str:
     """2025-10-09T08:53:20.123Z, as everywhere in the API."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
@@ -143,3 +169,31 @@ def batch_id(events: Sequence[Event]) -> str:
     for event in events:
         digest.update(event_id(event).encode() + b"\n")
     return "batch_" + digest.hexdigest()[:32]
+
+
+def render(events: Sequence[Event], terms: Terms) -> Outgoing:
+    """One POST: a batch for accounts that want batches, also with one event."""
+    if terms.batch:
+        body, webhook_id = render_batch(events), batch_id(events)
+    else:
+        body, webhook_id = render_one(events[0]), event_id(events[0])
+    return Outgoing("POST", terms.url, (JSON, *signed(terms, webhook_id, body)), body)
+
+
+def signed(terms: Terms, webhook_id: str, body: bytes) -> tuple[tuple[str, str], ...]:
+    """The headers of Standard Webhooks; without a secret there is no signature. Errors: Refused."""
+    timestamp = str(terms.now_ms // 1000)
+    headers = (("webhook-id", webhook_id), ("webhook-timestamp", timestamp))
+    signature = sign(_keys_of(terms.secrets), webhook_id.encode(), timestamp.encode(), body)
+    return (*headers, ("webhook-signature", signature.decode())) if signature else headers
+
+
+@lru_cache(maxsize=4096)
+def _keys_of(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
+    try:
+        return tuple(decode_secret(secret) for secret in secrets)
+    except BadSecret as exc:
+        raise Refused(f"the account's callback secret is unusable: {exc}") from None
+
+
+FORMAT = Format(render, batches=True)
