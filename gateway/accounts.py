@@ -23,10 +23,10 @@ import trio
 from gateway.account_settings import check_together
 from gateway.audit import account_entry
 from gateway.committer import Committer
-from gateway.http.auth import new_key
+from gateway.keys import new_key
 from gateway.world import RealWorld
 from router.nouns import Account, Login
-from store.interface import StoreError, Transaction
+from store.interface import AuditEntry, StoreError, Transaction
 
 PROBES = "probes"  # the account of test messages (gateway.probes), never a customer's
 MOST_LOGINS = 1_000  # of one account
@@ -210,6 +210,18 @@ class Accounts:
 
         return await self._change(name, change, "login.removed", f"login:{name}:{system_id}")
 
+    async def change_keys(
+        self, name: str, change: Callable[[Account], tuple[Account, AuditEntry]]
+    ) -> Account:
+        """Its keys (gateway.keys): `change` makes the account as it is to be, and tells it to the trail."""
+        async with self._one_at_a_time:
+            before = self.named(name)
+            if before.closed:
+                raise AccountProblem(f"account {name!r} was closed for good; make another one")
+            account, told = change(before)
+            await self._put(account, before, told.act, told.subject, told)
+        return account
+
     def named(self, name: str) -> Account:
         account = self.by_name.get(name)
         if account is None:
@@ -228,10 +240,17 @@ class Accounts:
             await self._put(account, self.by_name[name], act, subject or f"account:{name}")
         return account
 
-    async def _put(self, account: Account, before: Account | None, act: str, subject: str) -> None:
+    async def _put(
+        self,
+        account: Account,
+        before: Account | None,
+        act: str,
+        subject: str,
+        told: AuditEntry | None = None,
+    ) -> None:
         check_together(account)
         self._check_unique(account)
-        told = account_entry(self._wall_ms(), act, subject, before, account)
+        told = told or account_entry(self._wall_ms(), act, subject, before, account)
         also = _also.get()
 
         def put(txn: Transaction) -> None:

@@ -4,10 +4,10 @@
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), operators
-(gateway.admin_operators), carriers (gateway.admin_carriers), messages (gateway.admin_traffic), callbacks
-(gateway.admin_callbacks), sessions (gateway.admin_binds, gateway.admin_deliveries), tables
-(gateway.admin_tables), the audit trail (gateway.admin_audit), configurations (gateway.admin_config), text for
-people (gateway.cli).
+(gateway.admin_operators), keys of both (gateway.admin_keys), carriers (gateway.admin_carriers), messages
+(gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds,
+gateway.admin_deliveries), tables (gateway.admin_tables), the audit trail (gateway.admin_audit),
+configurations (gateway.admin_config), text for people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ from gateway.admin_carriers import CarrierVerbs
 from gateway.admin_carriers import Facts as CarrierFacts
 from gateway.admin_config import ConfigVerbs
 from gateway.admin_deliveries import DeliveryVerbs
+from gateway.admin_keys import KeyVerbs
 from gateway.admin_operators import OperatorVerbs
 from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.audit import entry
 from gateway.cli import VERSION
+from gateway.http.auth import Keys
 from gateway.operators import Operators
 from gateway.orders import Orders
 from gateway.revisions import Revisions
@@ -106,6 +108,7 @@ class AdminVerbs:
         tables: Tables | None = None,
         where_used: Callable[[str], str] = lambda table: "",
         close_circuit: Callable[[str], None] = lambda name: None,
+        keys: Keys | None = None,
     ) -> None:
         self._accounts = accounts
         self._store = store
@@ -114,6 +117,9 @@ class AdminVerbs:
         self._facts = facts
         self.of_accounts = AccountVerbs(accounts, store, wall_ms)
         self._of_operators = OperatorVerbs(operators)
+        self.of_keys = KeyVerbs(
+            accounts, operators, keys or keys_of_a_store(accounts, operators, store, wall_ms), wall_ms
+        )
         self.of_carriers = CarrierVerbs(store, orders, carrier_facts, close_circuit)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
@@ -134,6 +140,7 @@ class AdminVerbs:
             "store.stats": typed(Nothing, self.store_stats),
             **self.of_accounts.table(),
             **self._of_operators.table(),
+            **self.of_keys.table(),
             **self.of_carriers.table(),
             **self._of_traffic.table(),
             **self._of_callbacks.table(),
@@ -213,6 +220,18 @@ class AdminVerbs:
                 f"one of: {', '.join(sorted(known)) or 'none yet'}",
             )
         return known[wish.carrier]
+
+
+def keys_of_a_store(
+    accounts: Accounts, operators: Operators, store: LmdbStore, wall_ms: Callable[[], int]
+) -> Keys:
+    """All keys as they are kept, following every change."""
+    keys = Keys(accounts.by_id.values(), trio.current_time, wall_ms)
+    accounts.changed.append(lambda: keys.rebuild(accounts.by_id.values()))
+    operators.changed.append(lambda: keys.rebuild_operators(operators.by_name.values()))
+    keys.rebuild_operators(operators.by_name.values())
+    keys.use.load(store)
+    return keys
 
 
 def _release(

@@ -30,7 +30,7 @@ from config.routing import accounts_named, table_of
 from gateway.accounts import Accounts
 from gateway.admin import AdminServer
 from gateway.admin_status import carrier_facts, status_facts
-from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs
+from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs, keys_of_a_store
 from gateway.asking_door import AskingDoor
 from gateway.callbacks.guard import Guard, Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
@@ -46,7 +46,6 @@ from gateway.door import Door, Limits
 from gateway.explain import explain, previewed
 from gateway.health import HealthWatch
 from gateway.http.accounts import AccountApi
-from gateway.http.auth import Keys
 from gateway.http.carriers import CarrierApi
 from gateway.http.config import ConfigApi
 from gateway.http.explain import ExplainApi
@@ -194,13 +193,11 @@ class Gateway:
         self.sending = Sending(self.accounts.by_id, self.committer, self.spent)
         self.accounts.changed.append(lambda: self.sending.rebuild(self.accounts.by_id))
         self.board.paced = self.sending
-        self.keys = Keys(self.accounts.by_id.values(), trio.current_time, world.wall_ms)
-        self.accounts.changed.append(lambda: self.keys.rebuild(self.accounts.by_id.values()))
         self.operators = Operators(self.committer, world.wall_ms)
-        self.operators.changed.append(self._operators_changed)
-        self._operators_changed()
+        self.keys = keys_of_a_store(self.accounts, self.operators, store, world.wall_ms)
         self.orders = Orders(self.committer, world.wall_ms)
         self.health = HealthWatch(self)
+        self.keys.use.tell = self.health.tell
         self.probes = Probes(self)
         self.rolled_back: Revision | None = None  # the configuration is that of a roll-back
         self.reload = Reload(self, Revisions(store, self.committer.execute, world.wall_ms))
@@ -221,6 +218,7 @@ class Gateway:
             tables=self.tables,
             where_used=self.where_used,
             close_circuit=self.health.close,
+            keys=self.keys,
         )
         self.account_api = AccountApi(self.verbs.of_accounts, self.keys, Retries(store, world.wall_ms))
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
@@ -285,9 +283,6 @@ class Gateway:
             metrics=lambda: (CONTENT_TYPE, self.metrics.render()),
         )
         return routes
-
-    def _operators_changed(self) -> None:
-        self.keys.rebuild_operators(self.operators.by_name.values())
 
     def change(self, config: Config, routes: RouteTable, callbacks: ssl.SSLContext) -> None:
         """Another configuration is in force; carriers and lanes have it already (gateway.reload)."""
@@ -368,6 +363,7 @@ class Gateway:
                 await self._drain()
                 inner.cancel_scope.cancel()
             await self.fleet.save()
+            await self.keys.use.save(self.committer)
             self.committer.stop()
         self.tables.close()
         self.finished.set()
@@ -393,6 +389,7 @@ class Gateway:
         await nursery.start(self.pump.run)
         await nursery.start(self.spent.run)
         await nursery.start(self.sending.run)
+        await nursery.start(self.keys.use.run, self.committer)
         await nursery.start(self.fleet.run)
         listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
         for address in self.config.http.listen:

@@ -37,6 +37,12 @@ def add_measures(gateway: Gateway) -> None:
     _add_stalls(gateway)
     _add_tables(gateway)
     _add_health(gateway)
+    gateway.metrics.counter(
+        "signalbox_key_refusals",
+        "Requests whose API key was not taken, by cause.",
+        ("cause",),
+        lambda: (((cause,), count) for cause, count in gateway.keys.use.refusals.items()),
+    )
 
 
 def _add_traffic(gateway: Gateway) -> None:

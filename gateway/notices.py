@@ -26,6 +26,9 @@ KINDS: dict[str, str] = {
     "carrier.country_good": "good again for that country",
     "carrier.false_receipts": "its receipts look made up",
     "carrier.worse": "worse than in the same hour a week ago",
+    "key.wrong_address": "a key was used from an address that it may not be used from",
+    "key.expired": "a key was used after its end",
+    "key.over_scope": "a key was used for what it, or its role, may not",
     "probe.failed": "a test message was not delivered in time",
     "probe.passed": "a test message was delivered again",
 }

@@ -1,6 +1,6 @@
-"""Operators in memory, as the store has them: whose keys may change accounts over HTTP.
+"""Operators in memory, as the store has them: people and programs of the house, whose keys open it over HTTP.
 
-An operator is a name and one API key, of which only the hash is kept (gateway.http.auth says why a fast one).
+An operator is a name, a role (router.roles) and its API keys, of which only hashes are kept (gateway.keys).
 They are few: all of them are one small value of the store, written whole by each change, which is visible
 only once it is durable. `changed` hooks let others (the keys) rebuild what they derive.
 
@@ -8,7 +8,7 @@ Invariants: one change at a time, waited for to the end of its commit even when 
 audit trail tells of each in the same transaction; a key, once shown, is nowhere. A rotated key works
 until its overlap ends, and no longer than to the next rotation.
 
-Deliberately not here: checking a key (gateway.http.auth), what operators may do (gateway.http.accounts).
+Deliberately not here: checking a key (gateway.http.auth), what operators may do (router.roles).
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import trio
 
 from gateway.audit import entry
 from gateway.committer import Committing
-from gateway.http.auth import OPERATOR_KEY, new_key
-from store.interface import StoreError, Transaction
+from gateway.keys import OPERATOR_KEY, new_key, role_of
+from router.nouns import ApiKey
+from router.roles import Role
+from store.interface import AuditEntry, StoreError, Transaction
 from store.values import Damaged
 
 MOST_OPERATORS = 1_000
@@ -31,7 +33,7 @@ _ROW = "operators"
 
 
 class Operator(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody, or some program, that may change accounts over HTTP. Only grows at the end."""
+    """Somebody, or some program, of this house. Only grows at the end."""
 
     name: str
     key_hash: str  # sha256 hex
@@ -40,6 +42,8 @@ class Operator(msgspec.Struct, frozen=True, array_like=True):
     previous_hash: str = ""  # of the key before the last rotation
     previous_prefix: str = ""
     previous_until_ms: int = 0  # when that one stops working
+    role: str = ""  # of router.roles; "" = owner, as all were before there were roles
+    keys: tuple[ApiKey, ...] = ()  # beside this one
 
 
 class OperatorProblem(Exception):
@@ -73,7 +77,7 @@ class Operators:
         for hook in self.changed:
             hook()
 
-    async def create(self, name: str) -> tuple[Operator, str]:
+    async def create(self, name: str, role: Role = Role.OPERATOR) -> tuple[Operator, str]:
         """A new operator and its key, shown this once. Errors: OperatorProblem, StoreError."""
         key, prefix, digest = new_key(OPERATOR_KEY)
         async with self._one_at_a_time:
@@ -83,7 +87,7 @@ class Operators:
                 )
             if len(self.by_name) >= MOST_OPERATORS:
                 raise OperatorProblem(f"there are {MOST_OPERATORS} operators, and there may not be more")
-            operator = Operator(name, digest, prefix, self._wall_ms())
+            operator = Operator(name, digest, prefix, self._wall_ms(), role=role.value)
             await self._put({**self.by_name, name: operator}, "operator.created", operator)
         return operator, key
 
@@ -92,7 +96,7 @@ class Operators:
         before that no more. Errors: OperatorProblem, StoreError."""
         key, prefix, digest = new_key(OPERATOR_KEY)
         async with self._one_at_a_time:
-            old = self._named(name)
+            old = self.named(name)
             operator = msgspec.structs.replace(
                 old,
                 key_hash=digest,
@@ -104,15 +108,35 @@ class Operators:
             await self._put({**self.by_name, name: operator}, "operator.key_rotated", operator, old)
         return operator, key
 
+    async def change_role(self, name: str, role: Role) -> Operator:
+        """Its keys may what that role may, from the next request on. Errors: OperatorProblem, StoreError."""
+        async with self._one_at_a_time:
+            old = self.named(name)
+            operator = msgspec.structs.replace(old, role=role.value)
+            await self._put({**self.by_name, name: operator}, "operator.role_changed", operator, old)
+        return operator
+
+    async def change_keys(
+        self, name: str, change: Callable[[Operator], tuple[Operator, AuditEntry]]
+    ) -> Operator:
+        """Its keys (gateway.keys): `change` makes the operator as it is to be, and says it for the trail.
+
+        Errors: OperatorProblem, StoreError.
+        """
+        async with self._one_at_a_time:
+            operator, told = change(self.named(name))
+            await self._write({**self.by_name, name: operator}, told)
+        return operator
+
     async def remove(self, name: str) -> Operator:
         """Its keys stop working at once. Errors: OperatorProblem, StoreError."""
         async with self._one_at_a_time:
-            gone = self._named(name)
+            gone = self.named(name)
             stay = {one: operator for one, operator in self.by_name.items() if operator is not gone}
             await self._put(stay, "operator.removed", None, gone)
         return gone
 
-    def _named(self, name: str) -> Operator:
+    def named(self, name: str) -> Operator:
         operator = self.by_name.get(name)
         if operator is None:
             known = ", ".join(sorted(self.by_name)) or "none yet"
@@ -122,16 +146,19 @@ class Operators:
     async def _put(
         self, operators: dict[str, Operator], act: str, after: Operator | None, before: Operator | None = None
     ) -> None:
-        row = msgspec.msgpack.encode(list(operators.values()))
         concerned = after or before
         assert concerned is not None
         told = entry(
             self._wall_ms(),
             act,
             f"operator:{concerned.name}",
-            {} if before is None else {"key_prefix": before.key_prefix},
-            {"key_prefix": after.key_prefix if after is not None else ""},
+            {} if before is None else _told(before, after),
+            {"key_prefix": ""} if after is None else _told(after, before),
         )
+        await self._write(operators, told)
+
+    async def _write(self, operators: dict[str, Operator], told: AuditEntry) -> None:
+        row = msgspec.msgpack.encode(list(operators.values()))
 
         def put(txn: Transaction) -> None:
             txn.put_meta(_ROW, row)
@@ -140,6 +167,14 @@ class Operators:
         with trio.CancelScope(shield=True):
             await self._committer.execute(put)
         self.reload()
+
+
+def _told(operator: Operator, other: Operator | None) -> dict[str, str]:
+    """What the trail says of it, beside what it was or is to be."""
+    shown = {"key_prefix": operator.key_prefix}
+    if other is None or role_of(other) != role_of(operator):
+        shown["role"] = role_of(operator)
+    return shown
 
 
 __all__ = ["NoSuchOperator", "Operator", "OperatorProblem", "Operators", "StoreError"]

@@ -430,6 +430,23 @@ class Login(msgspec.Struct, frozen=True, array_like=True):
     hashes: tuple[str, ...] = ()
 
 
+class ApiKey(msgspec.Struct, frozen=True, array_like=True):
+    """A key of an account or an operator, of which only hashes are kept. Only grows at the end."""
+
+    id: str
+    hash: str  # sha256 hex
+    prefix: str
+    name: str = ""  # what its owner calls it
+    scopes: tuple[str, ...] = ()  # of its role's (router.roles); () = all of them
+    addresses: tuple[str, ...] = ()  # CIDR, IPv4 and IPv6; () = from anywhere
+    created_ms: int = 0
+    created_by: str = ""
+    expires_ms: int = 0  # 0 = never
+    previous_hash: str = ""  # of the secret before the last rotation
+    previous_prefix: str = ""
+    previous_until_ms: int = 0  # when that one stops working
+
+
 class Account(msgspec.Struct):
     """A customer. Kept in memory as a whole (accounts are few), stored as one record each."""
 
@@ -504,6 +521,7 @@ class Account(msgspec.Struct):
     mo_url: str = ""  # where inbound messages are sent; "" = callback_url
     callback_secrets_until_ms: int = 0  # when all secrets but the newest end; 0 = at the next rotation
     callbacks_gone: tuple[str, ...] = ()  # URLs of its own that answered 410: nothing is sent there
+    keys: tuple[ApiKey, ...] = ()  # beside key_hashes, with scopes, ends and addresses of their own
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

@@ -142,21 +142,23 @@ TABLE: Final[dict[Role, frozenset[str]]] = {
     ),
 }
 
-
-def allows(role: Role, scope: str) -> bool:
-    """Whether a role may; False for whatever neither the role nor the scope is known of."""
-    return scope in TABLE.get(role, ())
+_BY_NAME: Final[dict[str, frozenset[str]]] = {role.value: scopes for role, scopes in TABLE.items()}
 
 
-def scopes_of(role: Role, chosen: Iterable[str] = ()) -> frozenset[str]:
-    """What a key may: its role's scopes, or those of them that it was given."""
-    chosen = frozenset(chosen)
-    return TABLE[role] & chosen if chosen else TABLE[role]
+def allows(role: str, scope: str) -> bool:
+    """Whether a role may; False where nobody knows the role, or the scope."""
+    return scope in scopes_of(role)
 
 
-def beyond(role: Role, chosen: Iterable[str]) -> list[str]:
+def scopes_of(role: str, chosen: Iterable[str] = ()) -> frozenset[str]:
+    """What a key may: its role's scopes, or those of them that it was given. Of an unknown role: nothing."""
+    chosen, all_of_it = frozenset(chosen), _BY_NAME.get(role, frozenset())
+    return all_of_it & chosen if chosen else all_of_it
+
+
+def beyond(role: str, chosen: Iterable[str]) -> list[str]:
     """Of the scopes that somebody wants for a key: those that its role has not, in their order."""
-    return [scope for scope in chosen if scope not in TABLE[role]]
+    return [scope for scope in chosen if not allows(role, scope)]
 
 
 def markdown() -> str:

@@ -1,8 +1,8 @@
-"""`signalbox operator`: who may change accounts over HTTP. On a running gateway and on a stopped one.
+"""`signalbox operator`: people and programs of the house. On a running gateway and on a stopped one.
 
 An operator's key is printed once; the store keeps only its hash.
 
-Deliberately not here: what the key opens (docs/http-api.md).
+Deliberately not here: what each role may (router.roles), further keys (gateway.cli.keys).
 """
 
 from __future__ import annotations
@@ -15,24 +15,46 @@ from gateway.admin_operators import LONGEST_OVERLAP_S
 from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Place, acting_options, json_option, place_options
 from gateway.operators import OVERLAP_S
+from router.roles import HOUSE, Role
 
 
 @click.group()
 def operator() -> None:
-    """Keys with which accounts are changed over HTTP: create, list, rotate, remove."""
+    """Who of the house acts over HTTP, and in which role: create, list, set, rotate, remove."""
 
 
 @operator.command()
 @click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in HOUSE]),
+    default=Role.OPERATOR.value,
+    show_default=True,
+    help="What its keys may: docs/http-api.md has the table.",
+)
 @acting_options
 @json_option
-def create(name: str, place: Place, as_json: bool) -> None:
+def create(name: str, role: str, place: Place, as_json: bool) -> None:
     """Make the operator NAME and print its key, this once. The audit trail tells what NAME does by NAME."""
-    made = place.ask("operator.create", name=name)
+    made = place.ask("operator.create", name=name, role=role)
     if as_json:
         print_json(made)
         return
     print_key(made)
+
+
+@operator.command("set")
+@click.argument("name")
+@click.option("--role", type=click.Choice([role.value for role in HOUSE]), required=True)
+@acting_options
+@json_option
+def change(name: str, role: str, place: Place, as_json: bool) -> None:
+    """Give NAME another role, from its next request on."""
+    changed = place.ask("operator.set", name=name, role=role)
+    if as_json:
+        print_json(changed)
+    else:
+        click.echo(f"{name} is {changed['role']} now.")
 
 
 @operator.command()
@@ -63,7 +85,8 @@ def rotate(name: str, overlap_s: float, place: Place, as_json: bool) -> None:
 def print_key(made: dict[str, Any]) -> None:
     print_pairs(made)
     click.echo(
-        "\nThe key is shown this once; keep it now. Whoever has it may change every account. Use it as:"
+        f"\nThe key is shown this once; keep it now. Whoever has it may what the role {made['role']!r} "
+        "may. Use it as:"
     )
     click.echo(f"  curl -H 'Authorization: Bearer {made['operator_key']}' http://…/v1/accounts")
 
@@ -79,9 +102,9 @@ def list_operators(place: Place, as_json: bool) -> None:
     elif not operators:
         click.echo("No operators yet. Make one: signalbox operator create NAME")
     else:
-        columns = ("name", "created_at", "key_prefix", "previous_prefix", "previous_until")
+        columns = ("name", "role", "created_at", "key_prefix", "previous_prefix", "previous_until")
         rows = [[one[column] for column in columns] for one in operators]
-        print_table(("NAME", "CREATED", "KEY", "BEFORE IT", "WORKS UNTIL"), rows)
+        print_table(("NAME", "ROLE", "CREATED", "KEY", "BEFORE IT", "WORKS UNTIL"), rows)
 
 
 @operator.command()

@@ -1,41 +1,54 @@
-"""Bearer API keys: made once, stored as a hash, found by that hash.
+"""Bearer API keys: found by their hash, within their scopes, their time and their addresses.
 
-A key is `sbk_<prefix>_<secret>` (of an account) or `sbo_<prefix>_<secret>` (of an operator) with a 256-bit
-random secret; only its SHA-256 is kept (in `Account.key_hashes`, `Operator.key_hash`), a fast hash because
-there is nothing to guess. The prefix names a key to people. Neither kind opens what the other kind does.
-Failures from one address are slowed down: beyond a few they are answered 429 instead of 401. A valid key
-is never held up by the failures of its neighbours, so one bad client behind a proxy locks out nobody.
+A key (gateway.keys) is found with one look by its SHA-256. Where it may be used from is looked at before
+anything else: from elsewhere it is as unknown as any other. Failures from one address are slowed down:
+beyond a few they are answered 429 instead of 401. A valid key is never held up by the failures of its
+neighbours, so one bad client behind a proxy locks out nobody.
 
-Deliberately not here: storing keys (gateway.accounts, gateway.operators), what an account may do
-(gateway.door).
+Invariants: what a key may is decided by its role's scopes (router.roles) and its own, and nothing else; a key
+without limits of its own costs no more than the look; what is noted of a key's use costs nothing while it
+comes from where it came from a moment ago.
+
+Deliberately not here: keys as data (gateway.keys), keeping them (gateway.accounts, gateway.operators), when
+each was used (gateway.key_use), what an account may do (gateway.door).
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from hashlib import sha256
+from hmac import compare_digest
+from typing import TYPE_CHECKING
 
+from gateway.admin_shapes import iso
 from gateway.http.problems import BadRequest
-from router.nouns import Account
+from gateway.key_use import KeyUse, Noted, Use, network
+from gateway.keys import (
+    ACCOUNT_KEY,
+    MAIN,
+    MAIN_BEFORE,
+    OPERATOR_KEY,
+    key_hash,
+    keys_of,
+    new_key,
+    role_of,
+    who_of,
+)
+from gateway.smpp_server.networks import Networks
+from router.nouns import Account, ApiKey
+from router.roles import Role, scopes_of
 
 if TYPE_CHECKING:
     from gateway.operators import Operator
 
-ACCOUNT_KEY = "sbk"
-OPERATOR_KEY = "sbo"
+__all__ = ["ACCOUNT_KEY", "OPERATOR_KEY", "Caller", "Keys", "key_hash", "new_key"]
 
-T = TypeVar("T")
-
-_PREFIX_BYTES = 4
-_SECRET_BYTES = 32
 _FREE_FAILURES = 10
 _LONGEST_WAIT_S = 60.0
 _FORGET_S = 300.0
 _ADDRESSES = 4096
 _LONGEST_HEADER = 256
+_MAINS = [MAIN, MAIN_BEFORE]
 
 _HOW = (
     "send the header 'Authorization: Bearer sbk_…' with a key of your account; "
@@ -47,22 +60,43 @@ _HOW_OPERATOR = (
 )
 
 
-def new_key(kind: str = ACCOUNT_KEY) -> tuple[str, str, str]:
-    """(key, prefix, sha256 hex). Show the key once; store the other two."""
-    prefix = secrets.token_hex(_PREFIX_BYTES)
-    key = f"{kind}_{prefix}_{secrets.token_hex(_SECRET_BYTES)}"
-    return key, prefix, key_hash(key)
+class Caller(Noted):
+    """One secret of one key, and whose it is: made once, handed out with every request that it opens.
 
+    `plain` is the account of a key that may all that accounts may, from anywhere and at any time: nothing is
+    left to look at. `key` is what is kept of it; the caller's `scopes` are what it may.
+    """
 
-def key_hash(key: str) -> str:
-    """What is stored of a key: SHA-256, hex."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    __slots__ = ("digest", "key", "networks", "owner", "plain", "role", "scopes", "until_ms")
+
+    def __init__(self, digest: str, key: ApiKey, owner: Account | Operator, use: Use) -> None:
+        super().__init__("", use)
+        self.digest = digest
+        self.key = key
+        self.networks = Networks(key.addresses) if key.addresses else None
+        ends = [key.expires_ms, key.previous_until_ms if digest != key.hash else 0]
+        self.until_ms = min((end for end in ends if end), default=0)
+        self.belongs_to(owner)
+
+    def belongs_to(self, owner: Account | Operator) -> None:
+        """The owner as it is now."""
+        self.owner = owner
+        self.role = role_of(owner)
+        self.who = who_of(owner)
+        self.scopes = scopes_of(self.role, self.key.scopes)
+        free = isinstance(owner, Account) and not (self.key.scopes or self.networks or self.until_ms)
+        self.plain = owner if free and isinstance(owner, Account) else None
+
+    @property
+    def account(self) -> Account | None:
+        """Whose it is, where that is a customer."""
+        return self.owner if isinstance(self.owner, Account) else None
 
 
 class Keys:
     """Who a key belongs to. `rebuild` whenever accounts change, `rebuild_operators` whenever they do.
 
-    `clock` is monotonic seconds, `wall_ms` the time of day by which rotated keys of operators end.
+    `clock` is monotonic seconds, `wall_ms` the time of day by which keys end; `use` is told of every one.
     """
 
     def __init__(
@@ -70,79 +104,170 @@ class Keys:
         accounts: Iterable[Account],
         clock: Callable[[], float],
         wall_ms: Callable[[], int] = lambda: 0,
+        use: KeyUse | None = None,
     ) -> None:
         self._clock = clock
         self._wall_ms = wall_ms
-        self._by_hash: dict[str, tuple[str, Account]] = {}
-        self._operators: dict[str, tuple[str, Operator]] = {}
+        self.use = use or KeyUse(wall_ms, clock)
+        self.by_id: dict[str, Caller] = {}  # by the key's id, its present secret
+        self._by_hash: dict[str, Caller] = {}
+        self._accounts: dict[str, Caller] = {}
+        self._operators: dict[str, Caller] = {}
         self._failures: dict[str, tuple[int, float]] = {}  # address → (failures, time of the last)
         self.rebuild(accounts)
 
     def rebuild(self, accounts: Iterable[Account]) -> None:
         """Take the accounts as they are now; keys that are gone stop working at once."""
-        self._by_hash = {digest: (digest, account) for account in accounts for digest in account.key_hashes}
+        self._accounts = self._callers(accounts, self._accounts)
+        self._join()
 
     def rebuild_operators(self, operators: Iterable[Operator]) -> None:
         """The same for operators."""
-        self._operators = {
-            digest: (digest, operator)
-            for operator in operators
-            for digest in (operator.previous_hash, operator.key_hash)
-            if digest
+        self._operators = self._callers(operators, self._operators)
+        self._join()
+
+    def _callers(
+        self, owners: Iterable[Account] | Iterable[Operator], before: dict[str, Caller]
+    ) -> dict[str, Caller]:
+        found: dict[str, Caller] = {}
+        for owner in owners:
+            if not owner.keys and isinstance(owner, Account):
+                known = [before.get(digest) for digest in owner.key_hashes]
+                if [one.key.name for one in known if one is not None and one.plain] == _MAINS[: len(known)]:
+                    for caller in known:  # nearly all accounts at nearly all times
+                        assert caller is not None
+                        caller.belongs_to(owner)
+                        found[caller.digest] = caller
+                    continue
+            for key in keys_of(owner):
+                for digest in (key.previous_hash, key.hash):
+                    if digest:
+                        found[digest] = self._for(digest, key, owner, before.get(digest))
+        return found
+
+    def _for(self, digest: str, key: ApiKey, owner: Account | Operator, before: Caller | None) -> Caller:
+        if before is not None and before.key == key:
+            before.belongs_to(owner)
+            return before
+        return Caller(digest, key, owner, self.use.of(key.id))
+
+    def _join(self) -> None:
+        self._by_hash = {**self._operators, **self._accounts}
+        self.by_id = {
+            caller.key.id: caller for caller in self._by_hash.values() if caller.digest == caller.key.hash
         }
+        self.use.keep(self.by_id)
 
-    def authenticate(self, authorization: bytes | None, address: str) -> Account:
+    def of(self, owner: Account | Operator) -> list[Caller]:
+        """The keys of one of those that it was told of, the main ones first."""
+        return [self.by_id[key.id] for key in keys_of(owner)]
+
+    def authenticate(
+        self, authorization: bytes | None, address: str, scope: str = "messages.send"
+    ) -> Account:
         """The account of an Authorization header's key. Errors: BadRequest 401 (many: 429), 403."""
-        if authorization is not None and authorization[:7] in (b"Bearer ", b"bearer "):
-            if len(authorization) <= _LONGEST_HEADER:
-                digest = hashlib.sha256(authorization[7:].strip()).hexdigest()
-                found = self._by_hash.get(digest)
-                if found is not None and hmac.compare_digest(found[0], digest):
-                    return found[1]
-                if self._operator_with(digest) is not None:
-                    detail = f"this is an operator's key, which only changes accounts; for messages {_HOW}"
-                    raise BadRequest(403, "account-key-needed", detail)
-            raise self._failed(address, f"this API key is not known (any more); {_HOW}", "invalid_token")
-        raise self._failed(address, f"an API key is needed: {_HOW}", "")
+        if (
+            authorization is not None
+            and authorization[:7] in (b"Bearer ", b"bearer ")
+            and len(authorization) <= _LONGEST_HEADER
+        ):
+            digest = sha256(authorization[7:].strip()).hexdigest()
+            caller = self._by_hash.get(digest)
+            if caller is not None and compare_digest(caller.digest, digest):
+                account = caller.plain
+                if account is not None:
+                    if caller.address != address:
+                        self.use.seen(caller, address)
+                    return account
+                return self._account(self._checked(caller, address), address, scope)
+        raise self._unknown(authorization, address, _HOW)
 
-    def operator(self, authorization: bytes | None, address: str) -> Operator:
+    def operator(self, authorization: bytes | None, address: str, scope: str = "accounts.write") -> Operator:
         """The operator of an Authorization header's key. Errors: BadRequest 401 (many: 429), 403."""
-        if authorization is None or authorization[:7] not in (b"Bearer ", b"bearer "):
-            raise self._failed(address, f"an operator's key is needed: {_HOW_OPERATOR}", "")
-        if len(authorization) <= _LONGEST_HEADER:
-            digest = hashlib.sha256(authorization[7:].strip()).hexdigest()
-            operator = self._operator_with(digest)
-            if operator is not None:
-                return operator
-            account = _known(self._by_hash, digest)
-            if account is not None:
-                detail = (
-                    f"this is a key of the account {account.name!r}, and accounts are changed by operators; "
-                    + _HOW_OPERATOR
-                )
-                raise BadRequest(403, "operator-key-needed", detail)
-        raise self._failed(address, f"this key is not known (any more); {_HOW_OPERATOR}", "invalid_token")
+        caller = self._caller(authorization, address, _HOW_OPERATOR)
+        owner = caller.owner
+        if isinstance(owner, Account):
+            self.use.refused("kind", caller, address)
+            raise BadRequest(
+                403,
+                "operator-key-needed",
+                f"this is a key of the account {owner.name!r}, and this is for operators; " + _HOW_OPERATOR,
+            )
+        self.require(caller, scope, address)
+        return owner
 
-    def either(self, authorization: bytes | None, address: str) -> Account | Operator:
-        """Whose key it is, for what both may ask. Errors: BadRequest 401 (many: 429)."""
-        if authorization is None or authorization[:7] not in (b"Bearer ", b"bearer "):
-            raise self._failed(address, f"an API key is needed: {_HOW}", "")
-        if len(authorization) <= _LONGEST_HEADER:
-            digest = hashlib.sha256(authorization[7:].strip()).hexdigest()
-            owner = _known(self._by_hash, digest) or self._operator_with(digest)
-            if owner is not None:
-                return owner
-        raise self._failed(address, f"this API key is not known (any more); {_HOW}", "invalid_token")
+    def either(
+        self, authorization: bytes | None, address: str, scope: str = "routes.explain"
+    ) -> Account | Operator:
+        """Whose key it is, for what both may ask. Errors: BadRequest 401 (many: 429), 403."""
+        caller = self.caller(authorization, address)
+        self.require(caller, scope, address)
+        return caller.owner
 
-    def _operator_with(self, digest: str) -> Operator | None:
-        operator = _known(self._operators, digest)
-        if operator is not None and digest != operator.key_hash:  # its previous key
-            return operator if self._wall_ms() < operator.previous_until_ms else None
-        return operator
+    def caller(self, authorization: bytes | None, address: str) -> Caller:
+        """Whose key it is and what it may. Errors: BadRequest 401 (many: 429)."""
+        return self._caller(authorization, address, _HOW)
+
+    def require(self, caller: Caller, scope: str, address: str) -> None:
+        """Nothing, where the key may. Errors: BadRequest 403."""
+        if scope in caller.scopes:
+            return
+        self.use.refused("scope", caller, address)
+        narrowed = scope in scopes_of(caller.role)
+        if caller.role != Role.ACCOUNT or narrowed:
+            who = "this key" if narrowed else f"a key of the role {caller.role!r}"
+            raise BadRequest(403, "scope-needed", f"{who} may not do that: it needs the scope {scope}")
+        raise BadRequest(
+            403,
+            "operator-key-needed",
+            f"this is a key of the account {caller.owner.name!r}, and this is for operators; "
+            + _HOW_OPERATOR,
+        )
+
+    def _account(self, caller: Caller, address: str, scope: str) -> Account:
+        if not isinstance(caller.owner, Account):
+            self.use.refused("kind", caller, address)
+            detail = f"this is an operator's key, which sends and reads no messages so; for messages {_HOW}"
+            raise BadRequest(403, "account-key-needed", detail)
+        self.require(caller, scope, address)
+        return caller.owner
+
+    def _caller(self, authorization: bytes | None, address: str, how: str) -> Caller:
+        if (
+            authorization is not None
+            and authorization[:7] in (b"Bearer ", b"bearer ")
+            and len(authorization) <= _LONGEST_HEADER
+        ):
+            digest = sha256(authorization[7:].strip()).hexdigest()
+            caller = self._by_hash.get(digest)
+            if caller is not None and compare_digest(caller.digest, digest):
+                return self._checked(caller, address, how)
+        raise self._unknown(authorization, address, how)
+
+    def _checked(self, caller: Caller, address: str, how: str = _HOW) -> Caller:
+        """The caller, whose key is known, if it may be used from there and now. Errors: BadRequest."""
+        if caller.networks is not None and address not in caller.networks:
+            self.use.refused("address", caller, address)
+            raise self._failed(address, f"this API key is not known (any more); {how}", "invalid_token")
+        if caller.until_ms and self._wall_ms() >= caller.until_ms:
+            self.use.refused("expired", caller, address)
+            detail = (
+                f"this API key ended at {iso(caller.until_ms)}; use the one that took its place, or {how}"
+            )
+            raise self._failed(address, detail, "invalid_token")
+        if caller.address != address:
+            self.use.seen(caller, address)
+        return caller
+
+    def _unknown(self, authorization: bytes | None, address: str, how: str) -> BadRequest:
+        self.use.refused("unknown")
+        if authorization is None or authorization[:7] not in (b"Bearer ", b"bearer "):
+            return self._failed(address, f"an API key is needed: {how}", "")
+        return self._failed(address, f"this API key is not known (any more); {how}", "invalid_token")
 
     def _failed(self, address: str, detail: str, error: str) -> BadRequest:
         now = self._clock()
-        where = _network(address)
+        where = network(address)
         count, last = self._failures.pop(where, (0, now))
         if now - last > _FORGET_S:
             count = 0
@@ -163,16 +288,3 @@ class Keys:
         self._failures[where] = (count + 1, now)
         challenge = 'Bearer realm="signalbox"' + (f', error="{error}"' if error else "")
         return BadRequest(401, "not-authenticated", detail, headers=(("WWW-Authenticate", challenge),))
-
-
-def _known(owners: dict[str, tuple[str, T]], digest: str) -> T | None:
-    """Whose hash this is, compared in constant time."""
-    found = owners.get(digest)
-    return found[1] if found is not None and hmac.compare_digest(found[0], digest) else None
-
-
-def _network(address: str) -> str:
-    """An IPv6 peer counts by its /64: it owns all of it."""
-    if ":" not in address or address.startswith("::ffff:"):
-        return address
-    return ":".join(address.split(":")[:4])

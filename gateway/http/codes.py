@@ -34,6 +34,7 @@ CODES: Mapping[str, Code] = {
     "not-authenticated": Code(401, "send a valid key"),
     "operator-key-needed": Code(403, "this is for operators: send an operator's key"),
     "account-key-needed": Code(403, "messages are sent with an account's key"),
+    "scope-needed": Code(403, "send a key whose role and scopes allow it; `detail` names the scope"),
     "account-suspended": Code(403, _ASK),
     "account-closed": Code(403, _ASK),
     "sender-not-allowed": Code(403, _ASK),

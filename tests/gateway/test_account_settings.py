@@ -173,7 +173,7 @@ async def ask(house: Running, verb: str, **args: object) -> Any:
 def test_every_field_that_an_operator_may_choose_is_a_setting_with_an_example() -> None:
     identity = {
         "id", "name", "created_ms", "key_hashes", "key_prefixes", "callback_secrets", "logins",
-        "suspended", "closed", "callback_secrets_until_ms", "callbacks_gone",
+        "suspended", "closed", "callback_secrets_until_ms", "callbacks_gone", "keys",
     }  # fmt: skip
     assert set(BY_NAME) == set(Account.__struct_fields__) - identity
     assert set(EXAMPLES) == set(WRONG) == set(BY_NAME)

@@ -114,7 +114,7 @@ def test_making_and_removing_one_is_in_the_audit_trail(typed: Typed) -> None:
         ("operator.removed", "operator:ann", "cli", "left"),
         ("operator.created", "operator:ann", "cli", "ticket 7"),
     ]
-    assert trail[1]["after"] == trail[0]["before"] == {"key_prefix": gone["key_prefix"]}
+    assert trail[1]["after"] == trail[0]["before"] == {"key_prefix": gone["key_prefix"], "role": "operator"}
     assert "is whole" in typed("audit", "verify")[1]
     assert "No operators yet" in typed("operator", "list")[1]
 
@@ -147,7 +147,7 @@ async def test_a_key_works_at_once_and_no_longer_than_its_operator(tmp_path: Pat
         await ask(house, "operator.remove", name="ann")
         with pytest.raises(Exception, match="not known"):
             house.gateway.keys.operator(header, "local")
-        told = await ask(house, "audit.list", subject="ann")
+        told = await ask(house, "audit.list", subject="operator:ann")
         assert [(one["act"], one["who"], one["reason"]) for one in told] == [
             ("operator.removed", "ann", "ticket 7"),
             ("operator.created", "ann", "ticket 7"),

@@ -50,6 +50,7 @@ def test_a_key_has_all_scopes_of_its_role_or_those_of_them_that_it_was_given() -
     assert scopes_of(Role.ACCOUNT, ["messages.send"]) == {"messages.send"}
     assert scopes_of(Role.SUPPORT, ["audit.read", "messages.read"]) == {"messages.read"}
     assert scopes_of(Role.SUPPORT, ["audit.read"]) == frozenset()
+    assert scopes_of("janitor") == scopes_of("") == frozenset()
     assert beyond(Role.SUPPORT, ["audit.read", "messages.read", "x"]) == ["audit.read", "x"]
 
 

@@ -83,9 +83,9 @@ class Operator:
         return answer.json
 
     async def told(self, subject: str = "") -> list[dict[str, Any]]:
-        """The audit trail, oldest first."""
+        """The audit trail but for uses of keys, oldest first."""
         rows = await self.house.gateway.verbs.table()["audit.list"]({"subject": subject})
-        return list(reversed(json.loads(json.dumps(rows))))
+        return [one for one in reversed(json.loads(json.dumps(rows))) if one["act"] != "key.used"]
 
     def kept(self, name: str = "shop") -> Account:
         return self.house.gateway.accounts.named(name)

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.http.fields import RESERVED, MessageIn
 from gateway.http.timeline import MessageOut
+from router import roles
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = (ROOT / "docs" / "http-api.md").read_text()
@@ -47,3 +48,7 @@ def test_every_field_shown_is_documented(field: str) -> None:
 def test_every_problem_is_documented() -> None:
     assert len(codes()) > 12
     assert {code for code in codes() if f"`{code}`" not in DOCS} == set()
+
+
+def test_the_table_of_roles_is_the_one_in_force() -> None:
+    assert roles.markdown() in DOCS
