@@ -42,6 +42,7 @@ _ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,
 _PASSWORD = re.compile(r"[ -~]{1,8}")
 _CODE = re.compile(r"[!-~]{1,10}")
 _GROUP = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
 _VALUE = re.compile(r"[ -~]{1,254}")
 _LIST_NAME = re.compile(r"[!-<>-~]{1,20}")
 
@@ -166,6 +167,63 @@ def _rate(high: int) -> Kind:
 
     schema = {"anyOf": [{"type": "number", "minimum": 0.01, "maximum": high}, {"const": 0}]}
     return Kind("one", allowed, read, _same, _number_from_text, schema)
+
+
+def _money() -> Kind:
+    """Micro-units in the Account, exact text elsewhere; 0 is told as an empty text."""
+    allowed = 'an amount in the account\'s currency, such as "12.50", with at most 6 decimals'
+
+    def read(value: Any) -> object:
+        from router.money import micro
+
+        try:
+            amount = micro(value) if isinstance(value, str) and value else 0
+        except ValueError:
+            amount = -1
+        if amount < 0 or not isinstance(value, str):
+            raise Wrong(f"{_shown(value)} is not {allowed}")
+        return amount
+
+    def json(value: int) -> object:
+        from router.money import text
+
+        return text(value) if value else ""
+
+    return Kind("one", allowed, read, json, str.strip, {"type": "string", "maxLength": 20})
+
+
+def _zone() -> Kind:
+    allowed = "a time zone such as Europe/Berlin; empty for UTC"
+
+    def read(value: Any) -> object:
+        from zoneinfo import ZoneInfo
+
+        try:
+            if not isinstance(value, str) or (value and not ZoneInfo(value.strip())):
+                raise ValueError
+        except (ValueError, KeyError, OSError):
+            raise Wrong(f"{_shown(value)} is not {allowed}") from None
+        return value.strip()
+
+    return Kind("one", allowed, read, _same, str.strip, {"type": "string", "maxLength": 64})
+
+
+def _status() -> Kind:
+    allowed = "a command_status for it, 0x0001 to 0x04FF, such as 0x0450; empty for none"
+
+    def read(value: Any) -> object:
+        try:
+            status = int(value, 16) if isinstance(value, str) and value else 0
+        except ValueError:
+            status = -1
+        if not isinstance(value, str) or not 0 <= status <= 0x4FF:
+            raise Wrong(f"{_shown(value)} is not {allowed}")
+        return status
+
+    def json(value: int) -> object:
+        return f"0x{value:04X}" if value else ""
+
+    return Kind("one", allowed, read, json, str.strip, {"type": "string", "maxLength": 10})
 
 
 def _yes_no() -> Kind:
@@ -484,6 +542,41 @@ SETTINGS: tuple[Setting, ...] = (
         "not known",
     ),
     Setting(
+        "billing",
+        _choice("off", "prepaid", "postpaid"),
+        "Whether it pays, from what was put in (prepaid) or later; needs a currency and a rate card.",
+    ),
+    Setting(
+        "currency", _text("three letters, such as EUR; empty for none", _CURRENCY), "What it pays in.", "none"
+    ),
+    Setting(
+        "charge",
+        _named("Charge", "accepted", "sent", "delivered"),
+        "When a segment is owed; what is reserved for others comes back.",
+    ),
+    Setting(
+        "overdraft_limit",
+        _money(),
+        "How far below 0 its balance may go.",
+        "prepaid not below 0, postpaid without end",
+    ),
+    Setting(
+        "low_balance", _money(), "The balance below which it is told (account.low_balance).", "never told"
+    ),
+    Setting("cap_per_day", _money(), "The most it spends in a day.", _NO_LIMIT),
+    Setting("cap_per_month", _money(), "The most it spends in a month.", _NO_LIMIT),
+    Setting("quota_per_day", _whole(0, 1_000_000_000), "Messages that it may submit in a day.", _NO_LIMIT),
+    Setting(
+        "quota_per_month", _whole(0, 1_000_000_000), "Messages that it may submit in a month.", _NO_LIMIT
+    ),
+    Setting("billing_zone", _zone(), "Whose days and months those are.", "UTC"),
+    Setting(
+        "unpaid_status",
+        _status(),
+        "What SMPP answers where money or quota is missing.",
+        "ESME_RSUBMITFAIL",
+    ),
+    Setting(
         "group",
         _text("a name of 1 to 63 letters, digits, dots, dashes and underscores; empty for none", _GROUP),
         "By which [[routes]] tell accounts apart.",
@@ -630,6 +723,11 @@ def check_together(account: Account) -> None:
     default_s, most_s = account.validity_default_s, account.validity_max_s
     if most_s and default_s > most_s:
         raise WrongSettings({"validity_default_s": f"{default_s} is more than validity_max_s, {most_s}"})
+    if account.billing != "off":
+        needed = {"currency": account.currency, "rate_card": account.rate_card}
+        missing = {name: f"billing {account.billing} needs it" for name, value in needed.items() if not value}
+        if missing:
+            raise WrongSettings(missing)
 
 
 def view_of(account: Account) -> dict[str, object]:

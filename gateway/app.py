@@ -170,6 +170,7 @@ class Gateway:
             self.door.lookup = self.lookup
             self.door.current = lambda account: self.accounts.by_id.get(account.id, account)
             add_lookup_measures(self.metrics, self.lookup)
+        self.door.tariff = self.known
         self.door.accepted = self.counts.accepted
         self.door.refused = self.counts.refused
         self.door.repeated = self.counts.repeated

@@ -37,6 +37,7 @@ _ROUNDS = 100  # carriers that share a lane by weights take a few messages each,
 
 AcceptDone = Callable[[StoreError | None], None]
 Before = Callable[[Transaction], object] | None
+Refused = dict[int, str] | None
 ReceiptsDone = Callable[[Sequence[ReceiptResult]], None]
 
 log = structlog.get_logger("committer")
@@ -112,7 +113,7 @@ class _Batch:
         self.receipts: list[ReceiptIn] = []
         self.receipts_done: list[tuple[int, ReceiptsDone]] = []
         self.calls: list[_Call[Any]] = []
-        self.accepts: list[tuple[list[Message], AcceptDone, Before]] = []
+        self.accepts: list[tuple[list[Message], AcceptDone, Before, Refused]] = []
 
     def __bool__(self) -> bool:
         return bool(
@@ -126,7 +127,7 @@ class _Batch:
         )
 
     def size(self) -> int:
-        accepted = sum(len(messages) for messages, _, _ in self.accepts)
+        accepted = sum(len(messages) for messages, *_ in self.accepts)
         return accepted + len(self.outcomes) + len(self.receipts) + len(self.outbox_done) + len(self.calls)
 
 
@@ -157,12 +158,16 @@ class Committer:
 
     # what the rest of the gateway hands in
 
-    def submit_accept(self, messages: list[Message], done: AcceptDone, before: Before = None) -> None:
+    def submit_accept(
+        self, messages: list[Message], done: AcceptDone, before: Before = None, refused: Refused = None
+    ) -> None:
         """COMMIT A for messages of one caller, all or none; `done(None)` after the fsync.
 
         `before` is a verb that goes with them: in the same commit or, if they are refused, not at all.
+        `refused`: all of them have bills; those that their account has no money or quota for are left out,
+        and it has why, by their ids, when `done` is called.
         """
-        self._next.accepts.append((messages, done, before))
+        self._next.accepts.append((messages, done, before, refused))
         self._awake.set()
 
     def add_outcomes(self, outcomes: Sequence[Outcome]) -> None:
@@ -324,10 +329,17 @@ class Committer:
             except Exception as exc:
                 raise _CallFailed(call, exc) from exc
         if batch.accepts:
-            for _, _, before in batch.accepts:
+            accepted: list[Message] = []
+            for messages, _, before, refused in batch.accepts:
+                if refused is not None and messages:
+                    refused.clear()
+                    messages = txn.reserve(messages, refused)
+                    if not messages:
+                        continue
                 if before is not None:
                     before(txn)
-            txn.accept([message for messages, _, _ in batch.accepts for message in messages])
+                accepted += messages
+            txn.accept(accepted)
         if with_claims:
             self._claim(txn, now_ms)
         if batch or self._leases:
@@ -358,7 +370,7 @@ class Committer:
 
     def _refuse(self, batch: _Batch, error: StoreError) -> None:
         accepts, batch.accepts = batch.accepts, []
-        for _, done, _ in accepts:
+        for _, done, *_ in accepts:
             done(error)
 
     def _refuse_awaited(self, batch: _Batch, error: StoreError) -> None:
@@ -371,7 +383,7 @@ class Committer:
     def _finish(
         self, batch: _Batch, results: list[ReceiptResult], leases: dict[Claimer, ClaimResult]
     ) -> None:
-        for _, accepted, _ in batch.accepts:
+        for _, accepted, *_ in batch.accepts:
             accepted(None)
         if self.probe is not None:
             self.probe("after-reply")

@@ -16,9 +16,19 @@ import msgspec
 from gateway.committer import Before, Committer
 from gateway.repeats import Repeats
 from gateway.world import World
+from router.money import (
+    DAY_CAP,
+    DAY_QUOTA,
+    INSUFFICIENT,
+    MONTH_CAP,
+    MONTH_QUOTA,
+    metered,
+    period_ends_ms,
+)
 from router.nouns import (
     ALIAS_WANTED,
     Account,
+    Bill,
     CallbackChoice,
     Encoding,
     Message,
@@ -32,11 +42,13 @@ from router.nouns import (
 from router.numbers import NumberProblem, normalise, sender_of
 from router.plans import KINDS, facts
 from router.policy import House, Policy
+from router.rates import Priced
 from router.routes import RouteTable
 from smpp.alphabet import Unencodable
 from smpp.describe import smart_text
 from smpp.segment import AUTO, GSM7, TooManyParts, count, plan
 from store.interface import StoreError, Transaction
+from store.wallets import zone_of
 
 SubmitDone = Callable[["list[Accepted | Refusal]"], None]
 # Given the results as they will be once the commit is durable: what is written in that commit, too.
@@ -143,6 +155,13 @@ class Lanes(Protocol):
     def chosen(self, lane: int, destination: str, sender: str, pays: str) -> int: ...
 
 
+class Tariff(Protocol):
+    """What is known of numbers and of rate cards, by name (gateway.known)."""
+
+    def price(self, card: str, digits: str, at_ms: int) -> Priced | None: ...
+    def mcc_mnc(self, digits: str) -> str: ...
+
+
 class Admission(Protocol):
     """What the store says about new work; None = welcome."""
 
@@ -186,6 +205,7 @@ class Door:
         self._closed = False
         self._committing: dict[int, int] = {}  # account → messages whose commit is under way
         self.repeats = Repeats(admission.find)
+        self.tariff: Tariff | None = None
         self.repeated: Callable[[str, str, int], None] = lambda account, api, messages: None
         self.accepted: Callable[[str, str, int], None] = lambda account, api, messages: None
         self.refused: Callable[[str, str, str, int], None] = lambda account, api, code, messages: None
@@ -250,21 +270,52 @@ class Door:
         if not messages:
             done(results)
             return
+        refused: dict[int, str] | None = {} if policy.metered else None
         if keep is not None:
-            before = keep(results)
+            before = (
+                keep(results) if refused is None else self._keep_paid(account, results, lambda: refused, keep)
+            )
 
         def committed(error: StoreError | None) -> None:
             self._committing[account.id] -= len(messages)
             if error is None:
-                self.accepted(account.name, api, len(messages))
-                done(results)
+                if not refused:
+                    self.accepted(account.name, api, len(messages))
+                    done(results)
+                    return
+                self.accepted(account.name, api, len(messages) - len(refused))
+                for why in refused.values():
+                    self.refused(account.name, api, why, 1)
+                done(self._paid(account, results, refused))
             else:
                 full = _store_refusal(error)
                 self.refused(account.name, api, full.code, len(messages))
                 done([full if type(result) is Accepted else result for result in results])
 
         self._committing[account.id] = self._committing.get(account.id, 0) + len(messages)
-        self._committer.submit_accept(messages, committed, before)
+        self._committer.submit_accept(messages, committed, before, refused)
+
+    def _paid(
+        self, account: Account, results: Sequence[Accepted | Refusal], refused: Mapping[int, str]
+    ) -> list[Accepted | Refusal]:
+        """The results without those that the account had no money or quota for, as the commit knows."""
+        now_ms = self._world.wall_ms()
+        return [
+            _unpaid(account, refused[result.id], now_ms)
+            if type(result) is Accepted and result.id in refused
+            else result
+            for result in results
+        ]
+
+    def _keep_paid(
+        self,
+        account: Account,
+        results: Sequence[Accepted | Refusal],
+        refused: Callable[[], Mapping[int, str]],
+        keep: Callable[[list[Accepted | Refusal]], Callable[[Transaction], object]],
+    ) -> Callable[[Transaction], object]:
+        """What is kept of the results is made in the commit: before it nobody knows who is refused."""
+        return lambda txn: keep(self._paid(account, results, refused()))(txn)
 
     def _submit_guarded(
         self,
@@ -304,11 +355,13 @@ class Door:
                 why = submit.failed(place)
                 if submit.repeated.get(place, message).id in own:
                     why = error
-                if why is not None:
-                    results[place] = full = _store_refusal(why)
+                unpaid = submit.unpaid(place, submit.repeated.get(place, message).id)
+                if why is not None or unpaid:
+                    full = _store_refusal(why) if why else _unpaid(account, unpaid, self._world.wall_ms())
+                    results[place] = full
                     self.refused(account.name, api, full.code, 1)
             if error is None and submit.messages:
-                self.accepted(account.name, api, len(submit.messages))
+                self.accepted(account.name, api, len(submit.messages) - len(submit.refused))
             if submit.repeated:
                 self.repeated(account.name, api, len(submit.repeated))
             done(results)
@@ -322,10 +375,18 @@ class Door:
 
         kept = keep is not None and bool(planned)
         if keep is not None and kept:
-            before = _unless(lambda: any(map(submit.failed, submit.waiting)), keep(results))
+
+            def paid() -> Mapping[int, str]:
+                told = {place: submit.repeated.get(place, message) for place, message in planned.items()}
+                unpaid = {place: submit.unpaid(place, message.id) for place, message in told.items()}
+                return {results[place].id: why for place, why in unpaid.items() if why}  # type: ignore[union-attr]
+
+            made = self._keep_paid(account, results, paid, keep) if metered(account) else keep(results)
+            before = _unless(lambda: any(map(submit.failed, submit.waiting)), made)
         if submit.messages or kept:
             self._committing[account.id] = self._committing.get(account.id, 0) + len(submit.messages)
-            self._committer.submit_accept(submit.messages, committed, before)
+            refused = submit.refused if metered(account) else None
+            self._committer.submit_accept(submit.messages, committed, before, refused)
         elif submit.newest is not None:
             submit.newest.ended.append(lambda: answer(None))
         else:
@@ -441,6 +502,12 @@ class Door:
         priority = request.priority
         if priority is None:
             priority = max(_PRIORITY_OF[message_class], request.flag)
+        bill: Bill | None = None
+        if policy.metered:
+            priced = self._bill(account, destination, send_at_ms or now_ms)
+            if isinstance(priced, Refusal):
+                return priced
+            bill = priced
         return Message(
             message_id,
             account.id,
@@ -470,7 +537,19 @@ class Door:
             request.relay,
             valid_until_ms,
             request.callback,
+            bill,
         )
+
+    def _bill(self, account: Account, destination: str, at_ms: int) -> Bill | Refusal:
+        """What a segment costs the account, by its rate card as it is in force at that time."""
+        tariff = self.tariff
+        network = tariff.mcc_mnc(destination) if tariff is not None else ""
+        if account.billing == "off":
+            return Bill(0, account.currency, account.charge, network)
+        found = tariff.price(account.rate_card, destination, at_ms) if tariff is not None else None
+        if found is None or found.rate.currency != account.currency:
+            return _no_price(account, destination, found.rate.currency if found is not None else "")
+        return Bill(found.rate.price, account.currency, account.charge, network)
 
     def _timing(self, request: Submission, now_ms: int, policy: Policy) -> tuple[int, int] | Refusal:
         limits = self.limits
@@ -580,6 +659,37 @@ def _no_margin(route: str, account: Account, destination: str) -> Refusal:
         f"what account {account.name!r} pays: `signalbox route explain` shows both; correct a rate card, add "
         "a carrier, or set allow_loss = true on the route",
     )
+
+
+def _no_price(account: Account, destination: str, currency: str) -> Refusal:
+    what = f"has no price for numbers like {destination[:4]}…"
+    if currency:
+        what = f"has a price in {currency}, but the account pays in {account.currency}"
+    return Refusal(
+        422,
+        "no-price",
+        "to",
+        f"the rate card {account.rate_card!r} of account {account.name!r} {what}; "
+        "`signalbox table import rates` brings prices",
+    )
+
+
+_UNPAID = {
+    INSUFFICIENT: (402, "the balance of account {} does not cover it; a smaller message, or a top-up, would"),
+    DAY_CAP: (402, "account {} would spend more than its cap for today"),
+    MONTH_CAP: (402, "account {} would spend more than its cap for this month"),
+    DAY_QUOTA: (429, "account {} has submitted all messages of its quota for today"),
+    MONTH_QUOTA: (429, "account {} has submitted all messages of its quota for this month"),
+}
+
+
+def _unpaid(account: Account, code: str, now_ms: int) -> Refusal:
+    status, detail = _UNPAID[code]
+    ends_ms = period_ends_ms(
+        now_ms, zone_of(account.billing_zone), whole_month=code in (MONTH_CAP, MONTH_QUOTA)
+    )
+    waits_s = 0.0 if code == INSUFFICIENT else (ends_ms - now_ms) / 1000
+    return Refusal(status, code, "", detail.format(repr(account.name)), waits_s)
 
 
 def _queue_full(account: Account) -> Refusal:

@@ -31,6 +31,7 @@ KINDS: dict[str, str] = {
     "key.over_scope": "a key was used for what it, or its role, may not",
     "probe.failed": "a test message was not delivered in time",
     "probe.passed": "a test message was delivered again",
+    "account.low_balance": "an account's balance fell below what it is told at",
 }
 
 

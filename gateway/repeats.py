@@ -24,7 +24,7 @@ Find = Callable[[int, int], tuple[Message, Progress] | None]
 class Submit:
     """What one submit of a guarded account came to: messages to commit, and earlier ones repeated."""
 
-    __slots__ = ("ended", "error", "messages", "newest", "repeated", "waiting")
+    __slots__ = ("ended", "error", "messages", "newest", "refused", "repeated", "waiting")
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -32,12 +32,17 @@ class Submit:
         self.waiting: dict[int, Submit] = {}  # place → whose commit is under way
         self.newest: Submit | None = None  # of those, the one that ends last
         self.error: StoreError | None = None
+        self.refused: dict[int, str] = {}  # of the messages, by id: no money or quota for them, and why
         self.ended: list[Callable[[], None]] = []
 
     def failed(self, place: int) -> StoreError | None:
         """Why an earlier message was not stored after all."""
         other = self.waiting.get(place)
         return other.error if other is not None else None
+
+    def unpaid(self, place: int, id: int) -> str:
+        """Why this message, its own or an earlier one repeated there, was not paid for; "": it was."""
+        return self.waiting.get(place, self).refused.get(id, "")
 
 
 class _Account:
@@ -103,7 +108,7 @@ class Repeats:
         known = self._of(account)
         for message in submit.messages:
             known.pending.pop(message.id, None)
-            if error is not None:
+            if error is not None or message.id in submit.refused:
                 known.guard.forget(key_of(message), message.id)
 
     def shown(self, earlier: Message) -> Message:

@@ -214,6 +214,23 @@ class Relay(msgspec.Struct, array_like=True, gc=False):
     udh: bytes = b""  # MO: its header's own elements
 
 
+class Charge(IntEnum):
+    """When a segment is owed. Stored: never renumber."""
+
+    ACCEPTED = 0
+    SENT = 1
+    DELIVERED = 2
+
+
+class Bill(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a message costs its account, decided when it was accepted. Stored: fields are only appended."""
+
+    price: int  # of a segment, in micro-units of `currency`; 0: only counted
+    currency: str = ""
+    rule: int = Charge.SENT
+    mcc_mnc: str = ""  # the number's network, as known then
+
+
 ALIAS_WANTED = -1  # Message.alias before COMMIT A, which gives it its own
 
 
@@ -254,6 +271,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
         0  # for carriers and receipts, where its route's max_queue_age_s makes expires_ms earlier
     )
     callback: CallbackChoice | None = None  # None: its events leave in its account's way
+    bill: Bill | None = None  # of an account that is billed or has a quota
 
 
 class Part(msgspec.Struct, array_like=True, gc=False):
@@ -522,6 +540,20 @@ class Account(msgspec.Struct):
     callback_secrets_until_ms: int = 0  # when all secrets but the newest end; 0 = at the next rotation
     callbacks_gone: tuple[str, ...] = ()  # URLs of its own that answered 410: nothing is sent there
     keys: tuple[ApiKey, ...] = ()  # beside key_hashes, with scopes, ends and addresses of their own
+    # money, in micro-units of its currency (router.money); 0 = no limit
+    billing: str = "off"  # off | prepaid | postpaid
+    currency: str = ""  # ISO 4217, as EUR
+    charge: int = Charge.SENT
+    overdraft_limit: int = (
+        0  # how far below 0 its balance may go; 0: prepaid not at all, postpaid without end
+    )
+    low_balance: int = 0  # below it, it is told
+    cap_per_day: int = 0
+    cap_per_month: int = 0
+    quota_per_day: int = 0  # messages
+    quota_per_month: int = 0
+    billing_zone: str = ""  # whose days and months those are; "" = UTC
+    unpaid_status: int = 0  # command_status of what is refused for them; 0 = ESME_RSUBMITFAIL
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

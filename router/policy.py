@@ -5,6 +5,7 @@ Deliberately not here: rates, queue limits and the duplicate guard (they need me
 
 from __future__ import annotations
 
+from router.money import metered
 from router.nouns import Account
 from router.numbers import Sender
 from router.plans import facts, kinds_of
@@ -25,16 +26,18 @@ class Policy:
     """`account` as it was when this was made; accounts change as a whole, so compare by identity.
 
     `house` is what an account without own choices has. `region` is for numbers without country code,
-    `kinds` the number types it may send to, None = all; `senders` remembers senders that were read by region.
+    `kinds` the number types it may send to, None = all; `metered`: it is billed, or has a quota;
+    `senders` remembers senders that were read by region.
     """
 
     __slots__ = (
         "_any_destination", "_any_sender", "_exact", "_prefixes", "_senders", "_starts",
-        "account", "kinds", "region", "senders",
+        "account", "kinds", "metered", "region", "senders",
     )  # fmt: skip
 
     def __init__(self, account: Account, house: House) -> None:
         self.account = account
+        self.metered = metered(account)
         self.region = account.default_region or house.region
         self.kinds = kinds_of(account.allowed_number_types or house.number_types)
         self.senders = house.senders if self.region == house.region else {}

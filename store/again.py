@@ -13,7 +13,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from router.nouns import Message, Phase, Progress, wants_final
+from router.nouns import EventKind, Message, Phase, Progress, wants_final
 from store.batch import scan
 from store.ending import error_of
 from store.interface import NO_ID, SMPP_ORIGIN, FinishedPage, Moved, OutboxRow
@@ -124,8 +124,10 @@ def move_events(
         *_, endpoint, seq = shape.unpack(key)
         if endpoint != source or (stage == _WAITING and seq in skip):
             continue
-        batch.delete(table, key)
         event = decode_event(payload)
+        if url == SMPP_ORIGIN and event.kind == EventKind.ACCOUNT:  # no PDU says what it does
+            continue
+        batch.delete(table, key)
         event.attempts, event.last_error, event.since_ms = 0, "", now_ms
         _put(batch, event, url)
         moved += 1

@@ -15,6 +15,9 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+import msgspec
+
+from router.money import Wallet
 from router.nouns import Account, Leased, Message, Outcome, Phase, Progress
 from store import lanes
 from store.interface import OutboxRow, Totals
@@ -110,6 +113,7 @@ class Batch:
         self.accepted = 0
         self.accepted_segments = 0
         self.accounts: dict[int, list[int]] = {}  # account → [accepted, queued] deltas
+        self.wallets: dict[int, Wallet] = {}  # as they will be
         self.lanes: lanes.Lanes = {}  # deltas
         self._moves: dict[tuple[int, int, int, int, int], int] = {}  # counted together, by `finish`
         self.taken: dict[
@@ -343,6 +347,15 @@ class Batch:
             delta = self.accounts[account] = [0, 0]
         return delta
 
+    def wallet(self, account: int) -> Wallet:
+        """To be changed; memory has it after the commit."""
+        wallet = self.wallets.get(account)
+        if wallet is None:
+            known = self.memory.wallets.get(account)
+            wallet = Wallet() if known is None else msgspec.structs.replace(known)
+            self.wallets[account] = wallet
+        return wallet
+
     # leases
 
     def lease_of(self, lease: int) -> Lease | None:
@@ -379,6 +392,8 @@ class Batch:
                 old = memory.counts.get(account, (0, 0))
                 counter = COUNTER.pack(old[0] + accepted, old[1] + queued)
                 self.put(self.tables.counter, ACCOUNT_KEY.pack(account), counter)
+        for account, wallet in self.wallets.items():
+            self.put(self.tables.wallet, ACCOUNT_KEY.pack(account), encode(wallet))
         for account, last in self.aliases.items():
             self.put(self.tables.meta, alias_name(account), last.to_bytes(4, "big"))
         for lane, changes in self.lanes.items():
@@ -408,6 +423,7 @@ class Batch:
         for account, (accepted, queued) in self.accounts.items():
             old = memory.counts.get(account, (0, 0))
             memory.counts[account] = (old[0] + accepted, old[1] + queued)
+        memory.wallets.update(self.wallets)
         for lane, changes in self.lanes.items():
             memory.lanes[lane] = lanes.added(memory.lanes.get(lane), changes)
         for (lease_id, id), outcomes in self.part_outcomes.items():

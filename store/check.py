@@ -9,7 +9,8 @@ Only the counters span chunks. When no commit came in between (on a stopped gate
 compared with what the walk has counted. Otherwise one last snapshot is asked what its tables tell at once:
 how many messages wait in which table, how many are neither waiting nor final, whether the terms and the lanes
 add up. A live check cannot decide segments, nor SCHEDULED against DEFERRED, HELD against UNKNOWN, LEASED
-against AWAITING_RECEIPT, nor what each account and lane has; checking the stopped store decides them.
+against AWAITING_RECEIPT, nor what each account and lane has or has reserved; checking the stopped store
+decides them.
 
 Deliberately not here: repairing (quarantine happens when a row is met, salvage makes a new store).
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from router.money import Wallet, text
 from router.nouns import Phase
 from store.batch import QUEUED, STATE_NAME, scan
 from store.interface import Finding
@@ -36,12 +38,15 @@ from store.records import (
     HELD_KEY,
     LEASE_HEAD,
     LEASE_ROW,
+    LEDGER_KEY,
     MESSAGE_KEY,
     READY_KEY,
     STATE,
     TIMED_KEY,
+    decode_ledger,
     decode_message,
     decode_progress,
+    decode_wallet,
 )
 from store.values import Damaged, unseal
 
@@ -105,6 +110,8 @@ class _Check:
         self.segments: Counter[int] = Counter()
         self.queued: Counter[int] = Counter()
         self.lanes: Counter[tuple[int, int]] = Counter()  # (lane, phase)
+        self.reserved: Counter[int] = Counter()  # by account
+        self.credited: Counter[int] = Counter()
         self.commits: set[int] = set()  # the last commit of each snapshot seen
 
     def run(self) -> list[Finding]:
@@ -114,6 +121,8 @@ class _Check:
             "due": self._due,
             "held": self._held,
             "finished": self._finished,
+            "ledger": self._ledger,
+            "wallet": self._wallet,
         }
         for table in self.tables.all:
             if table is not self.tables.quarantine:  # its values are as they were found
@@ -173,6 +182,8 @@ class _Check:
         phase, _, _ = locate(snapshot.has, self.tables, message, progress)
         self.messages[phase] += 1
         self.segments[phase] += message.segments
+        if message.bill is not None and phase != Phase.FINAL:
+            self.reserved[message.account] += message.bill.price * message.segments
         if phase in QUEUED:
             self.queued[message.account] += 1
             self.lanes[lane_of(message, progress), phase] += 1
@@ -203,6 +214,18 @@ class _Check:
         _, account, id = TIMED_KEY.unpack(key)
         self._names(snapshot, "finished", account, id)
 
+    def _ledger(self, _: _Snapshot, key: bytes, payload: bytes) -> None:
+        self.credited[LEDGER_KEY.unpack(key)[0]] += decode_ledger(payload).amount
+
+    def _wallet(self, _: _Snapshot, key: bytes, payload: bytes) -> None:
+        account, wallet = ACCOUNT_KEY.unpack(key)[0], decode_wallet(payload)
+        left = wallet.credited - wallet.charged - wallet.reserved
+        if left != wallet.balance:
+            self._say(
+                f"account {account}",
+                f"its balance is {text(wallet.balance)}, but credited - charged - reserved is {text(left)}",
+            )
+
     def _names(self, snapshot: _Snapshot, table: str, account: int, id: int) -> None:
         if not snapshot.has_message(account, id):
             self._say(f"{table} {id}", "names a message that is not there")
@@ -232,6 +255,7 @@ class _Check:
             self._compare(phase.name, messages[phase], self.messages[phase])
             self._compare(phase.name, segments[phase], self.segments[phase], " segments")
         self._lanes(snapshot)
+        self._money(snapshot)
         with snapshot.tx.cursor(self.tables.counter.handle) as cursor:
             for key, value in cursor.iternext():
                 account = ACCOUNT_KEY.unpack(key)[0]
@@ -243,6 +267,25 @@ class _Check:
                     self._say(
                         f"account {account}",
                         f"counter says {queued} queued, there are {self.queued[account]}",
+                    )
+
+    def _money(self, snapshot: _Snapshot) -> None:
+        wallets: dict[int, Wallet] = {}
+        with snapshot.tx.cursor(self.tables.wallet.handle) as cursor:
+            for key, value in cursor.iternext():
+                try:
+                    wallets[ACCOUNT_KEY.unpack(key)[0]] = decode_wallet(unseal(key, value))
+                except Damaged:
+                    continue  # the walk has said so
+        for account in sorted({*wallets, *self.reserved, *self.credited}):
+            wallet = wallets.get(account, Wallet())
+            for what, says, there in (
+                ("reserved", wallet.reserved, self.reserved[account]),
+                ("credited", wallet.credited, self.credited[account]),
+            ):
+                if says != there:
+                    self._say(
+                        f"account {account}", f"its wallet says {text(says)} {what}, there is {text(there)}"
                     )
 
     def _lanes(self, snapshot: _Snapshot) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from router.nouns import MessageState, Phase, Progress, Reason, Relay, Step
+from store import wallets
 from store.ids import ms_of
 from store.queues import (
     entry_of,
@@ -129,7 +130,7 @@ def _ids(tx: lmdb.Transaction[bytes], tables: Tables, groups: Iterable[bytes], a
 
 
 def replace(batch: Batch, account: int, id: int, wish: Replacement, now_ms: int) -> str:
-    """`replaced`, or why not: `leased`, `sent`, `final`, `unknown`."""
+    """`replaced`, or why not: `leased`, `sent`, `final`, `unknown`, `unpaid`."""
     key = MESSAGE_KEY.pack(account, id)
     message, progress = batch.message(account, id), batch.progress(key)
     if message is None:
@@ -142,6 +143,8 @@ def replace(batch: Batch, account: int, id: int, wish: Replacement, now_ms: int)
     if table is None or phase == Phase.UNKNOWN or (progress is not None and progress.parts):
         return "sent"
     changed = _changed(message, wish, now_ms)
+    if message.bill is not None and not wallets.change(batch, message, changed, now_ms):
+        return "unpaid"
     batch.delete(table, row)
     batch.delete(batch.tables.expiry, expiry_key(message, progress))
     batch.put(batch.tables.message, key, encode(changed))

@@ -7,6 +7,7 @@ from zlib import crc32
 
 from router.causes import of_ending
 from router.nouns import MessageState, Part, Phase, Reason, Step, wants_final
+from store import wallets
 from store.groups import uncouple
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import expiry_key
@@ -57,6 +58,8 @@ def finalize(
         progress.done_ms = 0
     note(progress, now_ms, _ENDED, 0, STATE_NAMES.get(state, str(state)))
     batch.put_progress(key or MESSAGE_KEY.pack(account, id), progress)
+    if message.bill is not None:
+        wallets.settle(batch, message, progress)
     batch.ended.append((message, progress, now_ms))
     row = TIMED_KEY.pack(now_ms // 1000, account, id)
     batch.putter(tables.finished)(row, pack_head(VALUE_VERSION, crc32(row)))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from router.judge import OnReceipt
+from router.money import LedgerEntry, Wallet
 from router.nouns import (
     Account,
     Event,
@@ -310,6 +311,13 @@ class Transaction(Protocol):
         """For each part: all parts in order, when it was the last one missing; None until then."""
 
     # A
+    def reserve(self, messages: Sequence[Message], refused: dict[int, str]) -> list[Message]:
+        """Of one account's new messages, each with a bill, those that are paid for, in order: accept them in
+        this transaction. `refused` gets why of the others (router.money), by id."""
+
+    def credit(self, account: int, entry: LedgerEntry) -> LedgerEntry:
+        """Money put into an account's wallet, or taken out; the row of its ledger."""
+
     def accept(self, messages: Sequence[Message]) -> None:
         """Queue new messages, READY, or SCHEDULED when `send_at_ms` lies ahead. Ids must be new."""
 
@@ -357,7 +365,8 @@ class Transaction(Protocol):
         """Parts of customers' long messages that waited since before `before_ms` go on without the rest."""
 
     def replace(self, account: int, id: int, replacement: Replacement, now_ms: int) -> str:
-        """Other text and times for a message that waits: `replaced`, or why not."""
+        """Other text and times for a message that waits: `replaced`, or why not (`unpaid`: more segments than
+        the account has money for)."""
 
     def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]:
         """Parts of MOs whose first sibling came before `before_ms`, taken out, a list for each message."""
@@ -544,6 +553,12 @@ class Store(Protocol):
 
     def queued(self, account: int) -> int:
         """How many messages of the account no carrier has for certain."""
+
+    def wallet(self, account: int) -> Wallet:
+        """An account's money. Not to be changed."""
+
+    def ledger(self, account: int, limit: int = 100, before: int = NO_ID) -> list[LedgerEntry]:
+        """What was put in and taken out, newest first, numbered below `before`."""
 
     def tallies(self) -> Tallies:
         """How messages ended and which receipts matched nothing, since the store was opened."""

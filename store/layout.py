@@ -58,6 +58,8 @@ TABLES: Final = (
     "silence",
     "once",
     "once_time",
+    "wallet",
+    "ledger",
 )
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
@@ -117,6 +119,8 @@ class Tables:
         self.silence = by_name["silence"]
         self.once = by_name["once"]
         self.once_time = by_name["once_time"]
+        self.wallet = by_name["wallet"]
+        self.ledger = by_name["ledger"]
 
 
 class Lock:

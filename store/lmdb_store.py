@@ -16,8 +16,22 @@ from pathlib import Path
 import lmdb
 
 from router.judge import OnReceipt
+from router.money import LedgerEntry, Wallet
 from router.nouns import Account, InboundMessage, LaneSpec, Message, Progress
-from store import again, audit, customer, finding, lanes, notices, once, reads, recipients, recovery, upgrade
+from store import (
+    again,
+    audit,
+    customer,
+    finding,
+    lanes,
+    notices,
+    once,
+    reads,
+    recipients,
+    recovery,
+    upgrade,
+    wallets,
+)
 from store import archive as archiving
 from store import backup as copying
 from store import check as checking
@@ -372,6 +386,13 @@ class LmdbStore:
 
     def queued(self, account: int) -> int:
         return self.memory.counts.get(account, (0, 0))[1]
+
+    def wallet(self, account: int) -> Wallet:
+        return self.memory.wallets.get(account) or Wallet()
+
+    def ledger(self, account: int, limit: int = 100, before: int = NO_ID) -> list[LedgerEntry]:
+        with self.reading() as tx:
+            return wallets.ledger(tx, self.tables, account, limit, before)
 
     def ready_lanes(self) -> set[int]:
         return set(self.memory.active.queues)

@@ -10,13 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.judge import OnReceipt
+from router.money import Wallet
 from router.nouns import Account, Leased, Message, Outcome
 from router.turns import Turns
 from store import lanes
 from store.active import Active
 from store.awaiting import Awaiting
 from store.interface import OtherLimits, OutboxRow, Totals
-from store.records import ACCOUNT_KEY, COUNTER, GROUP_KEY, STATE, decode_account, decode_unknown
+from store.records import (
+    ACCOUNT_KEY,
+    COUNTER,
+    GROUP_KEY,
+    STATE,
+    decode_account,
+    decode_unknown,
+    decode_wallet,
+)
 from store.tallies import Tallies
 from store.values import Damaged, unseal
 
@@ -45,6 +54,7 @@ class Memory:
         self.accounts: dict[int, Account] = {}
         self.weights: dict[int, int] = {}
         self.counts: dict[int, tuple[int, int]] = {}  # account → (accepted, queued)
+        self.wallets: dict[int, Wallet] = {}  # accounts that were ever billed or counted
         self.lanes: lanes.Lanes = {}
         self.active = Active(self)
         self.lane_turns: dict[int, Turns] = {}  # carrier → whose turn it is of its lanes
@@ -84,6 +94,9 @@ class Memory:
         with tx.cursor(tables.counter.handle) as cursor:
             for key, value in cursor.iternext():
                 self.counts[ACCOUNT_KEY.unpack(key)[0]] = COUNTER.unpack(unseal(key, value))
+        with tx.cursor(tables.wallet.handle) as cursor:
+            for key, value in cursor.iternext():
+                self.wallets[ACCOUNT_KEY.unpack(key)[0]] = decode_wallet(unseal(key, value))
         self.lanes = lanes.load(tx, tables, self.totals)
         self.parked = _by_group(tx, tables.parked.handle)
         self.unknown = _by_group(tx, tables.unknown.handle)

@@ -25,6 +25,7 @@ from store.outbox import tell
 from store.queues import entry_of, expiry_key, locate, put_held
 from store.records import (
     HELD_KEY,
+    LEDGER_KEY,
     MESSAGE_KEY,
     NAME_KEY,
     OUTBOX_DUE_KEY,
@@ -32,6 +33,7 @@ from store.records import (
     RECIPIENT_KEY,
     TIMED_KEY,
     decode_event,
+    decode_ledger,
     decode_message,
     encode,
 )
@@ -63,6 +65,9 @@ class _Mending:
         self.segments = [0] * len(Phase)
         self.accepted: Counter[int] = Counter()  # by account
         self.queued: Counter[int] = Counter()
+        self.reserved: Counter[int] = Counter()  # micro-units
+        self.credited: Counter[int] = Counter()
+        self.entries: Counter[int] = Counter()  # number of the newest row of the ledger
         self.lanes: Counter[tuple[int, int]] = Counter()  # (lane, phase)
         self.last_id = self.last_lease = 0
 
@@ -123,6 +128,8 @@ class _Mending:
         self.accepted[message.account] += 1
         self.last_id = max(self.last_id, message.id)
         self.last_lease = max(self.last_lease, progress.lease if progress is not None else 0)
+        if message.bill is not None and phase != Phase.FINAL:
+            self.reserved[message.account] += message.bill.price * message.segments
         if phase in QUEUED:
             self.queued[message.account] += 1
             self.lanes[lane_of(message, progress), phase] += 1
@@ -141,6 +148,21 @@ class _Mending:
         here = progress is not None and progress.phase in _IN_HELD and progress.reason == reason
         if not here or not batch.has(self.tables.message, message_key):
             batch.delete(self.tables.held, key)
+
+    # money
+
+    def ledger(self, batch: Batch, key: bytes, payload: bytes) -> None:
+        account, number = LEDGER_KEY.unpack(key)
+        self.credited[account] += decode_ledger(payload).amount
+        self.entries[account] = max(self.entries[account], number)
+
+    def _settle(self, batch: Batch) -> None:
+        """What is reserved by the messages that are there; of what was charged only the wallet knows."""
+        for account in {*self.store.memory.wallets, *self.reserved, *self.credited}:
+            wallet = batch.wallet(account)
+            wallet.reserved, wallet.credited = self.reserved[account], self.credited[account]
+            wallet.entries = max(wallet.entries, self.entries[account])
+            wallet.balance = wallet.credited - wallet.charged - wallet.reserved
 
     # events
 
@@ -184,6 +206,7 @@ class _Mending:
             if lane not in batch.core.names.lanes():
                 # Its number must not be given to another lane; planning anew finds it gone.
                 batch.put(batch.tables.name, NAME_KEY.pack(LANE, lane), encode(LaneSpec(())))
+        self._settle(batch)
         batch.recipient_seq = max(batch.recipient_seq, _last_record(batch))
         batch.core.ids.last = max(batch.core.ids.last, self.last_id)
         epoch = max(memory.epoch, self.last_lease >> 32)
@@ -196,6 +219,7 @@ def mend(store: LmdbStore) -> None:
     mending, tables = _Mending(store), store.tables
     mending.each(tables.finished, mending.finished)
     mending.each(tables.message, mending.message)
+    mending.each(tables.ledger, mending.ledger)
     for table in (tables.ready, tables.due, tables.lease):
         mending.clear(table)
     mending.each(tables.expiry, mending.expiry)

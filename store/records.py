@@ -39,6 +39,8 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 | notice      | number u64                                       | Notice (store.notices)                    |
 | once        | account u32, digest of the key                   | Remembered (store.once)                   |
 | once_time   | at_ms u64, account u32, digest of the key        | empty                                     |
+| wallet      | account u32                                      | Wallet (router.money)                     |
+| ledger      | account u32, number u64                          | LedgerEntry (router.money)                |
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from router.money import LedgerEntry, Wallet
 from router.nouns import Account, Event, InboundMessage, Message, Progress, ReceiptIn
 from store.interface import MoPart, Remembered
 
@@ -74,6 +77,7 @@ UNMATCHED_KEY = Struct(">QI")
 ACCOUNT_KEY = Struct(">I")
 NAME_KEY = Struct(">BI")
 RECIPIENT_KEY = Struct(">BQ")
+LEDGER_KEY = Struct(">IQ")
 ALIAS_KEY = Struct(">II")
 LONG_KEY = Struct(">QB")
 LONG_TIME_KEY = Struct(">QQ")
@@ -153,6 +157,8 @@ decode_part = msgspec.msgpack.Decoder(MoPart).decode
 decode_account = msgspec.msgpack.Decoder(Account).decode
 decode_parked = msgspec.msgpack.Decoder(Parked).decode
 decode_parked_list = msgspec.msgpack.Decoder(list[Parked]).decode
+decode_wallet = msgspec.msgpack.Decoder(Wallet).decode
+decode_ledger = msgspec.msgpack.Decoder(LedgerEntry).decode
 decode_unknown = msgspec.msgpack.Decoder(UnknownHeld).decode
 decode_remembered = msgspec.msgpack.Decoder(Remembered).decode
 

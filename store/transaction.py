@@ -25,6 +25,7 @@ from store import (
     recipients,
     retention,
     timed,
+    wallets,
 )
 from store import archive as archiving
 from store import claim as claiming
@@ -36,6 +37,7 @@ from store import settle as settling
 from store.layout import translated
 
 if TYPE_CHECKING:
+    from router.money import LedgerEntry
     from router.nouns import Account, InboundMessage, Message, Outcome, Progress, ReceiptIn
     from store.batch import Batch
     from store.interface import (
@@ -114,6 +116,14 @@ class LmdbTransaction:
     @_verb
     def inbound_parts(self, parts: Sequence[MoPart], now_ms: int) -> list[list[MoPart] | None]:
         return inbounding.inbound_parts(self.batch, parts)
+
+    @_verb
+    def reserve(self, messages: Sequence[Message], refused: dict[int, str]) -> list[Message]:
+        return wallets.reserve(self.batch, messages, refused)
+
+    @_verb
+    def credit(self, account: int, entry: LedgerEntry) -> LedgerEntry:
+        return wallets.credit(self.batch, account, entry)
 
     @_verb
     def accept(self, messages: Sequence[Message]) -> None:

@@ -448,7 +448,7 @@ class Connection:
                 )
             else:
                 assert isinstance(result, Refusal)
-                self.refuse(pdu, status_of(result, session.peer_version))
+                self.refuse(pdu, status_of(result, session.peer_version, account.unpaid_status))
         if accepted:
             self.tenant.answered(0, accepted)
         self._unanswered -= len(pdus)

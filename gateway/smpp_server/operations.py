@@ -179,7 +179,7 @@ class Operations:
                         :-1
                     ]
             else:
-                status = status_of(result, version)
+                status = status_of(result, version, account.unpaid_status)
                 refused.append(UnsuccessSme(to.dest_addr_ton, to.dest_addr_npi, to.destination_addr, status))
         connection.session.respond(
             SubmitMultiResp(

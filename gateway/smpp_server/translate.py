@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.door import Refusal, Submission
+from router.money import UNPAID
 from router.nouns import Account, Encoding, MessageClass, ReceiptWish, Relay, Via
 from smpp import alphabet, segment
 from smpp.constants import Tlv
@@ -359,8 +360,13 @@ _STATUSES = {
 }
 
 
-def status_of(refusal: Refusal, version: int = 0x34) -> int:
-    """The command_status that says what a refusal says; one that 3.4 knows for a 3.4 peer."""
+def status_of(refusal: Refusal, version: int = 0x34, unpaid: int = 0) -> int:
+    """The command_status that says what a refusal says; one that 3.4 knows for a 3.4 peer.
+
+    `unpaid`: the account's own for what it has no money or quota for; 0 = none.
+    """
+    if unpaid and refusal.code in UNPAID:
+        return unpaid
     status = _STATUSES.get(refusal.code, Status.ESME_RSUBMITFAIL)
     if version < 0x50 and status == Status.ESME_RINVDCS:
         return int(Status.ESME_RSUBMITFAIL)

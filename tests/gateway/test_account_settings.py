@@ -59,6 +59,17 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], object]] = {
     "send_per_minute": (("100",), 100),
     "send_per_hour": (("5000",), 5000),
     "send_per_day": (("100000",), 100_000),
+    "billing": (("prepaid",), "prepaid"),
+    "currency": (("EUR",), "EUR"),
+    "charge": (("delivered",), "delivered"),
+    "overdraft_limit": (("12.50",), "12.5"),
+    "low_balance": (("0.000001",), "0.000001"),
+    "cap_per_day": (("100",), "100"),
+    "cap_per_month": (("999999999999",), "999999999999"),
+    "quota_per_day": (("500",), 500),
+    "quota_per_month": (("10000",), 10_000),
+    "billing_zone": (("Europe/Berlin",), "Europe/Berlin"),
+    "unpaid_status": (("0x450",), "0x0450"),
     "group": (("resellers",), "resellers"),
     "senders": (("ACME*,+44 7700 900123", "My Shop"), ["ACME*", "447700900123", "My Shop"]),
     "destinations": (("+44,353*",), ["44", "353"]),
@@ -95,6 +106,7 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], object]] = {
         {"staff": ["447700900123", "447700900124"], "one": ["447700900125"]},
     ),
 }
+NEEDED = {"billing": ("currency", "rate_card")}
 WRONG: dict[str, tuple[object, ...]] = {
     "callback_url": ("ftp://x", "https://", 7, "https://user@shop.example/"),
     "mo_url": ("ftp://x", "http://%p.example/"),
@@ -122,6 +134,17 @@ WRONG: dict[str, tuple[object, ...]] = {
     "send_per_minute": (-1, 1.5, "10"),
     "send_per_hour": (-1, 1.5, "10"),
     "send_per_day": (-1, 1.5, "10"),
+    "billing": ("yes", 1, None),
+    "currency": ("euro", "eur", "€", 5),
+    "charge": ("paid", 1),
+    "overdraft_limit": ("-1", "1,5", "0.0000001", 12, 1.5, None),
+    "low_balance": ("much", -1),
+    "cap_per_day": ("1e3", 0),
+    "cap_per_month": ("9" * 13, True),
+    "quota_per_day": (-1, 1.5, "10"),
+    "quota_per_month": (-1, 1_000_000_001),
+    "billing_zone": ("Mars/Olympus", "../etc/passwd", 1),
+    "unpaid_status": ("0x500", "ESME_RSYSERR", -1, 1104),
     "group": ("two words", "-", "x" * 64, 5, None),
     "senders": (["AC*ME"], [""], ["x" * 22], ["a\nb"]),
     "destinations": (["uk"], [""], ["*"], ["1" * 16]),
@@ -155,7 +178,11 @@ WRONG: dict[str, tuple[object, ...]] = {
 
 
 def options(name: str) -> list[str]:
-    """The setting's example as somebody types it."""
+    """The setting's example as somebody types it, with those that it needs."""
+    return [word for one in (*NEEDED.get(name, ()), name) for word in _options(one)]
+
+
+def _options(name: str) -> list[str]:
     texts, value = EXAMPLES[name]
     flag = name.replace("_", "-")
     if isinstance(value, bool):

@@ -22,8 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from router.judge import OnReceipt
+from router.money import LedgerEntry
 from router.nouns import (
     ALIAS_WANTED,
+    Bill,
+    Charge,
     InboundMessage,
     Leased,
     Login,
@@ -220,6 +223,22 @@ class Builder:
         self.store.fail_over({})
 
 
+def paid(made: Builder) -> None:
+    """An account that pays: what it put in, a message that was charged, one that has its money reserved."""
+    with_account(made.store, 3, billing="prepaid", currency="EUR", rate_card="retail", low_balance=1_000_000)
+    entry = LedgerEntry(made.clock.now_ms, 1_030_000, "EUR", "invoice 7", "ann")
+    made.do(lambda txn: txn.credit(3, entry))
+    bill = Bill(32_500, "EUR", Charge.DELIVERED, "23410")
+    for text in ("charged", "reserved"):
+        one = message(made.store, made.lane, 3, destination=TO, text=text, bill=bill)
+        made.do(lambda txn, one=one: txn.accept(txn.reserve([one], {})))
+        made.ids.append(one.id)
+        if text == "charged":
+            leased = made.do(lambda txn: txn.claim([claim(made.store, made.lane, "a")]))[0].leased
+            made.settle(sent(made.store, leased[-1], "a", "paid-1"))
+            made.receive("paid-1")
+
+
 def build(directory: Path) -> Builder:
     """With its store still open."""
     usual, recipients.SMALL = recipients.SMALL, 4
@@ -228,6 +247,7 @@ def build(directory: Path) -> Builder:
         made.archived()
         made.ended()
         made.sent()
+        paid(made)
         made.awaited()
         made.unknown()
         made.deferred()

@@ -49,6 +49,8 @@ def words_of(store: Store, ids: Iterable[int]) -> dict[str, Any]:
         "next_due_ms": store.next_due_ms(),
         "audit": plain(store.audit_log(MOST)),
         "notices": plain(store.notices(MOST)),
+        "wallets": {str(account): plain(store.wallet(account)) for account in accounts},
+        "ledger": {str(account): plain(store.ledger(account, MOST)) for account in accounts},
         "learner": plain(store.meta("learner:a")),
         "remembered": plain(store.remembered(1, KEY)),
     }
