@@ -398,11 +398,23 @@ def _lane(config: Config, route: RouteConfig, path: Path, notes: Notes) -> None:
         seen.add(entry.carrier)
     if route.on_receipt.policy is not None and len(route.lane) == 1 and not route.on_receipt.again:
         notes.warn((*path, "on_receipt"), "has no effect: the lane has no other carrier")
+    _silence(route, path, notes)
     if route.weights and any(entry.weight is None for entry in route.lane):
         notes.wrong(where, "some carriers have a weight and some have none", "give all of them one, or none")
     elif route.weights and not any(route.weights):
         notes.wrong(where, "every carrier has weight 0: nobody would take anything", "give one of them more")
     _choice(route, carriers, bool(route.weights), path, notes)
+
+
+def _silence(route: RouteConfig, path: Path, notes: Notes) -> None:
+    """A message is passed on within its time in the queue, which no receipt may outlast."""
+    silence_s, most_s = route.on_receipt.no_receipt_s, route.max_queue_age_s
+    if 0 < most_s <= silence_s:
+        notes.warn(
+            (*path, "on_receipt", "no_receipt_s"),
+            f"has no effect: after {silence_s} s nothing is passed on any more, max_queue_age_s is {most_s}",
+            "make no_receipt_s shorter, or max_queue_age_s longer",
+        )
 
 
 def _choice(

@@ -283,6 +283,22 @@ def test_a_status_is_a_name_or_a_number(text: str, number: int | None) -> None:
     assert status_of(text) == number
 
 
+@pytest.mark.parametrize(
+    ("silence_s", "age_s", "warned"), [(60, 60, 1), (61, 60, 1), (59, 60, 0), (60, 0, 0)]
+)
+def test_a_receipt_that_is_waited_for_too_long_to_pass_anything_on_is_warned_of(
+    silence_s: int, age_s: int, warned: int
+) -> None:
+    other = CARRIER.replace("north", "south")
+    route = (
+        f'[[routes]]\nname = "otp"\nlane = ["north", "south"]\nmax_queue_age_s = {age_s}\n'
+        f"on_receipt = {{ no_receipt_s = {silence_s} }}\n"
+    )
+    warnings = read(CARRIER + other + route).warnings
+    assert [one.key for one in warnings] == ["routes[0].on_receipt.no_receipt_s"] * warned
+    assert all(f"max_queue_age_s is {age_s}" in str(one) for one in warnings)
+
+
 def test_a_zone_is_utc_a_name_or_an_offset() -> None:
     at = datetime.datetime(2026, 7, 1, tzinfo=datetime.UTC)
     for text, hours in (("UTC", 0.0), ("+02:00", 2.0), ("-03:30", -3.5), ("Europe/Berlin", 2.0)):
