@@ -53,6 +53,10 @@ class StoreFull(StoreError):
     """Above a watermark: new work is refused, state changes go on."""
 
 
+class BadRows(StoreError):
+    """What was to be kept cannot be: the rows are to blame, not the store."""
+
+
 class StoreDamaged(StoreError):
     """The tree itself is damaged: start-up must refuse."""
 

@@ -26,7 +26,7 @@ import msgspec
 
 from router.knowledge import Network
 from router.rates import Rate
-from store.interface import StoreBusy, StoreError, StoreFull
+from store.interface import BadRows, StoreBusy, StoreFull
 from store.layout import ENGINE, free_disk, prepare_directory, sync_names, translated
 from store.options import StoreOptions
 from store.tables import DATABASES, ENTRY, ID, NUMBER_BYTES, Kind, TableFacts, Tables
@@ -212,7 +212,7 @@ class Builder:
                 ids.append(row[-4:])
                 if len(ids) > MOST_DATES:
                     digits = key[1:].rstrip(b"\0").decode()
-                    raise StoreError(
+                    raise BadRows(
                         f"{digits} has more than {MOST_DATES} prices, each from another date",
                         "leave out those that are over; a card may hold so many for each key",
                     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from gateway.cli.failure import FAILED, STORE, UNREACHABLE, USAGE, Failure
-from store.interface import StoreBusy, StoreError, Transaction
+from store.interface import BadRows, StoreBusy, StoreError, Transaction
 
 if TYPE_CHECKING:
     from gateway.cli.place import Place
@@ -117,5 +117,7 @@ def store_failures() -> Iterator[None]:
     except StoreBusy as error:
         hint = error.hint or "a gateway that does not answer yet, or another command, has it open; try again"
         raise Failure(str(error), hint, UNREACHABLE) from None
+    except BadRows as error:
+        raise Failure(str(error), error.hint, FAILED) from None
     except StoreError as error:
         raise Failure(str(error), error.hint, STORE) from None

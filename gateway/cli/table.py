@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.failure import FAILED, UNREACHABLE, USAGE, Failure
+from gateway.cli.failure import FAILED, STORE, UNREACHABLE, USAGE, Failure
 from gateway.cli.offline import store_failures
 from gateway.cli.output import counted, print_json, print_pairs, print_table
 from gateway.cli.place import Place, acting_options, json_option, place_options
@@ -183,6 +183,7 @@ def _check_room(directory: Path, size: int) -> None:
         raise Failure(
             f"the disk of {directory} has {free >> 20:,} MiB free, the import may need {needed >> 20:,}",
             "free space there: new messages are refused when it is full",
+            STORE,
         )
 
 

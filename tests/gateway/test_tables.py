@@ -14,7 +14,7 @@ import trio
 from gateway.admin import AdminError
 from gateway.admin_tables import TableVerbs
 from gateway.cli import root
-from gateway.cli.failure import FAILED, INTERRUPTED, OK, UNREACHABLE, USAGE, Failure
+from gateway.cli.failure import FAILED, INTERRUPTED, OK, STORE, UNREACHABLE, USAGE, Failure
 from gateway.cli.place import Place
 from gateway.known import Known
 from router.knowledge import Network
@@ -143,13 +143,24 @@ def test_a_file_with_many_bad_rows_leaves_the_table_in_use(tmp_path: Path, typed
     assert typed("table", "import", "prefix", "t", bad, "--max-bad", "101")[0] == USAGE
 
 
+def test_a_card_with_too_many_dates_for_a_key_is_the_files_fault(tmp_path: Path, typed: Typed) -> None:
+    days = [f"2026-{day // 28 + 1:02}-{day % 28 + 1:02}" for day in range(65)]
+    rows = "".join(f"44,0.01,EUR,{day}\n" for day in days)
+    file = written(tmp_path, f"prefix,price,currency,valid_from\n{rows}", "card.csv")
+    code, _, err = typed("table", "import", "rates", "card", file)
+    assert code == FAILED
+    assert "44 has more than 64 prices" in err
+    assert "leave out" in err
+    assert typed("table", "show", "card")[0] == FAILED
+
+
 def test_an_import_never_fills_the_disk_that_messages_need(
     tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = written(tmp_path, "prefix,mccmnc\n44,23430\n")
     monkeypatch.setattr("store.layout.free_disk", lambda path: 511 << 20)
     code, _, err = typed("table", "import", "prefix", "t", file)
-    assert code == FAILED
+    assert code == STORE
     assert "has 511 MiB free, the import may need 512" in err
     assert [path.name for path in (tmp_path / "var" / "tables").iterdir()] == ["t.lock"]
 
