@@ -48,6 +48,7 @@ class Send(msgspec.Struct, forbid_unknown_fields=True):
     sender: str
     text: str
     account: str = ""
+    smart_encoding: bool | None = None
 
 
 class Inbox(msgspec.Struct, forbid_unknown_fields=True):
@@ -171,7 +172,9 @@ class TrafficVerbs:
             answers.extend(results)
             answered.set()
 
-        request = Submission(to=wish.to, sender=wish.sender, text=wish.text)
+        request = Submission(
+            to=wish.to, sender=wish.sender, text=wish.text, smart_encoding=wish.smart_encoding
+        )
         self._door.submit(account, [request], done)
         await answered.wait()
         answer = answers[0]

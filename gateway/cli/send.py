@@ -23,6 +23,11 @@ _TIMEOUT_S = 30
 @click.option("--from", "sender", required=True, help="A number, a short code, or up to 11 letters.")
 @click.option("--text", required=True, help="What it says.")
 @click.option(
+    "--smart-encoding/--no-smart-encoding",
+    default=None,
+    help="Likenesses of GSM 7-bit where they save segments.  [default: the account's]",
+)
+@click.option(
     "--account", default="", help="Which account sends, without --key.  [default: the only one, or demo]"
 )
 @click.option("--key", envvar="SIGNALBOX_API_KEY", help="Send by HTTP with this API key.")
@@ -33,6 +38,7 @@ def send(
     to: str,
     sender: str,
     text: str,
+    smart_encoding: bool | None,
     account: str,
     key: str | None,
     url: str | None,
@@ -40,11 +46,12 @@ def send(
     as_json: bool,
 ) -> None:
     """Send one message through the running gateway and print its id."""
+    more = {} if smart_encoding is None else {"smart_encoding": smart_encoding}
     if key:
-        body = {"to": to, "from": sender, "text": text}
+        body = {"to": to, "from": sender, "text": text, **more}
         answer = post(f"{url or http_url(place)}/v1/messages", key, body)
     else:
-        answer = ask(place, account=account, to=to, sender=sender, text=text)
+        answer = ask(place, account=account, to=to, sender=sender, text=text, **more)
     if as_json:
         print_json(answer)
     else:
@@ -69,7 +76,7 @@ def http_url(place: Place) -> str:
     return f"http://{replace(address, host=everywhere.get(address.host, address.host))}"
 
 
-def post(url: str, key: str, body: dict[str, str]) -> Any:
+def post(url: str, key: str, body: dict[str, Any]) -> Any:
     """POST JSON and return the JSON answer. Raises Failure with what the problem document says."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")

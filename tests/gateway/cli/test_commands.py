@@ -585,19 +585,31 @@ def test_a_message_sent_over_the_admin_socket_shows_its_id(
     assert capsys.readouterr().out.startswith("7  ENROUTE, 1 segment\n")
 
 
+def test_smart_encoding_is_asked_for_only_where_it_is_said(gateway: FakeGateway) -> None:
+    gateway.answers["send"] = {"id": "7", "state": "ENROUTE", "segments": 1}
+    line = ["send", "--to", "+447700900123", "--from", "Me", "--text", "hi"]
+    for more in ([], ["--smart-encoding"], ["--no-smart-encoding"]):
+        assert root.run([*line, *more]) == OK
+    asked = [wish.get("smart_encoding") for verb, wish in gateway.asked if verb == "send"]
+    assert asked == [None, True, False]
+
+
 def test_a_message_sent_with_a_key_goes_by_http(
     gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posted: list[Any] = []
 
-    def post(url: str, key: str, body: dict[str, str]) -> Any:
+    def post(url: str, key: str, body: dict[str, Any]) -> Any:
         posted.append((url, key, body))
         return {"id": "7", "state": "ENROUTE", "segments": 1}
 
     monkeypatch.setattr(send, "post", post)
     line = ["send", "--to", "1", "--from", "Me", "--text", "hi", "--key", "k", "--url", "http://h:1"]
     assert root.run(line) == OK
-    assert posted == [("http://h:1/v1/messages", "k", {"to": "1", "from": "Me", "text": "hi"})]
+    assert root.run([*line, "--smart-encoding"]) == OK
+    body = {"to": "1", "from": "Me", "text": "hi"}
+    smart = {**body, "smart_encoding": True}
+    assert posted == [("http://h:1/v1/messages", "k", body), ("http://h:1/v1/messages", "k", smart)]
 
 
 @pytest.mark.parametrize(
