@@ -46,7 +46,8 @@ class Wait(Enum):
     BUSY = "sends first what it has leased"
     RESPONSE_PENDING = "sent, responses pending"
     # a carrier in a lane
-    REFUSED_BEFORE = "refused these messages before"
+    REFUSED_BEFORE = "had these messages before: the others come first"
+    HAD_BEFORE = "had these messages before, and is given again only what no carrier has accepted"
     OVERFLOW_WAIT = "a higher choice comes first"
     SHARE_WAIT = "another carrier is behind its share"
     DRAINS = "weight 0: takes nothing new"
@@ -79,6 +80,7 @@ _NEAREST = (  # of several carriers' reasons, the one that ends first speaks for
     Wait.NO_BIND,
     Wait.STOPPING,
     Wait.REFUSED_BEFORE,
+    Wait.HAD_BEFORE,
     Wait.DRAINS,
     Wait.LANE_GONE,
 )
@@ -109,7 +111,7 @@ class CarrierFacts(msgspec.Struct, frozen=True):
 class Queue(NamedTuple):
     """One ready queue of a lane that has turns."""
 
-    tried: int  # mask of the carriers that had its messages and are not to have them now
+    tried: int  # mask of the carriers that had its messages: again only while no other one may have them
     age_s: float  # of its oldest message
 
 
@@ -217,11 +219,15 @@ def _not_ready(facts: LaneFacts) -> Wait:
 def _why_queue(facts: LaneFacts, own: tuple[Wait, ...], queue: Queue) -> list[Wait]:
     """Each carrier's reason not to take from one queue."""
     waits: list[Wait] = []
+    # carriers that messages may wait for: while there is one, nobody is given them again (store.claim)
+    others = any(
+        wait in _ABLE and not (queue.tried | facts.drains) >> one & 1 for one, wait in enumerate(own)
+    )
     for index, wait in enumerate(own):
         if facts.drains >> index & 1:
             waits.append(Wait.DRAINS)
         elif queue.tried >> index & 1:
-            waits.append(Wait.REFUSED_BEFORE)
+            waits.append(Wait.REFUSED_BEFORE if others else Wait.HAD_BEFORE if wait is Wait.FREE else wait)
         elif wait is not Wait.FREE:
             waits.append(wait)
         elif facts.weighted:

@@ -122,8 +122,16 @@ def test_a_lower_choice_does_not_wait_for_a_higher_one_that_is_down_or_has_refus
 
 def test_what_one_carrier_has_refused_waits_for_the_others() -> None:
     why = why_lane(lane(FREE, DOWN, queues=(Queue(0b01, 90.0),)), NOW)
-    assert why.carriers == (Wait.REFUSED_BEFORE, Wait.NO_BIND)
-    assert why.reason is Wait.NO_BIND
+    assert why.carriers == (Wait.HAD_BEFORE, Wait.NO_BIND)
+    assert why.reason is Wait.NO_BIND, "of what it may have again nothing is left a moment later"
+
+
+def test_what_a_carrier_had_it_is_given_again_only_while_no_other_is_able() -> None:
+    had = (Queue(0b01, 90.0),)
+    assert why_lane(lane(FULL, SUSPENDED, queues=had), NOW).carriers == (Wait.WINDOW_FULL, Wait.SUSPENDED)
+    assert why_lane(lane(FREE, FULL, queues=had), NOW).carriers == (Wait.REFUSED_BEFORE, Wait.WINDOW_FULL)
+    draining = why_lane(lane(FREE, FREE, queues=had, weighted=True, drains=0b10), NOW)
+    assert draining.carriers == (Wait.HAD_BEFORE, Wait.DRAINS)
 
 
 def test_one_queue_that_could_go_is_enough() -> None:
