@@ -193,7 +193,7 @@ class AccountVerbs:
     def view(self, account: Account) -> dict[str, object]:
         """What an operator may see: no hashes, no secrets."""
         return {
-            "id": account.id,
+            "id": str(account.id),
             "name": account.name,
             "created_at": iso(account.created_ms),
             "suspended": account.suspended,

@@ -41,6 +41,7 @@ from gateway.carriers.choices import Choices
 from gateway.carriers.fleet import Fleet, client_tls
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard, Wish
+from gateway.cli import VERSION
 from gateway.committer import Committer
 from gateway.door import Door, Limits
 from gateway.explain import explain, previewed
@@ -48,6 +49,7 @@ from gateway.health import HealthWatch
 from gateway.http.accounts import AccountApi
 from gateway.http.carriers import CarrierApi
 from gateway.http.config import ConfigApi
+from gateway.http.documents import add_documents
 from gateway.http.explain import ExplainApi
 from gateway.http.house import add_house
 from gateway.http.messages import MessageApi
@@ -283,6 +285,7 @@ class Gateway:
             ready=self.not_ready,
             metrics=lambda: (CONTENT_TYPE, self.metrics.render()),
         )
+        add_documents(routes, VERSION)
         return routes
 
     def change(self, config: Config, routes: RouteTable, callbacks: ssl.SSLContext) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, quote
 
 import msgspec
 import trio
@@ -38,15 +37,16 @@ from gateway.admin_accounts import (
 from gateway.http.auth import Keys
 from gateway.http.fields import invalid, unknown_field
 from gateway.http.operated import PRIVATE, body_of, handler
+from gateway.http.paging import after, page
 from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
 from gateway.http.retries import Answered, Retries, key_of
 from gateway.http.routes import Routes
 from gateway.http.table import accounts as table
+from gateway.http.table.types import Nothing
+from gateway.http.typed import read_body, read_query
 from gateway.smpp_server.passwords import draw_password, hash_password, password_problem
 
-PAGE = 50
-MOST_OF_A_PAGE = 200
 GENERATED = "generated"
 
 _ACCOUNTS = "/v1/accounts"
@@ -82,13 +82,10 @@ class AccountApi:
     # the acts
 
     async def _list(self, request: Request) -> Answered:
-        limit, after = _page(request.query)
-        views = await self._verbs.account_list(Page(after, limit + 1))
-        if len(views) <= limit:
-            return _answer(200, {"accounts": views, "next": None})
-        following = f"{_ACCOUNTS}?limit={limit}&cursor={quote(str(views[limit - 1]['name']))}"
-        links = (("Link", f'<{following}>; rel="next"'),)
-        return _answer(200, {"accounts": views[:limit], "next": following}, links)
+        query = read_query(request.query, table.AccountsQuery)
+        views = await self._verbs.account_list(Page(after(query.cursor, str, ""), query.limit + 1))
+        shown = page(request, query, query.limit, views, lambda view: view["name"])
+        return _answer(200, {"accounts": shown.rows, "next": shown.next}, shown.headers)
 
     async def _create(self, request: Request) -> Answered:
         given = body_of(request, "an object with at least a name")
@@ -160,13 +157,13 @@ class AccountApi:
 
     async def _suspend(self, request: Request, *, suspended: bool) -> Answered:
         account = await self._existing(request)
-        _nothing(request)
+        read_body(request, Nothing, may_be_empty=True)
         return _answer(200, await self._verbs.account_set({"name": account["name"], "suspended": suspended}))
 
     async def _close(self, request: Request) -> Answered:
         """Closing a closed one changes nothing: a retry gets what the first one would have got."""
         account = await self._existing(request)
-        _nothing(request)
+        read_body(request, Nothing, may_be_empty=True)
         if account["closed"]:
             return _answer(200, account)
         return _answer(200, await self._verbs.account_close(Named(str(account["name"]))))
@@ -191,9 +188,8 @@ class AccountApi:
     async def _remove_login(self, request: Request) -> Answered:
         """The system_id is in the path; one that has a slash in it, in the query."""
         account = await self._existing(request)
-        _nothing(request)
-        query = dict(parse_qsl(request.query, keep_blank_values=True))
-        system_id = request.params.get("system_id") or query.get("system_id", "")
+        read_body(request, Nothing, may_be_empty=True)
+        system_id = request.params.get("system_id") or read_query(request.query, table.LoginQuery).system_id
         check_system_id(system_id)
         await self._verbs.login_remove(LoginOf(str(account["name"]), system_id))
         return Answered(204, (("Cache-Control", "no-store"),), b"")
@@ -226,13 +222,6 @@ def hashing_in_a_thread() -> Callable[[str], Awaitable[str]]:
 
 
 # in
-
-
-def _nothing(request: Request) -> None:
-    """There is nothing to say in the body. Errors: BadRequest."""
-    given = body_of(request, "an empty object, or nothing", may_be_empty=True)
-    if given:
-        raise invalid([FieldError(name[:64], "unknown field; this takes none") for name in given])
 
 
 def _refuse_others(given: dict[str, Any], known: tuple[str, ...], problems: dict[str, str]) -> None:
@@ -273,19 +262,6 @@ def _password(given: dict[str, Any], problems: dict[str, str]) -> tuple[str, str
     if problem:
         problems["password"] = f'{problem}; or "{GENERATED}", and it is answered once'
     return password, ""
-
-
-def _page(query: str) -> tuple[int, str]:
-    """(limit, cursor). Errors: BadRequest."""
-    asked = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
-    limit = asked.pop("limit", str(PAGE))
-    after = asked.pop("cursor", "")
-    errors = [unknown_field(name, ("limit", "cursor")) for name in asked]
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= MOST_OF_A_PAGE):
-        errors.append(FieldError("limit", f"a whole number from 1 to {MOST_OF_A_PAGE}"))
-    if errors:
-        raise invalid(errors)
-    return int(limit), after
 
 
 # out

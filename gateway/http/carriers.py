@@ -10,23 +10,25 @@ Deliberately not here: whose key it is (auth.py), how keys and reasons are read 
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+from typing import Annotated
 
 import msgspec
 
 from gateway.admin import AdminError, Named, Nothing, WrongArguments
-from gateway.admin_carriers import LONGEST_S, CarrierVerbs, Events, NoSuchCarrier, Suspension
+from gateway.admin_carriers import CarrierVerbs, Events, NoSuchCarrier, Suspension
 from gateway.http.auth import Keys
-from gateway.http.fields import invalid, unknown_field
-from gateway.http.operated import PRIVATE, body_of, handler
-from gateway.http.problems import BadRequest, FieldError
+from gateway.http.fields import invalid
+from gateway.http.operated import PRIVATE, handler
+from gateway.http.paging import after, page
+from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
 from gateway.http.retries import Answered
 from gateway.http.routes import Routes
 from gateway.http.table import operations as table
+from gateway.http.table.types import Nothing as Empty
+from gateway.http.typed import read_body, read_query
 
-PAGE = 100
-MOST_OF_A_PAGE = 1_000
+Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 class CarrierApi:
@@ -47,57 +49,44 @@ class CarrierApi:
             routes.serve(endpoint, handler(self._keys, act, _refused))
 
     async def _list(self, request: Request) -> Answered:
-        return _answer({"carriers": await self._verbs.carrier_list(Nothing())})
+        views = await self._verbs.carrier_list(Nothing())
+        return _answer({"carriers": [_told(view) for view in views]})
 
     async def _show(self, request: Request) -> Answered:
-        return _answer(await self._verbs.carrier_show(Named(request.params["name"])))
+        return _answer(_told(await self._verbs.carrier_show(Named(request.params["name"]))))
 
     async def _suspend(self, request: Request) -> Answered:
         """Suspending a suspended one gives it the new end."""
         name = request.params["name"]
         await self._verbs.carrier_show(Named(name))
-        fields = body_of(request, "an object, or nothing", may_be_empty=True)
-        for_s = fields.pop("for_s", 0)
-        errors = [unknown_field(field, ("for_s",)) for field in fields]
-        if isinstance(for_s, bool) or not isinstance(for_s, int | float) or not 0 <= for_s <= LONGEST_S:
-            errors.append(FieldError("for_s", f"seconds, from 0 (until it is resumed) to {LONGEST_S}"))
-        if errors:
-            raise invalid(errors)
-        return _answer(await self._verbs.carrier_suspend(Suspension(name, float(for_s))))
+        wish = read_body(request, table.SuspendIn, may_be_empty=True)
+        return _answer(_told(await self._verbs.carrier_suspend(Suspension(name, wish.for_s or 0))))
 
     async def _resume(self, request: Request) -> Answered:
-        fields = body_of(request, "an empty object, or nothing", may_be_empty=True)
-        if fields:
-            raise invalid([FieldError(field[:64], "unknown field; this takes none") for field in fields])
-        return _answer(await self._verbs.carrier_resume(Named(request.params["name"])))
+        read_body(request, Empty, may_be_empty=True)
+        return _answer(_told(await self._verbs.carrier_resume(Named(request.params["name"]))))
 
     async def _events(self, request: Request) -> Answered:
-        asked = dict(parse_qsl(request.query, keep_blank_values=True, max_num_fields=20))
-        subject = asked.pop("subject", "")
-        limit = _whole(asked.pop("limit", str(PAGE)), 1, MOST_OF_A_PAGE)
-        before = _whole(asked.pop("cursor", "0"), 0, 1 << 62)
-        errors = [unknown_field(name, ("limit", "cursor", "subject")) for name in asked]
-        if limit is None:
-            errors.append(FieldError("limit", f"a whole number from 1 to {MOST_OF_A_PAGE}"))
-        if before is None:
-            errors.append(FieldError("cursor", "as `next` gave it"))
-        if errors:
-            raise invalid(errors)
-        assert limit is not None
-        assert before is not None
-        rows = await self._verbs.events_list(Events(subject[:128], limit, before))
-        following = f"/v1/events?limit={limit}&cursor={rows[-1]['number']}" if len(rows) == limit else None
-        return _answer({"events": rows, "next": following})
+        query = read_query(request.query, table.EventsQuery)
+        wish = Events(query.subject, query.limit + 1, after(query.cursor, Number, 0))
+        rows = await self._verbs.events_list(wish)
+        shown = page(request, query, query.limit, rows, lambda row: row["number"])
+        events = [{**row, "number": str(row["number"])} for row in shown.rows]
+        return _answer({"events": events, "next": shown.next}, shown.headers)
 
 
-def _whole(text: str, low: int, high: int) -> int | None:
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        return None
-    return int(text) if low <= int(text) <= high else None
+def _told(view: dict[str, object]) -> dict[str, object]:
+    """Times that there are none of are null."""
+    told = {**view, "paused_until": view.get("paused_until") or None}
+    for field in ("order", "out"):
+        one = told.get(field)
+        if isinstance(one, dict):
+            told[field] = {**one, "since": one["since"] or None, "until": one["until"] or None}
+    return told
 
 
-def _answer(view: object) -> Answered:
-    return Answered(200, PRIVATE, msgspec.json.encode(view))
+def _answer(view: object, headers: Headers = ()) -> Answered:
+    return Answered(200, (*PRIVATE, *headers), msgspec.json.encode(view))
 
 
 def _refused(error: AdminError) -> BadRequest:

@@ -21,6 +21,8 @@ _READ = "send what `detail` says; the request could not be read"
 _ASK = "ask the operator"
 _UNSENDABLE = "the message is well formed but cannot be sent so; `errors` names the field"
 _WAIT = "wait for `Retry-After` seconds, then send it again"
+_PAY = "the account cannot pay for it: top up, or wait for `Retry-After` seconds"
+_PERIOD = "wait for `Retry-After` seconds: the day or the month is over then"
 _FRAMING = "HTTP/1.1, chunked or with a length"
 _SHORTER = "shorter header fields"
 _UNKNOWN = "nothing there has that name or id, or it is not yours"
@@ -32,6 +34,9 @@ CODES: Mapping[str, Code] = {
     "idempotency-key-needed": Code(400, "send a header `Idempotency-Key` of 1 to 255 visible characters"),
     "idempotency-key-not-here": Code(400, "leave `Idempotency-Key` out, or send batches"),
     "not-authenticated": Code(401, "send a valid key"),
+    "insufficient-balance": Code(402, _PAY),
+    "daily-cap-reached": Code(402, _PAY),
+    "monthly-cap-reached": Code(402, _PAY),
     "operator-key-needed": Code(403, "this is for operators: send an operator's key"),
     "account-key-needed": Code(403, "messages are sent with an account's key"),
     "scope-needed": Code(403, "send a key whose role and scopes allow it; `detail` names the scope"),
@@ -73,6 +78,7 @@ CODES: Mapping[str, Code] = {
     "bad-sender": Code(422, _UNSENDABLE),
     "no-route": Code(422, _UNSENDABLE),
     "no-margin": Code(422, _UNSENDABLE),
+    "no-price": Code(422, _UNSENDABLE),
     "too-long": Code(422, _UNSENDABLE),
     "unencodable": Code(422, _UNSENDABLE),
     "no-content": Code(422, _UNSENDABLE),
@@ -81,6 +87,8 @@ CODES: Mapping[str, Code] = {
     "too-far-ahead": Code(422, _UNSENDABLE),
     "bad-callback-url": Code(422, _UNSENDABLE),
     "queue-full": Code(429, _WAIT),
+    "daily-quota-reached": Code(429, _PERIOD),
+    "monthly-quota-reached": Code(429, _PERIOD),
     "too-many-failures": Code(429, _WAIT),
     "too-many-questions": Code(429, _WAIT),
     "header-too-large": Code(431, _SHORTER),
@@ -91,7 +99,6 @@ CODES: Mapping[str, Code] = {
     "store-full": Code(503, _WAIT),
     "route-down": Code(503, _WAIT),
     "shutting-down": Code(503, _WAIT),
-    "not-ready": Code(503, _WAIT),
     "too-many-connections": Code(503, _WAIT),
     "http-version": Code(505, _FRAMING),
 }

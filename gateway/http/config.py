@@ -12,15 +12,13 @@ import msgspec
 from gateway.admin import AdminError
 from gateway.admin_config import ConfigVerbs, Take
 from gateway.http.auth import Keys
-from gateway.http.fields import invalid, unknown_field
-from gateway.http.operated import PRIVATE, body_of, handler
-from gateway.http.problems import BadRequest, FieldError
+from gateway.http.operated import PRIVATE, handler
+from gateway.http.problems import BadRequest
 from gateway.http.request import Request
 from gateway.http.retries import Answered
 from gateway.http.routes import Routes
 from gateway.http.table import operations as table
-
-_KNOWN = ("dry_run", "partial")
+from gateway.http.typed import read_body
 
 
 class ConfigApi:
@@ -34,14 +32,8 @@ class ConfigApi:
         routes.serve(table.RELOAD, handler(self._keys, self._take, _refused))
 
     async def _take(self, request: Request) -> Answered:
-        given = body_of(request, "an object, or nothing", may_be_empty=True)
-        errors = [unknown_field(name, _KNOWN) for name in given if name not in _KNOWN]
-        errors += [
-            FieldError(name, "true or false") for name in _KNOWN if type(given.get(name, False)) is not bool
-        ]
-        if errors:
-            raise invalid(errors)
-        done = await self._verbs.take(Take("", given.get("dry_run", False), given.get("partial", False)))
+        wish = read_body(request, table.ReloadIn, may_be_empty=True)
+        done = await self._verbs.take(Take("", bool(wish.dry_run), bool(wish.partial)))
         return Answered(200, PRIVATE, msgspec.json.encode(done))
 
 

@@ -23,7 +23,7 @@ OF_ANY = (
     "bad-request", "timeout", "target-too-long", "header-too-large", "too-many-headers", "expectation",
     "transfer-encoding", "http-version", "too-many-connections", "internal",
 )  # fmt: skip
-OF_A_KEY = ("not-authenticated", "too-many-failures")
+OF_A_KEY = ("not-authenticated", "scope-needed", "too-many-failures")
 OF_A_BODY = (
     "malformed-json",
     "not-json",

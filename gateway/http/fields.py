@@ -85,6 +85,7 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     "smart_encoding": (bool | None, "true or false"),
 }
 _REQUIRED = ("to", "from")
+ALLOWED = {name: allowed for name, (_, allowed) in _FIELDS.items()}
 RESERVED = frozenset({"topic", "recipient_zone", "template", "variables", "campaign"})
 
 _one = msgspec.json.Decoder(MessageIn)
@@ -226,7 +227,7 @@ def _explain(body: bytes, error: Exception) -> BadRequest:
     errors = [found for name, value in given.items() if (found := _check(name, value)) is not None]
     errors += [FieldError(name, _FIELDS[name][1]) for name in _REQUIRED if name not in given]
     if not errors:  # the two looks disagree: say what the first one saw
-        return BadRequest(422, "invalid-fields", _reason(error))
+        return BadRequest(422, "invalid-fields", reason(error))
     return invalid(errors)
 
 
@@ -239,7 +240,7 @@ def _check(name: str, value: msgspec.Raw) -> FieldError | None:
     try:
         msgspec.json.decode(value, type=wanted)
     except _MALFORMED as error:
-        return FieldError(name, f"{allowed} ({_reason(error)})")
+        return FieldError(name, f"{allowed} ({reason(error)})")
     return None
 
 
@@ -258,10 +259,10 @@ def _not_an_object(body: bytes, error: Exception, wanted: str) -> BadRequest:
 
 
 def _malformed(error: Exception) -> BadRequest:
-    return BadRequest(400, "malformed-json", f"the body is not JSON (UTF-8): {_reason(error)}")
+    return BadRequest(400, "malformed-json", f"the body is not JSON (UTF-8): {reason(error)}")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, UnicodeDecodeError):

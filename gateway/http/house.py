@@ -34,6 +34,8 @@ LINKS = {
     "health": "/healthz",
     "ready": "/readyz",
     "metrics": "/metrics",
+    "openapi": "/openapi.json",
+    "docs": "/docs",
 }
 
 

@@ -15,7 +15,7 @@ import msgspec
 Headers = Sequence[tuple[str, str]]
 
 PROBLEM_HEADERS: Headers = (("Content-Type", "application/problem+json"), ("Cache-Control", "no-store"))
-_TYPE = "urn:signalbox:problem:"
+TYPE = "urn:signalbox:problem:"
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ def problem(
     status: int, code: str, detail: str, instance: str = "", errors: Sequence[FieldError] = ()
 ) -> Problem:
     """A problem whose title is its code in words."""
-    return Problem(_TYPE + code, code.replace("-", " ").capitalize(), status, detail, instance, errors)
+    return Problem(TYPE + code, code.replace("-", " ").capitalize(), status, detail, instance, errors)
 
 
 def problem_json(

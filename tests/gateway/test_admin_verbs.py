@@ -144,7 +144,7 @@ def ask(store: FakeStore, verb: str, **args: object) -> Any:
 
 def test_a_new_account_has_a_key_that_is_kept_only_as_a_hash(store: FakeStore) -> None:
     made = ask(store, "account.create", name="shop", callback_url="https://shop.example/sms")
-    kept = store.kept[made["id"]]
+    kept = store.kept[int(made["id"])]
     assert kept.key_hashes == (key_hash(made["api_key"]),)
     assert decode_secret(made["callback_secret"])
     shown = json.dumps([ask(store, "account.show", name="shop"), ask(store, "account.list")])

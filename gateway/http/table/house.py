@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from gateway.http.endpoint import Answer, Endpoint
@@ -49,5 +51,38 @@ METRICS = Endpoint(
     summary="Figures for Prometheus",
     answers={200: Answer(bytes, "The exposition format", None, _TEXT)},
 )
+OPENAPI = Endpoint(
+    method="GET",
+    path="/openapi.json",
+    id="getOpenapi",
+    tag="House",
+    summary="This API as an OpenAPI 3.1 document",
+    answers={
+        200: Answer(dict[str, Any], "The document", headers=("ETag",)),
+        304: Answer(None, "It is what If-None-Match says", headers=("ETag",)),
+    },
+)
+DOCS = Endpoint(
+    method="GET",
+    path="/docs",
+    id="getDocs",
+    tag="House",
+    summary="The same as a page",
+    answers={
+        200: Answer(bytes, "HTML", media="text/html", headers=("ETag",)),
+        304: Answer(None, "It is what If-None-Match says", headers=("ETag",)),
+    },
+)
+DOCS_STYLE = Endpoint(
+    method="GET",
+    path="/docs/style.css",
+    id="getDocsStyle",
+    tag="House",
+    summary="How that page looks",
+    answers={
+        200: Answer(bytes, "CSS", media="text/css", headers=("ETag",)),
+        304: Answer(None, "It is what If-None-Match says", headers=("ETag",)),
+    },
+)
 
-ENDPOINTS = (INDEX, HEALTH, READY, METRICS)
+ENDPOINTS = (INDEX, HEALTH, READY, METRICS, OPENAPI, DOCS, DOCS_STYLE)

@@ -16,12 +16,14 @@ from gateway.http.timeline import MessageOut
 # What the door may say to one message, and what it says to an account or of itself.
 OF_A_MESSAGE = (
     "no-number", "not-a-number", "unknown-country", "impossible-length", "number-type-not-allowed",
-    "bad-sender", "sender-not-allowed", "destination-not-allowed", "no-route", "no-margin", "too-long",
-    "unencodable", "no-content", "bad-encoding", "bad-validity", "too-far-ahead", "bad-callback-url",
-    "route-down",
+    "bad-sender", "sender-not-allowed", "destination-not-allowed", "no-route", "no-margin", "no-price",
+    "too-long", "unencodable", "no-content", "bad-encoding", "bad-validity", "too-far-ahead",
+    "bad-callback-url", "route-down",
 )  # fmt: skip
 OF_AN_ACCOUNT = (
     "account-key-needed", "account-suspended", "account-closed", "queue-full", "store-full", "shutting-down",
+    "insufficient-balance", "daily-cap-reached", "monthly-cap-reached", "daily-quota-reached",
+    "monthly-quota-reached",
 )  # fmt: skip
 
 
@@ -137,8 +139,9 @@ SEND_STREAM = Endpoint(
     access="messages.send",
     body=MessageIn,
     body_media="application/x-ndjson",
+    body_may_be_empty=True,
     answers={200: Answer(bytes, "A line for each message, and a last one", None, "application/x-ndjson")},
-    problems=("account-key-needed", "not-ndjson", "idempotency-key-not-here"),
+    problems=("account-key-needed", "not-ndjson", "idempotency-key-not-here", "line-too-long"),
 )
 
 SHOW = Endpoint(

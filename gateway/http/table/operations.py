@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from gateway.admin_carriers import LONGEST_S
 from gateway.http.endpoint import Answer, Endpoint
@@ -44,8 +44,8 @@ class Health(msgspec.Struct):
     receipts: int
     delivered_ratio: float | None
     receipt_p50_s: float | None
-    looks_false: bool
-    countries: Any
+    looks_false: Annotated[str, Meta(description="why its receipts look made up; empty: they do not")]
+    countries: list[dict[str, Any]]
 
 
 class Limit(msgspec.Struct):
@@ -86,7 +86,10 @@ class CarriersOut(msgspec.Struct):
 
 class SuspendIn(msgspec.Struct, forbid_unknown_fields=True):
     for_s: (
-        Annotated[float, Meta(ge=0, le=LONGEST_S, description="it ends by itself; 0: until it is resumed")]
+        Annotated[
+            float,
+            Meta(ge=0, le=LONGEST_S, description=f"seconds, 0 (until resumed) to {LONGEST_S}"),
+        ]
         | None
     ) = None
 
@@ -117,8 +120,8 @@ class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReloadIn(msgspec.Struct, forbid_unknown_fields=True):
-    dry_run: bool | UnsetType = UNSET
-    partial: bool | UnsetType = UNSET
+    dry_run: Annotated[bool, Meta(description="only show what would change")] | None = None
+    partial: Annotated[bool, Meta(description="leave out what needs a restart")] | None = None
 
 
 class KeyChange(msgspec.Struct):

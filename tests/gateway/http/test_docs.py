@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.http.codes import CODES
 from gateway.http.fields import RESERVED, MessageIn
+from gateway.http.table import ENDPOINTS
 from gateway.http.timeline import MessageOut
 from router import roles
 
@@ -19,14 +21,28 @@ NUMBERS = ROOT / "router" / "numbers.py"
 SOURCES = sorted((ROOT / "gateway" / "http").glob("*.py"))
 
 
-def codes() -> set[str]:
-    found: set[str] = set()
-    for source in SOURCES:
-        found |= set(
-            re.findall(r"(?:BadRequest|problem_json)\(\s*\d{3},\s*\"([a-z-]+)\"", source.read_text())
+def codes() -> set[tuple[str, int]]:
+    """(code, status) of every problem that the sources make."""
+    found: set[tuple[str, int]] = set()
+    for source in [*SOURCES, DOOR]:
+        made = re.findall(
+            r"(?:BadRequest|problem_json|Refusal)\(\s*(\d{3}),\s*\"([a-z-]+)\"", source.read_text()
         )
-    found |= set(re.findall(r"Refusal\(\s*\d{3},\s*\"([a-z-]+)\"", DOOR.read_text()))
-    found |= set(re.findall(r"NumberProblem\(\s*\"([a-z-]+)\"", NUMBERS.read_text()))
+        found |= {(code, int(status)) for status, code in made}
+    return found | {
+        (code, 422) for code in re.findall(r"NumberProblem\(\s*\"([a-z-]+)\"", NUMBERS.read_text())
+    }
+
+
+def told() -> set[tuple[str, int]]:
+    """(code, status) of the page's table of errors."""
+    table = DOCS.partition("| status | `type`")[2].partition("\n\n")[0]
+    found: set[tuple[str, int]] = set()
+    for row in table.splitlines()[2:]:
+        _, statuses, names, *_ = row.split("|")
+        for code in re.findall(r"`([a-z-]+)`", names):
+            status = CODES[code].status if code in CODES else 0
+            found.add((code, status if str(status) in statuses else 0))
     return found
 
 
@@ -45,9 +61,16 @@ def test_every_field_shown_is_documented(field: str) -> None:
     assert f"`{field}`" in DOCS or f'"{field}"' in DOCS
 
 
-def test_every_problem_is_documented() -> None:
-    assert len(codes()) > 12
-    assert {code for code in codes() if f"`{code}`" not in DOCS} == set()
+def test_every_problem_is_declared_with_its_status_and_documented() -> None:
+    declared = {(code, one.status) for code, one in CODES.items()}
+    assert len(codes()) > 40
+    assert codes() - declared == set()
+    assert told() == declared
+
+
+def test_every_problem_is_declared_of_an_endpoint_or_of_the_server() -> None:
+    of_endpoints = {code for endpoint in ENDPOINTS for code in endpoint.codes}
+    assert set(CODES) - of_endpoints == {"not-found", "method-not-allowed"}
 
 
 def test_the_table_of_roles_is_the_one_in_force() -> None:
