@@ -48,6 +48,7 @@ from gateway.explain import explain, previewed
 from gateway.health import HealthWatch
 from gateway.http.accounts import AccountApi
 from gateway.http.carriers import CarrierApi
+from gateway.http.changes import Changes
 from gateway.http.config import ConfigApi
 from gateway.http.documents import add_documents
 from gateway.http.explain import ExplainApi
@@ -269,6 +270,8 @@ class Gateway:
         once = Once(self.store, self.world.wall_ms)
         MessageApi(self.door, self.store, self.keys, once).add_to(routes)
         routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys).streaming)
+        changes = Changes(self.store, self.committer, self.door, self.keys, once, self.world.wall_ms)
+        changes.add_to(routes)
         self.account_api.add_to(routes)
         ExplainApi(
             self.keys,

@@ -196,12 +196,19 @@ class Committer:
         self._next.outbox_given_up.append((rows, now_ms))
         self._awake.set()
 
-    def call_soon(self, function: Callable[[Transaction], T], done: Callable[[_Call[T]], None]) -> None:
+    def call_soon(
+        self,
+        function: Callable[[Transaction], T],
+        done: Callable[[_Call[T]], None],
+        *,
+        awaited: bool = False,
+    ) -> None:
         """Run `function` in the next transaction; `done` gets the call with `.result` or `.error`.
 
-        It is a state change: where the store refuses the transaction it is tried again until it fits.
+        It is a state change: where the store refuses the transaction it is tried again until it fits. With
+        `awaited`, as with `execute`, somebody waits for it, and is told at once that nothing was changed.
         """
-        self._next.calls.append(_Call(function, done))
+        self._next.calls.append(_Call(function, done, awaited))
         self._awake.set()
 
     async def execute(self, function: Callable[[Transaction], T]) -> T:

@@ -396,6 +396,14 @@ class Door:
         """What `submit` would make of it at that time; nothing happens."""
         return self._policy(account) or self._plan(Policy(account, self.house), request, 0, now_ms)
 
+    def replanned(self, account: Account, message: Message, request: Submission) -> Message | Refusal:
+        """What a message that waits would be with what `request` says now; room is not asked for again."""
+        if self._closed or account.closed or account.suspended:
+            refusal = self._policy(account)
+            assert refusal is not None
+            return refusal
+        return self._plan(Policy(account, self.house), request, message.id, self._world.wall_ms())
+
     # policy: what concerns the account and the house, not the message
 
     def _policy(self, account: Account) -> Refusal | None:
@@ -600,6 +608,11 @@ def content_of(
     except TooManyParts as problem:
         return Refusal(422, "too-long", field, str(problem))
     return encoding, segments, text or "", data or b""
+
+
+def encoding_word(encoding: int) -> str:
+    """What a Submission calls an Encoding."""
+    return next((word for word, known in _ENCODINGS.items() if known == encoding), "auto")
 
 
 def _accepted(message: Message) -> Accepted:

@@ -145,6 +145,9 @@ def replace(batch: Batch, account: int, id: int, wish: Replacement, now_ms: int)
     changed = _changed(message, wish, now_ms)
     if message.bill is not None and not wallets.change(batch, message, changed, now_ms):
         return "unpaid"
+    if wish.lane and phase != Phase.HELD and (progress is None or not (progress.lane or progress.tried)):
+        batch.change_lane(message.lane, wish.lane, phase)
+        changed.lane = wish.lane
     batch.delete(table, row)
     batch.delete(batch.tables.expiry, expiry_key(message, progress))
     batch.put(batch.tables.message, key, encode(changed))

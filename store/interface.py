@@ -138,6 +138,7 @@ class Replacement(msgspec.Struct, gc=False):
     expires_ms: int = 0
     receipt: int = -1  # a ReceiptWish
     acks: int = -1  # the SME acknowledgement bits of registered_delivery
+    lane: int = 0  # where it goes now, if no carrier has had it; 0: where it was
 
 
 class OutboxRow(msgspec.Struct, gc=False):

@@ -54,6 +54,9 @@ CODES: Mapping[str, Code] = {
     "account-conflict": Code(
         409, "another account has it, or this one is closed for good; `errors` names the field, if one"
     ),
+    "with-a-carrier": Code(409, "a carrier has it in hand: look at it again in a moment"),
+    "already-sent": Code(409, "a carrier has it: what was sent cannot be taken back or changed"),
+    "already-final": Code(409, "it has ended; look at the message"),
     "carrier-conflict": Code(409, "look at the carrier"),
     "needs-restart": Code(409, "restart the gateway, or reload with `partial`"),
     "still-running": Code(

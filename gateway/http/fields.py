@@ -61,6 +61,18 @@ class MessageIn(
     smart_encoding: bool | None = None
 
 
+class ChangeIn(msgspec.Struct, forbid_unknown_fields=True):
+    """null means the same as leaving a field out; of text and data at most one."""
+
+    text: Text | None = None
+    data: Hex | None = None
+    encoding: Encoding | None = None
+    smart_encoding: bool | None = None
+    send_at: Instant | None = None
+    validity_s: Seconds | None = None
+    receipt: Receipt | None = None
+
+
 # JSON name → (type, what is allowed)
 _FIELDS: dict[str, tuple[Any, str]] = {
     "to": (
@@ -86,10 +98,12 @@ _FIELDS: dict[str, tuple[Any, str]] = {
 }
 _REQUIRED = ("to", "from")
 ALLOWED = {name: allowed for name, (_, allowed) in _FIELDS.items()}
+_CHANGEABLE = ChangeIn.__struct_fields__
 RESERVED = frozenset({"topic", "recipient_zone", "template", "variables", "campaign"})
 
 _one = msgspec.json.Decoder(MessageIn)
 _many = msgspec.json.Decoder(list[MessageIn])
+_change = msgspec.json.Decoder(ChangeIn)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any_object = msgspec.json.Decoder(dict[str, Any])
@@ -127,6 +141,17 @@ def read_object(body: bytes, wanted: str) -> dict[str, Any]:
         return _any_object.decode(body)
     except _MALFORMED as error:
         raise _not_an_object(body, error, wanted) from None
+
+
+def read_change(body: bytes) -> ChangeIn:
+    """What is to change of a message. Errors: BadRequest, with every wrong field."""
+    try:
+        change = _change.decode(body)
+    except _MALFORMED as error:
+        raise _explain(body, error, _CHANGEABLE, ()) from None
+    if change.text is not None and change.data is not None:
+        raise invalid([FieldError("text", "give either text or data, and not both")])
+    return change
 
 
 def check_json(content_type: bytes | None) -> None:
@@ -218,24 +243,30 @@ def _item(item: MessageIn | msgspec.Raw) -> Submission | BadRequest:
 # the second look
 
 
-def _explain(body: bytes, error: Exception) -> BadRequest:
+def _explain(
+    body: bytes,
+    error: Exception,
+    known: Sequence[str] = tuple(_FIELDS),
+    required: Sequence[str] = _REQUIRED,
+) -> BadRequest:
     """Why `body` is no message: JSON itself, or each wrong field."""
     try:
         given = _raw_object.decode(body)
     except _MALFORMED as problem:
-        return _not_an_object(body, problem, "an object with at least to, from and text")
-    errors = [found for name, value in given.items() if (found := _check(name, value)) is not None]
-    errors += [FieldError(name, _FIELDS[name][1]) for name in _REQUIRED if name not in given]
+        wanted = "an object with at least to, from and text" if required else "an object with what changes"
+        return _not_an_object(body, problem, wanted)
+    errors = [found for name, value in given.items() if (found := _check(name, value, known)) is not None]
+    errors += [FieldError(name, _FIELDS[name][1]) for name in required if name not in given]
     if not errors:  # the two looks disagree: say what the first one saw
         return BadRequest(422, "invalid-fields", reason(error))
     return invalid(errors)
 
 
-def _check(name: str, value: msgspec.Raw) -> FieldError | None:
+def _check(name: str, value: msgspec.Raw, known: Sequence[str]) -> FieldError | None:
     if name in RESERVED:
         return FieldError(name, "not enabled: this name is reserved for a feature that is not there yet")
-    if name not in _FIELDS:
-        return unknown_field(name, tuple(_FIELDS))
+    if name not in known:
+        return unknown_field(name, known)
     wanted, allowed = _FIELDS[name]
     try:
         msgspec.json.decode(value, type=wanted)

@@ -72,7 +72,7 @@ class MessageApi:
         def answer(results: list[Accepted | Refusal]) -> _Answer:
             result = results[0]
             if isinstance(result, Refusal):
-                return _refused(result, request.path)
+                return refused(result, request.path)
             body = _encode(accepted_out(result, submission, 0))
             return 202, (_JSON, ("Location", f"/v1/messages/{result.id}")), body
 
@@ -100,7 +100,7 @@ class MessageApi:
         def answer(results: list[Accepted | Refusal]) -> _Answer:
             whole = _same_for_all(results)
             if whole is not None:
-                return _refused(whole, request.path)
+                return refused(whole, request.path)
             return 200, _PRIVATE, _encode(_batch(items, results))
 
         if asked is None:
@@ -175,7 +175,8 @@ def accepted_out(result: Accepted, asked: Submission, status: int) -> AcceptedOu
     )
 
 
-def _refused(refusal: Refusal, path: str) -> _Answer:
+def refused(refusal: Refusal, path: str) -> _Answer:
+    """What a request is answered of which nothing was taken."""
     headers: Headers = PROBLEM_HEADERS
     if refusal.retry_after_s:
         headers = (*PROBLEM_HEADERS, ("Retry-After", str(max(1, ceil(refusal.retry_after_s)))))

@@ -64,13 +64,13 @@ class Once:
         self.under_way: set[tuple[int, bytes]] = set()
         self._store = store
 
-    def asked(self, account: int, header: bytes, request: Request) -> Asked | Answered:
-        """A request to be carried out now, or what it was answered before.
+    def asked(self, account: int, header: bytes, request: Request, who: str = "") -> Asked | Answered:
+        """A request to be carried out now, or what it was answered before. `who`: has keys of its own.
 
         Errors: BadRequest 400 for a key that is none, 409 while it is under way, 422 where the key belongs to
         another request.
         """
-        key = _digest(b"key", key_of(header, needed="this one is empty").encode())
+        key = _digest(b"key", f"{who}\n{key_of(header, needed='this one is empty')}".encode())
         said = _digest(b"request", b"\n".join((request.method.encode(), request.path.encode(), request.body)))
         place = account, key
         if place in self.under_way:

@@ -35,7 +35,7 @@ def handler(
     async def handle(request: Request, respond: Respond) -> None:
         try:
             operator = keys.operator(request.headers.get(b"authorization"), request.peer)
-            reason = _reason(request.headers.get(b"audit-reason"))
+            reason = reason_of(request.headers.get(b"audit-reason"))
             with acting(Actor(operator.name, "http", reason)):
                 answer = await act(request)
         except BadRequest as refusal:
@@ -43,7 +43,7 @@ def handler(
         except AdminError as error:
             respond(*refused(error).answer(request.path))
         except StoreError as error:
-            respond(*_not_kept(error).answer(request.path))
+            respond(*not_kept(error).answer(request.path))
         else:
             respond(*answer)
 
@@ -58,7 +58,7 @@ def body_of(request: Request, wanted: str, *, may_be_empty: bool = False) -> dic
     return {name: value for name, value in read_object(request.body, wanted).items() if value is not None}
 
 
-def _reason(header: bytes | None) -> str:
+def reason_of(header: bytes | None) -> str:
     """What an Audit-Reason header says, for the trail. Errors: BadRequest."""
     try:
         reason = (header or b"").decode()
@@ -70,7 +70,8 @@ def _reason(header: bytes | None) -> str:
     return reason
 
 
-def _not_kept(error: StoreError) -> BadRequest:
+def not_kept(error: StoreError) -> BadRequest:
+    """503: the store has no room, or failed."""
     if isinstance(error, StoreFull):
         return BadRequest(503, "store-full", f"{error}; nothing was changed", headers=(("Retry-After", "5"),))
     log.error("change not kept", error=str(error), hint=error.hint)

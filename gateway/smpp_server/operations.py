@@ -240,7 +240,7 @@ class Operations:
             def cancel(txn: Transaction) -> int:
                 return int(_CANCEL.get(txn.cancel(account.id, id, now_ms), Status.ESME_RCANCELFAIL))
 
-            self._committer.call_soon(cancel, partial(_settled, connection, pdu, CancelSmResp))
+            self._committer.call_soon(cancel, partial(_settled, connection, pdu, CancelSmResp), awaited=True)
             return
         addresses = self._addresses(account, pdu)
         if isinstance(addresses, int):
@@ -261,7 +261,7 @@ class Operations:
             ended = [txn.cancel(account.id, id, now_ms) for id in ids]
             return int(Status.ESME_ROK if "cancelled" in ended else Status.ESME_RCANCELFAIL)
 
-        self._committer.call_soon(cancel, partial(_settled, connection, pdu, CancelSmResp))
+        self._committer.call_soon(cancel, partial(_settled, connection, pdu, CancelSmResp), awaited=True)
 
     def _addresses(self, account: Account, pdu: CancelSm) -> tuple[str, str] | int:
         source = source_of(pdu.source_addr, pdu.source_addr_ton, pdu.source_addr_npi)
@@ -312,7 +312,7 @@ class Operations:
                 _REPLACE.get(txn.replace(account_id, id, replacement, now_ms), Status.ESME_RREPLACEFAIL)
             )
 
-        self._committer.call_soon(replace, partial(_settled, connection, pdu, ReplaceSmResp))
+        self._committer.call_soon(replace, partial(_settled, connection, pdu, ReplaceSmResp), awaited=True)
 
     # by address: one at a time for all, since each must see what the one before it changed
 
@@ -390,7 +390,7 @@ def _data_coding(message: Message) -> int:
 
 
 def _settled(connection: Connection, pdu: Pdu, response: type[Pdu], call: Any) -> None:
-    """The commit is durable: answer."""
+    """The commit is durable, or the store had not even the room that is kept for such changes: answer."""
     if call.error is not None:
         log.error("operation failed", command=pdu.command, error=str(call.error))
         connection.refuse(pdu, Status.ESME_RSYSERR)

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from gateway.http.endpoint import Answer, Endpoint
-from gateway.http.fields import BATCH_MAX, MessageIn
+from gateway.http.fields import BATCH_MAX, ChangeIn, MessageIn
 from gateway.http.problems import Problem
-from gateway.http.table.types import Id, Time
+from gateway.http.table.types import Id, Nothing, Time
 from gateway.http.timeline import MessageOut
 
 # What the door may say to one message, and what it says to an account or of itself.
@@ -20,6 +20,7 @@ OF_A_MESSAGE = (
     "too-long", "unencodable", "no-content", "bad-encoding", "bad-validity", "too-far-ahead",
     "bad-callback-url", "route-down",
 )  # fmt: skip
+OF_A_CHANGE = ("with-a-carrier", "already-sent", "already-final", "store-full", "store-failed")
 OF_AN_ACCOUNT = (
     "account-key-needed", "account-suspended", "account-closed", "queue-full", "store-full", "shutting-down",
     "insufficient-balance", "daily-cap-reached", "monthly-cap-reached", "daily-quota-reached",
@@ -68,6 +69,12 @@ class BatchIn(msgspec.Struct, forbid_unknown_fields=True):
     messages: Annotated[list[MessageIn], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
+class CancelOut(msgspec.Struct):
+    id: Id
+    state: str
+    phase: str
+
+
 class StreamEnd(msgspec.Struct):
     """The last line of a stream's answer; `done` false: what followed `lines` was not taken, and why."""
 
@@ -80,6 +87,7 @@ class StreamEnd(msgspec.Struct):
 
 ANSWERED_ALONG: tuple[Any, ...] = (AcceptedOut, Problem)  # what BatchResult refers to
 
+_NAMED = {"id": "as a submit answered it"}
 _ONE = {"to": "447700900123", "from": "ACME", "text": "Your code is 123456", "class": "otp"}
 _ACCEPTED = {
     "id": "4611686018427387905", "state": "ENROUTE", "segments": 1, "encoding": "gsm7",
@@ -152,9 +160,53 @@ SHOW = Endpoint(
     summary="Look at a message and its timeline",
     description="An account sees its own messages; another's id is answered 404, as an unknown one is.",
     access="messages.read",
-    params={"id": "as a submit answered it"},
+    params=_NAMED,
     answers={200: Answer(MessageOut, "The message, its state, and all that happened to it")},
     problems=("account-key-needed", "no-such-message"),
 )
 
-ENDPOINTS = (SEND, SEND_BATCH, SEND_STREAM, SHOW)
+CANCEL = Endpoint(
+    method="POST",
+    path="/v1/messages/{id}/cancel",
+    id="cancelMessage",
+    tag="Messages",
+    summary="Cancel a message that no carrier has yet",
+    description=(
+        "200 means that it is not sent. A message that a carrier has in hand at this moment is answered 409 "
+        "`with-a-carrier`; the wish is kept, so that it ends DELETED should it come back unsent."
+    ),
+    access="messages.cancel",
+    params=_NAMED,
+    body=Nothing,
+    body_may_be_empty=True,
+    answers={
+        200: Answer(
+            CancelOut, "It is not sent", {"id": "4611686018427387905", "state": "DELETED", "phase": "final"}
+        )
+    },
+    problems=("no-such-message", *OF_A_CHANGE),
+    idempotency="may",
+)
+
+CHANGE = Endpoint(
+    method="PATCH",
+    path="/v1/messages/{id}",
+    id="changeMessage",
+    tag="Messages",
+    summary="Change what a message says, or when, while it waits",
+    description=(
+        "What is left out, or null, stays. Encoding, segments, route and carriers are planned anew. A "
+        "message that a carrier has, or has had, stays as it is."
+    ),
+    access="messages.send",
+    params=_NAMED,
+    body=ChangeIn,
+    example={"text": "Your table is ready at 8"},
+    answers={200: Answer(MessageOut, "The message as it is now")},
+    problems=(
+        "account-key-needed", "account-suspended", "account-closed", "shutting-down", "no-such-message",
+        *OF_A_CHANGE, *OF_A_MESSAGE,
+    ),
+)  # fmt: skip
+
+ENDPOINTS = (SEND, SEND_BATCH, SEND_STREAM, SHOW, CANCEL, CHANGE)
