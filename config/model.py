@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from config.apis import APIS
 from router.causes import Cause, Causes
 from router.health import Limits as HealthLimits
 from router.judge import Fate, Judging, OnReceipt, Refusal
@@ -128,11 +129,29 @@ class GatewayConfig:
     )
 
 
+_APIS = "|".join(APIS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppsConfig:
+    """`[[http.apps]]`: further addresses, with nothing but APIs of other gateways (apps.md)."""
+
+    listen: tuple[Address, ...] = key(REQUIRED, "Addresses to listen on.")
+    apis: tuple[str, ...] = key(REQUIRED, f"Those that they have: {', '.join(APIS)}.", pattern=_APIS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpConfig:
     """`[http]`: the API, /metrics, /healthz, and what a peer may make grow."""
 
     listen: tuple[Address, ...] = key((Address("127.0.0.1", 8080),), "Addresses to listen on.")
+    apis: tuple[str, ...] = key(
+        (),
+        f"APIs of other gateways beside ours, for apps that speak them: {', '.join(APIS)} (apps.md). "
+        "Accounts need leave, too (`signalbox account set NAME --apis …`).",
+        pattern=_APIS,
+    )
+    apps: tuple[AppsConfig, ...] = key((), "Further addresses with such APIs alone.")
     max_batch: int = key(1_000, "Messages in one `POST /v1/messages/batch`.", low=1, high=1_000)
     explain_to_accounts: bool = key(
         False,

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from config.apis import APIS
+
 if TYPE_CHECKING:
     from router.nouns import Account
 
@@ -328,6 +330,12 @@ def _bind_type(text: str) -> str:
     return text
 
 
+def _api(text: str) -> str:
+    if text not in APIS:
+        raise ValueError
+    return text
+
+
 def _number_type(text: str) -> str:
     if text != "valid" and text not in NUMBER_TYPES:
         raise ValueError
@@ -493,6 +501,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "mos_via", _choice("auto", "smpp", "http"), "How inbound messages reach it; auto: http with a URL."
+    ),
+    Setting(
+        "apis",
+        _many(", ".join(APIS), _api, most=len(APIS)),
+        "Other APIs that its apps may speak, where a listener has them.",
+        "none",
     ),
     # the queue
     Setting("weight", _whole(1, 1_000), "Its share beside other accounts."),

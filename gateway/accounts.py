@@ -222,6 +222,38 @@ class Accounts:
             await self._put(account, before, told.act, told.subject, told)
         return account
 
+    # apps that speak other APIs (gateway.http.apps)
+
+    async def set_app_login(
+        self, name: str, user: str, hashed: str, keep_previous: bool = True
+    ) -> tuple[Account, bool]:
+        """A name and password of an app, or another password of one that is there; whether it is new."""
+        added = True
+
+        def change(account: Account) -> None:
+            nonlocal added
+            others = tuple(login for login in account.app_logins if login.system_id != user)
+            old = [login for login in account.app_logins if login.system_id == user]
+            if len(others) >= MOST_LOGINS:
+                raise AccountProblem(f"account {name!r} has {MOST_LOGINS} apps, and no account has more")
+            before = old[0].hashes[: 1 if keep_previous else 0] if old else ()
+            added = not old
+            account.app_logins = (*others, Login(user, (hashed, *before)))
+
+        return await self._change(name, change, "app.password_set", f"app:{name}:{user}"), added
+
+    async def remove_app_login(self, name: str, user: str) -> Account:
+        """It submits no more, and the name may be given to another account."""
+
+        def change(account: Account) -> None:
+            left = tuple(login for login in account.app_logins if login.system_id != user)
+            if len(left) == len(account.app_logins):
+                known = _some(login.system_id for login in account.app_logins)
+                raise NoSuchLogin(f"account {name!r} has no app {user!r}; it has: {known}")
+            account.app_logins = left
+
+        return await self._change(name, change, "app.removed", f"app:{name}:{user}")
+
     def named(self, name: str) -> Account:
         account = self.by_name.get(name)
         if account is None:
@@ -287,6 +319,11 @@ class Accounts:
                 raise AccountProblem(
                     f"account {other.name!r} has system_id {min(shared)!r} already", "system_id"
                 )
+            shared = {login.system_id for login in account.app_logins} & {
+                login.system_id for login in other.app_logins
+            }
+            if shared and other.id != account.id:
+                raise AccountProblem(f"account {other.name!r} has the app {min(shared)!r} already", "user")
 
 
 def _number_and_word(keyword: str) -> tuple[str, str]:

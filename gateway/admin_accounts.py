@@ -28,6 +28,7 @@ from store.lmdb_store import LmdbStore
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SYSTEM_ID = re.compile(r"[!-~]{1,15}")
+_APP = re.compile(r"[!-9;-~]{1,64}")
 _HASH = re.compile(
     r"\$argon2id\$v=19\$m=\d{1,7},t=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
 )
@@ -56,6 +57,18 @@ class LoginRotation(msgspec.Struct, forbid_unknown_fields=True):
 class LoginOf(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     system_id: str
+
+
+class AppPassword(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    user: str
+    password_hash: str
+    keep_previous: bool = True
+
+
+class AppOf(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    user: str
 
 
 class NewAccount(NamedTuple):
@@ -98,6 +111,8 @@ class AccountVerbs:
             "account.login.add": typed(NewLogin, self.login_add),
             "account.login.remove": typed(LoginOf, self.login_remove),
             "account.login.rotate": typed(LoginRotation, self.login_rotate),
+            "account.app.set": typed(AppPassword, self.app_set),
+            "account.app.remove": typed(AppOf, self.app_remove),
             "account.rotate": typed(Rotation, self.account_rotate),
             "account.set": self.account_set,
             "account.show": typed(Named, self.account_show),
@@ -190,6 +205,19 @@ class AccountVerbs:
         with account_problems():
             return self.view(await self._accounts.remove_login(wish.name, wish.system_id))
 
+    async def app_set(self, wish: AppPassword) -> dict[str, object]:
+        check_app(wish.user)
+        check_hash(wish.password_hash)
+        with account_problems():
+            account, added = await self._accounts.set_app_login(
+                wish.name, wish.user, wish.password_hash, wish.keep_previous
+            )
+        return {**self.view(account), "added": added}
+
+    async def app_remove(self, wish: AppOf) -> dict[str, object]:
+        with account_problems():
+            return self.view(await self._accounts.remove_app_login(wish.name, wish.user))
+
     def view(self, account: Account) -> dict[str, object]:
         """What an operator may see: no hashes, no secrets."""
         return {
@@ -202,6 +230,7 @@ class AccountVerbs:
             "key_prefixes": list(account.key_prefixes),
             "system_ids": [login.system_id for login in account.logins],
             "passwords": {login.system_id: len(login.hashes) for login in account.logins},
+            "apps": {login.system_id: len(login.hashes) for login in account.app_logins},
             **view_of(account),
             "secrets": secrets_of(account),
         }
@@ -243,6 +272,12 @@ def check_system_id(system_id: str) -> None:
         raise bad_arguments(
             "system_id", f"{system_id!r} is no system_id", "1 to 15 visible ASCII characters, SMPP 3.4 §5.2.1"
         )
+
+
+def check_app(user: str) -> None:
+    """A name that an app can log in with. Errors: WrongArguments."""
+    if not _APP.fullmatch(user):
+        raise bad_arguments("user", f"{user!r} is no app's name", "1 to 64 visible ASCII characters but ':'")
 
 
 def check_login(system_id: str, hashed: str) -> None:

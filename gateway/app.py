@@ -47,6 +47,9 @@ from gateway.door import Door, Limits
 from gateway.explain import explain, previewed
 from gateway.health import HealthWatch
 from gateway.http.accounts import AccountApi
+from gateway.http.apps.kannel import KannelApi
+from gateway.http.apps.serving import Api, AppServers
+from gateway.http.apps.who import Apps
 from gateway.http.carriers import CarrierApi
 from gateway.http.changes import Changes
 from gateway.http.config import ConfigApi
@@ -67,6 +70,7 @@ from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
 from gateway.operators import Operators
 from gateway.orders import Orders
+from gateway.passwords import Passwords
 from gateway.probes import Probes
 from gateway.recovery import decider
 from gateway.reload import Reload
@@ -225,6 +229,7 @@ class Gateway:
             keys=self.keys,
         )
         self.account_api = AccountApi(self.verbs.of_accounts, self.keys, Retries(store, world.wall_ms))
+        self.apps = AppServers(config.http, world, self._apis())
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.simulators: list[SimulatedSmsc] = []
@@ -289,7 +294,15 @@ class Gateway:
             metrics=lambda: (CONTENT_TYPE, self.metrics.render()),
         )
         add_documents(routes, VERSION)
+        self.apps.add_to(routes, self.config.http.apis)
         return routes
+
+    def _apis(self) -> dict[str, Api]:
+        """Those of other gateways, by the name that the configuration has for them."""
+        apps = Apps(self.accounts, self.keys, Passwords())
+        return {
+            "kannel": KannelApi(self.door, apps, self.world.wall_ms, self.board.able),
+        }
 
     def change(self, config: Config, routes: RouteTable, callbacks: ssl.SSLContext) -> None:
         """Another configuration is in force; carriers and lanes have it already (gateway.reload)."""
@@ -402,6 +415,7 @@ class Gateway:
         for address in self.config.http.listen:
             listeners.extend(await listen_on(self.world, address.host, address.port, "[http] listen"))
         await nursery.start(self.http.serve, listeners)
+        await self.apps.run(nursery)
         await nursery.start(self.smpp.run)
         admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)
         await nursery.start(admin.serve)
@@ -445,6 +459,7 @@ class Gateway:
         log.info("stopping", drain_timeout_s=deadline_s)
         self.door.close()
         self.http.stop()
+        self.apps.stop()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.fleet.drain, deadline_s)
             nursery.start_soon(self.pump.stop, _CALLBACK_STOP_S)
@@ -463,6 +478,7 @@ def own_addresses(config: Config) -> list[Address]:
     outbinds = (one.outbind_address for one in config.carriers)
     return [
         *config.http.listen,
+        *(address for one in config.http.apps for address in one.listen),
         *config.smpp.listen,
         *config.smpp.listen_tls,
         *(address for address in outbinds if address is not None),

@@ -111,5 +111,6 @@ def _told(account: Account) -> dict[str, Any]:
         "closed": account.closed,
         "key_prefixes": list(account.key_prefixes),
         "passwords": {login.system_id: len(login.hashes) for login in account.logins},
+        "apps": {login.system_id: len(login.hashes) for login in account.app_logins},
         **view_of(account),
     }

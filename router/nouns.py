@@ -554,6 +554,9 @@ class Account(msgspec.Struct):
     quota_per_month: int = 0
     billing_zone: str = ""  # whose days and months those are; "" = UTC
     unpaid_status: int = 0  # command_status of what is refused for them; 0 = ESME_RSUBMITFAIL
+    # other APIs that its apps may speak (gateway.http.apps), and the names and passwords they do it with
+    apis: tuple[str, ...] = ()
+    app_logins: tuple[Login, ...] = ()
 
 
 class LaneSpec(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _SPELLINGS = {"numbers": ("--number", "--numbers")}
 _GENERATED = "generated"
 _PASSWORD_HELP = 'Up to 8 characters; "-" asks for it, "generated" makes one and prints it once.'
+_APP_PASSWORD_HELP = 'Up to 128 characters; "-" asks for it, "generated" makes one and prints it once.'
 
 
 @click.group()
@@ -247,6 +248,52 @@ def remove_login(name: str, system_id: str, place: Place, as_json: bool) -> None
     print_account(place.ask("account.login.remove", name=name, system_id=system_id), as_json)
 
 
+# apps
+
+
+@account.group()
+def app() -> None:
+    """Names and passwords with which apps speak other APIs (`signalbox account set NAME --apis …`)."""
+
+
+@app.command("set")
+@click.argument("name")
+@click.argument("user")
+@click.option("--password", default=_GENERATED, show_default=True, help=_APP_PASSWORD_HELP)
+@click.option("--drop-previous", is_flag=True, help="The password before it stops at once.")
+@acting_options
+@json_option
+def set_app(name: str, user: str, password: str, drop_previous: bool, place: Place, as_json: bool) -> None:
+    """Let an app log in as USER (an existing app's: its username, SID or api_key) for the account NAME.
+
+    Again for the same USER: another password; the one before it works until the next time.
+    """
+    from gateway.passwords import app_password_problem, draw_app_password, hash_password
+
+    chosen = draw_app_password() if password == _GENERATED else _password(password)
+    problem = app_password_problem(chosen)
+    if problem:
+        raise Failure(problem, exit_code=USAGE)
+    view = place.ask(
+        "account.app.set",
+        name=name,
+        user=user,
+        password_hash=hash_password(chosen.encode()),
+        keep_previous=not drop_previous,
+    )
+    print_login(_add_generated(view, password, chosen), as_json)
+
+
+@app.command("remove")
+@click.argument("name")
+@click.argument("user")
+@acting_options
+@json_option
+def remove_app(name: str, user: str, place: Place, as_json: bool) -> None:
+    """The app USER submits no more."""
+    print_account(place.ask("account.app.remove", name=name, user=user), as_json)
+
+
 # printing
 
 
@@ -290,9 +337,9 @@ def print_made(made: dict[str, Any], as_json: bool) -> None:
 def _password(wish: str) -> str:
     """What is meant by a --password."""
     if wish == "-":
-        return str(click.prompt("SMPP password", hide_input=True, confirmation_prompt=True, err=True))
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     if wish == _GENERATED:
-        from gateway.smpp_server.passwords import draw_password
+        from gateway.passwords import draw_password
 
         return draw_password()
     return wish
@@ -306,7 +353,7 @@ def _add_generated(view: dict[str, Any], wish: str, chosen: str) -> dict[str, An
 
 def password_hash(password: str) -> str:
     """argon2id, encoded. Raises Failure for one that SMPP cannot carry (3.4 §5.2.2)."""
-    from gateway.smpp_server.passwords import hash_password, password_problem
+    from gateway.passwords import hash_password, password_problem
 
     problem = password_problem(password)
     if problem:

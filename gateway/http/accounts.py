@@ -45,7 +45,7 @@ from gateway.http.routes import Routes
 from gateway.http.table import accounts as table
 from gateway.http.table.types import Nothing
 from gateway.http.typed import read_body, read_query
-from gateway.smpp_server.passwords import draw_password, hash_password, password_problem
+from gateway.passwords import draw_password, hash_password, password_problem
 
 GENERATED = "generated"
 

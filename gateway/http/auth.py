@@ -224,6 +224,11 @@ class Keys:
             + _HOW_OPERATOR,
         )
 
+    def refused(self, address: str) -> BadRequest:
+        """What a wrong name or password of an app is answered with, counted as a wrong key is."""
+        detail = "the name or the password is not right, or its account may not use this API"
+        return self._failed(address, detail, "")
+
     def _account(self, caller: Caller, address: str, scope: str) -> Account:
         if not isinstance(caller.owner, Account):
             self.use.refused("kind", caller, address)

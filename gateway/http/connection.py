@@ -14,6 +14,7 @@ is made of (streams.py), accepting (server.py), TLS (the stream does it).
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
@@ -343,11 +344,20 @@ class Connection:
             log.exception("handler failed", endpoint=found.endpoint)
             fail(request)
 
-    async def _run_slow(self, handler: AsyncHandler, request: Request) -> None:
+    def later(self, request: Request, rest: Callable[[], Awaitable[None]]) -> None:
+        """In a task, which may answer or leave that to a commit; its failure is the request's."""
+        assert self._nursery is not None
+        self._nursery.start_soon(self._run_rest, rest, request)
+
+    async def _run_rest(self, rest: Callable[[], Awaitable[None]], request: Request) -> None:
         try:
-            await handler(request, request.respond)
+            await rest()
         except Exception:
             log.exception("handler failed", path=request.path)
+            fail(request)
+
+    async def _run_slow(self, handler: AsyncHandler, request: Request) -> None:
+        await self._run_rest(partial(handler, request, request.respond), request)
         if request.out is None:
             fail(request)
 

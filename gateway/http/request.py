@@ -5,7 +5,7 @@ Deliberately not here: the order of answers (answers.py), reading (connection.py
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -24,6 +24,8 @@ class Asker(Protocol):
     def answer(
         self, request: Request, head: Head, status: int, headers: Headers, body: bytes, since: float
     ) -> None: ...
+
+    def later(self, request: Request, rest: Callable[[], Awaitable[None]]) -> None: ...
 
 
 class Request:
@@ -60,6 +62,10 @@ class Request:
             log.error("answered twice", path=self.path, status=status)
             return
         self._asker.answer(self, self._head, status, headers, body, self._since)
+
+    def later(self, rest: Callable[[], Awaitable[None]]) -> None:
+        """Go on in a task of the connection's, for what has to wait before it can answer."""
+        self._asker.later(self, rest)
 
 
 def fail(request: Request) -> None:

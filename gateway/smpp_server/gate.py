@@ -34,10 +34,10 @@ import msgspec
 import trio
 
 from config.model import SmppConfig
+from gateway.passwords import MOST_VALID, NoLongerWanted, Passwords, TooBusy
 from gateway.smpp_server.addresses import canonical, network_of
 from gateway.smpp_server.locks import GoodNetworks, Lock, Locks
 from gateway.smpp_server.networks import Networks
-from gateway.smpp_server.passwords import MOST_VALID, NoLongerWanted, Passwords, TooBusy
 from router.nouns import Account
 from smpp.status import Status
 

@@ -48,6 +48,7 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], object]] = {
         ["192.0.2.7/32", "2001:db8::/32", "10.0.0.0/8"],
     ),
     "bind_types": (("receiver,transmitter",), ["receiver", "transmitter"]),
+    "apis": (("kannel,jasmin",), ["kannel", "jasmin"]),
     "max_binds": (("2",), 2),
     "when_binds_full": (("takeover",), "takeover"),
     "window": (("10",), 10),
@@ -123,6 +124,7 @@ WRONG: dict[str, tuple[object, ...]] = {
     "max_priority": (4, -1),
     "allowed_addresses": (["10.0.0.0/33"], ["shop.example"], ["fe80::1%eth0/200"], "10.0.0.0/8"),
     "bind_types": ([], ["trx"], ["receiver", "all"]),
+    "apis": (["soap"], "kannel", ["kannel", 7]),
     "max_binds": (0, 10_001),
     "when_binds_full": ("drop", ""),
     "window": (0, 10_001),
@@ -200,7 +202,7 @@ async def ask(house: Running, verb: str, **args: object) -> Any:
 def test_every_field_that_an_operator_may_choose_is_a_setting_with_an_example() -> None:
     identity = {
         "id", "name", "created_ms", "key_hashes", "key_prefixes", "callback_secrets", "logins",
-        "suspended", "closed", "callback_secrets_until_ms", "callbacks_gone", "keys",
+        "suspended", "closed", "callback_secrets_until_ms", "callbacks_gone", "keys", "app_logins",
     }  # fmt: skip
     assert set(BY_NAME) == set(Account.__struct_fields__) - identity
     assert set(EXAMPLES) == set(WRONG) == set(BY_NAME)

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.admin import AdminError
 from gateway.cli.failure import FAILED, OK, USAGE
-from gateway.smpp_server.passwords import verifies
+from gateway.passwords import verifies
 from router.nouns import Account, Login
 from smpp.pdu import Unbind
 from smpp.status import Status
@@ -104,7 +104,7 @@ def test_a_login_that_cannot_be_is_refused_in_words(tmp_path: Path, typed: Typed
 @trio_test(mock_clock=True)
 async def test_a_rotated_and_a_removed_login_count_at_once_on_a_running_gateway(tmp_path: Path) -> None:
     from gateway.cli.account import password_hash as hash_of
-    from gateway.smpp_server.passwords import Passwords, inline
+    from gateway.passwords import Passwords, inline
 
     async with running_with(
         tmp_path,

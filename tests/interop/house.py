@@ -30,9 +30,9 @@ import trustme
 
 from config.load import parse
 from gateway.app import Gateway, store_options
+from gateway.passwords import hash_password
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
-from gateway.smpp_server.passwords import hash_password
 from gateway.world import RealWorld
 from gateway.writer import SplitWriter
 from router.nouns import Login

@@ -18,7 +18,7 @@ from gateway.http import retries
 from gateway.http.accounts import hashing_in_a_thread
 from gateway.http.paging import cursor
 from gateway.logs import mask
-from gateway.smpp_server.passwords import verifies
+from gateway.passwords import verifies
 from router.nouns import Account
 from smpp.pdu import Unbind
 from smpp.status import Status

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import trio
 
-from gateway.smpp_server.passwords import Passwords, Verification
+from gateway.passwords import Passwords, Verification
 
 
 def hashed(password: str) -> str:

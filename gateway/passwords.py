@@ -1,4 +1,4 @@
-"""SMPP passwords: argon2id, hashed off the event loop, and not at all for one that was right before.
+"""Passwords of customers: argon2id, hashed off the event loop, and not at all for one that was right before.
 
 The parameters: an SMPP password has at most 8 characters (3.4 section 5.2.2), so no hash saves a chosen one
 from an attacker who has the store, and locks (gateway.smpp_server.locks) stop guessing over the wire. The
@@ -40,6 +40,7 @@ from argon2.low_level import Type, hash_secret, verify_secret
 MOST_CHARACTERS = 8
 MOST_VALID = 2  # passwords of one login at a time
 
+_LONGEST_OF_AN_APP = 128
 _DRAWN_FROM = string.ascii_letters + string.digits
 _PASSES = 2
 _MEMORY_KIB = 4 * 1024
@@ -75,9 +76,21 @@ def password_problem(password: str) -> str:
     return f"an SMPP password has 1 to {MOST_CHARACTERS} printable ASCII characters, SMPP 3.4 §5.2.2"
 
 
+def app_password_problem(password: str) -> str:
+    """Why it can be no app's password; "" where it can."""
+    if password.isascii() and password.isprintable() and 1 <= len(password) <= _LONGEST_OF_AN_APP:
+        return ""
+    return f"an app's password has 1 to {_LONGEST_OF_AN_APP} printable ASCII characters"
+
+
 def draw_password() -> str:
     """8 letters and digits: as good a password as SMPP can carry."""
     return "".join(secrets.choice(_DRAWN_FROM) for _ in range(MOST_CHARACTERS))
+
+
+def draw_app_password() -> str:
+    """32 hexadecimal digits, as other APIs' tokens are."""
+    return secrets.token_hex(16)
 
 
 def verifies(hashed: str, password: bytes) -> bool:
@@ -133,6 +146,10 @@ class Passwords:
     def remembered(self) -> int:
         """Passwords that need no hashing."""
         return len(self._remembered)
+
+    def known(self, system_id: bytes, password: bytes, hashes: tuple[str, ...]) -> bool:
+        """Whether it was right before, by one of these hashes; False says nothing."""
+        return self._recall(self._digest(system_id, password), hashes) is not None
 
     async def check(
         self,

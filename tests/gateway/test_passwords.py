@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from argon2 import extract_parameters
 
-from gateway.smpp_server.passwords import (
+from gateway.passwords import (
     NoLongerWanted,
     Passwords,
     TooBusy,
@@ -54,6 +54,17 @@ async def test_a_password_that_was_right_needs_no_second_hash() -> None:
     for _ in range(3):
         assert await hashing.passwords.check(b"esme", b"secret", SECRET) == SECRET[0]
     assert hashing.computed == 1
+
+
+@trio_test
+async def test_what_was_right_before_is_known_without_waiting() -> None:
+    hashing = Hashing()
+    known = hashing.passwords.known
+    assert not known(b"esme", b"secret", SECRET)
+    await hashing.passwords.check(b"esme", b"secret", SECRET)
+    assert known(b"esme", b"secret", SECRET)
+    assert not known(b"esme", b"wrong", SECRET)
+    assert not known(b"esme", b"secret", ())
 
 
 @trio_test

@@ -1,0 +1,55 @@
+"""Where the APIs of other gateways are served: beside ours on `[http] listen`, or on addresses of their own.
+
+Deliberately not here: the APIs themselves, who may use them (who.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import trio
+
+from config.model import AppsConfig, HttpConfig
+from gateway.http.routes import Routes
+from gateway.http.server import HttpServer
+from gateway.http.settings import settings_of
+from gateway.world import World, listen_on
+
+
+class Api(Protocol):
+    """One of another gateway's APIs."""
+
+    def add_to(self, routes: Routes) -> None: ...
+
+
+class AppServers:
+    """The servers of `[[http.apps]]`. `run` serves until `stop`, as an HttpServer does."""
+
+    def __init__(self, config: HttpConfig, world: World, apis: dict[str, Api]) -> None:
+        self._world = world
+        self._apis = apis
+        self._servers = [(one, self._server(one, config)) for one in config.apps]
+
+    def add_to(self, routes: Routes, names: Iterable[str]) -> None:
+        """Put those of these names into a table."""
+        for name in names:
+            self._apis[name].add_to(routes)
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Start all of them. Errors: OSError from an address that cannot be had."""
+        for one, server in self._servers:
+            listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
+            for address in one.listen:
+                listeners += await listen_on(self._world, address.host, address.port, "[[http.apps]] listen")
+            await nursery.start(server.serve, listeners)
+
+    def stop(self) -> None:
+        """Stop politely, all of them."""
+        for _, server in self._servers:
+            server.stop()
+
+    def _server(self, one: AppsConfig, config: HttpConfig) -> HttpServer:
+        routes = Routes()
+        self.add_to(routes, one.apis)
+        return HttpServer(routes, settings_of(config), self._world.wall_ms)

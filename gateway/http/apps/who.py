@@ -1,0 +1,144 @@
+"""Who an app is: the account behind a username and a password, as other APIs send them with each request.
+
+The password is that of an app of the account (`signalbox account app set`), checked as argon2id off the loop
+and remembered (gateway.passwords), so that only the first request waits; or an API key of the account, under
+the account's name or an app's. Wrong ones are answered alike, whatever is wrong, and slowed down as wrong
+keys are (gateway.http.auth).
+
+Deliberately not here: how an API says who it is, what it is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from gateway.http.auth import ACCOUNT_KEY, Keys
+from gateway.http.problems import BadRequest
+from gateway.http.request import Request
+from gateway.passwords import NoLongerWanted, Passwords, TooBusy
+from gateway.smpp_server.networks import Networks
+from router.nouns import Account
+
+Known = Callable[[Account], None]
+Unknown = Callable[[BadRequest], None]
+
+_KEY = f"{ACCOUNT_KEY}_".encode()
+_LONGEST = 256
+_ROUNDS = 2  # hashes computed for a failure, as many as an app may have
+_BUSY = BadRequest(
+    503,
+    "too-many-questions",
+    "too many logins at once; try again in a moment",
+    headers=(("Retry-After", "1"),),
+)
+
+
+class AccountsInMemory(Protocol):
+    changed: list[Callable[[], None]]
+
+    @property
+    def by_id(self) -> Mapping[int, Account]: ...
+
+
+class _App(msgspec.Struct, frozen=True):
+    account: int
+    hashes: tuple[str, ...]
+
+
+_NOBODY = _App(0, ())
+
+
+class _Who(msgspec.Struct, frozen=True):
+    """An account and where its apps may be; None: anywhere."""
+
+    account: Account
+    addresses: Networks | None
+
+
+class Apps:
+    """`ask` is the whole of it."""
+
+    def __init__(self, accounts: AccountsInMemory, keys: Keys, passwords: Passwords) -> None:
+        self._accounts = accounts
+        self._keys = keys
+        self._passwords = passwords
+        self._apps: dict[bytes, _App] = {}
+        self._who: dict[int, _Who] = {}
+        accounts.changed.append(self._rebuild)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        accounts = self._accounts.by_id.values()
+        self._apps = {
+            login.system_id.encode(): _App(account.id, login.hashes)
+            for account in accounts
+            for login in account.app_logins
+        }
+        self._who = {
+            account.id: _Who(
+                account, Networks(account.allowed_addresses) if account.allowed_addresses else None
+            )
+            for account in accounts
+            if account.apis and not account.closed
+        }
+        self._passwords.keep({hashed for app in self._apps.values() for hashed in app.hashes})
+
+    def ask(
+        self, request: Request, api: str, user: bytes, password: bytes, known: Known, unknown: Unknown
+    ) -> None:
+        """Calls `known` with the account that may speak `api`, or `unknown` with what to answer; at once,
+        or from a task where the password has to be hashed first.
+        """
+        if not user or not password or len(user) > _LONGEST or len(password) > _LONGEST:
+            unknown(self._keys.refused(request.peer))
+        elif password.startswith(_KEY):
+            self._by_key(request, api, user, password, known, unknown)
+        else:
+            self._by_password(request, api, user, password, known, unknown)
+
+    def _by_key(
+        self, request: Request, api: str, user: bytes, key: bytes, known: Known, unknown: Unknown
+    ) -> None:
+        try:
+            account = self._keys.authenticate(b"Bearer " + key, request.peer)
+        except BadRequest as refusal:
+            unknown(refusal)
+            return
+        app = self._apps.get(user)
+        if account.name.encode() == user or (app is not None and app.account == account.id):
+            self._told(request, api, account.id, known, unknown)
+        else:
+            unknown(self._keys.refused(request.peer))
+
+    def _by_password(
+        self, request: Request, api: str, user: bytes, password: bytes, known: Known, unknown: Unknown
+    ) -> None:
+        app = self._apps.get(user, _NOBODY)
+        if self._passwords.known(user, password, app.hashes):
+            self._told(request, api, app.account, known, unknown)
+            return
+
+        async def check() -> None:
+            try:
+                matched = await self._passwords.check(user, password, app.hashes, rounds=_ROUNDS)
+            except (TooBusy, NoLongerWanted):
+                unknown(_BUSY)
+                return
+            self._told(request, api, app.account if matched is not None else 0, known, unknown)
+
+        request.later(check)
+
+    def _told(self, request: Request, api: str, account: int, known: Known, unknown: Unknown) -> None:
+        """The last word, by what the account is now."""
+        who = self._who.get(account)
+        if (
+            who is not None
+            and api in who.account.apis
+            and (who.addresses is None or request.peer in who.addresses)
+        ):
+            known(who.account)
+        else:
+            unknown(self._keys.refused(request.peer))
