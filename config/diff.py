@@ -25,7 +25,14 @@ _EVERY: frozenset[str] | None = None  # key of a section
 # What can change while the gateway runs.
 _LIVE: Mapping[str, frozenset[str] | None] = {
     "gateway": frozenset(
-        {"default_region", "overflow_after_s", "drain_timeout_s", "watchdog_s", "log_level"}
+        {
+            "default_region",
+            "overflow_after_s",
+            "rest_elsewhere_after_s",
+            "drain_timeout_s",
+            "watchdog_s",
+            "log_level",
+        }
     ),
     "messages": frozenset(
         {"validity_default_s", "max_validity_s", "max_schedule_s", "max_parts", "mo_parts_timeout_s"}

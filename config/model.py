@@ -113,6 +113,13 @@ class GatewayConfig:
         low=0,
         high=86_400,
     )
+    rest_elsewhere_after_s: float = key(
+        60.0,
+        "The rest of a long message waits so long for the carrier that accepted its first parts while that "
+        "one is out; then another carrier of the lane gets all of it. An OTP waits for nothing.",
+        low=0,
+        high=604_800,
+    )
     drain_timeout_s: float = key(
         20.0, "How long SIGTERM waits for open windows before it closes the sessions.", low=0, high=3600
     )

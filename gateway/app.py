@@ -142,6 +142,7 @@ class Gateway:
         self.committer = Committer(store, writer, world)
         self.committer.observe = self.counts.observe_commit
         self.board = LaneBoard(store, config.gateway.overflow_after_s)
+        self.board.rest_elsewhere_after_s = config.gateway.rest_elsewhere_after_s
         self.spent = Spent(store, self.committer, world)
         self.accounts = Accounts(
             self.committer, account_defaults(config), config.inbound.fallback_account, world.wall_ms
@@ -308,6 +309,7 @@ class Gateway:
         """Another configuration is in force; carriers and lanes have it already (gateway.reload)."""
         self.config, self.routes = config, routes
         self.board.overflow_after_s = config.gateway.overflow_after_s
+        self.board.rest_elsewhere_after_s = config.gateway.rest_elsewhere_after_s
         self.known.change(config.numbers.prefix_table, config.numbers.mnp_table, rate_cards_of(config))
         self.door.change(routes, limits_of(config))
         self.replan.change(routes)

@@ -12,16 +12,17 @@ What a claim reserves for other carriers of a lane concerns only queues of messa
 had yet: what they all refused is taken without waiting for them.
 
 What this carrier had it takes again where all carriers that messages may wait for have had it (the others are
-suspended, out or not bound): else it would wait in vain. Not so the rest of a long message that another
-carrier accepted in part, nor what this carrier accepted once and a receipt took away from it: those are
-passed over, a bounded number in each claim.
+suspended, out or not bound): else it would wait in vain. Not so what this carrier accepted once, in whole or
+in part, and was taken away from it: that is passed over, a bounded number in each claim. So is the rest of a
+long message that another carrier accepted in part, until that one has been out for some time (an OTP: at
+once); then it is taken whole.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.nouns import Leased, MessageState, Phase, Progress, Reason
+from router.nouns import Leased, MessageClass, MessageState, Phase, Progress, Reason, Step
 from router.turns import Turns
 from store import fail_over
 from store.batch import scan
@@ -36,6 +37,8 @@ from store.records import (
     READY_KEY,
     READY_PREFIX,
 )
+from store.settle import tried_with, whole_elsewhere
+from store.timeline import note
 from store.values import Damaged, unseal
 
 if TYPE_CHECKING:
@@ -75,14 +78,17 @@ class _Taking:
 class _Share:
     """What a claim may still take of one lane: `most`, and of what one of `others` has not had, `unseen`."""
 
-    __slots__ = ("able", "bit", "lane", "most", "others", "unseen")
+    __slots__ = ("able", "bit", "gone", "lane", "most", "others", "unseen")
 
-    def __init__(self, lane: int, index: int, most: int, reserved: tuple[int, int], able: int) -> None:
+    def __init__(
+        self, lane: int, index: int, most: int, reserved: tuple[int, int], able: int, gone: int
+    ) -> None:
         self.lane = lane
         self.bit = 1 << index
         self.most = most
         self.others, self.unseen = reserved
         self.able = able
+        self.gone = gone
 
 
 def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
@@ -92,7 +98,12 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
         taking = _Taking(one)
         shares = [
             _Share(
-                lane, index, most, one.reserved.get(lane, _NOTHING_RESERVED), one.able.get(lane, _EVERYBODY)
+                lane,
+                index,
+                most,
+                one.reserved.get(lane, _NOTHING_RESERVED),
+                one.able.get(lane, _EVERYBODY),
+                one.gone.get(lane, 0),
             )
             for lane, index, most in one.lanes
         ]
@@ -160,7 +171,7 @@ def _from_lane(batch: Batch, taking: _Taking, share: _Share, most: int) -> None:
                     paced.paused(account)
                     continue
             before = taking.left
-            took = _take_turn(batch, taking, turns, lane, tried, turn, allowed)
+            took = _take_turn(batch, taking, share, turns, tried, turn, allowed)
             if paced is not None:
                 paced.took(turn[1], before - taking.left)
             if took == 0:
@@ -187,19 +198,20 @@ def _next_in_turn(taking: _Taking, turns: Turns, turn: tuple[int, int, int]) -> 
 def _take_turn(
     batch: Batch,
     taking: _Taking,
+    share: _Share,
     turns: Turns,
-    lane: int,
     tried: int,
     turn: tuple[int, int, int],
     budget: int,
 ) -> int:
     """Take up to the turn's quantum from one group. Returns segments taken, 0 when nothing fits any more."""
     priority, account, quantum = turn
+    lane = share.lane
     prefix = READY_PREFIX.pack(lane, tried, 3 - priority, account)
     budget = min(budget, quantum) if quantum else budget
     took, more, fits = 0, False, True
     if prefix not in batch.rowless:
-        took, more, fits = _take_rows(batch, taking, prefix, lane, tried, account, budget)
+        took, more, fits = _take_rows(batch, taking, share, prefix, tried, account, budget)
     fresh = batch.fresh.get(prefix)
     if fresh and fits and not more:
         fresh_took, more, fits = _take_fresh(batch, taking, fresh, lane, budget - took)
@@ -212,17 +224,19 @@ def _take_turn(
 
 
 def _take_rows(
-    batch: Batch, taking: _Taking, prefix: bytes, lane: int, tried: int, account: int, budget: int
+    batch: Batch, taking: _Taking, share: _Share, prefix: bytes, tried: int, account: int, budget: int
 ) -> tuple[int, bool, bool]:
     """From the group's rows: segments taken, whether there are more, whether the next one would fit."""
-    ready = batch.tables.ready
+    ready, lane = batch.tables.ready, share.lane
     gone: list[bytes] = []
     damaged: list[tuple[bytes, bytes]] = []
     took = 0
     more, fits = False, True
     recent = batch.memory.recent
     rows = (
-        _to_have_again(batch, taking, prefix) if taking.again else scan(batch.reader(ready), prefix, prefix)
+        _to_have_again(batch, taking, share, prefix)
+        if taking.again
+        else scan(batch.reader(ready), prefix, prefix)
     )
     for key, value in rows:
         if took >= budget:
@@ -239,6 +253,9 @@ def _take_rows(
             gone.append(key)
             _expire(batch, account, id, lane, segments, taking)
             continue
+        left_of = first_part
+        if taking.again:  # what is left of a message is for the carrier that had the first parts only
+            first_part = 0
         wire = max(1, segments - first_part)  # a carrier's own segments may be more than the message's
         if wire > taking.left and taking.taken:
             more, fits = True, False
@@ -248,6 +265,8 @@ def _take_rows(
         if message is None:  # its record is in quarantine
             batch.move(account, lane, segments, Phase.READY, Phase.FINAL)
             continue
+        if left_of and not first_part:
+            _whole_again(batch, message, lane, tried, left_of, taking.claim.now_ms)
         fresh = not (attempts or tried or flags or first_part)
         taking.taken.append(
             Leased(message, 0, attempts, bool(flags & POSSIBLE_DUPLICATE), first_part, lane, tried, fresh)
@@ -270,11 +289,13 @@ def _take_rows(
     return took, more, fits
 
 
-def _to_have_again(batch: Batch, taking: _Taking, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _to_have_again(
+    batch: Batch, taking: _Taking, share: _Share, prefix: bytes
+) -> Iterator[tuple[bytes, bytes]]:
     """The group's rows without those to pass over. After many of these the next claim goes on there."""
     passed_over = batch.memory.passed_over
     for key, value in scan(batch.reader(batch.tables.ready), passed_over.pop(prefix, prefix), prefix):
-        if not _is_kept_from(batch, taking, key, value):
+        if not _is_kept_from(batch, taking, share, key, value):
             yield key, value
             continue
         taking.passed_over += 1
@@ -283,19 +304,51 @@ def _to_have_again(batch: Batch, taking: _Taking, prefix: bytes) -> Iterator[tup
             return
 
 
-def _is_kept_from(batch: Batch, taking: _Taking, key: bytes, value: bytes) -> bool:
-    """Whether the carrier is not to have a message again that it, or another one, accepted before."""
+def _is_kept_from(batch: Batch, taking: _Taking, share: _Share, key: bytes, value: bytes) -> bool:
+    """Whether the carrier is not to have a message that it, or another one, accepted before."""
     try:
         _, _, _, expires_ms, first_part = ENTRY.unpack(unseal(key, value))
     except Damaged:
         return False
     if expires_ms <= taking.claim.now_ms:
         return False
-    _, _, _, account, _, id = READY_KEY.unpack(key)
+    _, tried, _, account, _, id = READY_KEY.unpack(key)
     progress = batch.progress(MESSAGE_KEY.pack(account, id))
     if progress is None or not (first_part or progress.passed_on):
         return False
-    return bool(first_part) or fail_over.had(progress, taking.claim.carrier)
+    if fail_over.had(progress, taking.claim.carrier):
+        return True
+    return bool(first_part) and _waits_for_its_carrier(batch, share, tried, account, id, progress)
+
+
+def _waits_for_its_carrier(
+    batch: Batch, share: _Share, tried: int, account: int, id: int, progress: Progress
+) -> bool:
+    """Whether the rest of a long message is still for the carrier that accepted the first parts, which is no
+    able one, or for others that come before this one."""
+    message = batch.message(account, id)
+    if message is None:  # its record is in quarantine
+        return False
+    its_own = ~tried & (1 << len(batch.core.names.lane(share.lane).carriers)) - 1
+    if its_own & ~share.gone and message.message_class != MessageClass.OTP:
+        return True
+    others = ~(progress.tried | its_own)
+    if share.unseen <= 0 and share.others & others:
+        return True
+    return bool(progress.tried & share.bit and share.able & others)
+
+
+def _whole_again(batch: Batch, message: Message, lane: int, tried: int, accepted: int, now_ms: int) -> None:
+    """All of a long message goes to another carrier than the one that accepted its first parts."""
+    key = MESSAGE_KEY.pack(message.account, message.id)
+    progress = batch.progress(key)
+    if progress is None:
+        return
+    spec = batch.core.names.lane(lane)
+    carrier = next((id for index, id in enumerate(spec.carriers) if not tried >> index & 1), 0)
+    progress.tried = tried_with(progress.tried, spec, carrier)
+    note(progress, now_ms, Step.RESENT, carrier, whole_elsewhere(accepted))
+    batch.put_progress(key, progress)
 
 
 def _take_fresh(

@@ -90,6 +90,9 @@ class Claim(msgspec.Struct, gc=False):
     # lane id → mask of the carriers that messages may wait for; only lanes with some that this carrier had:
     # those that all of the mask have had it may take again
     able: dict[int, int] = {}
+    # lane id → mask of the carriers that have been no part of that mask for so long that the rest of a long
+    # message waits for them no longer; of the same lanes
+    gone: dict[int, int] = {}
 
 
 class ClaimResult(msgspec.Struct, gc=False):

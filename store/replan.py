@@ -19,7 +19,7 @@ from router.nouns import MessageState, Phase, Progress, Reason, Step
 from store.interface import Released, Replanned
 from store.queues import first_due_ms, put_held, put_ready, unpack_place
 from store.records import ENTRY, HELD_KEY, LANE_KEY, MESSAGE_KEY, READY_KEY, READY_PREFIX_SIZE, Entry
-from store.settle import all_but
+from store.settle import all_but, whole_elsewhere
 from store.timeline import note
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ def _move(batch: Batch, message: Message, entry: Entry, lane: int, due_ms: int) 
         if carrier in new.carriers and not all_had(only, new):
             mask = only
         else:
-            detail = f"whole again elsewhere, {first_part} parts were accepted"
-            note(progress, now_ms, Step.RESENT, carrier, detail)
+            note(progress, now_ms, Step.RESENT, carrier, whole_elsewhere(first_part))
             first_part = 0
     progress.phase, progress.until_ms = Phase.READY, due_ms
     if progress.reason == Reason.LANE_GONE:

@@ -331,7 +331,7 @@ def again(
             now_ms,
             Step.RESENT,
             outcome.carrier,
-            f"whole again elsewhere, {first_part} parts were accepted",
+            whole_elsewhere(first_part),
         )
         first_part = 0
     progress.queue_mask = others if first_part else progress.tried
@@ -376,6 +376,11 @@ def accepted_parts(parts: list[Part]) -> int:
             break
         count += 1
     return 0 if count == len(parts) else count
+
+
+def whole_elsewhere(accepted: int) -> str:
+    """What the timeline says of a long message that leaves the carrier of its first parts."""
+    return f"whole again elsewhere, {accepted} parts were accepted"
 
 
 def tried_with(tried: int, spec: LaneSpec, carrier: int) -> int:

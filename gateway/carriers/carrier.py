@@ -169,7 +169,7 @@ class Carrier:
         elif settings.some_limits:
             self.some = SomeLimits(settings.some_limits, self._limits_of_lane)
         self.max_parts = settings.max_parts
-        self.renderer = Renderer(settings)
+        self.renderer = Renderer(settings, self.id)
         self.default_encoding: int = Encoding.GSM7 if "gsm7" in settings.alphabet else Encoding.LATIN1
         self.packed = settings.alphabet == "gsm7-packed"
         self.zone = zone_of(settings.receipt_zone) or UTC

@@ -3,7 +3,8 @@
 Architecture §3: order with overflow, or weights. The queue itself is the store's; this board only knows
 which carriers share a lane and who is able. What a carrier may not take yet, because others come first, is
 reserved for them in its claim; what those others have refused already is not. What a carrier has had already
-it may have again while nobody else can take it.
+it may have again while nobody else can take it. The rest of a long message waits for the carrier that
+accepted its first parts, until that one has been out for `rest_elsewhere_after_s`.
 
 What is under a carrier's limits on some messages (gateway.carriers.limits) has a variant of its lane, with
 the same carriers, weights and route, which is skipped while the limit has no token. Shares hold within a
@@ -60,6 +61,7 @@ class Member(Protocol):
 class _Lane:
     __slots__ = (
         "drains",
+        "gone_since",
         "id",
         "index_of",
         "members",
@@ -83,6 +85,9 @@ class _Lane:
         )
         self.taken = 0  # messages, since the start
         self.drains = drains(spec)  # mask of the carriers with weight 0, which take nothing new
+        self.gone_since: dict[
+            int, float
+        ] = {}  # index of a carrier that some messages wait for in vain → when
         # Until then nothing can overflow that these carriers have not had: to look costs a seek an account.
         self.young: tuple[int, int] = (0, 0)
 
@@ -122,6 +127,16 @@ class _Lane:
                 mask |= 1 << index
         return mask
 
+    def gone(self, able: int, now: float, after_s: float) -> int:
+        """The mask of the carriers that have been none of `able` for so long, as far as anybody looked."""
+        mask = 0
+        for index in range(len(self.members)):
+            if able >> index & 1:
+                self.gone_since.pop(index, None)
+            elif now - self.gone_since.setdefault(index, now) >= after_s:
+                mask |= 1 << index
+        return mask
+
     def _barred(self, carrier: int, now: float) -> bool:
         """Whether nobody should wait for this carrier, because of a limit on these messages."""
         limits = self.some.get(carrier, ()) if self.some is not None else ()
@@ -136,6 +151,7 @@ class LaneBoard:
     def __init__(self, store: Store, overflow_after_s: float) -> None:
         self._store = store
         self.overflow_after_s = overflow_after_s
+        self.rest_elsewhere_after_s = 60.0  # an OTP's at once
         self._lanes: dict[int, _Lane] = {}
         self._of_carrier: dict[int, list[_Lane]] = {}
         self._members: dict[int, Member] = {}
@@ -422,7 +438,10 @@ class LaneBoard:
         lanes: list[tuple[int, int, int]] = []
         reserved: dict[int, tuple[int, int]] = {}
         able: dict[int, int] = {}
+        gone: dict[int, int] = {}
         for lane in self._of_carrier.get(member.id, ()):
+            if lane.gone_since:
+                lane.gone_since.pop(lane.index_of[member.id], None)
             if lane.id not in ready:
                 continue
             index = lane.index_of[member.id]
@@ -441,11 +460,12 @@ class LaneBoard:
                     reserved[lane.id] = (others, unseen)
                 had = self._store.ready_masks(lane.id)
                 if had != _NOBODY_HAD and any(mask >> index & 1 for mask in had):
-                    able[lane.id] = lane.waited_for(now)
+                    able[lane.id] = waited_for = lane.waited_for(now)
+                    gone[lane.id] = lane.gone(waited_for, now, self.rest_elsewhere_after_s)
             lanes.append((lane.id, index, most))
         if not lanes:
             return None
-        return Claim(member.id, tuple(lanes), budget, now_ms, reserved, self.paced or None, able)
+        return Claim(member.id, tuple(lanes), budget, now_ms, reserved, self.paced or None, able, gone)
 
     def _room_under(self, lane: _Lane, member: Member, now: float) -> int:
         """Segments that limits on some messages leave; where none, its carrier learns until when."""

@@ -55,7 +55,10 @@ class Written(NamedTuple):
 
 
 class Renderer:
-    def __init__(self, settings: CarrierConfig) -> None:
+    """`reference`: what makes the references of long messages another carrier's."""
+
+    def __init__(self, settings: CarrierConfig, reference: int = 0) -> None:
+        self._reference = reference
         self._alphabet = settings.alphabet
         self._method = settings.long_messages
         self._service_type = settings.service_type.encode()
@@ -194,7 +197,7 @@ class Renderer:
             if way is not None:
                 encoding, segments, udh = _GSM7, way.segments, way.tables.header
                 content = way.septets if udh else way.text
-        ref = reference_of(message.id)
+        ref = reference_of(message.id) + self._reference & 0xFFFF  # elsewhere another one: parts never mix
         return render(content, encoding, segments, self._alphabet, self._method, ref, udh=udh)
 
     def written(self, text: str, encoding: int, source: str, ton: int, destination: str) -> Written:

@@ -434,3 +434,38 @@ async def test_a_long_message_of_which_no_part_was_delivered_goes_whole_to_the_n
         assert (await one.house.final(id))["state"] == "DELIVERED"
         await trio.sleep(QUIET_S)
         assert (one.told(), one.had) == (["DELIVERED"], {"north": 2, "south": 2})
+
+
+# a carrier that goes out after it accepted a part
+
+
+@pytest.mark.parametrize(("chosen", "least_s", "most_s"), [("otp", 0, 5), ("transactional", 60, 65)])
+@trio_test(mock_clock=True)
+async def test_a_long_message_whose_carrier_stays_away_after_its_first_part_goes_whole_to_the_next(
+    tmp_path: Path, chosen: str, least_s: float, most_s: float
+) -> None:
+    north, south, world = Carrier("north"), Carrier("south", "DELIVRD"), MemoryWorld()
+    config = (
+        '[smpp]\nlisten = ["127.0.0.1:2775"]\n'
+        + carrier("north", PORTS["north"], tps=0.2)
+        + carrier("south", PORTS["south"])
+        + '[[routes]]\nname = "all"\nlane = ["north", "south"]\n'
+    )
+    async with place(tmp_path, config, north, south, world=world) as one:
+        id = await one.house.submit(TO, "long " * 40, **{"class": chosen})
+        await one.house.until(lambda: north.submits)
+        await trio.sleep(1)
+        del world.ports[PORTS["north"]]
+        await north.streams[-1].aclose()
+        gone_at = trio.current_time()
+        await one.house.until(lambda: south.submits)
+        assert least_s <= trio.current_time() - gone_at <= most_s
+        message = await one.house.final(id)
+        assert message["state"] == "DELIVERED"
+        assert {part["carrier"] for part in message["parts"]} == {"south"}
+        headers = [pdu.short_message[:5] for pdu in (*north.submits, *south.submits)]
+        assert len(headers) == 3
+        assert headers[1] == headers[2] != headers[0], "another reference"
+        assert ("resent", "north", "whole again elsewhere, 1 parts were accepted") in await one.steps(id)
+        await trio.sleep(QUIET_S)
+        assert (one.told(), one.had) == (["DELIVERED"], {"north": 1, "south": 2})

@@ -12,7 +12,7 @@ import pytest
 import gateway.carriers.lanes as lanes
 from gateway.carriers.lanes import LaneBoard, Wish
 from gateway.carriers.limits import SomeLimits
-from router.nouns import Encoding, LaneSpec, Leased, Outcome, Settle
+from router.nouns import Encoding, LaneSpec, Leased, Outcome, Settle, Step
 from router.throttle import Throttle
 from store.lmdb_store import LmdbStore
 from tests.store.records_for_tests import Clock, commit, message, open_store, outcome, with_account
@@ -212,6 +212,108 @@ def test_the_rest_of_a_long_message_waits_for_the_carrier_of_its_first_parts(tmp
     yard.members["north"].up = True
     assert {one.first_part for one in yard.pull("north", 200)} == {1}
     assert yard.store.check() == []
+
+
+def half_accepted(yard: Yard, name: str = "north", **fields: int) -> Leased:
+    """Of a long message in two parts the carrier takes the first one, and not the second."""
+    made = message(yard.store, yard.lane, segments=2, **fields)
+    commit(yard.store, lambda txn: txn.accept([made]))
+    (leased,) = yard.pull(name)
+    half(yard, name, leased)
+    return leased
+
+
+def half(yard: Yard, name: str, leased: Leased) -> None:
+    first = outcome(yard.store, leased, name, Settle.SENT, carrier_message_id=f"{name}1", total=2)
+    yard.settle(first, outcome(yard.store, leased, name, Settle.RETURNED, part=1, total=2))
+
+
+@pytest.mark.parametrize("weights", [(), (50, 50), (98, 1)])
+def test_all_of_a_long_message_goes_elsewhere_when_the_carrier_of_its_first_parts_stays_away(
+    tmp_path: Path, weights: tuple[int, ...]
+) -> None:
+    yard = Yard(tmp_path, "north", "south", weights=weights)
+    half_accepted(yard)
+    yard.members["north"].up = False
+    assert [yard.pull("south", now=now) for now in (0.0, 30.0, 59.0)] == [[], [], []]
+    (taken,) = yard.pull("south", now=60.0)
+    assert (taken.first_part, taken.message.segments) == (0, 2)
+    parts = [
+        outcome(yard.store, taken, "south", Settle.SENT, part=part, total=2, carrier_message_id=f"s{part}")
+        for part in range(2)
+    ]
+    yard.settle(*parts)
+    found = yard.store.find(1, taken.message.id)
+    assert found is not None
+    assert [part.carrier_message_id for part in found[1].parts] == ["s0", "s1"]
+    told = [(Step(step), detail) for _, step, _, detail in found[1].events]
+    assert (Step.RESENT, "whole again elsewhere, 1 parts were accepted") in told
+    assert yard.store.check() == []
+
+
+def test_a_carrier_that_comes_back_in_time_goes_on_where_it_was(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    half_accepted(yard)
+    yard.members["north"].up = False
+    assert yard.pull("south", now=0.0) == []
+    yard.members["north"].up = True
+    assert yard.pull("south", now=59.0) == []
+    yard.members["north"].up = False
+    assert yard.pull("south", now=61.0) == [], "it was back in between"
+    yard.members["north"].up = True
+    (taken,) = yard.pull("north", now=62.0)
+    assert taken.first_part == 1
+
+
+def test_all_of_a_long_otp_goes_elsewhere_at_once(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    half_accepted(yard, message_class=0)
+    assert yard.pull("south") == [], "the first one goes on, as long as it is able"
+    yard.members["north"].up = False
+    (taken,) = yard.pull("south")
+    assert taken.first_part == 0
+
+
+def test_no_carrier_gets_all_of_a_message_again_of_which_it_accepted_parts(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south")
+    half_accepted(yard)
+    yard.members["north"].up = False
+    assert yard.pull("south", now=0.0) == []
+    (taken,) = yard.pull("south", now=60.0)
+    half(yard, "south", taken)
+    yard.members["south"].up, yard.members["north"].up = False, True
+    assert [yard.pull("north", now=now) for now in (61.0, 200.0)] == [[], []]
+    yard.members["south"].up = True
+    (rest,) = yard.pull("south", now=201.0)
+    assert rest.first_part == 1
+
+
+def test_a_carrier_that_refused_it_before_leaves_all_of_it_to_others(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "south", "north", "west")
+    made = message(yard.store, yard.lane, segments=2)
+    commit(yard.store, lambda txn: txn.accept([made]))
+    (refused,) = yard.pull("south")
+    no = [
+        outcome(yard.store, refused, "south", Settle.RETRY, part=part, total=2, mark_tried=True, until_ms=1)
+        for part in range(2)
+    ]
+    yard.settle(*no)
+    (leased,) = yard.pull("north")
+    half(yard, "north", leased)
+    yard.members["north"].up = False
+    assert yard.pull("south", now=0.0) == []
+    assert yard.pull("south", now=60.0) == [], "west is able and has not refused it"
+    (taken,) = yard.pull("west", now=60.0)
+    assert taken.first_part == 0
+
+
+def test_a_lower_choice_leaves_all_of_it_to_an_able_higher_one(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "north", "south", "west")
+    half_accepted(yard)
+    yard.members["north"].up = False
+    assert yard.pull("west", now=0.0) == []
+    assert yard.pull("west", now=60.0) == []
+    assert len(yard.pull("south", now=60.0)) == 1
 
 
 def test_the_tps_of_a_route_bounds_refused_and_new_messages_together(tmp_path: Path) -> None:

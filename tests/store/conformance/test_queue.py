@@ -426,3 +426,37 @@ def test_looks_that_find_nothing_to_do_leave_the_turns_of_accounts_as_they_are(s
         served += [leased.message.account for leased in steady.claim(lane, segments=1)]
         steady.store.abort(steady.store.begin())
     assert sorted(served) == sorted([*range(1, 31)] * 2)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_receipts_of_the_carrier_that_a_long_message_has_left_are_recorded_and_not_told(
+    subject: Subject, early: bool
+) -> None:
+    subject.account(1, per_part_receipts=True)
+    lane = subject.lane("a", "b")
+    (leased,) = subject.leased(lane, segments=2)
+    returned = subject.outcome(leased, Settle.RETURNED, part=1, total=2)
+    subject.settle(subject.sent(leased, "a0", total=2), returned)
+    late = subject.receipt("a0", leased.message.destination)
+    if early:
+        subject.receive(late)
+    b = subject.store.carrier_id("b")
+    kept = Claim(b, ((lane, 1, 9),), 9, subject.now_ms, able={lane: 0b10})
+    assert subject.do(lambda txn: txn.claim([kept]))[0].leased == []
+    asked = Claim(b, ((lane, 1, 9),), 9, subject.now_ms, able={lane: 0b10}, gone={lane: 0b01})
+    (whole,) = subject.do(lambda txn: txn.claim([asked]))[0].leased
+    assert (whole.first_part, whole.fresh) == (0, False)
+    subject.settle(*(subject.sent(whole, f"b{part}", "b", part, 2) for part in range(2)))
+    if not early:
+        (result,) = subject.receive(late)
+        assert not result.final
+    assert subject.told() == []
+    subject.receive(subject.receipt("b0", leased.message.destination, carrier="b"))
+    assert subject.phase(leased.message) == Phase.AWAITING_RECEIPT
+    subject.receive(subject.receipt("b1", leased.message.destination, carrier="b"))
+    finals = [told for told in subject.told() if told[1] == MessageState.DELIVERED]
+    assert finals[-1][0] == leased.message.id
+    steps = [event[1] for event in subject.found(leased.message).events]
+    assert steps.count(Step.RESENT) == 1
+    assert steps.count(Step.FINAL) == 1
+    assert subject.store.check() == []
