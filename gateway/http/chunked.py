@@ -12,13 +12,24 @@ from gateway.http.problems import BadRequest
 
 _LINE_BYTES = 4096
 _TRAILER_BYTES = 8192
+_EXTENSION_BYTES = 8192
+_CONTROLS = frozenset((*range(9), *range(10, 32), 127))
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class Chunked:
     """Feed it bytes until `feed` returns a position: where the message ended in what was fed last."""
 
-    __slots__ = ("_in_trailers", "_left", "_line", "_max_bytes", "_trailer_bytes", "_want_crlf", "body")
+    __slots__ = (
+        "_extension_bytes",
+        "_in_trailers",
+        "_left",
+        "_line",
+        "_max_bytes",
+        "_trailer_bytes",
+        "_want_crlf",
+        "body",
+    )
 
     def __init__(self, max_bytes: int) -> None:
         self.body = bytearray()
@@ -26,6 +37,7 @@ class Chunked:
         self._left = 0  # of the current chunk's data
         self._want_crlf = False  # after a chunk's data
         self._line = b""  # an incomplete line
+        self._extension_bytes = 0
         self._in_trailers = False
         self._trailer_bytes = 0
 
@@ -74,7 +86,16 @@ class Chunked:
         return False
 
     def _start_chunk(self, line: bytes) -> None:
-        digits = line.split(b";", 1)[0].rstrip(b" \t")
+        size, semicolon, extension = line.partition(b";")
+        if semicolon:
+            self._extension_bytes += len(extension)
+            if self._extension_bytes > _EXTENSION_BYTES or _CONTROLS.intersection(extension):
+                raise BadRequest(
+                    400,
+                    "bad-chunk",
+                    f"chunk extensions are visible characters, {_EXTENSION_BYTES} bytes in all",
+                )
+        digits = size.rstrip(b" \t")
         if not digits or len(digits) > 15 or not _HEX.issuperset(digits):
             raise BadRequest(400, "bad-chunk", "a chunk starts with its size in hexadecimal")
         self._left = int(digits, 16)

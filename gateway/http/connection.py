@@ -25,6 +25,7 @@ from gateway.http.answer import Renderer
 from gateway.http.answers import Answers, Interim
 from gateway.http.chunked import Chunked
 from gateway.http.head import Head, HeadReader, bad_request, head_too_large, target_too_long
+from gateway.http.packed import unpacked
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.request import Request, fail
 from gateway.http.routes import AsyncHandler, Streaming
@@ -322,6 +323,8 @@ class Connection:
         self._head = None
         self._chunked = None
         self._body = bytearray()
+        if head.gzip and body:
+            body = unpacked(body, self._settings.max_body_bytes)
         self._dispatch(head, body)
         return end
 
@@ -366,6 +369,8 @@ class Connection:
     def _open_stream(self, streaming: Streaming, head: Head) -> None:
         """Its place in the queue is the last one until it is answered."""
         request = Request(self, head, b"", self._now)
+        if head.gzip:
+            raise BadRequest(415, "content-encoding", "a stream is sent as it is, without Content-Encoding")
         begin = partial(
             self._owner.renderer.begin,
             200,

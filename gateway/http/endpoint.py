@@ -31,6 +31,7 @@ OF_A_BODY = (
     "body-too-large",
     "content-encoding",
     "bad-chunk",
+    "bad-gzip",
 )
 OF_A_QUERY = ("invalid-fields",)
 OF_AN_IDEMPOTENCY_KEY = (

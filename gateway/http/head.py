@@ -28,6 +28,7 @@ class Head:
     __slots__ = (
         "expect_continue",
         "found",
+        "gzip",
         "headers",
         "http10",
         "keep_alive",
@@ -47,6 +48,7 @@ class Head:
         self.keep_alive = True
         self.length = 0
         self.expect_continue = False
+        self.gzip = False
         self.whole = True
         self.found: Found | None = None
 
@@ -152,7 +154,9 @@ class HeadReader:
         self._target(head, parsed.url)
         head.found = self._routes.find(head.method, head.path)
         self._framing(head, parsed)
-        head.whole = head.length >= 0 and not head.expect_continue and head.found.streaming is None
+        head.whole = (
+            head.length >= 0 and not head.expect_continue and not head.gzip and head.found.streaming is None
+        )
         return head
 
     def _check_version(self, version: str) -> None:
@@ -171,8 +175,8 @@ class HeadReader:
         target = url.decode("latin-1")
         if not target.startswith("/") and "://" in target:  # absolute-form
             _, _, rest = target.partition("://")
-            _, slash, path = rest.partition("/")
-            target = slash + path or "/"
+            end = next((at for at, one in enumerate(rest) if one in "/?"), len(rest))
+            target = rest[end:] if rest[end : end + 1] == "/" else "/" + rest[end:]
         target, _, head.query = target.partition("?")
         head.path = unquote(target) if "%" in target else target
 
@@ -192,8 +196,11 @@ class HeadReader:
             assert head.found is not None
             if head.length > self._settings.max_body_bytes and head.found.streaming is None:
                 raise body_too_large(self._settings)
-        if b"content-encoding" in head.headers and head.headers[b"content-encoding"].lower() != b"identity":
-            raise BadRequest(415, "content-encoding", "send the body as it is, without Content-Encoding")
+        if b"content-encoding" in head.headers:
+            content_coding = head.headers[b"content-encoding"].strip().lower()
+            head.gzip = content_coding in (b"gzip", b"x-gzip")
+            if not head.gzip and content_coding != b"identity":
+                raise BadRequest(415, "content-encoding", "send the body as it is, or with gzip once")
         expect = head.headers.get(b"expect")
         if expect is not None:
             if expect.lower() != b"100-continue":

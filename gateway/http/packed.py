@@ -1,0 +1,36 @@
+"""Bodies that come packed with gzip (RFC 1952): unpacked, and never to more than a body may have.
+
+Deliberately not here: other codings (refused by head.py), packing answers.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from gateway.http.problems import BadRequest
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def unpacked(body: bytes, most: int) -> bytes:
+    """What was packed, of all members. Errors: BadRequest 400 for no gzip, 413 beyond `most` bytes.
+
+    Unpacking stops at `most`, so a small body that holds a huge one costs no more than an honest one.
+    """
+    found = bytearray()
+    while body:
+        member = zlib.decompressobj(_GZIP)
+        try:
+            found += member.decompress(body, most + 1 - len(found))
+        except zlib.error as error:
+            raise _no_gzip(str(error)) from None
+        if len(found) > most:
+            raise BadRequest(413, "body-too-large", f"the body may have {most} bytes, unpacked, too")
+        if not member.eof:
+            raise _no_gzip("it ends too early")
+        body = member.unused_data
+    return bytes(found)
+
+
+def _no_gzip(why: str) -> BadRequest:
+    return BadRequest(400, "bad-gzip", f"the body is not gzip, as Content-Encoding says it is: {why}")
