@@ -262,7 +262,7 @@ REFUSED = {
     "too many headers": (request("/hello", headers=tuple(f"X-{n}: y" for n in range(20))), 431),
     "long target": (request("/hello?" + "y" * 600), 414),
     "endless target": (b"GET /" + b"y" * 5000, 414),
-    "gzip": (request("/echo", b"x", headers=("Content-Encoding: gzip",)), 415),
+    "compress": (request("/echo", b"x", headers=("Content-Encoding: compress",)), 415),
     "other expectation": (request("/echo", b"x", headers=("Expect: a-miracle",)), 417),
     "other transfer coding": (
         request("/echo", b"x", headers=("Transfer-Encoding: gzip, chunked",), length=False),
