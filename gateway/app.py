@@ -46,6 +46,7 @@ from gateway.committer import Committer
 from gateway.door import Door, Limits
 from gateway.explain import explain, previewed
 from gateway.health import HealthWatch
+from gateway.http.access import Access
 from gateway.http.accounts import AccountApi
 from gateway.http.apps.kannel import KannelApi
 from gateway.http.apps.serving import Api, AppServers
@@ -229,7 +230,7 @@ class Gateway:
             close_circuit=self.health.close,
             keys=self.keys,
         )
-        self.account_api = AccountApi(self.verbs.of_accounts, self.keys, Retries(store, world.wall_ms))
+        self.account_api = AccountApi(self.verbs.of_accounts, Retries(store, world.wall_ms))
         self.apps = AppServers(config.http, world, self._apis())
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
@@ -272,23 +273,22 @@ class Gateway:
         self.spent.follow("route:", {f"route:{name}": one for name, one in self.board.throttles().items()})
 
     def _http_routes(self) -> Routes:
-        routes = Routes()
+        routes = Routes(Access(self.keys).guard)
         once = Once(self.store, self.world.wall_ms)
-        MessageApi(self.door, self.store, self.keys, once).add_to(routes)
+        MessageApi(self.door, self.store, once).add_to(routes)
         routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys).streaming)
         changes = Changes(self.store, self.committer, self.door, self.keys, once, self.world.wall_ms)
         changes.add_to(routes)
         self.account_api.add_to(routes)
         ExplainApi(
-            self.keys,
             partial(explain, self),
             partial(previewed, self),
             lambda name: self.accounts.by_name.get(name),
             self.world.wall_ms,
             to_accounts=self.config.http.explain_to_accounts,
         ).add_to(routes)
-        CarrierApi(self.verbs.of_carriers, self.keys).add_to(routes)
-        ConfigApi(self.verbs.of_config, self.keys).add_to(routes)
+        CarrierApi(self.verbs.of_carriers).add_to(routes)
+        ConfigApi(self.verbs.of_config).add_to(routes)
         add_house(
             routes,
             ready=self.not_ready,

@@ -134,7 +134,6 @@ TABLE: Final[dict[Role, frozenset[str]]] = {
             "callbacks.read",
             "callbacks.write",
             "senders.read",
-            "accounts.read",
             "keys.read",
             "keys.write",
             "balance.read",

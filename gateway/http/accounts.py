@@ -4,11 +4,11 @@ What they do are the admin verbs of accounts (gateway.admin_accounts), so that a
 `signalbox account` are checked, kept and audited by the same code. Here JSON becomes their arguments, and
 what they refuse becomes a problem that names every wrong field.
 
-Invariants: only an operator's key opens anything here, and the audit trail has its name; keys, passwords and
-secrets are in the answer of the request that made them, and in no other but its retries'; a password is
-hashed in a thread, one at a time, before it goes anywhere.
+Invariants: the audit trail has the name of whoever acts; keys, passwords and secrets are in the answer of the
+request that made them, and in no other but its retries'; a password is hashed in a thread, one at a time,
+before it goes anywhere.
 
-Deliberately not here: settings and their messages (gateway.account_settings), whose key it is (auth.py),
+Deliberately not here: settings and their messages (gateway.account_settings), who is let in (access.py),
 what was carried out already (retries.py), reasons (operated.py).
 """
 
@@ -34,7 +34,6 @@ from gateway.admin_accounts import (
     check_system_id,
     read_new,
 )
-from gateway.http.auth import Keys
 from gateway.http.fields import invalid, unknown_field
 from gateway.http.operated import PRIVATE, body_of, handler
 from gateway.http.paging import after, page
@@ -55,11 +54,10 @@ _ROTATES = "rotating twice would end the key or password that is in use"
 
 
 class AccountApi:
-    """Handlers over the verbs and the keys; `add_to` puts them into a table."""
+    """Handlers over the verbs; `add_to` puts them into a table."""
 
-    def __init__(self, verbs: AccountVerbs, keys: Keys, retries: Retries) -> None:
+    def __init__(self, verbs: AccountVerbs, retries: Retries) -> None:
         self._verbs = verbs
-        self._keys = keys
         self._retries = retries
         self.hashed = hashing_in_a_thread()
 
@@ -77,7 +75,7 @@ class AccountApi:
             (table.REMOVE_LOGIN, self._remove_login),
             (table.REMOVE_LOGIN_WITH_SLASH, self._remove_login),
         ):
-            routes.serve(endpoint, handler(self._keys, act, _refused))
+            routes.serve(endpoint, handler(act, _refused))
 
     # the acts
 

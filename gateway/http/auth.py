@@ -36,12 +36,12 @@ from gateway.keys import (
 )
 from gateway.smpp_server.networks import Networks
 from router.nouns import Account, ApiKey
-from router.roles import Role, scopes_of
+from router.roles import HOUSE, Role, allows, scopes_of
 
 if TYPE_CHECKING:
     from gateway.operators import Operator
 
-__all__ = ["ACCOUNT_KEY", "OPERATOR_KEY", "Caller", "Keys", "key_hash", "new_key"]
+__all__ = ["ACCOUNT_KEY", "OPERATOR_KEY", "Caller", "Keys", "key_hash", "new_key", "operators_key"]
 
 _FREE_FAILURES = 10
 _LONGEST_WAIT_S = 60.0
@@ -63,11 +63,14 @@ _HOW_OPERATOR = (
 class Caller(Noted):
     """One secret of one key, and whose it is: made once, handed out with every request that it opens.
 
-    `plain` is the account of a key that may all that accounts may, from anywhere and at any time: nothing is
-    left to look at. `key` is what is kept of it; the caller's `scopes` are what it may.
+    `account` is whose it is, where that is a customer; `plain` the same for a key that may all that accounts
+    may, from anywhere and at any time: nothing is left to look at. `name` is how the audit trail calls the
+    owner, `key` what is kept of the key, `scopes` what it may.
     """
 
-    __slots__ = ("digest", "key", "networks", "owner", "plain", "role", "scopes", "until_ms")
+    __slots__ = (
+        "account", "digest", "key", "name", "networks", "owner", "plain", "role", "scopes", "until_ms",
+    )  # fmt: skip
 
     def __init__(self, digest: str, key: ApiKey, owner: Account | Operator, use: Use) -> None:
         super().__init__("", use)
@@ -83,14 +86,10 @@ class Caller(Noted):
         self.owner = owner
         self.role = role_of(owner)
         self.who = who_of(owner)
+        self.name = self.who.removeprefix("operator:")
         self.scopes = scopes_of(self.role, self.key.scopes)
-        free = isinstance(owner, Account) and not (self.key.scopes or self.networks or self.until_ms)
-        self.plain = owner if free and isinstance(owner, Account) else None
-
-    @property
-    def account(self) -> Account | None:
-        """Whose it is, where that is a customer."""
-        return self.owner if isinstance(self.owner, Account) else None
+        self.account = owner if isinstance(owner, Account) else None
+        self.plain = None if self.key.scopes or self.networks or self.until_ms else self.account
 
 
 class Keys:
@@ -166,6 +165,29 @@ class Keys:
         self, authorization: bytes | None, address: str, scope: str = "messages.send"
     ) -> Account:
         """The account of an Authorization header's key. Errors: BadRequest 401 (many: 429), 403."""
+        caller = self.admit(authorization, address, scope)
+        if not isinstance(caller.owner, Account):
+            raise self._operators_key(caller, address)
+        return caller.owner
+
+    def operator(self, authorization: bytes | None, address: str, scope: str = "accounts.write") -> Operator:
+        """The operator of an Authorization header's key. Errors: BadRequest 401 (many: 429), 403."""
+        caller = self.admit(authorization, address, scope)
+        if isinstance(caller.owner, Account):
+            raise self._accounts_key(caller, address)
+        return caller.owner
+
+    def either(
+        self, authorization: bytes | None, address: str, scope: str = "routes.explain"
+    ) -> Account | Operator:
+        """Whose key it is, for what both may ask. Errors: BadRequest 401 (many: 429), 403."""
+        return self.admit(authorization, address, scope).owner
+
+    def admit(self, authorization: bytes | None, address: str, scope: str) -> Caller:
+        """Who it is, if that key may. Errors: BadRequest 401 (many: 429), 403.
+
+        On the message path: one look for a key without limits of its own.
+        """
         if (
             authorization is not None
             and authorization[:7] in (b"Bearer ", b"bearer ")
@@ -174,80 +196,58 @@ class Keys:
             digest = sha256(authorization[7:].strip()).hexdigest()
             caller = self._by_hash.get(digest)
             if caller is not None and compare_digest(caller.digest, digest):
-                account = caller.plain
-                if account is not None:
-                    if caller.address != address:
-                        self.use.seen(caller, address)
-                    return account
-                return self._account(self._checked(caller, address), address, scope)
-        raise self._unknown(authorization, address, _HOW)
-
-    def operator(self, authorization: bytes | None, address: str, scope: str = "accounts.write") -> Operator:
-        """The operator of an Authorization header's key. Errors: BadRequest 401 (many: 429), 403."""
-        caller = self._caller(authorization, address, _HOW_OPERATOR)
-        owner = caller.owner
-        if isinstance(owner, Account):
-            self.use.refused("kind", caller, address)
-            raise BadRequest(
-                403,
-                "operator-key-needed",
-                f"this is a key of the account {owner.name!r}, and this is for operators; " + _HOW_OPERATOR,
-            )
-        self.require(caller, scope, address)
-        return owner
-
-    def either(
-        self, authorization: bytes | None, address: str, scope: str = "routes.explain"
-    ) -> Account | Operator:
-        """Whose key it is, for what both may ask. Errors: BadRequest 401 (many: 429), 403."""
-        caller = self.caller(authorization, address)
-        self.require(caller, scope, address)
-        return caller.owner
+                if caller.plain is None:
+                    self._checked(caller, address, _how(scope))
+                elif caller.address != address:
+                    self.use.seen(caller, address)
+                if scope in caller.scopes:
+                    return caller
+                raise self._over_scope(caller, scope, address)
+        raise self._unknown(authorization, address, _how(scope))
 
     def caller(self, authorization: bytes | None, address: str) -> Caller:
         """Whose key it is and what it may. Errors: BadRequest 401 (many: 429)."""
-        return self._caller(authorization, address, _HOW)
+        if (
+            authorization is not None
+            and authorization[:7] in (b"Bearer ", b"bearer ")
+            and len(authorization) <= _LONGEST_HEADER
+        ):
+            digest = sha256(authorization[7:].strip()).hexdigest()
+            caller = self._by_hash.get(digest)
+            if caller is not None and compare_digest(caller.digest, digest):
+                return self._checked(caller, address, _HOW)
+        raise self._unknown(authorization, address, _HOW)
 
     def require(self, caller: Caller, scope: str, address: str) -> None:
         """Nothing, where the key may. Errors: BadRequest 403."""
-        if scope in caller.scopes:
-            return
-        self.use.refused("scope", caller, address)
-        narrowed = scope in scopes_of(caller.role)
-        if caller.role != Role.ACCOUNT or narrowed:
-            who = "this key" if narrowed else f"a key of the role {caller.role!r}"
-            raise BadRequest(403, "scope-needed", f"{who} may not do that: it needs the scope {scope}")
-        raise BadRequest(
-            403,
-            "operator-key-needed",
-            f"this is a key of the account {caller.owner.name!r}, and this is for operators; "
-            + _HOW_OPERATOR,
-        )
+        if scope not in caller.scopes:
+            raise self._over_scope(caller, scope, address)
 
     def refused(self, address: str) -> BadRequest:
         """What a wrong name or password of an app is answered with, counted as a wrong key is."""
         detail = "the name or the password is not right, or its account may not use this API"
         return self._failed(address, detail, "")
 
-    def _account(self, caller: Caller, address: str, scope: str) -> Account:
-        if not isinstance(caller.owner, Account):
-            self.use.refused("kind", caller, address)
-            detail = f"this is an operator's key, which sends and reads no messages so; for messages {_HOW}"
-            raise BadRequest(403, "account-key-needed", detail)
-        self.require(caller, scope, address)
-        return caller.owner
+    def _over_scope(self, caller: Caller, scope: str, address: str) -> BadRequest:
+        if allows(caller.role, scope):
+            detail = f"this key may not do that: it needs the scope {scope}"
+        elif isinstance(caller.owner, Account):
+            return self._accounts_key(caller, address)
+        elif not any(allows(role, scope) for role in HOUSE):
+            return self._operators_key(caller, address)
+        else:
+            detail = f"the role {caller.role!r} may not do that: it needs the scope {scope}"
+        self.use.refused("scope", caller, address)
+        return BadRequest(403, "scope-needed", detail)
 
-    def _caller(self, authorization: bytes | None, address: str, how: str) -> Caller:
-        if (
-            authorization is not None
-            and authorization[:7] in (b"Bearer ", b"bearer ")
-            and len(authorization) <= _LONGEST_HEADER
-        ):
-            digest = sha256(authorization[7:].strip()).hexdigest()
-            caller = self._by_hash.get(digest)
-            if caller is not None and compare_digest(caller.digest, digest):
-                return self._checked(caller, address, how)
-        raise self._unknown(authorization, address, how)
+    def _accounts_key(self, caller: Caller, address: str) -> BadRequest:
+        self.use.refused("kind", caller, address)
+        detail = f"this is a key of the account {caller.owner.name!r}, and this is for operators; "
+        return BadRequest(403, "operator-key-needed", detail + _HOW_OPERATOR)
+
+    def _operators_key(self, caller: Caller, address: str) -> BadRequest:
+        self.use.refused("kind", caller, address)
+        return operators_key()
 
     def _checked(self, caller: Caller, address: str, how: str = _HOW) -> Caller:
         """The caller, whose key is known, if it may be used from there and now. Errors: BadRequest."""
@@ -293,3 +293,14 @@ class Keys:
         self._failures[where] = (count + 1, now)
         challenge = 'Bearer realm="signalbox"' + (f', error="{error}"' if error else "")
         return BadRequest(401, "not-authenticated", detail, headers=(("WWW-Authenticate", challenge),))
+
+
+def operators_key() -> BadRequest:
+    """For what only an account's key opens."""
+    detail = f"this is an operator's key, which sends no messages and speaks for no account; {_HOW}"
+    return BadRequest(403, "account-key-needed", detail)
+
+
+def _how(scope: str) -> str:
+    """What to send for it."""
+    return _HOW if allows(Role.ACCOUNT, scope) else _HOW_OPERATOR

@@ -3,9 +3,9 @@
 What they do are the admin verbs of carriers (gateway.admin_carriers), so that a change over HTTP and one by
 `signalbox carrier` are kept and audited by the same code.
 
-Invariant: only an operator's key opens anything here, and the audit trail has its name.
+Invariant: the audit trail has the name of whoever acts.
 
-Deliberately not here: whose key it is (auth.py), how keys and reasons are read (operated.py).
+Deliberately not here: who is let in (access.py), how keys and reasons are read (operated.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import msgspec
 
 from gateway.admin import AdminError, Named, Nothing, WrongArguments
 from gateway.admin_carriers import CarrierVerbs, Events, NoSuchCarrier, Suspension
-from gateway.http.auth import Keys
 from gateway.http.fields import invalid
 from gateway.http.operated import PRIVATE, handler
 from gateway.http.paging import after, page
@@ -34,9 +33,8 @@ Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 class CarrierApi:
     """Handlers over the verbs; `add_to` puts them into a table."""
 
-    def __init__(self, verbs: CarrierVerbs, keys: Keys) -> None:
+    def __init__(self, verbs: CarrierVerbs) -> None:
         self._verbs = verbs
-        self._keys = keys
 
     def add_to(self, routes: Routes) -> None:
         for endpoint, act in (
@@ -46,7 +44,7 @@ class CarrierApi:
             (table.RESUME, self._resume),
             (table.EVENTS, self._events),
         ):
-            routes.serve(endpoint, handler(self._keys, act, _refused))
+            routes.serve(endpoint, handler(act, _refused))
 
     async def _list(self, request: Request) -> Answered:
         views = await self._verbs.carrier_list(Nothing())

@@ -2,7 +2,7 @@
 
 Only the file that the gateway was started with can be read from here, never another one.
 
-Deliberately not here: what a reload does (gateway.reload), whose key it is (operated.py).
+Deliberately not here: what a reload does (gateway.reload), who is let in (access.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import msgspec
 
 from gateway.admin import AdminError
 from gateway.admin_config import ConfigVerbs, Take
-from gateway.http.auth import Keys
 from gateway.http.operated import PRIVATE, handler
 from gateway.http.problems import BadRequest
 from gateway.http.request import Request
@@ -24,12 +23,11 @@ from gateway.http.typed import read_body
 class ConfigApi:
     """The handler over the verbs; `add_to` puts it into a table."""
 
-    def __init__(self, verbs: ConfigVerbs, keys: Keys) -> None:
+    def __init__(self, verbs: ConfigVerbs) -> None:
         self._verbs = verbs
-        self._keys = keys
 
     def add_to(self, routes: Routes) -> None:
-        routes.serve(table.RELOAD, handler(self._keys, self._take, _refused))
+        routes.serve(table.RELOAD, handler(self._take, _refused))
 
     async def _take(self, request: Request) -> Answered:
         wish = read_body(request, table.ReloadIn, may_be_empty=True)

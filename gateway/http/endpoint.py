@@ -61,8 +61,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     tag: str
     summary: str
+    access: str  # a scope of router.roles, or PUBLIC
     description: str = ""
-    access: str = PUBLIC
     query: type[msgspec.Struct] | None = None
     body: Any = None
     body_media: str = JSON

@@ -7,7 +7,7 @@ Invariants: nothing is sent or stored; somebody who asks more than A_SECOND time
 that asks for its routes more than OF_ACCOUNTS times. An account is told which kind of condition keeps it out
 of a rule, never what the rule asks for nor what it is called: that is about other customers.
 
-Deliberately not here: the answers (gateway.explain), whose key it is (auth.py).
+Deliberately not here: the answers (gateway.explain), who is let in (access.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import msgspec
 import trio
 
 from gateway.door import Refusal, Submission
-from gateway.http.auth import Keys
 from gateway.http.fields import check_json, invalid, read_object, read_one
 from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
@@ -50,7 +49,6 @@ class ExplainApi:
 
     def __init__(
         self,
-        keys: Keys,
         explain: Explainer,
         preview: Previewer,
         named: Callable[[str], Account | None],
@@ -58,7 +56,6 @@ class ExplainApi:
         *,
         to_accounts: bool = False,
     ) -> None:
-        self._keys = keys
         self._explain = explain
         self._preview = preview
         self._named = named
@@ -86,7 +83,7 @@ class ExplainApi:
         to_accounts: bool = True,
     ) -> None:
         try:
-            owner = self._keys.either(request.headers.get(b"authorization"), request.peer)
+            owner = request.caller.owner
             if isinstance(owner, Account) and not to_accounts:
                 raise BadRequest(403, "operator-key-needed", "here only operators have routes explained")
             kind = "account" if isinstance(owner, Account) else "operator"

@@ -15,7 +15,7 @@ from math import ceil
 import msgspec
 
 from gateway.door import Accepted, Refusal, Submission
-from gateway.http.auth import Keys
+from gateway.http.access import account_of
 from gateway.http.fields import BATCH_MAX, check_json, read_many, read_one
 from gateway.http.once import Asked, Once
 from gateway.http.ports import DoorPort, FinderPort
@@ -41,14 +41,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class MessageApi:
-    """Handlers over a door, a finder and the keys; `add_to` puts them into a table."""
+    """Handlers over a door and a finder; `add_to` puts them into a table."""
 
-    def __init__(
-        self, door: DoorPort, finder: FinderPort, keys: Keys, once: Once, *, max_batch: int = BATCH_MAX
-    ) -> None:
+    def __init__(self, door: DoorPort, finder: FinderPort, once: Once, *, max_batch: int = BATCH_MAX) -> None:
         self._door = door
         self._finder = finder
-        self._keys = keys
         self._once = once
         self._max_batch = max_batch
 
@@ -60,7 +57,7 @@ class MessageApi:
     def submit(self, request: Request, respond: Respond) -> None:
         """POST /v1/messages: 202, or a problem."""
         try:
-            account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
+            account = request.caller.account or account_of(request)
             check_json(request.headers.get(b"content-type"))
             submission = read_one(request.body)
             key = request.headers.get(b"idempotency-key")
@@ -84,7 +81,7 @@ class MessageApi:
     def submit_batch(self, request: Request, respond: Respond) -> None:
         """POST /v1/messages/batch: 200 with one result for each message, or a problem for the whole."""
         try:
-            account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
+            account = request.caller.account or account_of(request)
             check_json(request.headers.get(b"content-type"))
             items = read_many(request.body, self._max_batch)
             good = [item for item in items if isinstance(item, Submission)]
@@ -137,7 +134,7 @@ class MessageApi:
     def show(self, request: Request, respond: Respond) -> None:
         """GET /v1/messages/{id}: the message with its timeline, or 404."""
         try:
-            account = self._keys.authenticate(request.headers.get(b"authorization"), request.peer)
+            account = request.caller.account or account_of(request)
             body = self._message(account, request.params["id"])
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))

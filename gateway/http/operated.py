@@ -1,4 +1,4 @@
-"""What the endpoints of operators have in common: whose key it is, why it is done, refusals as problems.
+"""What the endpoints over admin verbs have in common: who acts, why, refusals as problems.
 
 Deliberately not here: any endpoint (accounts.py, carriers.py).
 """
@@ -12,7 +12,6 @@ import structlog
 
 from gateway.admin import AdminError
 from gateway.audit import LONGEST_REASON, Actor, acting
-from gateway.http.auth import Keys
 from gateway.http.fields import check_json, invalid, read_object
 from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
@@ -28,15 +27,14 @@ log = structlog.get_logger("http")
 
 
 def handler(
-    keys: Keys, act: Act, refused: Callable[[AdminError], BadRequest]
+    act: Act, refused: Callable[[AdminError], BadRequest]
 ) -> Callable[[Request, Respond], Awaitable[None]]:
-    """`act` done by the operator whose key it is, its refusals as problems."""
+    """`act` done by whoever asks, its refusals as problems."""
 
     async def handle(request: Request, respond: Respond) -> None:
         try:
-            operator = keys.operator(request.headers.get(b"authorization"), request.peer)
             reason = reason_of(request.headers.get(b"audit-reason"))
-            with acting(Actor(operator.name, "http", reason)):
+            with acting(Actor(request.caller.name, "http", reason)):
                 answer = await act(request)
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))

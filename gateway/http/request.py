@@ -6,12 +6,15 @@ Deliberately not here: the order of answers (answers.py), reading (connection.py
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from gateway.http.head import Head
 from gateway.http.problems import BadRequest, Headers
+
+if TYPE_CHECKING:
+    from gateway.http.auth import Caller
 
 log = structlog.get_logger("http")
 
@@ -29,9 +32,13 @@ class Asker(Protocol):
 
 
 class Request:
-    """One request. `headers` has lower-case names and must not be changed; `peer` is the address."""
+    """One request. `headers` has lower-case names and must not be changed; `peer` is the address.
 
-    __slots__ = ("_asker", "_head", "_since", "body", "headers", "method", "out", "path")
+    `caller`: who asks, where the endpoint needs a key (access.py).
+    """
+
+    __slots__ = ("_asker", "_head", "_since", "body", "caller", "headers", "method", "out", "path")
+    caller: Caller
 
     def __init__(self, asker: Asker, head: Head, body: bytes, since: float) -> None:
         self.method = head.method

@@ -4,9 +4,10 @@ Paths are exact (`/healthz`), have one-segment parameters (`/v1/messages/{id}`),
 (`mount("/console", handler)` takes the prefix and all below). Exact beats parameters beats prefix. HEAD is
 answered by GET's handler. The pattern itself is the endpoint's name in metrics: a closed set.
 
-What the API declares (gateway.http.table) is put in by `serve`; `add` is for what is no part of it.
+What the API declares (gateway.http.table) is put in by `serve`, which lets in only whom it declares; `add` is
+for what is no part of it.
 
-Deliberately not here: HTTP parsing, authentication.
+Deliberately not here: HTTP parsing, whom a key lets in (access.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from gateway.http.problems import BadRequest
+from router.roles import PUBLIC
 
 if TYPE_CHECKING:
     from gateway.http.endpoint import Endpoint
@@ -28,6 +30,7 @@ Respond = Callable[[int, Headers, bytes], None]
 SyncHandler = Callable[["Request", Respond], None]
 AsyncHandler = Callable[["Request", Respond], Awaitable[None]]
 Handler: TypeAlias = "SyncHandler | AsyncHandler | Streaming"
+Guard: TypeAlias = "Callable[[Endpoint, Handler], Handler]"
 
 ANY = "*"
 
@@ -61,14 +64,23 @@ class Found:
 class Routes:
     """The table. Fill it before the server starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard | None = None) -> None:
+        """`guard` puts the handler of what needs a key behind the question for it (access.py)."""
+        self._guard = guard
         self.served: list[Endpoint] = []  # what was declared, in the order it was put in
         self._exact: dict[str, dict[str, Handler]] = {}
         self._patterns: list[tuple[str, tuple[str, ...], dict[str, Handler]]] = []
         self._mounts: list[tuple[str, Handler]] = []
 
     def serve(self, endpoint: Endpoint, handler: Handler) -> None:
-        """Answer what the table declares with its handler."""
+        """Answer what the table declares with its handler, for whom it declares.
+
+        Errors: ValueError where it needs a key, and there is no guard who asks for it.
+        """
+        if self._guard is not None:
+            handler = self._guard(endpoint, handler)
+        elif endpoint.access != PUBLIC:
+            raise ValueError(f"{endpoint.id} needs a key, and nobody asks for it: Routes(Access(keys).guard)")
         self.served.append(endpoint)
         self.add(endpoint.method, endpoint.path, handler)
 

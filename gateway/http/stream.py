@@ -62,7 +62,6 @@ class MessageStream:
 
     def _open(self, request: Request, out: Outflow) -> _Lines:
         authorization, peer = request.headers.get(b"authorization"), request.peer
-        self._keys.authenticate(authorization, peer)
         _check_media(request.headers.get(b"content-type"))
         if b"idempotency-key" in request.headers:
             raise BadRequest(

@@ -226,7 +226,6 @@ async def test_an_operator_may_keep_the_names_of_routes_and_carriers_to_himself(
     async with running(tmp_path, TOML) as house:
         gateway = house.gateway
         shut = ExplainApi(
-            gateway.keys,
             lambda *_: {"explained": True},
             lambda *_: {"previewed": True},
             gateway.accounts.by_name.get,
@@ -236,8 +235,8 @@ async def test_an_operator_may_keep_the_names_of_routes_and_carriers_to_himself(
         told: list[tuple[int, bytes]] = []
         for key in (house.key, await operator(house)):
             asking: Any = SimpleNamespace(
-                headers={b"authorization": f"Bearer {key}".encode()},
-                peer="192.0.2.1",
+                headers={},
+                caller=gateway.keys.caller(f"Bearer {key}".encode(), "192.0.2.1"),
                 path="/v1/…",
                 body=json.dumps({**UK, "text": "x"}).encode(),
             )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.http.endpoint import Answer, Endpoint
+from router.roles import PUBLIC
 
 
 class IndexOut(msgspec.Struct):
@@ -22,6 +23,7 @@ INDEX = Endpoint(
     id="getIndex",
     tag="House",
     summary="What there is",
+    access=PUBLIC,
     answers={200: Answer(IndexOut, "Names and paths")},
 )
 HEALTH = Endpoint(
@@ -30,6 +32,7 @@ HEALTH = Endpoint(
     id="getHealth",
     tag="House",
     summary="Whether the process serves",
+    access=PUBLIC,
     answers={200: Answer(bytes, "It does", "ok\n", _TEXT)},
 )
 READY = Endpoint(
@@ -38,6 +41,7 @@ READY = Endpoint(
     id="getReadiness",
     tag="House",
     summary="Whether messages are taken",
+    access=PUBLIC,
     answers={
         200: Answer(bytes, "They are", "ready\n", _TEXT),
         503: Answer(bytes, "They are not, and why", "no carrier is bound\n", _TEXT),
@@ -49,6 +53,7 @@ METRICS = Endpoint(
     id="getMetrics",
     tag="House",
     summary="Figures for Prometheus",
+    access=PUBLIC,
     answers={200: Answer(bytes, "The exposition format", None, _TEXT)},
 )
 OPENAPI = Endpoint(
@@ -57,6 +62,7 @@ OPENAPI = Endpoint(
     id="getOpenapi",
     tag="House",
     summary="This API as an OpenAPI 3.1 document",
+    access=PUBLIC,
     answers={
         200: Answer(dict[str, Any], "The document", headers=("ETag",)),
         304: Answer(None, "It is what If-None-Match says", headers=("ETag",)),
@@ -68,6 +74,7 @@ DOCS = Endpoint(
     id="getDocs",
     tag="House",
     summary="The same as a page",
+    access=PUBLIC,
     answers={
         200: Answer(bytes, "HTML", media="text/html", headers=("ETag",)),
         304: Answer(None, "It is what If-None-Match says", headers=("ETag",)),
@@ -79,6 +86,7 @@ DOCS_STYLE = Endpoint(
     id="getDocsStyle",
     tag="House",
     summary="How that page looks",
+    access=PUBLIC,
     answers={
         200: Answer(bytes, "CSS", media="text/css", headers=("ETag",)),
         304: Answer(None, "It is what If-None-Match says", headers=("ETag",)),

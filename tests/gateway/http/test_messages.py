@@ -11,6 +11,7 @@ import pytest
 import trio.testing
 
 from gateway.door import Accepted, Keep, Refusal, Submission
+from gateway.http.access import Access
 from gateway.http.auth import Keys, new_key
 from gateway.http.messages import MessageApi
 from gateway.http.once import Once
@@ -135,9 +136,9 @@ def post(raw: bytes, target: str = "/v1/messages", key: str = KEY) -> bytes:
 @asynccontextmanager
 async def house() -> AsyncIterator[House]:
     door, finder = FakeDoor(), FakeFinder()
-    routes = Routes()
+    routes = Routes(Access(Keys([ACME, RIVAL], trio.current_time)).guard)
     once = Once(door.memory, lambda: WALL_MS)
-    MessageApi(door, finder, Keys([ACME, RIVAL], trio.current_time), once).add_to(routes)
+    MessageApi(door, finder, once).add_to(routes)
     async with serving(routes) as running:
         yield House(running, door, finder)
 
@@ -435,9 +436,9 @@ async def test_a_batch_of_a_thousand_is_taken() -> None:
 
 @trio_test
 async def test_a_smaller_batch_limit_is_kept_and_told() -> None:
-    routes = Routes()
+    routes = Routes(Access(Keys([ACME, RIVAL], trio.current_time)).guard)
     once = Once(Memory(), lambda: WALL_MS)
-    MessageApi(FakeDoor(), FakeFinder(), Keys([ACME], trio.current_time), once, max_batch=3).add_to(routes)
+    MessageApi(FakeDoor(), FakeFinder(), once, max_batch=3).add_to(routes)
     async with serving(routes) as running:
         client = running.client()
         answer = await client.ask(post(msgspec.json.encode([GOOD] * 4), "/v1/messages/batch"))

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from gateway.door import Refusal, Submission
+from gateway.http.access import Access
 from gateway.http.auth import Keys, new_key
 from gateway.http.routes import Routes
 from gateway.http.settings import HttpSettings
@@ -43,7 +44,7 @@ class House:
 @asynccontextmanager
 async def house(**limits: Any) -> AsyncIterator[House]:
     door, keys = FakeDoor(), Keys([ACME], trio.current_time)
-    routes = Routes()
+    routes = Routes(Access(keys).guard)
     routes.serve(messages.SEND_STREAM, MessageStream(door, keys).streaming)
     routes.add("POST", "/echo", echo)
     async with serving(routes, HttpSettings(**limits)) as running:
