@@ -44,6 +44,7 @@ def status_facts(gateway: Gateway) -> dict[str, object]:
             }
             for stall in gateway.watchdog.stalls.values()
         ],
+        "search": gateway.searching.view(),
         "config": gateway.reload.state(),
         "not_ready": gateway.not_ready(),
     }

@@ -61,6 +61,7 @@ from gateway.http.messages import MessageApi
 from gateway.http.once import Once
 from gateway.http.retries import Retries
 from gateway.http.routes import Routes
+from gateway.http.search import SearchApi
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.http.stream import MessageStream
@@ -77,6 +78,7 @@ from gateway.recovery import decider
 from gateway.reload import Reload
 from gateway.replan import Replan
 from gateway.revisions import Revision, RevisionProblem, Revisions
+from gateway.searching import Searching, add_search_measures
 from gateway.sending import Sending
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
@@ -206,6 +208,15 @@ class Gateway:
         self.operators = Operators(self.committer, world.wall_ms)
         self.keys = keys_of_a_store(self.accounts, self.operators, store, world.wall_ms)
         self.orders = Orders(self.committer, world.wall_ms)
+        self.searching = Searching(store, self.committer, world, config.store.retention_days)
+        self.search_api = SearchApi(
+            self.keys,
+            self.searching,
+            lambda: self.accounts.by_id,
+            store.carrier_name,
+            lambda: self.config.gateway.default_region,
+            world.wall_ms,
+        )
         self.health = HealthWatch(self)
         self.keys.use.tell = self.health.tell
         self.probes = Probes(self)
@@ -239,6 +250,7 @@ class Gateway:
         self.stopping = trio.Event()
         self.finished = trio.Event()
         add_measures(self)
+        add_search_measures(self.metrics, self.searching)
         add_callback_measures(self.metrics, self.pump)
         add_smpp_measures(self.metrics, self.smpp)
 
@@ -279,6 +291,7 @@ class Gateway:
         routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys).streaming)
         changes = Changes(self.store, self.committer, self.door, self.keys, once, self.world.wall_ms)
         changes.add_to(routes)
+        self.search_api.add_to(routes)
         self.account_api.add_to(routes)
         ExplainApi(
             partial(explain, self),
@@ -421,6 +434,7 @@ class Gateway:
         await nursery.start(self.smpp.run)
         admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)
         await nursery.start(admin.serve)
+        await nursery.start(self.searching.run)
         nursery.start_soon(self._keep_waking)
         nursery.start_soon(self.watchdog.run)
         nursery.start_soon(self.health.run)
@@ -604,6 +618,7 @@ async def _serve(
     if crash_at:
         gateway.committer.probe = _crasher(crash_at)
         gateway.committer.probe("startup-before-recovery")
+    gateway.searching.in_a_process()
     gateway.recover()
     if gateway.committer.probe is not None:
         gateway.committer.probe("startup-after-recovery")

@@ -254,6 +254,9 @@ class SearchFiles:
     @contextmanager
     def runs(self, day: str, high: int) -> Iterator[Iterator[tuple[int, Run]]]:
         """(first id, run) of those that begin at `high` or below, the newest first; good inside the block."""
+        if day not in self._open and not (self._directory / day / DATA).is_file():
+            yield iter(())
+            return
         opened = self._day(day)
         with opened.env.begin(buffers=True) as tx, tx.cursor(opened.runs) as cursor:
             yield self._walk(opened, tx, cursor, high)

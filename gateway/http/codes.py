@@ -103,6 +103,7 @@ CODES: Mapping[str, Code] = {
     "store-full": Code(503, _WAIT),
     "route-down": Code(503, _WAIT),
     "shutting-down": Code(503, _WAIT),
+    "search-unavailable": Code(503, _WAIT),
     "too-many-connections": Code(503, _WAIT),
     "http-version": Code(505, _FRAMING),
 }

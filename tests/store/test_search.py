@@ -346,6 +346,13 @@ def test_a_message_that_came_late_with_an_older_id_is_found_once_its_commit_ende
     assert subject.find() == [newer.id, late.id]
 
 
+def test_a_search_writes_no_files(subject: Subject) -> None:
+    message = subject.accept()
+    subject.build()
+    assert subject.find() == [message.id]
+    assert list((subject.store.path / "search").glob("*/*")) == []
+
+
 def test_a_hit_says_nothing_of_what_a_message_says(subject: Subject) -> None:
     subject.accept(text="a secret", data=b"a secret", udh=b"a secret")
     (page,) = subject.pages()

@@ -10,8 +10,10 @@ from msgspec import Meta
 from gateway.http.endpoint import Answer, Endpoint
 from gateway.http.fields import BATCH_MAX, ChangeIn, MessageIn
 from gateway.http.problems import Problem
-from gateway.http.table.types import Id, Nothing, Time
+from gateway.http.table.types import Cursor, Id, Next, Nothing, Time
 from gateway.http.timeline import MessageOut
+from router.nouns import MessageState
+from store.search import MOST_ROWS
 
 # What the door may say to one message, and what it says to an account or of itself.
 OF_A_MESSAGE = (
@@ -209,4 +211,91 @@ CHANGE = Endpoint(
     ),
 )  # fmt: skip
 
-ENDPOINTS = (SEND, SEND_BATCH, SEND_STREAM, SHOW, CANCEL, CHANGE)
+
+STATES = ", ".join(state.name for state in MessageState)
+PAGE = 100
+
+_Number = Meta(max_length=64, description="a number in any usual form: +44…, 0044…, or national")
+_At = Meta(max_length=40, description="RFC 3339 with a zone, or an age such as 90s, 30m, 2h, 7d")
+
+
+class MessagesQuery(msgspec.Struct, forbid_unknown_fields=True, rename={"sender": "from"}):
+    """Empty: anything."""
+
+    to: Annotated[str, _Number] = ""
+    sender: Annotated[str, Meta(max_length=64, description="a number, a short code, or a name")] = ""
+    account: Annotated[
+        str, Meta(max_length=2048, description="for operators: one name, or several with commas between")
+    ] = ""
+    state: Annotated[
+        str, Meta(max_length=128, description=f"one or several, with commas between, of {STATES}")
+    ] = ""
+    client_ref: Annotated[str, Meta(max_length=64)] = ""
+    tag: Annotated[str, Meta(max_length=64)] = ""
+    since: Annotated[str, _At] = ""
+    until: Annotated[str, _At] = ""
+    limit: Annotated[int, Meta(ge=1, le=MOST_ROWS)] = PAGE
+    cursor: Cursor = ""
+
+
+class MessageRow(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "message_class": "class"}):
+    """A message in a listing, under the names of GET /v1/messages/{id}; never what it says."""
+
+    id: Id
+    state: str
+    phase: str
+    final: bool
+    to: str
+    sender: str
+    encoding: str
+    segments: int
+    message_class: str
+    route: str
+    accepted_at: Time
+    attempts: int
+    account: str = ""  # for operators
+    reason: str = ""
+    cause: str = ""
+    send_at: Time | None = None
+    finished_at: Time | None = None
+    done_at: Time | None = None
+    carriers: list[str] = []
+    client_ref: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class MessagesOut(msgspec.Struct):
+    """A page of messages, the newest first, without what they say."""
+
+    messages: list[MessageRow]
+    next: Next
+    complete: Annotated[
+        bool, Meta(description="false: the page ended early, for its cost; `next` goes on behind it")
+    ]
+    indexed_until: Annotated[
+        Time | None,
+        Meta(description="what was accepted before then is indexed; what came later is found all the same"),
+    ]
+
+
+_FILTERS = (
+    "Give any of the filters; a message fits if all do. `since` (from then on) and `until` (before then) are "
+    "about when it was accepted."
+)
+LIST = Endpoint(
+    method="GET",
+    path="/v1/messages",
+    id="listMessages",
+    tag="Messages",
+    summary="Search messages, the newest first",
+    description=(
+        f"{_FILTERS} An account sees its own messages. A row never has the text: look at the message itself. "
+        "A page looks at a bounded number of messages; where that ends it early, it is `complete: false`."
+    ),
+    access="messages.read",
+    query=MessagesQuery,
+    answers={200: Answer(MessagesOut, "A page of messages", headers=("Link",))},
+    problems=("no-such-account", "too-many-questions", "search-unavailable"),
+)
+
+ENDPOINTS = (SEND, SEND_BATCH, SEND_STREAM, LIST, SHOW, CANCEL, CHANGE)
