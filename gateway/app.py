@@ -48,6 +48,7 @@ from gateway.explain import explain, previewed
 from gateway.health import HealthWatch
 from gateway.http.access import Access
 from gateway.http.accounts import AccountApi
+from gateway.http.apps.jasmin import JasminApi
 from gateway.http.apps.kannel import KannelApi
 from gateway.http.apps.serving import Api, AppServers
 from gateway.http.apps.who import Apps
@@ -90,6 +91,7 @@ from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World, listen_on
 from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
+from router.rates import MICRO
 from router.routes import RouteTable
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
@@ -311,11 +313,23 @@ class Gateway:
         self.apps.add_to(routes, self.config.http.apis)
         return routes
 
+    def balance(self, account: Account) -> float | None:
+        """What is left to an account that pays beforehand, in its currency; None: it does not."""
+        return self.store.wallet(account.id).balance / MICRO if account.billing == "prepaid" else None
+
     def _apis(self) -> dict[str, Api]:
         """Those of other gateways, by the name that the configuration has for them."""
         apps = Apps(self.accounts, self.keys, Passwords())
         return {
             "kannel": KannelApi(self.door, apps, self.world.wall_ms, self.board.able),
+            "jasmin": JasminApi(
+                self.door,
+                apps,
+                self.world.wall_ms,
+                partial(previewed, self),
+                self.balance,
+                lambda: self.world.rng.getrandbits(128),
+            ),
         }
 
     def change(self, config: Config, routes: RouteTable, callbacks: ssl.SSLContext) -> None:

@@ -10,6 +10,7 @@ Deliberately not here: which parameters an API has for it.
 from __future__ import annotations
 
 from gateway.door import Submission
+from gateway.smpp_server.translate import Content
 from router.nouns import Encoding, Relay
 from smpp.alphabet import DATA_CODING, Unencodable, encode, gsm7_encode
 from smpp.segment import BadHeader, count
@@ -33,6 +34,17 @@ def put_text(submission: Submission, text: str, data_coding: int = -1, udh: byte
     if data_coding >= 0 and data_coding != DATA_CODING[encoding]:
         submission.planned = (encoding, count(text, encoding))
         relay_of(submission).data_coding = data_coding
+
+
+def put_content(submission: Submission, content: Content) -> None:
+    """What was understood as over SMPP, without parts."""
+    if content.encoding == Encoding.BINARY:
+        submission.data, submission.encoding, submission.udh = content.data, "binary", content.udh
+    else:
+        submission.text = content.text
+    submission.planned = (content.encoding, content.segments)
+    if content.data_coding >= 0:
+        relay_of(submission).data_coding = content.data_coding
 
 
 def put_octets(submission: Submission, octets: bytes, data_coding: int, udh: bytes = b"") -> None:
