@@ -21,6 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from config.apis import APIS
 from router.causes import Cause, Causes
 from router.health import Limits as HealthLimits
@@ -562,6 +564,12 @@ class HealthConfig:
         "`suspend` takes a bad carrier out by itself; `tell` only writes the event log.",
         choices=("suspend", "tell"),
     )
+    countries: str = key(
+        "act",
+        "`act`: a carrier that is bad for one country (calling code) is left out for it; `tell` only writes "
+        "the event log.",
+        choices=("act", "tell"),
+    )
     window_s: int = key(60, "Answers of so long are looked at together.", low=1, high=3_600)
     min_submits: int = key(20, "Fewer answers say nothing.", low=1, high=1_000_000)
     max_error_ratio: float = key(
@@ -637,6 +645,12 @@ class HealthConfig:
             trial=self.trial,
             trial_wait_s=self.trial_wait_s,
         )
+
+    @cached_property
+    def country_limits(self) -> HealthLimits:
+        """The same for one country, of which nobody knows how many receipts should come."""
+        act = self.act == "suspend" and self.countries == "act"
+        return msgspec.structs.replace(self.limits, act=act, silence_s=0)
 
     @cached_property
     def dead(self) -> frozenset[str]:

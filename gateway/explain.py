@@ -20,6 +20,7 @@ import trio
 
 from config.routing import table_of
 from gateway.admin_shapes import iso
+from gateway.carriers.standing import code_of
 from gateway.door import CLASSES, Refusal, Submission, content_of
 from gateway.watchdog import lane_facts
 from router.knowledge import PLAIN, Knowledge
@@ -310,6 +311,8 @@ def _carriers(
             reason, detail = "too_long", f"it takes {carrier.max_parts} parts, this has {parts}"
         elif refusal:
             reason = "sender_refused"
+        elif wait in (Wait.COUNTRY_OUT, Wait.COUNTRY_TRIAL):
+            detail = gateway.health.told_for(identity, code_of(facts.destination)) or detail
         told.append(
             {
                 "carrier": gateway.store.carrier_name(identity),

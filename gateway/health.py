@@ -7,8 +7,8 @@ themselves. Whatever changes is a row of the event log.
 
 Cost: one task; nothing for a message but the counting itself. Memory follows carriers and countries, bounded.
 
-Deliberately not here: what is too bad (router.health, `[health]`), one country alone (gateway.countries,
-which only tells), what operators may say (gateway.orders).
+Deliberately not here: what is too bad (router.health, `[health]`), deciding on one country alone
+(gateway.countries), what operators may say (gateway.orders).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import trio
 
 from gateway.admin_shapes import iso
 from gateway.carriers.carrier import NO_TRIAL
-from gateway.countries import Countries
+from gateway.countries import Countries, Decided, Verdict, place_of
 from gateway.hours import Hours
 from gateway.metrics import SECONDS
 from gateway.notices import notice
-from router.cells import CELL, DEAD, DELAY_MS, DELAY_SQUARES, DELAYS, regular
+from router.cells import CELL, DEAD, DELAY_MS, DELAY_SQUARES, DELAYS, country_of, regular
 from router.health import RECEIPTS, TIMES, Change, Fault, Health, State
 from router.judge import Fate, fate_of
 from router.nouns import FINAL_STATES, MessageState, ReceiptFate
@@ -68,6 +68,7 @@ class _Watched:
         self.settings = carrier.settings.health, carrier.settings.judging
         self.health = Health(carrier.settings.health.limits, _BOUNDS_MS)
         self.opened: dict[Fault, int] = {}  # how often, by why
+        self.opened_for: dict[Fault, int] = {}  # the same for single countries
         self.looks_false = ""  # why its receipts look made up, as it was told last
         self._blames: dict[int, bool] = {}
         self._submits = [0] * (TIMES + len(_BOUNDS_MS) + 1)
@@ -151,7 +152,7 @@ class HealthWatch:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._watched: dict[str, _Watched] = {}
-        self.countries = Countries(gateway.store.carrier_name)
+        self.countries = Countries()
         self.told: dict[str, int] = {}  # events since the start, by kind
         self._notices: list[Notice] = []
         self._hours = Hours(gateway.store.meta)
@@ -166,6 +167,7 @@ class HealthWatch:
         )
         names = {carrier.name for carrier in self._gateway.carriers}
         self._watched = {name: one for name, one in self._watched.items() if name in names}
+        self.countries.keep(carrier.id for carrier in self._gateway.carriers)
         self.apply()
 
     async def run(self) -> None:
@@ -183,28 +185,35 @@ class HealthWatch:
         now_s = int(trio.current_time())
         tallies = self._gateway.store.tallies()
         by_carrier = self.countries.by_carrier(tallies.cells)
-        for one in self._all():
+        watched = self._all()
+        limits = {one.carrier.id: one.carrier.settings.health.country_limits for one in watched}
+        self.countries.feed(now_s, tallies.cells, limits)
+        for one in watched:
             carrier = one.carrier
             receipts = self._receipts_of(one, by_carrier)
             submits = one.submits()
+            self.countries.excuse(carrier.id, submits, receipts)
             if self._in_maintenance(one):
                 continue  # nothing of it counts
             self._compare(one, submits, receipts)
             one.health.feed(now_s, submits, receipts)
             out = self._looks_false(one) and carrier.settings.health.false_receipts == "suspend"
             alone = self._gateway.board.alone(carrier.id)
-            change = one.health.look(now_s, alone=alone, false_receipts=out)
+            to_blame = partial(self.countries.to_blame, carrier.id, now_s)
+            change = one.health.look(now_s, alone=alone, false_receipts=out, excused=to_blame)
             if change is not None:
                 self._changed(one, change, "" if one.health.limits.act else "its health is only told now")
             elif carrier.trial <= 0 and carrier.idle and (left := one.health.trial_left()):
                 carrier.stand(suspended=carrier.suspended, out=carrier.out, trial=left)
-        limits = {
-            one.carrier.id: one.health.limits
-            for one in self._watched.values()
-            if one.health.state is State.CLOSED and one.maintenance is None
-        }
-        for kind, carrier_name, text, figures in self.countries.look(now_s, tallies.cells, limits):
-            self.tell(kind, f"carrier:{carrier_name}", text, figures, warning=kind == "carrier.country_bad")
+            if one.health.state is State.CLOSED:
+                self._look_at_countries(one, now_s)
+
+    def _look_at_countries(self, one: _Watched, now_s: int) -> None:
+        carrier, now_ms = one.carrier, self._gateway.world.wall_ms()
+        patience_s = carrier.settings.response_timeout_s + 5
+        alone = partial(self._gateway.board.alone_in, carrier.id)
+        for decided in self.countries.look(carrier.id, now_s, now_ms, patience_s, alone):
+            self._country_changed(one, decided)
 
     def apply(self) -> None:
         """Carriers take messages or do not, as things stand."""
@@ -214,13 +223,19 @@ class HealthWatch:
             out = Wait.CIRCUIT_OPEN if health.state is State.OPEN else None
             if one.maintenance is not None:
                 out = Wait.MAINTENANCE
+            if carrier.standings is not self.countries.standings.get(carrier.id):
+                self._stand_in(one, more=True)
             trial = carrier.trial if health.state is State.HALF_OPEN else NO_TRIAL
             if (suspended, out, trial) != (carrier.suspended, carrier.out, carrier.trial):
                 carrier.stand(suspended=suspended, out=out, trial=trial)
 
     def close(self, name: str) -> None:
-        """An operator trusts this carrier again, whatever the breaker says."""
+        """An operator trusts this carrier again, whatever the breaker says, in every country."""
         one = self._watched.get(name)
+        if one is not None:
+            now_ms = self._gateway.world.wall_ms()
+            for decided in self.countries.close(one.carrier.id, int(trio.current_time()), now_ms):
+                self._country_changed(one, decided, "an operator said so")
         change = one.health.close(int(trio.current_time())) if one is not None else None
         if one is not None and change is not None:
             self._changed(one, change, "an operator said so")
@@ -241,6 +256,23 @@ class HealthWatch:
             (name, fault, one.opened.get(fault, 0)) for name, one in self._watched.items() for fault in Fault
         ]
 
+    def opened_for(self) -> Iterable[tuple[str, Fault, int]]:
+        """(carrier, why, how often it was left out for a country since the start)."""
+        return [
+            (name, fault, one.opened_for.get(fault, 0))
+            for name, one in self._watched.items()
+            for fault in Fault
+            if fault not in (Fault.SILENCE, Fault.FALSE)
+        ]
+
+    def out_for(self) -> Iterable[tuple[str, Verdict]]:
+        """(carrier, country that it is out for, or on trial in), as of now."""
+        return [
+            (name, verdict)
+            for name, one in self._watched.items()
+            for verdict in self.countries.verdicts(one.carrier.id)
+        ]
+
     def states(self) -> Iterable[tuple[str, State]]:
         return [(name, one.health.state) for name, one in self._watched.items()]
 
@@ -249,8 +281,13 @@ class HealthWatch:
         now_s = int(trio.current_time())
         return [(name, one.health.figures(now_s)) for name, one in self._watched.items()]
 
-    def delivered_ratio(self, carrier: Carrier) -> float | None:
-        """Share of its messages that it delivered lately; None while there is too little to tell."""
+    def delivered_ratio(self, carrier: Carrier, code: int = 0) -> float | None:
+        """Share of its messages that it delivered lately, to a calling code where there is enough of it; None
+        while there is too little to tell."""
+        if code:
+            ratio = self.countries.delivered_ratio(carrier.id, code, int(trio.current_time()))
+            if ratio is not None:
+                return ratio
         permille = self._watch(carrier).health.figures(int(trio.current_time()))["delivered_permille"]
         return None if permille < 0 else permille / 1000
 
@@ -274,6 +311,7 @@ class HealthWatch:
             out["why"] = "circuit_open" if health.state is State.OPEN else "trial"
         return {
             "out": out,
+            "out_for": [self._verdict(verdict, now_ms) for verdict in self.countries.verdicts(carrier.id)],
             "health": {
                 "circuit": health.state.value,
                 "submits": figures["submits"],
@@ -284,11 +322,33 @@ class HealthWatch:
                 "delivered_ratio": _ratio(figures["delivered_permille"]),
                 "receipt_p50_s": _seconds(figures["receipt_p50_ms"]),
                 "looks_false": one.looks_false,
-                "countries": self.countries.view(carrier.id, int(trio.current_time())),
+                "countries": self.countries.view(carrier.id, int(trio.current_time()), _FAULTS),
             },
         }
 
+    def told_for(self, carrier: int, code: int) -> str:
+        """Why a carrier takes nothing to a country: "out for 44: …"; "" where it stands there as usual."""
+        verdict = self.countries.verdict(carrier, code)
+        if verdict is None:
+            return ""
+        view = self._verdict(verdict, self._gateway.world.wall_ms())
+        end = f", until {view['until']}" if view["until"] else ""
+        how = "out" if verdict.state is State.OPEN else "on trial"
+        return f"{how} for {code}: {view['reason']}{end}"
+
     # inside
+
+    def _verdict(self, verdict: Verdict, now_ms: int) -> dict[str, object]:
+        is_open = verdict.state is State.OPEN
+        left_s = verdict.until_s - trio.current_time()
+        return {
+            "code": verdict.code,
+            "country": country_of(verdict.code),
+            "why": "circuit_open" if is_open else "trial",
+            "reason": "" if verdict.fault is None else _FAULTS[verdict.fault],
+            "since": iso(verdict.since_ms),
+            "until": iso(now_ms + int(left_s * 1000)) if is_open else "",
+        }
 
     def _all(self) -> list[_Watched]:
         return [self._watch(carrier) for carrier in self._gateway.carriers]
@@ -303,6 +363,7 @@ class HealthWatch:
             return one
         else:
             one.follow(carrier)
+            self.countries.judge_by(carrier.id, carrier.settings.health.country_limits)
         carrier.sample = partial(self.countries.sample, one.blames)
         one.submits()
         self._receipts_of(one, self.countries.by_carrier(self._gateway.store.tallies().cells))
@@ -334,10 +395,52 @@ class HealthWatch:
             text = f"gets {carrier.trial} messages on trial; it was out: {reason}"
             self.tell("carrier.half_open", subject, text, figures)
         else:
+            self.countries.forget(carrier.id)
             self.tell("carrier.closed", subject, why or "its trial went well", figures)
         self.apply()
         if change.state is State.HALF_OPEN:
             carrier.stand(suspended=carrier.suspended, out=carrier.out, trial=carrier.trial)
+
+    def _country_changed(self, one: _Watched, decided: Decided, why: str = "") -> None:
+        """A country is out, on trial or back; or its carrier is bad there, or good again, and goes on."""
+        code, change = decided
+        subject, place = f"carrier:{one.carrier.name}", place_of(code)
+        figures: dict[str, object] = {"code": code, "country": country_of(code)}
+        if change is None:
+            self.tell("carrier.country_good", subject, f"{place}: no more so", figures)
+            return
+        figures |= {name: count for name, count in change.figures.items() if count >= 0}
+        reason = _FAULTS[change.fault] if change.fault is not None else ""
+        if not change.done:
+            text = f"{place}: {reason}; it goes on taking messages to there"
+            self.tell("carrier.country_bad", subject, text, figures, warning=True)
+            return
+        if change.state is State.OPEN:
+            assert change.fault is not None
+            one.opened_for[change.fault] = one.opened_for.get(change.fault, 0) + 1
+            for_s = change.until_s - int(trio.current_time())
+            figures["until"] = iso(self._gateway.world.wall_ms() + for_s * 1000)
+            text = f"{place}: out for {for_s} s: {reason}"
+            self.tell("carrier.country_opened", subject, text, figures, warning=True)
+            one.health.forget()  # what it did there is judged by itself from now on
+        elif change.state is State.HALF_OPEN:
+            text = f"{place}: gets {change.figures['trial']} messages on trial; it was out: {reason}"
+            self.tell("carrier.country_half_open", subject, text, figures)
+        else:
+            if not why and not one.carrier.settings.health.country_limits.act:
+                why = "its countries are only told now"
+            text = f"{place}: {why or 'its trial went well'}"
+            self.tell("carrier.country_closed", subject, text, figures)
+        self._stand_in(one, more=change.state is State.OPEN)
+
+    def _stand_in(self, one: _Watched, *, more: bool) -> None:
+        """The carrier learns for which countries it is out; `more`: for one that it was not out for."""
+        carrier = one.carrier
+        standings = self.countries.standings.get(carrier.id)
+        carrier.heard = None if standings is None else partial(self.countries.heard, one.blames)
+        carrier.standings = standings
+        self._gateway.board.stands_otherwise(carrier.id, more=more)
+        carrier.follow_standings()
 
     def _compare(self, one: _Watched, submits: list[int], receipts: list[int]) -> None:
         """Once an hour with the same hour a week ago."""
@@ -370,6 +473,7 @@ class HealthWatch:
                 self.tell("carrier.maintenance", subject, f"takes nothing new: {why}", {})
             else:
                 one.health.forget()
+                self.countries.forget(one.carrier.id)
                 self.tell("carrier.maintained", subject, f"takes messages again; it was {was}", {})
             self.apply()
         return why is not None

@@ -328,6 +328,18 @@ def _add_health(gateway: Gateway) -> None:
         ("carrier", "reason"),
         lambda: (((carrier, fault.value), count) for carrier, fault, count in health.opened()),
     )
+    metrics.counter(
+        "signalbox_carrier_country_circuit_opened",
+        "How often it was left out for one country by itself.",
+        ("carrier", "reason"),
+        lambda: (((carrier, fault.value), count) for carrier, fault, count in health.opened_for()),
+    )
+    metrics.gauge(
+        "signalbox_carrier_country_out",
+        "1 for a country (calling code) that it is out for, or on trial in; others have no row.",
+        ("carrier", "country", "state"),
+        lambda: (((carrier, str(one.code), one.state.value), 1) for carrier, one in health.out_for()),
+    )
     for name, help_, column, unit in (
         ("error_ratio", "Share of submits that failed or were not answered, lately.", "error_permille", 1000),
         ("delivered_ratio", "Share delivered of what was delivered or failed.", "delivered_permille", 1000),
@@ -356,7 +368,8 @@ def _tps_limit(carrier: Carrier) -> float:
 
 def lane_name(gateway: Gateway, lane: int) -> str:
     """A lane's carriers in order, as `north>south` or `north:70+south:30`, of one route as `uk/north>south`,
-    of messages under limits of their own as `north>south under north:44`.
+    of messages under limits of their own as `north>south under north:44`, to a country that one of them is or
+    was out for as `north>south to +44`.
 
     Unique, as lanes are: two routes with the same carriers and rule share theirs.
     """
@@ -368,7 +381,8 @@ def lane_name(gateway: Gateway, lane: int) -> str:
         text = ">".join(names)
     text = f"{spec.route}/{text}" if spec.route else text
     limits = [f"{gateway.store.carrier_name(carrier)}:{name}" for carrier, name in spec.limits]
-    return f"{text} under {' '.join(limits)}" if limits else text
+    text = f"{text} under {' '.join(limits)}" if limits else text
+    return f"{text} to +{spec.country}" if spec.country else text
 
 
 def _add_tables(gateway: Gateway) -> None:

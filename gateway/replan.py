@@ -1,5 +1,6 @@
 """Messages in lanes that the configuration has no more: planned anew, through the routes there are. Those
-that other limits of a carrier are for than before keep their lane, in its variant under these limits.
+that other limits of a carrier are for than before, or whose country a carrier is out for, keep their lane, in
+its variant for these.
 
 A job with the lowest claim on the writer: a portion, a breath, the next one. It may be stopped anywhere and
 goes on at the next start, because what is left to do is what still waits in such a lane. What has no route at
@@ -57,7 +58,7 @@ class Replan:
             while changed is self._changed:
                 await self._follow_limits()
                 for lane in sorted(self._store.ready_lanes()):
-                    if not self._board.in_force(lane):
+                    if not self._board.in_force(lane) and not self._board.take_up(lane):
                         await self._empty(lane)
                 with trio.move_on_after(_LOOK_S):
                     await changed.wait()
@@ -127,7 +128,7 @@ class Replan:
         return txn.replan(lane, self.decide, self._portion)
 
     async def _follow_limits(self) -> None:
-        """Carriers' limits on some messages are for others than they were."""
+        """Carriers' limits on some messages are for others than they were, or one is out for a country."""
         board = self._board
         while board.to_plan:
             lane = board.to_plan.pop()
@@ -146,7 +147,10 @@ class Replan:
                     break
                 await trio.sleep(_BREATH_S)
             if moved:
-                log.info("messages that wait are under other limits now", count=moved)
+                log.info(
+                    "messages that wait stand under other limits, or with others to their country",
+                    count=moved,
+                )
 
     def _limited(self, lane: int, after: bytes, txn: Transaction) -> Replanned:
         """One portion, in the gateway's loop or the writer's thread: lanes may be others by now."""

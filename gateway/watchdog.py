@@ -280,8 +280,10 @@ def lane_facts(
 def _under_limits(
     gateway: Gateway, lane: int, facts: CarrierFacts | None, carrier: int, now: float
 ) -> CarrierFacts | None:
-    """A carrier as the messages of a lane see it that are under limits of their own."""
+    """A carrier as the messages of a lane see it that are under limits of their own, or for one country."""
     limits = gateway.board.some_limits(lane, carrier)
+    if facts is not None and facts.out is None:
+        facts = msgspec.structs.replace(facts, out=gateway.board.out_in(lane, carrier))
     if facts is None or not limits:
         return facts
     room = min(limit.room(now) for limit in limits)

@@ -27,7 +27,7 @@ stands aside), other reasons to take nothing (orders, maintenance).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import msgspec
@@ -198,7 +198,7 @@ class Health:
         self.until_s = 0
         self._times = 0  # out in a row
         self._closed_s = 0
-        self._row = 0  # submits that went wrong, since the last second with a good answer
+        self.row = 0  # submits that went wrong, since the last second with a good answer
         self._told: Fault | None = None  # what it would have been taken out for
         self._trial_submits = [0] * (TIMES + len(histogram_ms) + 1)
         self.trial_receipts = [0] * RECEIPTS  # what came since its trial began
@@ -210,7 +210,7 @@ class Health:
         """What was counted since the last call; about once a second."""
         self.submits.add(now_s, submits)
         self.receipts.add(now_s, receipts)
-        self._row = 0 if submits[ANSWERED] else self._row + submits[FAULTS] + submits[SILENT]
+        self.row = 0 if submits[ANSWERED] else self.row + submits[FAULTS] + submits[SILENT]
         self._cohorts.add(now_s, receipts[EXPECTED], receipts[HEARD])
         if self.state is State.HALF_OPEN:
             for sums, counts in ((self._trial_submits, submits), (self.trial_receipts, receipts)):
@@ -223,17 +223,25 @@ class Health:
 
     # what comes of it
 
-    def look(self, now_s: int, *, alone: bool = False, false_receipts: bool = False) -> Change | None:
+    def look(
+        self,
+        now_s: int,
+        *,
+        alone: bool = False,
+        false_receipts: bool = False,
+        excused: Callable[[Fault], bool] = lambda fault: False,
+    ) -> Change | None:
         """Decide; None: all stays as it is. `alone`: some lane has no other able carrier. `false_receipts`:
-        its receipts (on trial: `trial_receipts`) look made up, and it is to be taken out for that."""
+        its receipts (on trial: `trial_receipts`) look made up, and it is to be taken out for that. `excused`:
+        whether somebody else sees to a fault that is found (gateway.countries)."""
         if self.state is not State.CLOSED and not self.limits.act:
             return self._close(now_s, {})
         if self.state is State.OPEN:
             return self._try(now_s) if now_s >= self.until_s else None
         if self.state is State.HALF_OPEN:
             return self._judge_trial(now_s, false_receipts)
-        fault = Fault.FALSE if false_receipts else self._fault(now_s)
-        if fault is None:
+        fault = Fault.FALSE if false_receipts else self.fault_now(now_s)
+        if fault is None or (fault is not Fault.FALSE and excused(fault)):
             self._told = None
             return None
         lonely = alone and fault.by_receipts and not self.limits.even_alone
@@ -252,7 +260,7 @@ class Health:
 
     def forget(self) -> None:
         """What was counted so far says nothing about it any more."""
-        self._row = 0
+        self.row = 0
         self.submits.clear()
         self.receipts.clear()
         self._cohorts.clear()
@@ -266,7 +274,7 @@ class Health:
         self.receipts = Window(limits.receipt_window_s, RECEIPTS)
         self._cohorts = Cohorts(limits.silence_s + limits.receipt_window_s)
         self._cohorts.heard, self._cohorts.sent = heard, sent
-        self._row, self._answered_s = 0, 0
+        self.row, self._answered_s = 0, 0
         self._trial_submits = [0] * len(self._trial_submits)
         self.trial_receipts = [0] * RECEIPTS
         if self.state is State.OPEN:
@@ -276,55 +284,19 @@ class Health:
         """What the windows hold; -1 for what cannot be told yet. Ratios in permille, times in ms."""
         self.submits.move(now_s)
         self.receipts.move(now_s)
-        return self._figures(self.submits.sums, self.receipts.sums)
+        return figures_of(self.submits.sums, self.receipts.sums, self._bounds)
 
-    def _figures(self, submits: list[int], receipts: list[int]) -> dict[str, int]:
-        answers = submits[ANSWERED] + submits[FAULTS]
-        asked = answers + submits[SILENT]
-        judged = receipts[DELIVERED] + receipts[FAILED]
-        return {
-            "submits": asked,
-            "errors": submits[FAULTS],
-            "unanswered": submits[SILENT],
-            "error_permille": _permille(submits[FAULTS] + submits[SILENT], asked),
-            "response_mean_ms": submits[TIME_MS] // answers if answers else -1,
-            "response_p90_ms": self._response_ms(submits, 900),
-            "receipts": judged,
-            "delivered_permille": _permille(receipts[DELIVERED], judged),
-            "receipt_p50_ms": quantile_ms(receipts[HISTOGRAM:CELL], 500) if receipts[DELAYS] else -1,
-        }
-
-    def _response_ms(self, submits: list[int], permille: int) -> int:
-        """The upper bound of the bucket in which this quantile of answers lies."""
-        wanted = -(-sum(submits[TIMES:]) * permille // 1000)
-        if wanted <= 0:
-            return -1
-        for bound, count in zip(self._bounds, submits[TIMES:], strict=False):
-            wanted -= count
-            if wanted <= 0:
-                return bound
-        return 2 * self._bounds[-1]
-
-    def _fault(self, now_s: int) -> Fault | None:
+    def fault_now(self, now_s: int) -> Fault | None:
+        """What it would be taken out for."""
         limits = self.limits
-        figures = self.figures(now_s)
-        if limits.max_errors and self._row >= limits.min_submits:
-            return Fault.ERRORS
-        if figures["submits"] >= limits.min_submits:
-            if limits.max_errors and figures["error_permille"] >= limits.max_errors:
-                return Fault.ERRORS
-            if limits.max_response_ms and figures["response_p90_ms"] > limits.max_response_ms:
-                return Fault.SLOW
-        if undelivered(self.receipts.sums, limits):
-            return Fault.UNDELIVERED
-        enough = figures["receipts"] >= limits.min_receipts
-        if enough and figures["receipt_p50_ms"] > limits.max_receipt_ms > 0:
-            return Fault.LATE
-        if limits.silence_s and limits.min_heard and self._cohorts.heard:
+        self.submits.move(now_s)
+        self.receipts.move(now_s)
+        fault = fault_of(limits, self.submits.sums, self.receipts.sums, self.row, self._bounds)
+        if fault is None and limits.silence_s and limits.min_heard and self._cohorts.heard:
             sent, heard = self._cohorts.of(now_s - limits.silence_s, limits.min_receipts)
             if sent >= limits.min_receipts and _permille(heard, sent) < limits.min_heard:
                 return Fault.SILENCE
-        return None
+        return fault
 
     def _try(self, now_s: int) -> Change:
         self.state, self.since_s, self._answered_s = State.HALF_OPEN, now_s, 0
@@ -345,7 +317,7 @@ class Health:
         if not answered:
             return None
         waited = now_s - self._answered_s >= limits.trial_wait_s
-        figures = self._figures(submits, receipts)
+        figures = figures_of(submits, receipts, self._bounds)
         of = min(answered, limits.trial) if waited else limits.trial  # a share of what it should have been
         if limits.max_errors and (submits[FAULTS] + submits[SILENT]) * 1000 >= limits.max_errors * of:
             return self._open(now_s, Fault.ERRORS, figures)
@@ -385,6 +357,55 @@ class Health:
         self._times = self._times if times is None else times
         self.forget()
         return Change(State.CLOSED, fault, figures)
+
+
+def figures_of(submits: Sequence[int], receipts: Sequence[int], bounds: Sequence[int]) -> dict[str, int]:
+    """What sums of answers and receipts say; -1 for what cannot be told yet. Ratios in permille, times in ms;
+    `bounds`: of the buckets of response times."""
+    answers = submits[ANSWERED] + submits[FAULTS]
+    asked = answers + submits[SILENT]
+    judged = receipts[DELIVERED] + receipts[FAILED]
+    return {
+        "submits": asked,
+        "errors": submits[FAULTS],
+        "unanswered": submits[SILENT],
+        "error_permille": _permille(submits[FAULTS] + submits[SILENT], asked),
+        "response_mean_ms": submits[TIME_MS] // answers if answers else -1,
+        "response_p90_ms": _response_ms(submits, 900, bounds),
+        "receipts": judged,
+        "delivered_permille": _permille(receipts[DELIVERED], judged),
+        "receipt_p50_ms": quantile_ms(list(receipts[HISTOGRAM:CELL]), 500) if receipts[DELAYS] else -1,
+    }
+
+
+def _response_ms(submits: Sequence[int], permille: int, bounds: Sequence[int]) -> int:
+    """The upper bound of the bucket in which this quantile of answers lies."""
+    wanted = -(-sum(submits[TIMES:]) * permille // 1000)
+    if wanted <= 0:
+        return -1
+    for bound, count in zip(bounds, submits[TIMES:], strict=False):
+        wanted -= count
+        if wanted <= 0:
+            return bound
+    return 2 * bounds[-1]
+
+
+def fault_of(
+    limits: Limits, submits: Sequence[int], receipts: Sequence[int], row: int, bounds: Sequence[int]
+) -> Fault | None:
+    """What is too bad in sums of a window. `row`: submits that went wrong since the last good answer."""
+    figures = figures_of(submits, receipts, bounds)
+    if limits.max_errors and row >= limits.min_submits:
+        return Fault.ERRORS
+    if figures["submits"] >= limits.min_submits:
+        if limits.max_errors and figures["error_permille"] >= limits.max_errors:
+            return Fault.ERRORS
+        if limits.max_response_ms and figures["response_p90_ms"] > limits.max_response_ms:
+            return Fault.SLOW
+    if undelivered(receipts, limits):
+        return Fault.UNDELIVERED
+    enough = figures["receipts"] >= limits.min_receipts
+    return Fault.LATE if enough and figures["receipt_p50_ms"] > limits.max_receipt_ms > 0 else None
 
 
 def undelivered(receipts: Sequence[int], limits: Limits) -> bool:

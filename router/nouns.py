@@ -343,6 +343,7 @@ class Outcome(msgspec.Struct, gc=False):
     sent_ms: int = 0
     cause: str = ""  # what a refusal means: router.causes
     lost: int = 0  # links in a row that ended while it was unanswered, this one included
+    lane: int = 0  # RETURNED: to this one, of the same carriers in the same order; 0 = to its own
 
 
 class ReceiptIn(msgspec.Struct, gc=False):
@@ -571,6 +572,9 @@ class LaneSpec(msgspec.Struct, frozen=True):
     limits: tuple[
         tuple[int, str], ...
     ] = ()  # (carrier, name): its limits on some messages that these are under
+    country: int = (
+        0  # calling code: for messages to there alone, as some carrier is or was out for it; 0 = any
+    )
 
 
 class Leased(msgspec.Struct, gc=False):

@@ -46,6 +46,8 @@ class Wait(Enum):
     BUSY = "sends first what it has leased"
     RESPONSE_PENDING = "sent, responses pending"
     # a carrier in a lane
+    COUNTRY_OUT = "taken out for this country by its circuit breaker"
+    COUNTRY_TRIAL = "half-open for this country: its trial messages are not judged yet"
     REFUSED_BEFORE = "had these messages before: the others come first"
     HAD_BEFORE = "had these messages before, and is given again only what no carrier has accepted"
     OVERFLOW_WAIT = "a higher choice comes first"
@@ -73,6 +75,8 @@ _NEAREST = (  # of several carriers' reasons, the one that ends first speaks for
     Wait.OVERFLOW_WAIT,
     Wait.SHARE_WAIT,
     Wait.WINDOW_STUCK,
+    Wait.COUNTRY_TRIAL,
+    Wait.COUNTRY_OUT,
     Wait.TRIAL,
     Wait.CIRCUIT_OPEN,
     Wait.MAINTENANCE,
@@ -105,7 +109,9 @@ class CarrierFacts(msgspec.Struct, frozen=True):
     way_tokens: int = UNLIMITED  # the same for what is leased
     buffered: int = 0  # segments leased and not sent
     in_flight: int = 0  # segments sent and not answered
-    out: Wait | None = None  # why the gateway itself gives it nothing new: MAINTENANCE, CIRCUIT_OPEN, TRIAL
+    out: Wait | None = (
+        None  # why the gateway itself gives it nothing new: MAINTENANCE, CIRCUIT_OPEN, TRIAL, COUNTRY_…
+    )
 
 
 class Queue(NamedTuple):

@@ -316,6 +316,9 @@ def again(
             outcome.detail,
         )
         return
+    if outcome.lane and outcome.lane != lane_of(message, progress):
+        batch.change_lane(lane_of(message, progress), outcome.lane, Phase.LEASED)
+        progress.lane = outcome.lane
     spec = batch.core.names.lane(lane_of(message, progress))
     if outcome.settle == Settle.UNKNOWN_RESEND:
         progress.possible_duplicate = True

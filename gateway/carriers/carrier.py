@@ -27,6 +27,7 @@ from gateway.carriers.limits import SomeLimits
 from gateway.carriers.link import BackOff, Link
 from gateway.carriers.pacing import LOOK_S, Pacing
 from gateway.carriers.render import Renderer
+from gateway.carriers.standing import Standings, code_of
 from gateway.committer import Committer
 from gateway.metrics import Counts
 from gateway.world import World
@@ -55,6 +56,7 @@ _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _CONGESTION_STATE = int(Tlv.CONGESTION_STATE)
 _SENT = Settle.SENT
 _NO_RECEIPT = int(ReceiptWish.NONE)
+_ENDS = frozenset((events.Response, events.TimedOut))
 
 
 class Flight:
@@ -114,13 +116,17 @@ class Carrier:
         self.suspended = False  # by an operator
         self.out: Wait | None = None  # why the gateway itself gives it nothing new (gateway.health)
         self.trial = NO_TRIAL  # segments it may still take to be judged by
+        self.standings: Standings | None = None  # countries that it is out for, or on trial in
+        self.heard: Callable[[int, Sequence[events.Event]], None] | None = (
+            None  # of each read, all, while it has such countries
+        )
         self.paused_until = 0.0
         self.buffer: deque[Leased] = deque()
         self.alone: deque[Leased] = deque()  # each wants a link to itself
         self.in_flight = 0
         self.unknown = 0
         self.silent = 0  # of them, those that were not answered in time
-        self.sample: Callable[[int, events.Response], None] | None = None  # of each read, its last answer
+        self.sample: Callable[[int, events.Event], None] | None = None  # of each read, its last answer
         self._buffered_segments = 0
         self._claimed = 0  # segments that a transaction under way will lease
         self._world = world
@@ -203,6 +209,13 @@ class Carrier:
             self._hand_over()
         elif not was_able:
             self._committer.wake()
+
+    def follow_standings(self) -> None:
+        """`standings` are others: what it has leased ahead for these countries goes back to the lanes."""
+        if self.standings is not None:
+            self._give_back_some()
+            self._hand_over()
+        self._committer.wake()
 
     @property
     def idle(self) -> bool:
@@ -335,6 +348,8 @@ class Carrier:
             self._give_back("the carrier takes nothing now")
             self._hand_over()
         else:
+            if self.standings is not None:
+                self._give_back_some()
             self.pump()
 
     def _set_aside(self, leased: Sequence[Leased]) -> None:
@@ -615,8 +630,10 @@ class Carrier:
                 self._counts.count_pdus("unbind", 0)
         if requests:
             self._inbound.take(self, link, requests)
-        if self.sample is not None and happened and type(happened[-1]) is events.Response:
+        if self.sample is not None and happened and type(happened[-1]) in _ENDS:
             self.sample(self.id, happened[-1])
+        if self.heard is not None:
+            self.heard(self.id, happened)
         self._hand_over()
         if self._buffered_segments or self._kept is not None:
             self.pump()
@@ -652,14 +669,43 @@ class Carrier:
     def _give_back(self, reason: str) -> None:
         """No link is left: what was leased ahead returns unsent."""
         while self.buffer or self.alone:
-            leased = (self.buffer or self.alone).popleft()
-            self._buffered_segments -= _wire(leased)
-            self._promise(leased, -_wire(leased))
-            total = leased.message.segments
-            if leased.first_part:
-                total = max(leased.first_part + 1, self._parts_of(leased.message))
-            for part in range(leased.first_part, total):
-                self._outcomes.append(self._outcome(Flight(leased, part, total), Settle.RETURNED, reason))
+            self._return((self.buffer or self.alone).popleft(), reason)
+
+    def _return(self, leased: Leased, reason: str, lane: int = 0) -> None:
+        """Unsent, to its lane, or to another one of the same carriers."""
+        self._buffered_segments -= _wire(leased)
+        self._promise(leased, -_wire(leased))
+        total = leased.message.segments
+        if leased.first_part:
+            total = max(leased.first_part + 1, self._parts_of(leased.message))
+        for part in range(leased.first_part, total):
+            outcome = self._outcome(Flight(leased, part, total), Settle.RETURNED, reason)
+            outcome.lane = lane
+            self._outcomes.append(outcome)
+
+    def _give_back_some(self) -> None:
+        """What is leased ahead for countries that it is out for, or on trial in, but for that trial."""
+        for queue in (self.buffer, self.alone):
+            for _ in range(len(queue)):
+                leased = queue.popleft()
+                lane = self._apart(leased)
+                if lane:
+                    self._return(leased, "the carrier is out for this country", lane)
+                else:
+                    queue.append(leased)
+
+    def _apart(self, leased: Leased) -> int:
+        """The lane in which a message must wait that it is not to have now; 0: it may send it. The rest of a
+        long message that it accepted in part stays with it."""
+        message = leased.message
+        code = code_of(message.destination)
+        standing = self.standings.get(code) if self.standings is not None else None
+        if standing is None or leased.first_part:
+            return 0
+        if self._board.country_of(leased.lane) == code:
+            return leased.lane if standing.out else 0
+        lane = self._board.lane_now(leased.lane, message)
+        return lane if lane != leased.lane else 0
 
     def give_back_all(self, reason: str) -> None:
         """Drain: nothing new will be sent."""
@@ -793,7 +839,12 @@ class Carrier:
         outcome.reason = verdict.reason
         outcome.state = verdict.state
         outcome.count_attempt = verdict.count_attempt
-        outcome.mark_tried = verdict.mark_tried or self.trial != NO_TRIAL or self.out is not None
+        outcome.mark_tried = (
+            verdict.mark_tried
+            or self.trial != NO_TRIAL
+            or self.out is not None
+            or (self.standings is not None and code_of(flight.leased.message.destination) in self.standings)
+        )
         outcome.until_ms = self._world.wall_ms() + int(verdict.delay_s * 1000)
         self._outcomes.append(outcome)
 

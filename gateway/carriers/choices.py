@@ -7,7 +7,8 @@ lower choice takes over when no higher one is able, or overflows.
 `sticky`: one carrier is preferred for each recipient, or sender, in the proportion of the weights, and always
 the same one (router.lanes.preferred). `cheapest`: by what the carriers' rate cards say of the number now,
 without those that cost more than the account pays. `best`: by the share of messages that they delivered
-lately; who has too few to tell comes first, so that it gets some. Prices and ratios that change count for
+lately, to the number's country where they have enough of it, else anywhere; who has too few of either to tell
+comes first, so that it gets some. Prices and ratios that change count for
 messages that come then.
 
 Invariants: at most `MOST_ORDERS` lanes for one route; beyond them the route's own order holds. Whom the
@@ -22,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.carriers.standing import code_of
 from router.lanes import preferred
 from router.nouns import LaneSpec
 from router.rates import Offer, Rate, least_cost
@@ -68,7 +70,7 @@ class Choices:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._ratios: dict[int, float] = {}
+        self._ratios: dict[int, dict[int, float]] = {}  # by calling code, for `_LOOK_MS`
         self._looked_at = -1.0
 
     def order(self, choose: str, sticky: str, allow_loss: bool = False) -> Order | None:
@@ -106,18 +108,21 @@ class Choices:
         return found.rate if found is not None else None
 
     def best(self, spec: LaneSpec, destination: str, sender: str, pays: str) -> tuple[int, ...]:
-        ratios = self._delivered()
-        return tuple(sorted(spec.carriers, key=lambda carrier: -ratios.get(carrier, 1.0)))
-
-    def _delivered(self) -> dict[int, float]:
-        """Carrier → delivered ratio, in steps of a twentieth, looked up every few seconds."""
-        gateway = self._gateway
-        now_ms = gateway.world.wall_ms()
+        code = code_of(destination)
+        now_ms = self._gateway.world.wall_ms()
         if self._looked_at < 0 or abs(now_ms - self._looked_at) >= _LOOK_MS:
             self._looked_at = now_ms
-            self._ratios = {}
-            for carrier in gateway.carriers:
-                ratio = gateway.health.delivered_ratio(carrier)
-                if ratio is not None:
-                    self._ratios[carrier.id] = round(ratio * 20) / 20
-        return self._ratios
+            self._ratios.clear()
+        ratios = self._ratios.get(code)
+        if ratios is None:
+            ratios = self._ratios[code] = self._delivered(code)
+        return tuple(sorted(spec.carriers, key=lambda carrier: -ratios.get(carrier, 1.0)))
+
+    def _delivered(self, code: int) -> dict[int, float]:
+        """Carrier → delivered ratio to a calling code, in steps of a twentieth."""
+        found = {}
+        for carrier in self._gateway.carriers:
+            ratio = self._gateway.health.delivered_ratio(carrier, code)
+            if ratio is not None:
+                found[carrier.id] = round(ratio * 20) / 20
+        return found

@@ -11,6 +11,12 @@ the same carriers, weights and route, which is skipped while the limit has no to
 variant, as far as the limit lets them: in a lane by weights what a carrier may not take now goes to the
 others at once, in a lane in order it waits as usual, unless a limit per minute or longer is used up.
 
+So has what goes to a country that one of its carriers is out for (gateway.carriers.standing), and nobody
+waits for that carrier there. Such a lane stays in force until the gateway ends; later it is in force again
+while something waits in it (`take_up`).
+
+Invariants: at most `MOST_COUNTRY_LANES` of these, over all runs of a store; a country more is not acted on.
+
 Deliberately not here: fairness inside a lane (router.turns, inside the claim), sending.
 """
 
@@ -23,12 +29,15 @@ import msgspec
 
 from gateway.carriers.choices import MOST_ORDERS, Order
 from gateway.carriers.limits import SomeLimit, SomeLimits
+from gateway.carriers.standing import Standings, code_of, takes
 from router.lanes import LaneShares, drains
 from router.nouns import LaneSpec, Leased, Message
 from router.throttle import NO_LIMITS, UNLIMITED, Limits, Throttle
+from router.waiting import Wait
 from smpp.segment import MAX_PARTS
 from store.interface import Claim, OtherLimits, Paced, Store
 
+MOST_COUNTRY_LANES = 4_096
 _NOBODY_HAD = (0,)
 _LOOK_S = 0.005
 _LOOK_AGAIN_MS = 1000  # what comes back from a carrier may be older
@@ -51,6 +60,7 @@ class Member(Protocol):
     id: int
     max_parts: int
     some: SomeLimits | None
+    standings: Standings | None
 
     def able(self) -> bool: ...
     def stalled(self, now: float) -> bool: ...
@@ -60,6 +70,7 @@ class Member(Protocol):
 
 class _Lane:
     __slots__ = (
+        "country",
         "drains",
         "gone_since",
         "id",
@@ -76,6 +87,7 @@ class _Lane:
     def __init__(self, identity: int, spec: LaneSpec, throttle: Throttle | None) -> None:
         self.id = identity
         self.spec = spec
+        self.country = spec.country
         self.shares = LaneShares(spec)
         self.members: list[Member | None] = [None] * len(spec.carriers)
         self.index_of = {carrier: index for index, carrier in enumerate(spec.carriers)}
@@ -112,6 +124,8 @@ class _Lane:
                 continue
             if self.some is not None and self._barred(member.id, now):
                 continue
+            if self.country and not takes(member.standings, self.country):
+                continue
             if not (self.spec.weights and member.stalled(now)):
                 mask |= 1 << index
         return mask
@@ -121,6 +135,8 @@ class _Lane:
         mask = 0
         for index, member in enumerate(self.members):
             if member is None or not member.able() or member.exhausted(now) or self.drains >> index & 1:
+                continue
+            if self.country and not takes(member.standings, self.country):
                 continue
             limits = self.some.get(member.id, ()) if self.some is not None else ()
             if not any(limit.exhausted(now) for limit in limits):
@@ -136,6 +152,11 @@ class _Lane:
             elif now - self.gone_since.setdefault(index, now) >= after_s:
                 mask |= 1 << index
         return mask
+
+    def trial(self, member: Member) -> int:
+        """Segments that the carrier may take of this lane, for its country's sake."""
+        standing = member.standings.get(self.country) if member.standings is not None else None
+        return UNLIMITED if standing is None else standing.left
 
     def _barred(self, carrier: int, now: float) -> bool:
         """Whether nobody should wait for this carrier, because of a limit on these messages."""
@@ -168,8 +189,11 @@ class LaneBoard:
         self.to_plan: set[int] = set()  # lanes that hold what may be under other limits now (gateway.replan)
         self._changed: set[int] = set()  # all that ever were to be planned
         self._under: dict[
-            tuple[int, tuple[tuple[int, str], ...]], int
-        ] = {}  # (lane, limits) → variant under them
+            tuple[int, tuple[tuple[int, str], ...], int], int
+        ] = {}  # (lane, limits, country) → variant under them
+        self._for_countries = {
+            spec for spec in store.lanes().values() if spec.country
+        }  # that there ever were
 
     def add(self, identity: int, spec: LaneSpec, throttle: Throttle | None = None) -> None:
         """Put a lane in force; `throttle` is the route's own TPS, if it has one."""
@@ -201,7 +225,8 @@ class LaneBoard:
             self.add(wish.id, wish.spec, throttle)
             if wish.order is not None:
                 self.choosing[wish.id] = wish.order
-        self.restore(self._store.lanes().items())
+        self.restore((id, spec) for id, spec in self._store.lanes().items() if not spec.country)
+        self.restore((id, lane.spec) for id, lane in before.items() if lane.country)
         for identity, lane in before.items():
             stays = self._lanes.get(identity)
             if stays is not None:
@@ -254,7 +279,8 @@ class LaneBoard:
             if member is not None and member.some is not None
             for limit in member.some.limits
         ]
-        if some and not lane.spec.limits:
+        apart = any(member is not None and member.standings for member in lane.members)
+        if (some or apart) and not lane.spec.limits and not lane.country:
             self.some[lane.id] = tuple(some)
         else:
             self.some.pop(lane.id, None)
@@ -277,31 +303,93 @@ class LaneBoard:
 
     def lane_under(self, lane: int, destination: str, sender: str) -> int:
         """The variant of `lane` for a message to this number from this sender: under its carriers' limits on
-        some messages, or `lane` itself."""
+        some messages, for a country that one of them is out for, or `lane` itself."""
         some = self.some.get(lane)
         if some is None:
             return lane
         limits = tuple(
             (carrier, limit.name) for carrier, limit in some if limit.concerns(destination, sender)
         )
-        if not limits:
+        country = self._country(lane, destination)
+        if not limits and not country:
             return lane
-        found = self._under.get((lane, limits))
+        found = self._under.get((lane, limits, country))
         if found is None:
             base = self._lanes[lane]
-            spec = msgspec.structs.replace(base.spec, limits=limits)
-            found = self._under[lane, limits] = self._store.lane_id(spec)
+            spec = msgspec.structs.replace(base.spec, limits=limits, country=country)
+            if country and spec not in self._for_countries:
+                if len(self._for_countries) >= MOST_COUNTRY_LANES:
+                    spec = msgspec.structs.replace(spec, country=0)
+                else:
+                    self._for_countries.add(spec)
+            found = self._under[lane, limits, country] = self._store.lane_id(spec)
             self.add(found, spec, base.throttle)
         return found
 
+    def _country(self, lane: int, destination: str) -> int:
+        """The calling code of this number, where a carrier of the lane is out for it; else 0."""
+        code = code_of(destination)
+        for member in self._lanes[lane].members:
+            if member is not None and member.standings is not None and code in member.standings:
+                return code
+        return 0
+
+    def plain(self, lane: int) -> int:
+        """The lane that this one is a variant of, under limits on some messages or for one country; or
+        itself."""
+        spec = self._lanes[lane].spec
+        if not spec.limits and not spec.country:
+            return lane
+        return self._store.lane_id(msgspec.structs.replace(spec, limits=(), country=0))
+
     def lane_now(self, lane: int, message: Message) -> int:
-        """Where a message of `lane`, or of a variant of it, belongs under the limits there are by now; where
-        its lane is gone that is for others to say."""
+        """Where a message of `lane`, or of a variant of it, belongs under the limits there are by now, and as
+        carriers stand in its country; where its lane is gone that is for others to say."""
         if lane not in self._lanes:
             return lane
-        spec = self._lanes[lane].spec
-        base = self._store.lane_id(msgspec.structs.replace(spec, limits=())) if spec.limits else lane
-        return self.lane_under(base, message.destination, message.source) if base in self._lanes else lane
+        plain = self.plain(lane)
+        return self.lane_under(plain, message.destination, message.source) if plain in self._lanes else lane
+
+    def country_of(self, lane: int) -> int:
+        """The calling code that a lane is for; 0: any."""
+        return self._lanes[lane].country if lane in self._lanes else 0
+
+    def out_in(self, lane: int, carrier: int) -> Wait | None:
+        """Why a carrier takes nothing of a lane for its country's sake; None: it may."""
+        found, member = self._lanes.get(lane), self._members.get(carrier)
+        if found is None or member is None or takes(member.standings, found.country):
+            return None
+        assert member.standings is not None
+        return Wait.COUNTRY_OUT if member.standings[found.country].out else Wait.COUNTRY_TRIAL
+
+    def stands_otherwise(self, carrier: int, *, more: bool) -> None:
+        """The carrier is out for other countries than before; `more`: for one that it was not out for."""
+        for lane in self._of_carrier.get(carrier, ()):
+            self._note_limits(lane)
+            if more and not lane.country:
+                self.to_plan.add(lane.id)
+
+    def take_up(self, lane: int) -> bool:
+        """Put a lane for one country in force again, as something waits in it; False: it is of no route."""
+        spec = self._store.lane(lane)
+        if spec.country:
+            self.restore([(lane, spec)])
+        return lane in self._lanes
+
+    def alone_in(self, carrier: int, country: int, lanes: Iterable[int]) -> bool:
+        """Whether some of these lanes has no other carrier that is able and takes messages to a country."""
+        return any(
+            not any(
+                one is not None
+                and one.id != carrier
+                and one.able()
+                and takes(one.standings, country)
+                and not lane.drains >> index & 1
+                for index, one in enumerate(lane.members)
+            )
+            for lane in map(self._lanes.get, lanes)
+            if lane is not None
+        )
 
     def in_force(self, lane: int) -> bool:
         """Whether anybody may pull from this lane at all."""
@@ -322,8 +410,8 @@ class LaneBoard:
 
     def restore(self, lanes: Iterable[tuple[int, LaneSpec]]) -> None:
         """Of the store's lanes, put those in force that leave out nobody but carriers which take only short
-        messages, or that are under limits which there still are: `lane_for` and `lane_under` made them in an
-        earlier run."""
+        messages, or that are under limits which there still are, or for a country: `lane_for` and
+        `lane_under` made them in an earlier run."""
         whole: dict[str, list[_Lane]] = {}  # by route: with a thousand of them all pairs would take a second
         for lane in self._lanes.values():
             whole.setdefault(lane.spec.route, []).append(lane)
@@ -332,11 +420,12 @@ class LaneBoard:
                 continue
             if not all(limit in self._names_of_limits(carrier) for carrier, limit in spec.limits):
                 continue
-            plain = msgspec.structs.replace(spec, limits=()) if spec.limits else spec
+            apart = bool(spec.limits or spec.country)
+            plain = msgspec.structs.replace(spec, limits=(), country=0) if apart else spec
             for lane in whole[spec.route]:
                 mask = _left_out(lane, plain)
                 able = sum(bit for bit, _ in self._limited.get(lane.id, ()))
-                if (mask and not mask & ~able) or (spec.limits and plain == lane.spec):
+                if (mask and not mask & ~able) or (apart and plain == lane.spec):
                     self.add(identity, spec, lane.throttle)
                     break
 
@@ -417,7 +506,10 @@ class LaneBoard:
         """Whether any carrier of the lane could take a message."""
         found = self._lanes.get(lane)
         return found is not None and any(
-            member is not None and member.able() and not found.drains >> index & 1
+            member is not None
+            and member.able()
+            and not found.drains >> index & 1
+            and takes(member.standings, found.country)
             for index, member in enumerate(found.members)
         )
 
@@ -450,6 +542,8 @@ class LaneBoard:
             most = budget if lane.throttle is None else min(budget, lane.throttle.available(now))
             if lane.some is not None:
                 most = min(most, self._room_under(lane, member, now))
+            if lane.country:
+                most = min(most, lane.trial(member))
             if most <= 0:
                 continue
             if len(lane.members) > 1:
@@ -504,7 +598,7 @@ class LaneBoard:
                 if lane is None:
                     continue
             lane.taken += 1
-            if lane.spec.weights or lane.throttle is not None or lane.some is not None:
+            if lane.spec.weights or lane.throttle is not None or lane.some is not None or lane.country:
                 self._share(lane, carrier, leased, now)
 
     def _share(self, lane: _Lane, carrier: int, leased: Leased, now: float) -> None:
@@ -519,6 +613,11 @@ class LaneBoard:
         if lane.some is not None:
             for limit in lane.some.get(carrier, ()):
                 limit.claimed += segments
+        if lane.country:
+            member = lane.members[lane.index_of[carrier]]
+            standing = member.standings.get(lane.country) if member and member.standings else None
+            if standing is not None:
+                standing.left = max(0, standing.left - segments)
 
 
 def _left_out(lane: _Lane, spec: LaneSpec) -> int:

@@ -14,6 +14,7 @@ from gateway.cli.failure import FAILED, OK, UNREACHABLE, Failure
 from gateway.cli.output import print_json, print_table
 from gateway.cli.place import Place, json_option, place_options
 
+_COUNTRIES = 5  # of a carrier's that are told
 _WAITING = ("ready", "leased", "deferred", "scheduled", "held", "unknown")
 
 
@@ -102,8 +103,19 @@ def takes_work(carrier: dict[str, Any]) -> str:
         end = f" until {carrier['out']['until']}" if carrier["out"]["until"] else ""
         return f"no: {words(carrier['out']['why'])}{end}: {carrier['out']['reason']}"
     if carrier["able"] and carrier["paused_until"]:
-        return f"paused until {carrier['paused_until']}" + _slowed(carrier)
-    return "yes" + _slowed(carrier) if carrier["able"] else "no"
+        return f"paused until {carrier['paused_until']}" + _slowed(carrier) + _out_for(carrier)
+    return "yes" + _slowed(carrier) + _out_for(carrier) if carrier["able"] else "no"
+
+
+def _out_for(carrier: dict[str, Any]) -> str:
+    """Countries to which it takes nothing now, or a few messages on trial; the first of many."""
+    told = []
+    for one in carrier.get("out_for", ())[:_COUNTRIES]:
+        end = f" until {one['until']}" if one["until"] else ""
+        how = "on trial for" if one["why"] == "trial" else "out for"
+        told.append(f", {how} +{one['code']}{end}: {one['reason']}")
+    left = len(carrier.get("out_for", ())) - len(told)
+    return "".join(told) + (f", and {left} countries more" if left else "")
 
 
 def _slowed(carrier: dict[str, Any]) -> str:

@@ -275,8 +275,9 @@ async def test_the_log_says_why_a_carrier_was_taken_out(ram_path: Path, capsys: 
 
 @trio_test(mock_clock=True)
 async def test_a_carrier_that_is_bad_for_one_country_is_told(ram_path: Path) -> None:
-    """And goes on taking messages, as it is good for the others."""
-    async with running(ram_path, two("health = { min_delivered_ratio = 0.2, min_receipts = 20 }\n")) as house:
+    """And goes on taking messages to there, where that is configured."""
+    health = 'health = { min_delivered_ratio = 0.2, min_receipts = 20, countries = "tell" }\n'
+    async with running(ram_path, two(health)) as house:
         await house.bound()
         good, bad = Traffic(house, 20, GB), Traffic(house, 5, FR[:-2] + "9901")
         bad.number = "33612009901"  # the simulator's number whose receipts say UNDELIV

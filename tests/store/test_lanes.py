@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from router.nouns import Leased, MessageState, Phase, Reason, Settle
+from router.nouns import LaneSpec, Leased, MessageState, Phase, Reason, Settle
 from store.check import check
 from store.lanes import recount, row_name
 from store.lmdb_store import LmdbStore
@@ -87,6 +87,26 @@ def test_what_ends_in_the_queue_or_is_cancelled_leaves_the_lane(tmp_path: Path) 
     back = outcome(store, second, "a", Settle.RETURNED)
     commit(store, lambda txn: txn.settle([back], NOW_MS))
     assert waiting(store, one) == {}
+
+
+def test_what_comes_back_to_another_lane_is_of_that_one(tmp_path: Path) -> None:
+    """As a carrier is out for its country. No attempt is counted, and it is taken from there."""
+    store, one, _, (first, second) = filled(tmp_path)
+    apart = store.lane_id(LaneSpec(store.lane(one).carriers, country=44))
+    back = outcome(store, first, "a", Settle.RETURNED)
+    back.lane = apart
+    commit(store, lambda txn: txn.settle([back], NOW_MS))
+    assert waiting(store, one) == {"SCHEDULED": 1, "READY": 1, "LEASED": 1}
+    assert waiting(store, apart) == {"READY": 1}
+    (again,) = commit(store, lambda txn: txn.claim([claim(store, apart, "b", 5)]))[0][0].leased
+    assert (again.message.id, again.attempts, again.lane) == (first.message.id, 0, apart)
+    commit(store, lambda txn: txn.settle([sent(store, again, "b", "c1")], NOW_MS))
+    assert waiting(store, apart) == {}
+    ended = outcome(store, second, "a", Settle.RETURNED)
+    ended.lane = apart
+    commit(store, lambda txn: txn.cancel(1, second.message.id, NOW_MS))
+    commit(store, lambda txn: txn.settle([ended], NOW_MS))
+    assert (waiting(store, one), waiting(store, apart)) == ({"SCHEDULED": 1, "READY": 1}, {})
 
 
 def test_messages_planned_anew_change_their_lane(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import gateway.carriers.lanes as lanes
 from gateway.carriers.lanes import LaneBoard, Wish
 from gateway.carriers.limits import SomeLimits
+from gateway.carriers.standing import Standings
 from router.nouns import Encoding, LaneSpec, Leased, Outcome, Settle, Step
 from router.throttle import Throttle
 from store.lmdb_store import LmdbStore
@@ -30,6 +31,7 @@ class Member:
         self.up = True
         self.slow = False
         self.some: SomeLimits | None = None
+        self.standings: Standings | None = None
 
     def able(self) -> bool:
         return self.up
