@@ -63,6 +63,11 @@ def in_the_same_commit(write: Callable[[Transaction], None]) -> Iterator[None]:
         _also.reset(before)
 
 
+def in_my_commit() -> Callable[[Transaction], None] | None:
+    """What whoever asked wants written with the change."""
+    return _also.get()
+
+
 class Accounts:
     def __init__(
         self,

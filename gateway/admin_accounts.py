@@ -27,6 +27,7 @@ from router.nouns import Account, Login
 from store.lmdb_store import LmdbStore
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MONEY = frozenset({"billing", "currency", "rate_card"})
 _SYSTEM_ID = re.compile(r"[!-~]{1,15}")
 _APP = re.compile(r"[!-9;-~]{1,64}")
 _HASH = re.compile(
@@ -98,7 +99,15 @@ class Taken(AdminError):
 class AccountVerbs:
     """The verbs as methods."""
 
-    def __init__(self, accounts: Accounts, store: LmdbStore, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        store: LmdbStore,
+        wall_ms: Callable[[], int],
+        fits: Callable[[Account | None, Account], None] = lambda before, after: None,
+    ) -> None:
+        """`fits`: what an account would be, before and after a change. Errors: WrongSettings."""
+        self._fits = fits
         self._accounts = accounts
         self._store = store
         self._wall_ms = wall_ms
@@ -132,6 +141,7 @@ class AccountVerbs:
             check_hash(new.password_hash)
         secret = encode_secret(secrets.token_bytes(32))
         with account_problems():
+            self._fits(None, _as(Account(0, new.name), new.settings))
             account, key = await self._accounts.create(
                 new.name,
                 self._wall_ms(),
@@ -163,6 +173,9 @@ class AccountVerbs:
         if problems:
             raise WrongArguments(problems)
         with account_problems():
+            known = self._accounts.named(name)
+            if _MONEY & settings.keys():
+                self._fits(known, _as(known, settings))
             return self.view(await self._accounts.update(name, **settings))
 
     async def account_close(self, wish: Named) -> dict[str, object]:
@@ -234,6 +247,10 @@ class AccountVerbs:
             **view_of(account),
             "secrets": secrets_of(account),
         }
+
+
+def _as(account: Account, settings: Mapping[str, object]) -> Account:
+    return msgspec.structs.replace(account, **settings)
 
 
 def read_new(args: Mapping[str, Any]) -> NewAccount:

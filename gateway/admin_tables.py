@@ -46,7 +46,10 @@ class TableVerbs:
         execute: Execute[Any],
         wall_ms: Callable[[], int],
         where_used: Callable[[str], str] = lambda name: "",
+        may_hold: Callable[[str, frozenset[str]], None] = lambda name, currencies: None,
     ) -> None:
+        """`may_hold`: a table of rates by name, and the currencies of its prices. Errors: AdminError."""
+        self._may_hold = may_hold
         self._tables = tables
         self._execute = execute
         self._wall_ms = wall_ms
@@ -100,6 +103,12 @@ class TableVerbs:
                 f"{wish.name} is a table of kind {before.kind}, the import of kind {table.facts.kind}",
                 "give another name, or drop it first",
             )
+        try:
+            if table.facts.kind == "rates":
+                self._may_hold(wish.name, table.currencies())
+        except AdminError:
+            table.close()
+            raise
         table.prepare()
         return table
 

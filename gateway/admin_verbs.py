@@ -32,6 +32,7 @@ from gateway.admin_carriers import Facts as CarrierFacts
 from gateway.admin_config import ConfigVerbs
 from gateway.admin_deliveries import DeliveryVerbs
 from gateway.admin_keys import KeyVerbs
+from gateway.admin_money import Assignments, MoneyVerbs, Tariff
 from gateway.admin_operators import OperatorVerbs
 from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
@@ -109,13 +110,18 @@ class AdminVerbs:
         where_used: Callable[[str], str] = lambda table: "",
         close_circuit: Callable[[str], None] = lambda name: None,
         keys: Keys | None = None,
+        tariff: Tariff | None = None,
+        default_region: Callable[[], str] = lambda: "",
     ) -> None:
         self._accounts = accounts
         self._store = store
         self._execute = execute
         self._wall_ms = wall_ms
         self._facts = facts
-        self.of_accounts = AccountVerbs(accounts, store, wall_ms)
+        self.tables = tables or Tables(store.path.parent / DIRECTORY)
+        assignments = Assignments(accounts, store, self.tables)
+        self.of_accounts = AccountVerbs(accounts, store, wall_ms, assignments.of_account)
+        self.of_money = MoneyVerbs(accounts, store, execute, wall_ms, self.tables, tariff, default_region)
         self._of_operators = OperatorVerbs(operators)
         self.of_keys = KeyVerbs(
             accounts, operators, keys or keys_of_a_store(accounts, operators, store, wall_ms), wall_ms
@@ -126,8 +132,7 @@ class AdminVerbs:
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
         self._of_audit = AuditVerbs(store)
-        self.tables = tables or Tables(store.path.parent / DIRECTORY)
-        self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used)
+        self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used, assignments.of_card)
         self.of_config = ConfigVerbs(Revisions(store, execute, wall_ms), reload)
         self._of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
 
@@ -139,6 +144,7 @@ class AdminVerbs:
             "store.release": typed(Release, self.store_release),
             "store.stats": typed(Nothing, self.store_stats),
             **self.of_accounts.table(),
+            **self.of_money.table(),
             **self._of_operators.table(),
             **self.of_keys.table(),
             **self.of_carriers.table(),

@@ -59,6 +59,7 @@ from gateway.http.documents import add_documents
 from gateway.http.explain import ExplainApi
 from gateway.http.house import add_house
 from gateway.http.messages import MessageApi
+from gateway.http.money import MoneyApi
 from gateway.http.once import Once
 from gateway.http.retries import Retries
 from gateway.http.routes import Routes
@@ -242,6 +243,8 @@ class Gateway:
             where_used=self.where_used,
             close_circuit=self.health.close,
             keys=self.keys,
+            tariff=self.known,
+            default_region=lambda: self.config.gateway.default_region,
         )
         self.account_api = AccountApi(self.verbs.of_accounts, Retries(store, world.wall_ms))
         self.apps = AppServers(config.http, world, self._apis())
@@ -303,6 +306,9 @@ class Gateway:
             to_accounts=self.config.http.explain_to_accounts,
         ).add_to(routes)
         CarrierApi(self.verbs.of_carriers).add_to(routes)
+        MoneyApi(
+            self.verbs.of_money, self.account_api.retries, lambda name: self.accounts.by_name.get(name)
+        ).add_to(routes)
         ConfigApi(self.verbs.of_config).add_to(routes)
         add_house(
             routes,

@@ -165,7 +165,10 @@ class Builder:
     def _facts(self, source: str, bad: int) -> TableFacts:
         counts = self.counts
         rows = counts["prefixes"] + counts["networks"] + counts["numbers"]
-        return TableFacts(self._name, self._kind, self._version, rows, source, bad, **counts)
+        currencies = tuple(sorted({row.currency for row in self._ids if isinstance(row, Rate)}))
+        return TableFacts(
+            self._name, self._kind, self._version, rows, source, bad, **counts, currencies=currencies
+        )
 
     def _write(self, env: lmdb.Environment, progress: Progress) -> None:
         handles = {name: env.open_db(name.encode()) for name in DATABASES}

@@ -64,6 +64,7 @@ class TableFacts(msgspec.Struct, frozen=True):
     networks: int = 0
     numbers: int = 0
     size: int = 0  # bytes on disk
+    currencies: tuple[str, ...] = ()  # of rates; () = imported before that was noted
     format: int = FORMAT
 
 
@@ -124,6 +125,13 @@ class Table:
         self._prefixes.close()
         self._tx.abort()
         self._env.close()
+
+    def currencies(self) -> frozenset[str]:
+        """Of all prices in a table of rates. Of one that was imported long ago every price is read."""
+        if self.facts.currencies or self._of_networks:
+            return frozenset(self.facts.currencies)
+        with self._tx.cursor(self._values) as cursor:
+            return frozenset(self._decode(row).currency for _, row in cursor.iternext())  # type: ignore[union-attr]
 
     def prepare(self) -> None:
         """Ask the system to read the file ahead of its use; returns at once."""

@@ -15,7 +15,7 @@ import click
 from gateway.account_settings import BY_NAME, SETTINGS, Setting
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_pairs, print_table
-from gateway.cli.place import Place, acting_options, json_option, place_options
+from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -184,6 +184,62 @@ def list_accounts(place: Place, as_json: bool) -> None:
 
 def _state(view: dict[str, Any]) -> str:
     return "closed" if view["closed"] else "suspended" if view["suspended"] else ""
+
+
+# money
+
+
+@account.command(context_settings={"ignore_unknown_options": True})  # -12.50 is none
+@click.argument("name")
+@click.argument("amount")
+@acting_options
+@json_option
+def credit(name: str, amount: str, place: Place, as_json: bool) -> None:
+    """Put AMOUNT into the account NAME, such as 250.00; a negative one takes it out.
+
+    --reason is needed: it is what the ledger and the audit trail say.
+    """
+    row = place.ask("account.credit", name=name, amount=amount, reason=place.reason)
+    if as_json:
+        print_json(row)
+    else:
+        click.echo(f"{row['amount']} {row['currency']} booked; the balance is {row['balance']}")
+
+
+@account.command()
+@click.argument("name")
+@place_options
+@json_option
+def balance(name: str, place: Place, as_json: bool) -> None:
+    """What NAME has, what is reserved for messages under way, and what of its caps is used."""
+    view = place.ask("account.balance", name=name)
+    if as_json:
+        print_json(view)
+        return
+    day, month = view.pop("day"), view.pop("month")
+    shown = {key: value for key, value in view.items() if value is not None}
+    for what, used in (("today", day), ("this_month", month)):
+        of_cap = f" of {used['cap']}" if used["cap"] else ""
+        of_quota = f" of {used['quota']:,}" if used["quota"] else ""
+        shown[what] = f"{used['spent']}{of_cap}, {used['messages']:,}{of_quota} messages"
+    print_pairs(shown)
+
+
+@account.command()
+@click.argument("name")
+@limit_option
+@place_options
+@json_option
+def ledger(name: str, limit: int, place: Place, as_json: bool) -> None:
+    """What was put into NAME and taken out, newest first."""
+    rows = place.ask("account.ledger", name=name, limit=limit)
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        click.echo(f"Nothing yet. Put something in: signalbox account credit {name} AMOUNT --reason WHY")
+    else:
+        columns = ("number", "at", "amount", "currency", "balance", "by", "reason")
+        print_table([one.upper() for one in columns], [[row[one] for one in columns] for row in rows])
 
 
 # logins

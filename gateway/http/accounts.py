@@ -58,7 +58,7 @@ class AccountApi:
 
     def __init__(self, verbs: AccountVerbs, retries: Retries) -> None:
         self._verbs = verbs
-        self._retries = retries
+        self.retries = retries
         self.hashed = hashing_in_a_thread()
 
     def add_to(self, routes: Routes) -> None:
@@ -206,7 +206,7 @@ class AccountApi:
         """Not a second time with the same Idempotency-Key of the same key of an operator."""
         said = b"\n".join((request.method.encode(), request.path.encode(), request.body))
         who = request.headers[b"authorization"][7:].strip().decode("latin-1")
-        return await self._retries.once(who, key, said, act)
+        return await self.retries.once(who, key, said, act)
 
 
 def hashing_in_a_thread() -> Callable[[str], Awaitable[str]]:

@@ -16,8 +16,11 @@ from gateway.admin import AdminError
 from gateway.cli.failure import FAILED, OK, USAGE
 from router import nouns
 from router.nouns import Account, Login
+from router.rates import Rate
 from smpp.pdu import Unbind
 from smpp.status import Status
+from store.table_build import Builder
+from store.tables import Table, Tables
 from tests.gateway.conftest import Typed
 from tests.gateway.house import Running, carrier, route, running, running_with
 from tests.gateway.house import Script as Peer
@@ -177,6 +180,19 @@ WRONG: dict[str, tuple[object, ...]] = {
     "outbind_password": ("ninechars", "ü", 7),
     "lists": ({"staff": []}, {"staff": ["Ann"]}, {"": ["447700900123"]}, {"x" * 21: ["447700900123"]}, []),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def rate_card(tmp_path: Path) -> None:
+    """The example's: an account that pays needs one that is there."""
+    directory = tmp_path / "var" / "tables"
+    with Builder(directory, "retail-2026", "rates", 1) as builder:
+        builder.add_prefix("44", Rate(50_000, "EUR"))
+        builder.finish("test.csv")
+    tables = Tables(directory)
+    table = Table(tables.path("retail-2026", 1))
+    tables.record(table)
+    table.close()
 
 
 def options(name: str) -> list[str]:

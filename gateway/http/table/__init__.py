@@ -16,12 +16,13 @@ Deliberately not here: what the entries are (endpoint.py), handlers.
 from __future__ import annotations
 
 from gateway.http.endpoint import Endpoint
-from gateway.http.table import accounts, house, messages, operations, routing
+from gateway.http.table import accounts, house, messages, money, operations, routing
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *messages.ENDPOINTS,
     *routing.ENDPOINTS,
     *accounts.ENDPOINTS,
+    *money.ENDPOINTS,
     *operations.ENDPOINTS,
     *house.ENDPOINTS,
 )
