@@ -158,12 +158,36 @@ class Accounts:
 
         return await self._change(name, change, "account.key_rotated"), key
 
-    async def update(self, name: str, **settings: object) -> Account:
-        """Change fields of an account. Errors: AccountProblem, WrongSettings, StoreError."""
+    async def rotate_callback_secret(self, name: str, secret: str, older_until_ms: int) -> Account:
+        """A new secret for callbacks; the newest one until now signs, too, until that time, 0 = no more."""
 
         def change(account: Account) -> None:
+            older = account.callback_secrets[:1] if older_until_ms else ()
+            account.callback_secrets = (secret, *older)
+            account.callback_secrets_until_ms = older_until_ms if older else 0
+
+        return await self._change(name, change, "account.callback_secret_rotated")
+
+    async def update(self, name: str, **settings: object) -> Account:
+        """Change fields of an account. A URL for callbacks that is set, also as it was, is called again.
+
+        Errors: AccountProblem, WrongSettings, StoreError.
+        """
+
+        def change(account: Account) -> None:
+            if "callback_url" in settings or "mo_url" in settings:
+                account.callbacks_gone = ()
             for field, value in settings.items():
                 setattr(account, field, value)
+
+        return await self._change(name, change)
+
+    async def gone(self, name: str, url: str) -> Account:
+        """One of its URLs for callbacks is not called any more: it answered 410."""
+
+        def change(account: Account) -> None:
+            if url in (account.callback_url, account.mo_url):  # else it has been changed meanwhile
+                account.callbacks_gone = (*(one for one in account.callbacks_gone if one != url), url)
 
         return await self._change(name, change)
 

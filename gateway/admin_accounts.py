@@ -23,8 +23,12 @@ from gateway.accounts import PROBES, AccountProblem, Accounts, NoSuchAccount, No
 from gateway.admin import AdminError, Named, Verb, WrongArguments, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.callbacks.signature import encode_secret
+from gateway.callbacks.terms import secrets_in_force
 from router.nouns import Account, Login
 from store.lmdb_store import LmdbStore
+
+OVERLAP_S = 86_400.0
+LONGEST_OVERLAP_S = 2_592_000.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MONEY = frozenset({"billing", "currency", "rate_card"})
@@ -38,6 +42,13 @@ _HASH = re.compile(
 class Rotation(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     keep_previous: bool = True
+
+
+class SecretRotation(msgspec.Struct, forbid_unknown_fields=True):
+    """`overlap_s`: how long the secret until now goes on signing beside the new one; 0: not at all."""
+
+    name: str
+    overlap_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_OVERLAP_S)] = OVERLAP_S
 
 
 class NewLogin(msgspec.Struct, forbid_unknown_fields=True):
@@ -123,6 +134,7 @@ class AccountVerbs:
             "account.app.set": typed(AppPassword, self.app_set),
             "account.app.remove": typed(AppOf, self.app_remove),
             "account.rotate": typed(Rotation, self.account_rotate),
+            "account.rotate_callback_secret": typed(SecretRotation, self.rotate_callback_secret),
             "account.set": self.account_set,
             "account.show": typed(Named, self.account_show),
         }
@@ -156,6 +168,14 @@ class AccountVerbs:
         with account_problems():
             account, key = await self._accounts.rotate(wish.name, wish.keep_previous)
         return {**self.view(account), "api_key": key}
+
+    async def rotate_callback_secret(self, wish: SecretRotation) -> dict[str, object]:
+        """A new secret for callbacks, in the answer this once; both sign while they overlap."""
+        secret = encode_secret(secrets.token_bytes(32))
+        until_ms = self._wall_ms() + int(wish.overlap_s * 1000) if wish.overlap_s else 0
+        with account_problems():
+            account = await self._accounts.rotate_callback_secret(wish.name, secret, until_ms)
+        return {**self.view(account), "callback_secret": secret}
 
     async def account_set(self, args: dict[str, Any]) -> dict[str, object]:
         """`name`, any settings, `suspended`; None leaves a setting as it is."""
@@ -245,6 +265,9 @@ class AccountVerbs:
             "passwords": {login.system_id: len(login.hashes) for login in account.logins},
             "apps": {login.system_id: len(login.hashes) for login in account.app_logins},
             **view_of(account),
+            "callback_secrets": len(secrets_in_force(account, self._wall_ms())),
+            "callback_secrets_until": iso(account.callback_secrets_until_ms),
+            "callbacks_gone": list(account.callbacks_gone),
             "secrets": secrets_of(account),
         }
 

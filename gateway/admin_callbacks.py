@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import inf
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -130,6 +131,11 @@ class CallbackVerbs:
             names = [endpoint["origin"] for endpoint in shut]
             told = entry(self._wall_ms(), "callbacks.enabled", _subject(wish), after={"endpoints": names})
             await self._execute(lambda txn: txn.audit(told))
+        for account in {known.account for known in chosen.values()}:
+            gone = self._accounts.by_id.get(account)
+            if gone is not None and gone.callbacks_gone:
+                with account_problems():
+                    await self._accounts.update(gone.name, callbacks_gone=())
         for endpoint in shut:
             self._pump.enable(endpoint["endpoint"])
         return {"enabled": shut}
@@ -176,6 +182,7 @@ class CallbackVerbs:
 
     def _state_view(self, endpoint: Endpoint, state: EndpointState | None) -> dict[str, Any]:
         until_s = max(0.0, state.resume_at - trio.current_time()) if state and state.resume_at else 0.0
+        until_s = 0.0 if until_s == inf else until_s  # until somebody enables it
         return {
             "endpoint": endpoint.id,
             "account": self._name(endpoint),

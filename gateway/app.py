@@ -27,7 +27,7 @@ from config.expect import failures
 from config.load import ConfigErrors, load
 from config.model import Address, Config, SimulatorConfig
 from config.routing import accounts_named, table_of
-from gateway.accounts import Accounts
+from gateway.accounts import AccountProblem, Accounts, in_the_same_commit
 from gateway.admin import AdminServer
 from gateway.admin_status import carrier_facts, status_facts
 from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs, keys_of_a_store
@@ -35,6 +35,7 @@ from gateway.asking_door import AskingDoor
 from gateway.callbacks.guard import Guard, Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
 from gateway.callbacks.pump import CallbackPump
+from gateway.callbacks.replies import Replies
 from gateway.callbacks.settings import CallbackSettings
 from gateway.carriers.carrier import Carrier
 from gateway.carriers.choices import Choices
@@ -72,6 +73,7 @@ from gateway.known import Known
 from gateway.lookup import Lookup, LookupSettings, add_lookup_measures
 from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
+from gateway.notices import notice
 from gateway.operators import Operators
 from gateway.orders import Orders
 from gateway.passwords import Passwords
@@ -94,7 +96,9 @@ from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
 from router.rates import MICRO
 from router.routes import RouteTable
+from store.interface import StoreError, Transaction
 from store.lmdb_store import LmdbStore
+from store.names import origin_of
 from store.options import StoreOptions
 from store.tables import DIRECTORY, Tables
 
@@ -191,6 +195,8 @@ class Gateway:
         self.accounts.changed.append(lambda: self.door.repeats.keep(self.accounts.by_id))
         self.pump = CallbackPump(self.committer, world, callback_settings(config))
         self.pump.guard.own_listeners((one.host, one.port) for one in own_addresses(config))
+        self.pump.gone = self.callbacks_gone
+        self.pump.answered = Replies(self.door, self.committer)
         self.replan = Replan(store, self.committer, self.board, self.routes, world.wall_ms)
         self.clockwork = Clockwork(
             store,
@@ -362,6 +368,26 @@ class Gateway:
         except Refused as refusal:
             return str(refusal)
         return ""
+
+    async def callbacks_gone(self, account: Account, url: str) -> None:
+        """A callback URL said 410: not called until it is set anew or enabled, and the event log says so."""
+        told = notice(
+            self.world.wall_ms(),
+            "callbacks.gone",
+            f"account:{account.name}",
+            f"{origin_of(url)} said 410 Gone: nothing is sent there until its URL is set anew, or "
+            f"`signalbox callbacks enable --account {account.name}`",
+            warning=True,
+        )
+
+        def tell(txn: Transaction) -> None:
+            txn.notice([told])
+
+        try:
+            with in_the_same_commit(tell):
+                await self.accounts.gone(account.name, url)
+        except (AccountProblem, StoreError) as problem:
+            log.warning("callback URL is gone", account=account.name, error=str(problem))
 
     def where_used(self, table: str) -> str:
         """Which key of the configuration names a table of numbers, "" = none."""

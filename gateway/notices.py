@@ -32,6 +32,7 @@ KINDS: dict[str, str] = {
     "key.wrong_address": "a key was used from an address that it may not be used from",
     "key.expired": "a key was used after its end",
     "key.over_scope": "a key was used for what it, or its role, may not",
+    "callbacks.gone": "its callback URL said 410 Gone, and is not called any more",
     "probe.failed": "a test message was not delivered in time",
     "probe.passed": "a test message was delivered again",
     "account.low_balance": "an account's balance fell below what it is told at",

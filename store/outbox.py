@@ -154,7 +154,7 @@ def tell_sent(batch: Batch, message: Message, progress: Progress, at_ms: int) ->
 
 
 def tell_account(batch: Batch, account: int, what: str, data: bytes, at_ms: int) -> bool:
-    """Something about the account itself: `what` is two words with a dot, `data` a JSON object.
+    """Something about the account itself: `what` is a word such as low_balance, `data` a JSON object.
 
     False where the account has no callback URL: nobody waits for it then.
     """

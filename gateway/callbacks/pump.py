@@ -603,19 +603,21 @@ class CallbackPump:
         state.failed(error, now, settings.breaker_failures, settings.probe_max_s, self._world.rng.random())
         if pause_s:
             state.shut(Health.DISABLED if outcome == "gone" else Health.PAUSED, now + pause_s)
-        if outcome == "gone" and own is not None:
-            self._close(state, own, url)
+        if outcome == "gone" and own is not None and self._close(state, own, url):
+            pause_s = 0.0  # its events are ready once it is opened
         self._tell(state, error, len(rows))
         self._wake.set()
         self._schedule(state, rows, error, now_ms, pause_s, early_s)
 
-    def _close(self, state: EndpointState, account: Account, url: str) -> None:
+    def _close(self, state: EndpointState, account: Account, url: str) -> bool:
         """Until somebody opens it again, over a restart too."""
-        if self.gone is None or self._nursery is None or state.id in self._going:
-            return
+        if self.gone is None or self._nursery is None:
+            return False
         state.shut(Health.DISABLED, inf)
-        self._going.add(state.id)
-        self._nursery.start_soon(self._keep_gone, self.gone, state.id, account, url)
+        if state.id not in self._going:
+            self._going.add(state.id)
+            self._nursery.start_soon(self._keep_gone, self.gone, state.id, account, url)
+        return True
 
     async def _keep_gone(self, gone: Gone, endpoint: int, account: Account, url: str) -> None:
         try:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from gateway.account_settings import BY_NAME, SETTINGS, Setting
+from gateway.cli.carriers import Span
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options
@@ -103,6 +104,27 @@ def create(name: str, system_id: str, password: str, place: Place, as_json: bool
 def rotate(name: str, drop_previous: bool, place: Place, as_json: bool) -> None:
     """Give NAME a new API key; the previous one works until the next rotation."""
     print_made(place.ask("account.rotate", name=name, keep_previous=not drop_previous), as_json)
+
+
+@account.command("rotate-callback-secret")
+@click.argument("name")
+@click.option(
+    "--overlap", type=Span(), default=86_400.0, metavar="TIME", help="As 30m or 24h; 0: the old one ends now."
+)
+@acting_options
+@json_option
+def rotate_callback_secret(name: str, overlap: float, place: Place, as_json: bool) -> None:
+    """Give NAME a new secret for its callbacks; the old one signs, too, while they overlap.
+
+    Formats with room for one signature (twilio, vonage) are signed with the old one until it ends.
+    """
+    made = place.ask("account.rotate_callback_secret", name=name, overlap_s=overlap)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(f"The new callback secret, shown this once: {made['callback_secret']}")
+    until = made["callback_secrets_until"]
+    click.echo(f"The old one signs, too, until {until}." if until else "The old one signs no more.")
 
 
 @account.command("set")
