@@ -61,6 +61,7 @@ from gateway.http.explain import ExplainApi
 from gateway.http.house import add_house
 from gateway.http.messages import MessageApi
 from gateway.http.money import MoneyApi
+from gateway.http.mos import Mos
 from gateway.http.once import Once
 from gateway.http.retries import Retries
 from gateway.http.routes import Routes
@@ -300,9 +301,10 @@ class Gateway:
         once = Once(self.store, self.world.wall_ms)
         MessageApi(self.door, self.store, once).add_to(routes)
         routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys).streaming)
-        changes = Changes(self.store, self.committer, self.door, self.keys, once, self.world.wall_ms)
+        changes = Changes(self.store, self.committer, self.door, once, self.world.wall_ms)
         changes.add_to(routes)
         self.search_api.add_to(routes)
+        Mos(self.store).add_to(routes)
         self.account_api.add_to(routes)
         ExplainApi(
             partial(explain, self),

@@ -20,7 +20,7 @@ import structlog
 
 from gateway.audit import Actor, acting, entry
 from gateway.door import CLASSES, Refusal, Submission, encoding_word
-from gateway.http.auth import Keys
+from gateway.http.access import account_of
 from gateway.http.fields import ChangeIn, check_json, invalid, read_change
 from gateway.http.messages import refused
 from gateway.http.once import Asked, Once
@@ -72,12 +72,11 @@ class Changes:
     """Handlers over the store, the committer and the door; `add_to` puts them into a table."""
 
     def __init__(
-        self, store: Found, committer: Calling, door: Planning, keys: Keys, once: Once, wall_ms: WallClock
+        self, store: Found, committer: Calling, door: Planning, once: Once, wall_ms: WallClock
     ) -> None:
         self._store = store
         self._committer = committer
         self._door = door
-        self._keys = keys
         self._once = once
         self._wall_ms = wall_ms
 
@@ -91,9 +90,7 @@ class Changes:
         """POST /v1/messages/{id}/cancel: 200 once it is not sent any more, else a problem that says why."""
         asked: Asked | Answered | None = None
         try:
-            owner = self._keys.either(
-                request.headers.get(b"authorization"), request.peer, table.CANCEL.access
-            )
+            owner = request.caller.owner
             _nothing(request)
             own = isinstance(owner, Account)
             actor = (
@@ -148,9 +145,7 @@ class Changes:
     def change(self, request: Request, respond: Respond) -> None:
         """PATCH /v1/messages/{id}: the message as it is now, or a problem."""
         try:
-            account = self._keys.authenticate(
-                request.headers.get(b"authorization"), request.peer, table.CHANGE.access
-            )
+            account = account_of(request)
             check_json(request.headers.get(b"content-type"))
             given = read_change(request.body)
             message, _ = self._found(account.id, request.params["id"])

@@ -46,6 +46,7 @@ CODES: Mapping[str, Code] = {
     "sender-not-allowed": Code(403, _ASK),
     "destination-not-allowed": Code(403, _ASK),
     "no-such-message": Code(404, _UNKNOWN),
+    "no-such-mo": Code(404, _UNKNOWN),
     "no-such-account": Code(404, _UNKNOWN),
     "no-such-login": Code(404, _UNKNOWN),
     "no-such-carrier": Code(404, _UNKNOWN),

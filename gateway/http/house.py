@@ -26,6 +26,7 @@ LINKS = {
     "submit": "/v1/messages",
     "batch": "/v1/messages/batch",
     "stream": "/v1/messages/stream",
+    "mos": "/v1/mos",
     "preview": "/v1/preview",
     "explain": "/v1/routes/explain",
     "accounts": "/v1/accounts",

@@ -16,10 +16,11 @@ Deliberately not here: what the entries are (endpoint.py), handlers.
 from __future__ import annotations
 
 from gateway.http.endpoint import Endpoint
-from gateway.http.table import accounts, house, messages, money, operations, routing
+from gateway.http.table import accounts, house, inbound, messages, money, operations, routing
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *messages.ENDPOINTS,
+    *inbound.ENDPOINTS,
     *routing.ENDPOINTS,
     *accounts.ENDPOINTS,
     *money.ENDPOINTS,
