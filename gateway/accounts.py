@@ -55,7 +55,7 @@ _also: ContextVar[Callable[[Transaction], None] | None] = ContextVar("also", def
 
 @contextmanager
 def in_the_same_commit(write: Callable[[Transaction], None]) -> Iterator[None]:
-    """Every change of an account in the block writes this with it."""
+    """Every change of an account or an operator in the block writes this with it."""
     before = _also.set(write)
     try:
         yield
@@ -312,7 +312,7 @@ class Accounts:
         check_together(account)
         self._check_unique(account)
         told = told or account_entry(self._wall_ms(), act, subject, before, account)
-        also = _also.get()
+        also = in_my_commit()
 
         def put(txn: Transaction) -> None:
             txn.put_account(account)

@@ -42,6 +42,14 @@ LONGEST_MS = 10 * 366 * 86_400_000
 _NO_TIME = 'a time in the future with its zone (RFC 3339), such as "2030-01-31T09:30:00Z"'
 
 
+class Absent(AdminError):
+    """not_found; `kind`: account, operator or key."""
+
+    def __init__(self, message: str, kind: str, hint: str = "") -> None:
+        super().__init__("not_found", message, hint)
+        self.kind = kind
+
+
 class NewKey(msgspec.Struct, forbid_unknown_fields=True):
     """A key of `account` or `operator`. What is left out: all scopes of the role, from anywhere, no end."""
 
@@ -171,8 +179,10 @@ class KeyVerbs:
             if account:
                 return self._accounts.named(account)
             return self._operators.named(operator)
-        except (NoSuchAccount, NoSuchOperator) as problem:
-            raise AdminError("not_found", str(problem)) from None
+        except NoSuchAccount as problem:
+            raise Absent(str(problem), "account") from None
+        except NoSuchOperator as problem:
+            raise Absent(str(problem), "operator") from None
 
     def _still(self, owner: Account | Operator, id: str) -> ApiKey:
         """As it is now, when its turn has come."""
@@ -191,8 +201,10 @@ class KeyVerbs:
                 await self._accounts.change_keys(owner.name, change)
             else:
                 await self._operators.change_keys(owner.name, change)
-        except (NoSuchAccount, NoSuchOperator) as problem:
-            raise AdminError("not_found", str(problem)) from None
+        except NoSuchAccount as problem:
+            raise Absent(str(problem), "account") from None
+        except NoSuchOperator as problem:
+            raise Absent(str(problem), "operator") from None
         except AccountProblem as problem:
             raise AdminError("key_conflict", str(problem)) from None
 
@@ -271,8 +283,8 @@ class KeyVerbs:
         }
 
 
-def no_such_key(id: str) -> AdminError:
-    return AdminError("not_found", f"there is no key {id[:64]!r}", "signalbox key list shows them")
+def no_such_key(id: str) -> Absent:
+    return Absent(f"there is no key {id[:64]!r}", "key", "signalbox key list shows them")
 
 
 def within(giver: Caller, key: ApiKey, owner: Account | Operator) -> ApiKey:

@@ -59,6 +59,7 @@ from gateway.http.config import ConfigApi
 from gateway.http.documents import add_documents
 from gateway.http.explain import ExplainApi
 from gateway.http.house import add_house
+from gateway.http.keys import KeyApi
 from gateway.http.messages import MessageApi
 from gateway.http.money import MoneyApi
 from gateway.http.mos import Mos
@@ -253,7 +254,9 @@ class Gateway:
             tariff=self.known,
             default_region=lambda: self.config.gateway.default_region,
         )
-        self.account_api = AccountApi(self.verbs.of_accounts, Retries(store, world.wall_ms))
+        retries = Retries(store, world.wall_ms)
+        self.account_api = AccountApi(self.verbs.of_accounts, retries)
+        self.key_api = KeyApi(self.verbs.of_keys, self.keys, retries)
         self.apps = AppServers(config.http, world, self._apis())
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
@@ -306,6 +309,7 @@ class Gateway:
         self.search_api.add_to(routes)
         Mos(self.store).add_to(routes)
         self.account_api.add_to(routes)
+        self.key_api.add_to(routes)
         ExplainApi(
             partial(explain, self),
             partial(previewed, self),

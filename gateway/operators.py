@@ -18,6 +18,7 @@ from collections.abc import Callable
 import msgspec
 import trio
 
+from gateway.accounts import in_my_commit
 from gateway.audit import entry
 from gateway.committer import Committing
 from gateway.keys import OPERATOR_KEY, new_key, role_of
@@ -159,10 +160,13 @@ class Operators:
 
     async def _write(self, operators: dict[str, Operator], told: AuditEntry) -> None:
         row = msgspec.msgpack.encode(list(operators.values()))
+        also = in_my_commit()
 
         def put(txn: Transaction) -> None:
             txn.put_meta(_ROW, row)
             txn.audit(told)
+            if also is not None:
+                also(txn)
 
         with trio.CancelScope(shield=True):
             await self._committer.execute(put)

@@ -49,6 +49,8 @@ CODES: Mapping[str, Code] = {
     "no-such-mo": Code(404, _UNKNOWN),
     "no-such-account": Code(404, _UNKNOWN),
     "no-such-login": Code(404, _UNKNOWN),
+    "no-such-key": Code(404, _UNKNOWN),
+    "no-such-operator": Code(404, _UNKNOWN),
     "no-such-carrier": Code(404, _UNKNOWN),
     "not-found": Code(404, "GET / lists what there is"),
     "method-not-allowed": Code(405, "`Allow` has the methods that go"),
@@ -59,6 +61,7 @@ CODES: Mapping[str, Code] = {
     "with-a-carrier": Code(409, "a carrier has it in hand: look at it again in a moment"),
     "already-sent": Code(409, "a carrier has it: what was sent cannot be taken back or changed"),
     "already-final": Code(409, "it has ended; look at the message"),
+    "key-conflict": Code(409, "there are too many keys, or the account is closed for good"),
     "carrier-conflict": Code(409, "look at the carrier"),
     "needs-restart": Code(409, "restart the gateway, or reload with `partial`"),
     "still-running": Code(

@@ -30,6 +30,7 @@ LINKS = {
     "preview": "/v1/preview",
     "explain": "/v1/routes/explain",
     "accounts": "/v1/accounts",
+    "keys": "/v1/keys",
     "carriers": "/v1/carriers",
     "events": "/v1/events",
     "health": "/healthz",

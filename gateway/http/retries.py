@@ -58,7 +58,7 @@ class _Done(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Retries:
-    """`once` is the whole of it. The acts must be changes of accounts (gateway.accounts)."""
+    """`once` is the whole of it. The acts must be changes of accounts or operators."""
 
     def __init__(self, store: Keeping, wall_ms: Callable[[], int]) -> None:
         self._wall_ms = wall_ms
@@ -119,7 +119,7 @@ class Retries:
                 409,
                 "already-done",
                 f"this request was carried out at {rfc3339(done.at_ms)}; what it answered is not kept "
-                f"any more. GET the account to see how it is now; to do it once more, send another {_NAME}",
+                f"any more. GET what it was about; to do it once more, send another {_NAME}",
             )
         return answer
 

@@ -16,7 +16,7 @@ Deliberately not here: what the entries are (endpoint.py), handlers.
 from __future__ import annotations
 
 from gateway.http.endpoint import Endpoint
-from gateway.http.table import accounts, house, inbound, messages, money, operations, routing
+from gateway.http.table import accounts, house, inbound, keys, messages, money, operations, routing
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *messages.ENDPOINTS,
@@ -24,6 +24,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *routing.ENDPOINTS,
     *accounts.ENDPOINTS,
     *money.ENDPOINTS,
+    *keys.ENDPOINTS,
     *operations.ENDPOINTS,
     *house.ENDPOINTS,
 )
