@@ -221,7 +221,6 @@ class Gateway:
         self.orders = Orders(self.committer, world.wall_ms)
         self.searching = Searching(store, self.committer, world, config.store.retention_days)
         self.search_api = SearchApi(
-            self.keys,
             self.searching,
             lambda: self.accounts.by_id,
             store.carrier_name,

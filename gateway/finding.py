@@ -16,9 +16,9 @@ from zlib import crc32
 
 import msgspec
 
-from gateway.http.paging import after, cursor
+from gateway.http import paging
 from gateway.http.problems import BadRequest
-from gateway.http.table.messages import STATES, MessageRow, MessagesQuery
+from gateway.http.table.messages import STATES, Filters, MessageRow
 from gateway.http.timeline import encoding_name, rfc3339, state_name
 from gateway.logs import mask_number
 from router.nouns import MessageClass, MessageState, Phase, Reason
@@ -41,7 +41,13 @@ class WishProblem(Exception):
 
 
 def query_of(
-    wish: MessagesQuery, now_ms: int, region: str, known: Mapping[str, int], own: Sequence[int] = ()
+    wish: Filters,
+    limit: int,
+    cursor: str,
+    now_ms: int,
+    region: str,
+    known: Mapping[str, int],
+    own: Sequence[int] = (),
 ) -> Query:
     """The search. `known`: accounts' ids by name; `own`: the only ones that may be searched, () = all.
 
@@ -64,9 +70,9 @@ def query_of(
         states=_states(wish.state, problems),
         since_ms=since_ms,
         until_ms=until_ms,
-        limit=wish.limit,
+        limit=limit,
     )
-    before = _before(wish.cursor, query)
+    before = _before(cursor, query)
     if before is None:
         problems["cursor"] = "as `next` of the page before gave it, with the same filters"
     if problems:
@@ -78,13 +84,13 @@ def cursor_of(query: Query, page: Page) -> str:
     """Where the next page begins; "": there is none."""
     if not page.before:
         return ""
-    return cursor((page.before, _mark(query)))
+    return paging.cursor((page.before, _mark(query)))
 
 
 def _before(text: str, query: Query) -> int | None:
     """None for what is no cursor of this question."""
     try:
-        before, mark = after(text, tuple[int, int], (NO_ID, _mark(query)))
+        before, mark = paging.after(text, tuple[int, int], (NO_ID, _mark(query)))
     except BadRequest:
         return None
     return before if mark == _mark(query) and 0 <= before <= NO_ID else None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -79,6 +79,7 @@ class Searching:
         self._retention_days = retention_days
         self._settled = -1
         self._indexed_until_ms = 0
+        self._nursery: trio.Nursery | None = None
 
     def in_a_process(self) -> None:
         """Before `run`: build and search in a process of its own."""
@@ -87,6 +88,7 @@ class Searching:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.engine.run)
+            self._nursery = nursery
             task_status.started()
             while True:
                 await self._follow()
@@ -131,6 +133,12 @@ class Searching:
         self.short += page.short
         self.duration_s += trio.current_time() - began
         return page
+
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Searches that go on by themselves, until the gateway stops. Errors: SearchUnavailable."""
+        if self._nursery is None:
+            raise SearchUnavailable("the gateway is being started")
+        self._nursery.start_soon(work)
 
     def view(self) -> dict[str, object]:
         """For `status`: plain JSON values; `problem` while nobody says how far it is."""

@@ -418,6 +418,9 @@ class Connection:
         """Send what it has said, if it is its turn; forget it when that was all."""
         if not self._queue or self._queue[0] is not outflow:
             return
+        if outflow.broken:
+            self._peer_gone()
+            return
         said = outflow.taken()
         if outflow.finished:
             outflow.out = said

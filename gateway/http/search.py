@@ -1,36 +1,50 @@
-"""GET /v1/messages: messages by number, sender, account, state, reference, tag and time, the newest first.
+"""GET /v1/messages and /v1/messages/export.csv: messages by number, sender, account, state, reference, tag
+and time, the newest first.
 
 An account's key finds its own messages; an operator's finds all, or those of the accounts it names. Rows show
-no text. A page that ended for its cost is `complete: false` and has a `next` like any other.
+no text. A page that ended for its cost is `complete: false` and has a `next` like any other. An export is
+written page by page, as fast as its reader takes it.
 
-Invariant: no more than MOST_AT_ONCE searches of one key at a time, so that nobody keeps the others waiting.
+Invariants: no more than MOST_AT_ONCE searches and MOST_EXPORTS exports of one owner at a time, so that nobody
+keeps the others waiting; an export that cannot go on ends its connection, so that nobody takes it for whole.
 
 Deliberately not here: what is asked for and rows (gateway.finding), searching (gateway.searching).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlencode
 
 import msgspec
+import trio
 
-from gateway.finding import WishProblem, cursor_of, query_of, row_of
-from gateway.http.auth import Caller, Keys
+from gateway.finding import CSV_HEAD, WishProblem, csv_line, cursor_of, query_of, row_of
+from gateway.http.auth import Caller
 from gateway.http.fields import invalid
 from gateway.http.operated import PRIVATE
 from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
-from gateway.http.routes import Respond, Routes
+from gateway.http.routes import Respond, Routes, Streaming
+from gateway.http.streams import Outflow
 from gateway.http.table import messages as table
 from gateway.http.timeline import rfc3339
 from gateway.http.typed import read_query
 from gateway.searching import SearchUnavailable
 from router.nouns import Account
-from store.search import Page, Query
+from store.search import MOST_ROWS, Page, Query
 
 MOST_AT_ONCE = 4
+MOST_EXPORTS = 2
+_MOST_WAITING = 262_144  # octets of an export that are not handed to the socket
+_PATIENCE_S = 30.0  # with a search process that is being started
+_CSV: Headers = (
+    ("Content-Type", "text/csv; charset=utf-8; header=present"),
+    ("Content-Disposition", 'attachment; filename="messages.csv"'),
+    ("Cache-Control", "no-store"),
+)
 _AGAIN = (("Retry-After", "1"),)
 
 
@@ -41,6 +55,9 @@ class Searcher(Protocol):
     def indexed_until_ms(self) -> int: ...
     def find(self, query: Query) -> Awaitable[Page]:
         """Errors: SearchUnavailable."""
+
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        """In the background. Errors: SearchUnavailable."""
 
 
 class Asker:
@@ -58,7 +75,6 @@ class SearchApi:
 
     def __init__(
         self,
-        keys: Keys,
         searcher: Searcher,
         accounts: Callable[[], Mapping[int, Account]],
         carrier_name: Callable[[int], str],
@@ -66,23 +82,23 @@ class SearchApi:
         wall_ms: Callable[[], int],
     ) -> None:
         """`region`: the house's, for national numbers of accounts that have none."""
-        self._keys = keys
         self._searcher = searcher
         self._accounts = accounts
         self._carrier_name = carrier_name
         self._region = region
         self._wall_ms = wall_ms
-        self._asking: dict[str, int] = {}
+        self._asking: dict[tuple[str, str], int] = {}
 
     def add_to(self, routes: Routes) -> None:
         routes.serve(table.LIST, self.page)
+        routes.serve(table.EXPORT, Streaming(self.export, _CSV))
 
     async def page(self, request: Request, respond: Respond) -> None:
         """200 with a page of messages, or a problem."""
         try:
-            asker = self.asker(request)
+            asker = Asker(request.caller)
             wish = read_query(request.query, table.MessagesQuery)
-            query = self.query(asker, wish)
+            query = self.query(asker, wish, wish.limit, wish.cursor)
             page = await self.find(asker, query)
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
@@ -98,13 +114,7 @@ class SearchApi:
         )
         respond(200, headers, msgspec.json.encode(answer))
 
-    def asker(self, request: Request) -> Asker:
-        """Errors: BadRequest."""
-        caller = self._keys.caller(request.headers.get(b"authorization"), request.peer)
-        self._keys.require(caller, "messages.read", request.peer)
-        return Asker(caller)
-
-    def query(self, asker: Asker, wish: table.MessagesQuery) -> Query:
+    def query(self, asker: Asker, wish: table.Filters, limit: int, cursor: str = "") -> Query:
         """Errors: BadRequest, with every wrong parameter."""
         if asker.masked and (wish.to or wish.sender[-1:].isdigit()):
             detail = "this key sees no whole numbers, so it searches for none: that needs messages.numbers"
@@ -112,7 +122,7 @@ class SearchApi:
         region = asker.account.default_region if asker.account is not None else ""
         known = {account.name: account.id for account in self._accounts().values()}
         try:
-            return query_of(wish, self._wall_ms(), region or self._region(), known, asker.own)
+            return query_of(wish, limit, cursor, self._wall_ms(), region or self._region(), known, asker.own)
         except WishProblem as problem:
             if problem.unknown:
                 raise BadRequest(404, "no-such-account", str(problem)) from None
@@ -120,28 +130,131 @@ class SearchApi:
 
     async def find(self, asker: Asker, query: Query) -> Page:
         """Errors: BadRequest."""
-        asking = self._asking.get(asker.name, 0)
-        if asking >= MOST_AT_ONCE:
-            detail = f"{MOST_AT_ONCE} searches of yours are being answered; wait for them"
-            raise BadRequest(429, "too-many-questions", detail, headers=_AGAIN)
-        self._asking[asker.name] = asking + 1
-        try:
-            return await self._searcher.find(query)
-        except SearchUnavailable as why:
-            raise BadRequest(503, "search-unavailable", f"{why}; try again", headers=_AGAIN) from None
-        finally:
-            self._asking[asker.name] -= 1
-            if not self._asking[asker.name]:
-                del self._asking[asker.name]
+        with self._one_of(asker, "searches", MOST_AT_ONCE):
+            try:
+                return await self._searcher.find(query)
+            except SearchUnavailable as why:
+                raise _unavailable(why) from None
 
-    def rows(self, asker: Asker, page: Page) -> list[table.MessageRow]:
+    @contextmanager
+    def _one_of(self, asker: Asker, what: str, most: int) -> Iterator[None]:
+        """Errors: BadRequest for one too many."""
+        counted = asker.name, what
+        asking = self._asking.get(counted, 0)
+        if asking >= most:
+            detail = f"{most} {what} of yours are being answered; wait for them"
+            raise BadRequest(429, "too-many-questions", detail, headers=_AGAIN)
+        self._asking[counted] = asking + 1
+        try:
+            yield
+        finally:
+            self._asking[counted] -= 1
+            if not self._asking[counted]:
+                del self._asking[counted]
+
+    def export(self, request: Request, out: Outflow) -> Export:
+        """streams.Opener: CSV, page by page."""
+        if request.method == "HEAD":
+            raise BadRequest(405, "method-not-allowed", "only GET goes here", headers=(("Allow", "GET"),))
+        asker = Asker(request.caller)
+        wish = read_query(request.query, table.ExportQuery)
+        export = Export(out, self.query(asker, wish, MOST_ROWS), wish.limit)
+        counted = self._one_of(asker, "exports", MOST_EXPORTS)
+        counted.__enter__()
+
+        async def write() -> None:
+            try:
+                await export.write(self._searcher.find, lambda page: self.rows(asker, page, named=True))
+            finally:
+                counted.__exit__(None, None, None)
+
+        try:
+            self._searcher.start_soon(write)
+        except SearchUnavailable as why:
+            counted.__exit__(None, None, None)
+            raise _unavailable(why) from None
+        return export
+
+    def rows(self, asker: Asker, page: Page, *, named: bool = False) -> list[table.MessageRow]:
+        """`named`: with their account's name also for itself."""
         accounts = self._accounts()
 
         def name(id: int) -> str:
-            account = accounts.get(id) if asker.account is None else None
+            account = accounts.get(id) if named or asker.account is None else None
             return account.name if account is not None else ""
 
         return [row_of(hit, self._carrier_name, name(hit.account), masked=asker.masked) for hit in page.hits]
+
+
+class Export:
+    """streams.Taker of one export: its request has no body."""
+
+    begun = False
+    units = 0
+
+    def __init__(self, out: Outflow, query: Query, limit: int) -> None:
+        self._out = out
+        self._query = query
+        self._limit = limit
+        self._room = trio.Event()
+
+    def take(self, data: bytes) -> None:
+        """A body says nothing here."""
+
+    def ready(self) -> bool:
+        self._room.set()
+        return True
+
+    def end(self) -> None:
+        """Nothing is waited for."""
+
+    def cut(self, why: BadRequest) -> None:
+        self._out.break_off()
+
+    async def write(
+        self,
+        find: Callable[[Query], Awaitable[Page]],
+        rows: Callable[[Page], list[table.MessageRow]],
+    ) -> None:
+        """Everything that fits."""
+        self._out.write(CSV_HEAD.encode())
+        query, left = self._query, self._limit
+        while left and query.before and not self._out.gone:
+            page = await self._patiently(find, query)
+            if page is None:
+                self._out.break_off()
+                return
+            lines = [csv_line(row) for row in rows(page)[:left]]
+            left -= len(lines)
+            query = msgspec.structs.replace(query, before=page.before)
+            if lines:
+                self._out.write("".join(lines).encode())
+                await self._taken()
+        self._out.finish()
+
+    async def _patiently(self, find: Callable[[Query], Awaitable[Page]], query: Query) -> Page | None:
+        with trio.move_on_after(_PATIENCE_S):
+            while True:
+                try:
+                    return await find(query)
+                except SearchUnavailable:
+                    await trio.sleep(0.5)
+        return None
+
+    async def _taken(self) -> None:
+        """Until the reader has taken what there is, or has gone."""
+        self._room = trio.Event()
+        while not self._out.gone:
+            with trio.move_on_after(0.5):
+                await self._room.wait()
+            if self._room.is_set():
+                if self._out.waiting < _MOST_WAITING:
+                    return
+                self._room = trio.Event()
+
+
+def _unavailable(why: SearchUnavailable) -> BadRequest:
+    return BadRequest(503, "search-unavailable", f"{why}; try again", headers=_AGAIN)
 
 
 def _again(wish: table.MessagesQuery, cursor: str) -> str:

@@ -60,11 +60,12 @@ class Outflow:
     connection is the end of the answer. `changed` is called when there is something to send.
     """
 
-    __slots__ = ("_changed", "_chunked", "_head", "_said", "finished", "gone", "out")
+    __slots__ = ("_changed", "_chunked", "_head", "_said", "broken", "finished", "gone", "out")
 
     def __init__(self, head: Callable[[], bytes], chunked: bool, changed: Callable[[], None]) -> None:
         self.out: bytes | None = None  # as a place in the queue: never whole before it is finished
         self.finished = False
+        self.broken = False
         self.gone = False
         self._head: Callable[[], bytes] | None = head
         self._chunked = chunked
@@ -88,6 +89,12 @@ class Outflow:
         if self._chunked:
             self._said += b"0\r\n\r\n"
         self._changed()
+
+    def break_off(self) -> None:
+        """It cannot be finished: the connection ends without an end of the answer, so that it shows."""
+        if not (self.finished or self.gone):
+            self.broken = True
+            self._changed()
 
     def _begin(self) -> None:
         if self._head is not None:

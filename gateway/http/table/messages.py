@@ -214,13 +214,14 @@ CHANGE = Endpoint(
 
 STATES = ", ".join(state.name for state in MessageState)
 PAGE = 100
+MOST_EXPORTED = 1_000_000
 
 _Number = Meta(max_length=64, description="a number in any usual form: +44…, 0044…, or national")
 _At = Meta(max_length=40, description="RFC 3339 with a zone, or an age such as 90s, 30m, 2h, 7d")
 
 
-class MessagesQuery(msgspec.Struct, forbid_unknown_fields=True, rename={"sender": "from"}):
-    """Empty: anything."""
+class Filters(msgspec.Struct, forbid_unknown_fields=True, rename={"sender": "from"}):
+    """A message fits if all do; empty: anything."""
 
     to: Annotated[str, _Number] = ""
     sender: Annotated[str, Meta(max_length=64, description="a number, a short code, or a name")] = ""
@@ -234,8 +235,15 @@ class MessagesQuery(msgspec.Struct, forbid_unknown_fields=True, rename={"sender"
     tag: Annotated[str, Meta(max_length=64)] = ""
     since: Annotated[str, _At] = ""
     until: Annotated[str, _At] = ""
+
+
+class MessagesQuery(Filters, forbid_unknown_fields=True, rename={"sender": "from"}):
     limit: Annotated[int, Meta(ge=1, le=MOST_ROWS)] = PAGE
     cursor: Cursor = ""
+
+
+class ExportQuery(Filters, forbid_unknown_fields=True, rename={"sender": "from"}):
+    limit: Annotated[int, Meta(ge=1, le=MOST_EXPORTED)] = MOST_EXPORTED
 
 
 class MessageRow(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "message_class": "class"}):
@@ -295,7 +303,25 @@ LIST = Endpoint(
     access="messages.read",
     query=MessagesQuery,
     answers={200: Answer(MessagesOut, "A page of messages", headers=("Link",))},
-    problems=("no-such-account", "too-many-questions", "search-unavailable"),
+    problems=("no-such-account", "scope-needed", "too-many-questions", "search-unavailable"),
 )
 
-ENDPOINTS = (SEND, SEND_BATCH, SEND_STREAM, LIST, SHOW, CANCEL, CHANGE)
+EXPORT = Endpoint(
+    method="GET",
+    path="/v1/messages/export.csv",
+    id="exportMessages",
+    tag="Messages",
+    summary="The same as CSV, streamed",
+    description=(
+        f"{_FILTERS} RFC 4180 in UTF-8, the newest first: the names of the columns, then a line for each "
+        "message; a cell that a spreadsheet would run as a formula has an apostrophe in front. At most "
+        "`limit` rows: a file with as many goes on with `until`. A connection that ends without the last "
+        "chunk has not sent all."
+    ),
+    access="messages.read",
+    query=ExportQuery,
+    answers={200: Answer(bytes, "A line for each message", None, "text/csv")},
+    problems=("no-such-account", "scope-needed", "too-many-questions", "search-unavailable"),
+)
+
+ENDPOINTS = (SEND, SEND_BATCH, SEND_STREAM, LIST, EXPORT, SHOW, CANCEL, CHANGE)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,9 +13,11 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from gateway.finding import WishProblem, cursor_of, query_of
-from gateway.http.search import MOST_AT_ONCE, SearchApi
-from gateway.http.table.messages import MessageRow, MessagesQuery
+from gateway.finding import COLUMNS, WishProblem, csv_line, cursor_of, query_of, row_of
+from gateway.http.chunked import Chunked
+from gateway.http.search import MOST_AT_ONCE, MOST_EXPORTS, Export
+from gateway.http.streams import Outflow
+from gateway.http.table.messages import Filters, MessageRow
 from gateway.searching import SearchUnavailable
 from router.roles import Role
 from store.search import Hit, Page, Query
@@ -192,6 +198,9 @@ class Slow:
         self.indexed_until_ms = 0
         self.problem = ""
 
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        raise SearchUnavailable(self.problem)
+
     async def find(self, query: Query) -> Page:
         await self.go.wait()
         if self.problem:
@@ -203,8 +212,7 @@ class Slow:
 async def test_nobody_keeps_all_searches_for_himself(tmp_path: Path) -> None:
     async with running(tmp_path, ONE) as house:
         slow = Slow()
-        api = next(one for one in [house.gateway.search_api] if isinstance(one, SearchApi))
-        api._searcher = slow
+        house.gateway.search_api._searcher = slow
         statuses: list[int] = []
 
         async def ask() -> None:
@@ -225,13 +233,181 @@ async def test_nobody_keeps_all_searches_for_himself(tmp_path: Path) -> None:
 
 def test_a_cursor_goes_on_with_the_same_question_only() -> None:
     page = Page([], 77, False, 1)
-    query = query_of(MessagesQuery(to="+447700900123", since="2h"), START_MS, "", {})
+    query = query_of(Filters(to="+447700900123", since="2h"), 9, "", START_MS, "", {})
     cursor = cursor_of(query, page)
-    again = query_of(MessagesQuery(to="00447700900123", since="2h", cursor=cursor), START_MS + 9_000, "", {})
+    again = query_of(Filters(to="00447700900123", since="2h"), 9, cursor, START_MS + 9_000, "", {})
     assert again.before == 77
     with pytest.raises(WishProblem):
-        query_of(MessagesQuery(to="+447700900124", cursor=cursor), START_MS, "", {})
+        query_of(Filters(to="+447700900124"), 9, cursor, START_MS, "", {})
     assert cursor_of(query, Page([], 0, False, 1)) == ""
+
+
+# CSV
+
+
+def a_hit(client_ref: str = "", tags: tuple[str, ...] = ()) -> Hit:
+    return Hit(
+        1, 1, START_MS, "Shop", "447700900123", 0, 1, 1, 0, "r", client_ref, tags, 2, 0, 0, "", 1, 0, 0, ()
+    )  # fmt: skip
+
+
+async def exported(house: Running, query: str = "", *, key: str | None = None) -> list[dict[str, str]]:
+    stream = await house.world.connect("127.0.0.1", house.http_port)
+    async with stream:
+        await stream.send_all(ask_for_csv(house, query, key))
+        answer = b"".join([part async for part in stream])
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), answer
+    assert b"Content-Type: text/csv; charset=utf-8" in head
+    chunked = Chunked(1 << 30)
+    assert chunked.feed(body) == len(body)
+    return list(csv.DictReader(io.StringIO(chunked.body.decode(), newline="")))
+
+
+def ask_for_csv(house: Running, query: str, key: str | None = None) -> bytes:
+    return (
+        f"GET /v1/messages/export.csv{query} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        f"Authorization: Bearer {key or house.key}\r\n\r\n"
+    ).encode()
+
+
+@trio_test(mock_clock=True)
+async def test_an_export_has_what_the_pages_have(tmp_path: Path) -> None:
+    async with running(tmp_path, ONE_RUNS) as house:
+        for place in range(5):
+            id = await house.submit(
+                "447700900123", tags=["a", "b"] if place % 2 else [], client_ref=str(place)
+            )
+        await house.final(id)
+        rows = await exported(house)
+        listed = await found(house)
+        assert [row["id"] for row in rows] == [one["id"] for one in listed]
+        assert list(rows[0]) == list(COLUMNS)
+        for row, one in zip(rows, listed, strict=True):
+            assert row["account"] == "acme"
+            for name in ("accepted_at", "from", "to", "state", "phase", "class", "route", "client_ref"):
+                assert row[name] == one[name]
+            assert row["tags"] == " ".join(one.get("tags", []))
+        assert [row["client_ref"] for row in await exported(house, "?tag=b")] == ["3", "1"]
+        assert [row["client_ref"] for row in await exported(house, "?limit=2")] == ["4", "3"]
+        assert await exported(house, "?tag=none") == []
+        status, answer = await house.http("GET", "/v1/messages/export.csv?tag=b&cursor=1")
+        assert (status, answer["errors"][0]["field"]) == (422, "cursor")
+        status, _ = await house.http("GET", "/v1/messages/export.csv", key="")
+        assert status == 401
+
+
+@trio_test(mock_clock=True)
+async def test_an_export_of_an_operator_has_numbers_only_for_whom_may_see_them(tmp_path: Path) -> None:
+    async with running(tmp_path, ONE) as house:
+        await house.submit("447700900123")
+        _, auditor = await house.gateway.operators.create("ann", role=Role.AUDITOR)
+        (row,) = await exported(house, key=auditor)
+        assert (row["to"], row["account"]) == ("4477*****123", "acme")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_cell_that_a_spreadsheet_would_run_is_text(text: str) -> None:
+    line = csv_line(row_of(a_hit(text, (text, 'a "b", c\n')), str))
+    assert line.endswith("\r\n")
+    (row,) = csv.reader(io.StringIO(line, newline=""))
+    assert len(row) == len(COLUMNS)
+    assert row[COLUMNS.index("client_ref")] == "'" + text
+    assert row[COLUMNS.index("tags")] == "'" + text + ' a "b", c\n'
+
+
+class Endless:
+    """A searcher with more pages than anybody takes; it breaks after `most` of them."""
+
+    indexed_until_ms = 0
+
+    def __init__(self, house: Running, most: int = 1 << 30) -> None:
+        self._searching = house.gateway.searching
+        self.pages = 0
+        self._most = most
+
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._searching.start_soon(work)
+
+    async def find(self, query: Query) -> Page:
+        await trio.lowlevel.checkpoint()
+        if self.pages >= self._most:
+            raise SearchUnavailable("it is gone")
+        self.pages += 1
+        return Page([a_hit()] * query.limit, query.before - 1, False, 0)
+
+
+class Reader:
+    """What an export writes to: `take` is its reader taking what there is."""
+
+    def __init__(self) -> None:
+        self.head = b"HTTP/1.1 200 OK\r\n\r\n"
+        self.out = Outflow(lambda: self.head, True, lambda: None)
+        self.export = Export(self.out, Query(limit=100), 1_000_000)
+
+    def take(self) -> None:
+        self.out.taken()
+        self.export.ready()
+
+
+@trio_test(mock_clock=True)
+async def test_an_export_goes_no_faster_than_its_reader_and_ends_with_it(tmp_path: Path) -> None:
+    async with running(tmp_path, ONE) as house:
+        endless, reader = Endless(house), Reader()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                reader.export.write, endless.find, lambda page: [row_of(page.hits[0], str)] * 1_000
+            )
+            await trio.sleep(60)
+            assert endless.pages == 1
+            for pages in range(2, 10):
+                reader.take()
+                await trio.sleep(60)
+                assert endless.pages == pages
+            for _ in range(10):
+                reader.export.ready()  # there is room, and answers before it are not written yet
+                await trio.sleep(60)
+            assert endless.pages < 15
+            reader.out.gone = True
+        assert endless.pages < 15
+        assert not reader.out.finished
+
+
+@trio_test(mock_clock=True)
+async def test_an_export_that_cannot_go_on_is_cut_off_and_not_ended(tmp_path: Path) -> None:
+    async with running(tmp_path, ONE) as house:
+        house.gateway.search_api._searcher = Endless(house, most=3)
+        stream = await house.world.connect("127.0.0.1", house.http_port)
+        await stream.send_all(ask_for_csv(house, ""))
+        got = bytearray()
+        with suppress(trio.BrokenResourceError):
+            async for part in stream:
+                got += part
+        chunked = Chunked(1 << 30)
+        assert chunked.feed(bytes(got).partition(b"\r\n\r\n")[2]) < 0
+        assert chunked.body.count(b"\r\n") == 3_001
+
+
+@trio_test(mock_clock=True)
+async def test_nobody_keeps_all_exports_for_himself(tmp_path: Path) -> None:
+    async with running(tmp_path, ONE) as house:
+        slow = Slow()
+        slow.start_soon = house.gateway.searching.start_soon  # type: ignore[method-assign]
+        house.gateway.search_api._searcher = slow
+        streams = []
+        for _ in range(MOST_EXPORTS):
+            streams.append(await house.world.connect("127.0.0.1", house.http_port))
+            await streams[-1].send_all(ask_for_csv(house, ""))
+        await trio.sleep(1)
+        status, answer = await house.http("GET", "/v1/messages/export.csv")
+        assert (status, answer["type"]) == (429, "urn:signalbox:problem:too-many-questions")
+        for stream in streams:
+            await stream.aclose()
+        slow.go.set()
+        await house.until(lambda: not house.gateway.search_api._asking)
+        slow.start_soon = Slow().start_soon  # type: ignore[method-assign]
+        status, answer = await house.http("GET", "/v1/messages/export.csv")
+        assert (status, answer["type"]) == (503, "urn:signalbox:problem:search-unavailable")
 
 
 def test_a_hit_has_every_field_that_a_row_shows() -> None:
