@@ -531,7 +531,7 @@ SETTINGS: tuple[Setting, ...] = (
         "A bind beyond max_binds: refuse it, or end the stalest for it.",
     ),
     Setting("window", _whole(1, 10_000), "Requests unanswered on each bind, in each direction."),
-    Setting("tps", _rate(1_000_000), "Submits a second over all its binds.", _NO_LIMIT),
+    Setting("tps", _rate(1_000_000), "Submits a second over all its binds, and HTTP.", _NO_LIMIT),
     Setting(
         "tps_mode",
         _choice("refuse", "pace"),

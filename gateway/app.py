@@ -301,7 +301,7 @@ class Gateway:
     def _http_routes(self) -> Routes:
         routes = Routes(Access(self.keys).guard)
         once = Once(self.store, self.world.wall_ms)
-        MessageApi(self.door, self.store, once).add_to(routes)
+        MessageApi(self.door, self.store, once, rates=self.door.rates).add_to(routes)
         routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys).streaming)
         changes = Changes(self.store, self.committer, self.door, once, self.world.wall_ms)
         changes.add_to(routes)

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+import trio
 
 from gateway.committer import Before, Committer
 from gateway.repeats import Repeats
+from gateway.submit_rates import SubmitRates
 from gateway.world import World
 from router.money import (
     DAY_CAP,
@@ -205,6 +207,7 @@ class Door:
         self._closed = False
         self._committing: dict[int, int] = {}  # account → messages whose commit is under way
         self.repeats = Repeats(admission.find)
+        self.rates = SubmitRates()
         self.tariff: Tariff | None = None
         self.repeated: Callable[[str, str, int], None] = lambda account, api, messages: None
         self.accepted: Callable[[str, str, int], None] = lambda account, api, messages: None
@@ -243,6 +246,12 @@ class Door:
             self.refused(account.name, api, refusal.code, len(requests))
             done([refusal for _ in requests])
             return
+        over: list[Refusal] = []
+        if account.tps and api == "http":
+            over = self._over(account, len(requests))
+            if over:
+                self.refused(account.name, api, over[0].code, len(over))
+                requests = requests[: len(requests) - len(over)]
         now_ms = self._world.wall_ms()
         results: list[Accepted | Refusal] = []
         messages: list[Message] = []
@@ -264,6 +273,8 @@ class Door:
                 assert isinstance(planned, Refusal)
                 self.refused(account.name, api, planned.code, 1)
                 results.append(planned)
+        if over:
+            results += over
         if account.duplicate_guard_s:
             self._submit_guarded(account, requests, results, done, before, keep, now_ms)
             return
@@ -417,6 +428,21 @@ class Door:
         if error is not None:
             return _store_refusal(error)
         return _queue_full(account) if self._room(account) <= 0 else None
+
+    def _over(self, account: Account, submits: int) -> list[Refusal]:
+        """A refusal for each of the last ones that its tps has no room for now; the others are counted.
+
+        SMPP's edge has counted its own before, as it may also let them wait.
+        """
+        now = trio.current_time()
+        throttle = self.rates.of(account)
+        allowed = min(submits, throttle.available(now))
+        throttle.take(allowed, now)
+        if allowed == submits:
+            return []
+        detail = f"account {account.name!r} may submit {account.tps:g} messages a second, its tps"
+        refusal = Refusal(429, "too-many-submits", "", detail, self.rates.waits_s(account, now))
+        return [refusal] * (submits - allowed)
 
     def _room(self, account: Account) -> int:
         """How many more messages it may have waiting, those that are being committed counted."""

@@ -99,6 +99,7 @@ CODES: Mapping[str, Code] = {
     "monthly-quota-reached": Code(429, _PERIOD),
     "too-many-failures": Code(429, _WAIT),
     "too-many-questions": Code(429, _WAIT),
+    "too-many-submits": Code(429, _WAIT),
     "header-too-large": Code(431, _SHORTER),
     "too-many-headers": Code(431, _SHORTER),
     "internal": Code(500, "tell the operator; the gateway's log has the cause"),

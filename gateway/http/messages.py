@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 
 import msgspec
+import trio
 
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.access import account_of
@@ -26,6 +27,7 @@ from gateway.http.routes import Respond, Routes
 from gateway.http.table import messages as table
 from gateway.http.table.messages import AcceptedOut, BatchOut
 from gateway.http.timeline import encoding_name, message_json, rfc3339, state_name
+from gateway.submit_rates import SubmitRates
 from router.nouns import Account
 from store.interface import Transaction
 
@@ -43,11 +45,20 @@ _encode = msgspec.json.Encoder().encode
 class MessageApi:
     """Handlers over a door and a finder; `add_to` puts them into a table."""
 
-    def __init__(self, door: DoorPort, finder: FinderPort, once: Once, *, max_batch: int = BATCH_MAX) -> None:
+    def __init__(
+        self,
+        door: DoorPort,
+        finder: FinderPort,
+        once: Once,
+        *,
+        max_batch: int = BATCH_MAX,
+        rates: SubmitRates | None = None,
+    ) -> None:
         self._door = door
         self._finder = finder
         self._once = once
         self._max_batch = max_batch
+        self._rates = rates or SubmitRates()
 
     def add_to(self, routes: Routes) -> None:
         routes.serve(table.SEND, self.submit)
@@ -65,6 +76,9 @@ class MessageApi:
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
             return
+
+        if account.tps:
+            respond = self._telling_rate(account, respond)
 
         def answer(results: list[Accepted | Refusal]) -> _Answer:
             result = results[0]
@@ -93,6 +107,9 @@ class MessageApi:
         except BadRequest as refusal:
             respond(*refusal.answer(request.path))
             return
+
+        if account.tps:
+            respond = self._telling_rate(account, respond)
 
         def answer(results: list[Accepted | Refusal]) -> _Answer:
             whole = _same_for_all(results)
@@ -130,6 +147,14 @@ class MessageApi:
         except BaseException:
             asked.end()
             raise
+
+    def _telling_rate(self, account: Account, respond: Respond) -> Respond:
+        """`respond`, with the account's limit and what is left of it as the answer leaves."""
+
+        def telling(status: int, headers: Headers, body: bytes) -> None:
+            respond(status, (*headers, *self._rates.fields(account, trio.current_time())), body)
+
+        return telling
 
     def show(self, request: Request, respond: Respond) -> None:
         """GET /v1/messages/{id}: the message with its timeline, or 404."""

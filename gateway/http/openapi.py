@@ -40,7 +40,7 @@ _OF_PROBLEMS = {
     401: ("WWW-Authenticate",),
     402: ("Retry-After",),
     409: ("Retry-After",),
-    429: ("Retry-After",),
+    429: ("Retry-After", "RateLimit-Policy", "RateLimit"),
     503: ("Retry-After",),
 }
 

@@ -23,9 +23,9 @@ from gateway.smpp_server.gate import Gate
 from gateway.smpp_server.listener import Peer, SmppListeners
 from gateway.smpp_server.operations import Operations
 from gateway.smpp_server.outbind import Outbinds
+from gateway.submit_rates import SubmitRates
 from gateway.world import World
 from router.nouns import Account
-from router.throttle import Throttle
 from smpp.pdu import AlertNotification
 from smpp.session import SessionSettings
 from smpp.states import WrongState
@@ -47,24 +47,18 @@ class Tenant:
 
     __slots__ = ("account", "answers", "connections", "throttle")
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, rates: SubmitRates) -> None:
         self.account = account
         self.connections: list[Connection] = []
-        self.throttle = Throttle(account.tps, _burst(account))
+        self.throttle = rates.of(account)
         self.answers: dict[int, int] = {}  # submits answered, by status
 
     def answered(self, status: int, submits: int) -> None:
         self.answers[status] = self.answers.get(status, 0) + submits
 
-    def change(self, account: Account) -> None:
-        if (account.tps, account.burst) != (self.account.tps, self.account.burst):
-            self.throttle.change(account.tps, _burst(account))
+    def change(self, account: Account, rates: SubmitRates) -> None:
+        self.throttle = rates.of(account)
         self.account = account
-
-
-def _burst(account: Account) -> int:
-    """As the account has it, else a second's worth: customers send what they have at once."""
-    return account.burst or max(1, int(account.tps))
 
 
 class SmppServer:
@@ -170,7 +164,7 @@ class SmppServer:
         """A bind is admitted."""
         tenant = self.tenants.get(account.id)
         if tenant is None:
-            tenant = self.tenants[account.id] = Tenant(account)
+            tenant = self.tenants[account.id] = Tenant(account, self.door.rates)
         if takeover and tenant.connections:
             stalest = min(tenant.connections, key=lambda one: one.active_at)
             stalest.close("taken over by a newer bind")
@@ -199,7 +193,7 @@ class SmppServer:
             account = self._accounts.by_id.get(id)
             if account is None or account is tenant.account:
                 continue
-            tenant.change(account)
+            tenant.change(account, self.door.rates)
             self.deliveries.change(account)
             if account.suspended or account.closed:
                 for connection in list(tenant.connections):

@@ -24,9 +24,9 @@ OF_A_MESSAGE = (
 )  # fmt: skip
 OF_A_CHANGE = ("with-a-carrier", "already-sent", "already-final", "store-full", "store-failed")
 OF_AN_ACCOUNT = (
-    "account-key-needed", "account-suspended", "account-closed", "queue-full", "store-full", "shutting-down",
-    "insufficient-balance", "daily-cap-reached", "monthly-cap-reached", "daily-quota-reached",
-    "monthly-quota-reached",
+    "account-key-needed", "account-suspended", "account-closed", "queue-full", "too-many-submits",
+    "store-full", "shutting-down", "insufficient-balance", "daily-cap-reached", "monthly-cap-reached",
+    "daily-quota-reached", "monthly-quota-reached",
 )  # fmt: skip
 
 
@@ -87,6 +87,8 @@ class StreamEnd(msgspec.Struct):
     problem: Problem | None = None
 
 
+RATE = ("RateLimit-Policy", "RateLimit")  # where the account has a tps
+
 ANSWERED_ALONG: tuple[Any, ...] = (AcceptedOut, Problem)  # what BatchResult refers to
 
 _NAMED = {"id": "as a submit answered it"}
@@ -106,7 +108,7 @@ SEND = Endpoint(
     access="messages.send",
     body=MessageIn,
     example=_ONE,
-    answers={202: Answer(AcceptedOut, "Accepted, and on disk", _ACCEPTED, headers=("Location",))},
+    answers={202: Answer(AcceptedOut, "Accepted, and on disk", _ACCEPTED, headers=("Location", *RATE))},
     problems=(*OF_AN_ACCOUNT, *OF_A_MESSAGE),
     idempotency="may",
 )
@@ -129,6 +131,7 @@ SEND_BATCH = Endpoint(
             BatchOut,
             "Every result is final",
             {"accepted": 1, "refused": 0, "results": [{**_ACCEPTED, "status": 202}]},
+            headers=RATE,
         )
     },
     problems=OF_AN_ACCOUNT,
