@@ -34,12 +34,12 @@ def only_leaf(error: BaseException) -> BaseException:
 
 def failure_of(error: BaseException) -> Failure | None:
     """An expected reason why a gateway cannot start, in words; None for a bug."""
+    from gateway.certificates import CertificateProblem
     from gateway.revisions import RevisionProblem
-    from gateway.smpp_server.certificates import CertificateProblem
     from store.interface import StoreBusy, StoreError
 
     if isinstance(error, CertificateProblem):
-        return Failure(str(error), "the TLS files of [smpp] must be good when the gateway starts", CONFIG)
+        return Failure(str(error), "the TLS files of listeners must be good when the gateway starts", CONFIG)
     if isinstance(error, StoreBusy):
         return Failure(str(error), error.hint or "another gateway uses this data directory", UNREACHABLE)
     if isinstance(error, StoreError):

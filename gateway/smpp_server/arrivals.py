@@ -13,7 +13,7 @@ import ssl
 
 import trio
 
-from gateway.smpp_server.certificates import subject_of
+from gateway.certificates import subject_of
 from gateway.smpp_server.proxy import HeaderParser, ProxyError
 
 

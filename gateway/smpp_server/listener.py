@@ -38,9 +38,9 @@ import structlog
 import trio
 
 from config.model import Address, SmppConfig
+from gateway.certificates import Certificates
 from gateway.smpp_server.addresses import canonical, network_of
 from gateway.smpp_server.arrivals import Arrival, Left, Refused, read_header, shake_hands, too_late
-from gateway.smpp_server.certificates import Certificates
 from gateway.smpp_server.descriptors import Spare, room_for
 from gateway.smpp_server.networks import Networks
 from gateway.smpp_server.parking import Parking

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from gateway.admin_client import AdminAbsent, AdminBroken, AdminClient, AdminError
+from gateway.certificates import CertificateProblem
 from gateway.cli import VERSION, offline, place, root, send, tools
 from gateway.cli.account import password_hash
 from gateway.cli.failure import CONFIG, FAILED, OK, STORE, UNREACHABLE, USAGE, Failure
 from gateway.cli.run import failure_of, only_leaf
-from gateway.smpp_server.certificates import CertificateProblem
 from store.interface import StoreBusy, StoreDamaged
 
 ACCOUNT: dict[str, Any] = {

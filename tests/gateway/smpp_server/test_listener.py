@@ -15,8 +15,8 @@ import trio.testing
 import trustme
 
 from config.model import Address, SmppConfig
+from gateway.certificates import CertificateProblem
 from gateway.smpp_server import descriptors
-from gateway.smpp_server.certificates import CertificateProblem
 from gateway.smpp_server.listener import Peer, SmppListeners
 from tests.gateway.house import MemoryWorld
 from tests.gateway.smpp_server.listening import (

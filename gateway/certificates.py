@@ -3,8 +3,8 @@
 Invariants: a context in use is never changed, only replaced by a whole new one that loaded without a fault,
 so connections that are open keep theirs and a bad file changes nothing; private keys are never logged.
 
-Deliberately not here: handshakes (listener.py), client TLS (gateway.carriers.fleet), which subjects an
-account accepts.
+Deliberately not here: handshakes (gateway.smpp_server.arrivals, gateway.http.secured), client TLS
+(gateway.carriers.fleet), which subjects an account accepts.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import structlog
 import trio
-
-from config.model import SmppConfig
 
 _LOOK_EVERY_S = 2.0
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----"
@@ -38,18 +36,36 @@ _SHORT_NAMES = {
     "userId": "UID",
 }
 
-log = structlog.get_logger("smpp")
+log = structlog.get_logger("tls")
 
 
 class CertificateProblem(Exception):
     """A file of the listeners' TLS cannot be used; says which one and why."""
 
 
-class Certificates:
-    """`context` is the one of the last files that were good."""
+class TlsFiles(Protocol):
+    """A section of the configuration that has listeners with TLS; names of files, "" = none."""
 
-    def __init__(self, settings: SmppConfig) -> None:
+    @property
+    def tls_cert_file(self) -> str: ...
+    @property
+    def tls_key_file(self) -> str: ...
+    @property
+    def tls_client_ca_file(self) -> str: ...
+
+
+class Certificates:
+    """`context` is the one of the last files that were good. `prepare` is done to each new one."""
+
+    def __init__(
+        self,
+        settings: TlsFiles,
+        section: str = "[smpp]",
+        prepare: Callable[[ssl.SSLContext], None] | None = None,
+    ) -> None:
         self._settings = settings
+        self._section = section
+        self._prepare = prepare
         self._context: ssl.SSLContext | None = None
         self._read: list[object] = []
         self.expires_at: float | None = None  # seconds since the epoch; None before the first load
@@ -62,7 +78,10 @@ class Certificates:
     def load(self) -> None:
         """Read the files. Errors: CertificateProblem; then the context is as it was."""
         self._read = self._stamps()
-        self._context = build_context(self._settings)
+        context = build_context(self._settings, self._section)
+        if self._prepare is not None:
+            self._prepare(context)
+        self._context = context
         self.expires_at = expiry_of(self._settings.tls_cert_file)
 
     def reload(self) -> bool:
@@ -92,7 +111,7 @@ class Certificates:
         return [_stamp(file) for file in _files(self._settings)]
 
 
-def _files(settings: SmppConfig) -> list[str]:
+def _files(settings: TlsFiles) -> list[str]:
     return [
         file for file in (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) if file
     ]
@@ -107,11 +126,11 @@ def _stamp(file: str) -> object:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def build_context(settings: SmppConfig) -> ssl.SSLContext:
+def build_context(settings: TlsFiles, section: str = "[smpp]") -> ssl.SSLContext:
     """TLS 1.2 and later; with tls_client_ca_file only for clients it knows. Errors: CertificateProblem."""
     certificate = settings.tls_cert_file
     if not certificate:
-        raise CertificateProblem("[smpp] listen_tls needs tls_cert_file, a certificate chain in PEM")
+        raise CertificateProblem(f"{section} listen_tls needs tls_cert_file, a certificate chain in PEM")
     key = settings.tls_key_file or certificate
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from config.model import SmppConfig
-from gateway.smpp_server.certificates import (
+from gateway.certificates import (
     CertificateProblem,
     Certificates,
     build_context,
