@@ -65,6 +65,8 @@ def find(tx: Read, tables: Tables, account: int, id: int) -> tuple[Message, Prog
         progress = Progress(phase, state, until_ms=message.send_at_ms)
     else:
         progress.phase = phase
+        if phase == Phase.SCHEDULED:  # one that was replaced has a progress, too
+            progress.state = MessageState.SCHEDULED
     return message, progress
 
 

@@ -104,6 +104,7 @@ async def test_a_changed_message_carries_the_new_text_and_its_timeline_says_so(r
         status, answer = await change(house, id, text="Привет " * 20)
         assert status == 200
         assert (answer["encoding"], answer["segments"], answer["phase"]) == ("ucs2", 3, "scheduled")
+        assert answer["state"] == "SCHEDULED"
         assert "replaced" in [step["step"] for step in answer["timeline"]]
         assert (await house.message(id))["text"] == "Привет " * 20
         status, answer = await change(house, id, text="Short", receipt="none")
