@@ -153,7 +153,13 @@ class AppsConfig:
 class HttpConfig:
     """`[http]`: the API, /metrics, /healthz, and what a peer may make grow."""
 
-    listen: tuple[Address, ...] = key((Address("127.0.0.1", 8080),), "Addresses to listen on.")
+    listen: tuple[Address, ...] = key(
+        (Address("127.0.0.1", 8080),), "Addresses to listen on without TLS; `[]`: none."
+    )
+    listen_tls: tuple[Address, ...] = key((), "Addresses to listen on with TLS 1.2 or later.")
+    tls_cert_file: str = key("", "Certificate chain, PEM; read again when the file changes.", path=True)
+    tls_key_file: str = key("", "Its private key, PEM, when not in the same file.", path=True)
+    tls_client_ca_file: str = key("", "Clients must show a certificate that one of these signed.", path=True)
     apis: tuple[str, ...] = key(
         (),
         f"APIs of other gateways beside ours, for apps that speak them: {', '.join(APIS)} (apps.md). "

@@ -40,6 +40,7 @@ def check(config: Config, notes: Notes) -> None:
     """Note everything that does not fit together."""
     _names(config, notes)
     _listeners(config, notes)
+    _listeners_tls(config, notes)
     _smpp(config, notes)
     _values(config, notes)
     for index, carrier in enumerate(config.carriers):
@@ -82,6 +83,9 @@ def _listeners(config: Config, notes: Notes) -> None:
     listeners: list[tuple[Path, str]] = [
         (("http", "listen", index), str(each)) for index, each in enumerate(config.http.listen)
     ]
+    listeners += [
+        (("http", "listen_tls", index), str(each)) for index, each in enumerate(config.http.listen_tls)
+    ]
     listeners += [(("smpp", "listen", index), str(each)) for index, each in enumerate(config.smpp.listen)]
     listeners += [
         (("smpp", "listen_tls", index), str(each)) for index, each in enumerate(config.smpp.listen_tls)
@@ -95,19 +99,27 @@ def _listeners(config: Config, notes: Notes) -> None:
             line = notes.line_of(first[address])
             notes.wrong(path, f"{address} is listened on already, see line {line}", "choose another port")
         first.setdefault(address, path)
-    if not config.http.listen:
+    if not config.http.listen and not config.http.listen_tls:
         notes.wrong(("http", "listen"), "at least one address is needed", 'listen = ["127.0.0.1:8080"]')
+
+
+def _listeners_tls(config: Config, notes: Notes) -> None:
+    """Files of the listeners that have TLS."""
+    for section, port in (("smpp", 3550), ("http", 8443)):
+        chosen = getattr(config, section)
+        for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file"):
+            _files(getattr(chosen, name), (section, name), notes)
+            if getattr(chosen, name) and not chosen.listen_tls:
+                notes.wrong(
+                    (section, name), "has no effect without listen_tls", f'listen_tls = ["0.0.0.0:{port}"]'
+                )
+        if chosen.listen_tls and not chosen.tls_cert_file:
+            notes.wrong((section, "listen_tls"), "there is no certificate", 'tls_cert_file = "chain.pem"')
 
 
 def _smpp(config: Config, notes: Notes) -> None:
     """Our SMSC side."""
     smpp = config.smpp
-    for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file"):
-        _files(getattr(smpp, name), ("smpp", name), notes)
-        if getattr(smpp, name) and not smpp.listen_tls:
-            notes.wrong(("smpp", name), "has no effect without listen_tls", 'listen_tls = ["0.0.0.0:3550"]')
-    if smpp.listen_tls and not smpp.tls_cert_file:
-        notes.wrong(("smpp", "listen_tls"), "there is no certificate", 'tls_cert_file = "chain.pem"')
     for name in ("proxy_from", "trusted_from"):
         for index, text in enumerate(getattr(smpp, name)):
             if not _is_network(text):

@@ -42,6 +42,7 @@ from gateway.carriers.choices import Choices
 from gateway.carriers.fleet import Fleet, client_tls
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard, Wish
+from gateway.certificates import Certificates
 from gateway.cli import VERSION
 from gateway.committer import Committer
 from gateway.door import Door, Limits
@@ -67,6 +68,7 @@ from gateway.http.once import Once
 from gateway.http.retries import Retries
 from gateway.http.routes import Routes
 from gateway.http.search import SearchApi
+from gateway.http.secured import SecureListener, for_http
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.http.stream import MessageStream
@@ -258,6 +260,7 @@ class Gateway:
         self.key_api = KeyApi(self.verbs.of_keys, self.keys, retries)
         self.apps = AppServers(config.http, world, self._apis())
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
+        self.http_certificates = Certificates(config.http, "[http]", for_http)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.simulators: list[SimulatedSmsc] = []
         self.ready = False
@@ -480,6 +483,12 @@ class Gateway:
         listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
         for address in self.config.http.listen:
             listeners.extend(await listen_on(self.world, address.host, address.port, "[http] listen"))
+        if self.config.http.listen_tls:
+            self.http_certificates.load()
+            nursery.start_soon(self.http_certificates.watch)
+        for address in self.config.http.listen_tls:
+            plain = await listen_on(self.world, address.host, address.port, "[http] listen_tls")
+            listeners.extend(SecureListener(one, self.http_certificates) for one in plain)
         await nursery.start(self.http.serve, listeners)
         await self.apps.run(nursery)
         await nursery.start(self.smpp.run)
@@ -545,6 +554,7 @@ def own_addresses(config: Config) -> list[Address]:
     outbinds = (one.outbind_address for one in config.carriers)
     return [
         *config.http.listen,
+        *config.http.listen_tls,
         *(address for one in config.http.apps for address in one.listen),
         *config.smpp.listen,
         *config.smpp.listen_tls,
@@ -719,6 +729,7 @@ async def _announce(gateway: Gateway) -> None:
             f"  warning   rolled back to revision {gateway.rolled_back.back_to}: the file is not in force"
         )
     lines += [f"  HTTP      http://{address}" for address in config.http.listen]
+    lines += [f"  HTTP      https://{address}" for address in config.http.listen_tls]
     lines += [f"  SMPP      {address}" for address in config.smpp.listen]
     lines += [f"  SMPP/TLS  {address}" for address in config.smpp.listen_tls]
     lines += [f"  simulator {one.name} on {one.listen}" for one in config.simulators]

@@ -192,7 +192,7 @@ def _add_process(gateway: Gateway) -> None:
 
 
 def _add_http(gateway: Gateway) -> None:
-    metrics, counts = gateway.metrics, gateway.http.counts
+    metrics, counts, certificates = gateway.metrics, gateway.http.counts, gateway.http_certificates
     metrics.counter(
         "signalbox_http_requests",
         "Answered requests by endpoint and status.",
@@ -211,6 +211,12 @@ def _add_http(gateway: Gateway) -> None:
             ((endpoint,), Histogram.of(BUCKETS_S, one.buckets, one.seconds))
             for endpoint, one in counts.endpoints.items()
         ),
+    )
+    metrics.gauge(
+        "signalbox_http_certificate_expiry_timestamp_seconds",
+        "When the certificate of [http] listen_tls ends.",
+        (),
+        lambda: (((), at) for at in (certificates.expires_at,) if at is not None),
     )
     metrics.gauge(
         "signalbox_http_connections", "Open HTTP connections.", (), lambda: (((), counts.connections),)

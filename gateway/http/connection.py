@@ -14,7 +14,9 @@ is made of (streams.py), accepting (server.py), TLS (the stream does it).
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -197,6 +199,10 @@ class Connection:
 
     async def _linger(self) -> None:
         """Say we are done, and read past what the peer still sends: closing on it would reset our answer."""
+        if isinstance(self._stream, trio.SSLStream):
+            with suppress(OSError, ssl.SSLError, trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.unwrap()  # says so, and waits for the peer's word
+            return
         if not isinstance(self._stream, trio.abc.HalfCloseableStream):
             return
         try:

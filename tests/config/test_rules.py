@@ -246,6 +246,26 @@ def test_mistakes_of_our_smsc_side_are_told(smpp: str, key: str, word: str) -> N
     assert word in problem.message
 
 
+@pytest.mark.parametrize(
+    ("http", "key", "word"),
+    [
+        ('listen_tls = ["127.0.0.1:8080"]\ntls_cert_file = "CHAIN"', "listen_tls[0]", "already"),
+        ('listen_tls = ["[::]:1"]', "listen_tls", "no certificate"),
+        ('listen_tls = ["[::]:1"]\ntls_cert_file = "none.pem"', "tls_cert_file", "there is no file"),
+        ('tls_key_file = "CHAIN"', "tls_key_file", "no effect without listen_tls"),
+    ],
+)
+def test_mistakes_of_https_are_told(http: str, key: str, word: str) -> None:
+    problem = only("[http]\n" + http.replace("CHAIN", __file__) + "\n" + GOOD)
+    assert problem.key == "http." + key
+    assert word in problem.message
+
+
+def test_https_alone_will_do() -> None:
+    source = f'[http]\nlisten = []\nlisten_tls = ["[::]:1"]\ntls_cert_file = "{__file__}"\n'
+    assert read(source + GOOD).http.listen == ()
+
+
 def test_the_api_needs_an_address() -> None:
     assert only("[http]\nlisten = []\n" + GOOD).key == "http.listen"
 
