@@ -73,6 +73,7 @@ from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.http.stream import MessageStream
 from gateway.http.table import messages
+from gateway.http.views import Views
 from gateway.known import Known
 from gateway.lookup import Lookup, LookupSettings, add_lookup_measures
 from gateway.measures import add_measures
@@ -302,7 +303,7 @@ class Gateway:
         self.spent.follow("route:", {f"route:{name}": one for name, one in self.board.throttles().items()})
 
     def _http_routes(self) -> Routes:
-        routes = Routes(Access(self.keys).guard)
+        routes = Routes(Access(self.keys, Views(self.committer, self.world.wall_ms)).guard)
         once = Once(self.store, self.world.wall_ms)
         MessageApi(self.door, self.store, once, rates=self.door.rates).add_to(routes)
         routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys).streaming)

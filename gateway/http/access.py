@@ -8,7 +8,8 @@ Whose an object is that a path names, the handler asks, as it alone looks it up:
 among that account's own things only, so that somebody else's id is answered exactly as an unknown one.
 tests/security walks every endpoint, role and object and holds all of it to that.
 
-Invariant: an endpoint that declares nothing that router.roles knows cannot be served.
+Invariants: an endpoint that declares nothing that router.roles knows cannot be served; one that shows texts
+to people of the house tells the audit trail first (views.py).
 
 Deliberately not here: finding a key (auth.py), the table of roles (router.roles).
 """
@@ -28,14 +29,17 @@ if TYPE_CHECKING:
     from gateway.http.endpoint import Endpoint
     from gateway.http.request import Request
     from gateway.http.streams import Outflow, Taker
+    from gateway.http.views import Views
     from router.nouns import Account
 
 
 class Access:
     """`Routes(Access(keys).guard)`."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, views: Views | None = None) -> None:
+        """`views` tells of texts that are shown to people of the house; None: nothing can show them."""
         self._keys = keys
+        self._views = views
 
     def guard(self, endpoint: Endpoint, handler: Handler) -> Handler:
         """The handler behind the question for a key. Errors: ValueError for an access that nobody knows."""
@@ -46,11 +50,18 @@ class Access:
                 f"{endpoint.id} needs {endpoint.access!r}, which is no scope of router.roles: nobody may be "
                 "let in, so it cannot be served"
             )
+        if endpoint.shows_text:
+            handler = self._telling(endpoint, handler)
         if isinstance(handler, Streaming):
             return self._stream(endpoint.access, handler)
         if inspect.iscoroutinefunction(handler):
             return self._slow(endpoint.access, handler)
         return self._quick(endpoint.access, cast(SyncHandler, handler))
+
+    def _telling(self, endpoint: Endpoint, handler: Handler) -> SyncHandler:
+        if self._views is None or isinstance(handler, Streaming) or inspect.iscoroutinefunction(handler):
+            raise ValueError(f"{endpoint.id} shows texts, and nobody can tell of it: Access(keys, views)")
+        return self._views.told(cast(SyncHandler, handler))
 
     def _quick(self, scope: str, handler: SyncHandler) -> SyncHandler:
         admit = self._keys.admit

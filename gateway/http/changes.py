@@ -172,7 +172,7 @@ class Changes:
             else:
                 found = self._store.find(account.id, message.id)
                 assert found is not None
-                respond(200, PRIVATE, message_json(*found, self._store.carrier_name))
+                respond(200, PRIVATE, message_json(*found, self._store.carrier_name, request.caller.scopes))
 
         self._committer.call_soon(verb, done, awaited=True)
 

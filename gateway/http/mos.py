@@ -65,6 +65,9 @@ class Mos:
         """GET /v1/mos: a page of them."""
         try:
             query = read_query(request.query, MosQuery)
+            if (query.source or query.to) and "messages.numbers" not in request.caller.scopes:
+                detail = "this key sees no whole numbers and searches for none: it needs messages.numbers"
+                raise BadRequest(403, "scope-needed", detail)
             accounts = self._accounts(request.caller, query)
             before = NO_ID if query.until is None else first_id_at(_ms(query.until))
             before = min(before, after(query.cursor, Id, NO_ID))

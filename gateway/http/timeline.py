@@ -2,17 +2,18 @@
 
 Times are RFC 3339 in UTC with milliseconds. Names of states, phases, reasons and steps are the enums'.
 
-Deliberately not here: looking it up, who may see it (messages.py).
+Deliberately not here: looking it up, who may see it at all (messages.py).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 
 import msgspec
 
+from gateway.logs import mask_number
 from router.nouns import (
     Encoding,
     Message,
@@ -111,18 +112,22 @@ _ENCODINGS = tuple(encoding.name.lower() for encoding in Encoding)
 _STATES = tuple(state.name for state in MessageState)
 
 
-def message_json(message: Message, progress: Progress, carrier_name: Callable[[int], str]) -> bytes:
-    """The whole answer body."""
+def message_json(
+    message: Message, progress: Progress, carrier_name: Callable[[int], str], scopes: Container[str]
+) -> bytes:
+    """The whole answer body, for somebody with these scopes (router.roles)."""
     final = progress.phase == Phase.FINAL
     binary = message.encoding == Encoding.BINARY
+    told = "messages.text" in scopes
+    number = str if "messages.numbers" in scopes else mask_number
     return msgspec.json.encode(
         MessageOut(
             id=str(message.id),
             state=state_name(progress.state),
             phase=_name(Phase, progress.phase),
             final=final,
-            to=message.destination,
-            sender=message.source,
+            to=number(message.destination),
+            sender=number(message.source),
             encoding=encoding_name(message.encoding),
             segments=message.segments,
             priority=message.priority,
@@ -135,8 +140,8 @@ def message_json(message: Message, progress: Progress, carrier_name: Callable[[i
             timeline=_timeline(message, progress, carrier_name),
             reason=_name(Reason, progress.reason) if progress.reason else "",
             cause=progress.cause,
-            text=None if binary else message.text,
-            data=message.data.hex() if binary else None,
+            text=message.text if told and not binary else None,
+            data=message.data.hex() if told and binary else None,
             send_at=rfc3339(message.send_at_ms) if message.send_at_ms else None,
             waiting_until=rfc3339(progress.until_ms) if progress.until_ms and not final else None,
             finished_at=rfc3339(progress.finished_ms) if progress.finished_ms else None,

@@ -201,7 +201,7 @@ async def test_an_operators_key_submits_nothing_and_is_told_what_does(tmp_path: 
         for method, path in (
             ("POST", "/v1/messages"),
             ("POST", "/v1/messages/batch"),
-            ("GET", "/v1/messages/7"),
+            ("PATCH", "/v1/messages/7"),
         ):
             status, problem = await house.http(method, path, key=key)
             assert (status, problem["type"]) == (403, "urn:signalbox:problem:account-key-needed")

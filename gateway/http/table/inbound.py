@@ -60,9 +60,10 @@ MOS = Endpoint(
     summary="List inbound messages, newest first",
     description="An account sees those of its own numbers and keywords; they are kept for retention_days.",
     access="inbound.read",
+    shows_text=True,
     query=MosQuery,
     answers={200: Answer(MosOut, "A page of them", headers=("Link",))},
-    problems=("no-such-account",),
+    problems=("no-such-account", "invalid-fields", "store-full", "store-failed"),
 )
 MO = Endpoint(
     method="GET",
@@ -71,9 +72,10 @@ MO = Endpoint(
     tag="Inbound",
     summary="Look at an inbound message",
     access="inbound.read",
+    shows_text=True,
     params={"id": "as a list or an event has it"},
     answers={200: Answer(MoOut, "The message")},
-    problems=("no-such-mo",),
+    problems=("no-such-mo", "invalid-fields", "store-full", "store-failed"),
 )
 
 ENDPOINTS = (MOS, MO)

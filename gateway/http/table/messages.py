@@ -163,11 +163,16 @@ SHOW = Endpoint(
     id="getMessage",
     tag="Messages",
     summary="Look at a message and its timeline",
-    description="An account sees its own messages; another's id is answered 404, as an unknown one is.",
+    description=(
+        "An account sees its own messages; another's id is answered 404, as an unknown one is. Operators see "
+        "all, without text and with masked numbers where their role may not see them; each view of a text by "
+        "one is in the audit trail."
+    ),
     access="messages.read",
+    shows_text=True,
     params=_NAMED,
     answers={200: Answer(MessageOut, "The message, its state, and all that happened to it")},
-    problems=("account-key-needed", "no-such-message"),
+    problems=("no-such-message", "invalid-fields", "store-full", "store-failed"),
 )
 
 CANCEL = Endpoint(

@@ -13,6 +13,7 @@ from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
 from gateway.http.table import messages
 from router.roles import PUBLIC
+from tests.gateway.http.wire import guard
 
 
 def endpoint(access: str) -> Endpoint:
@@ -38,7 +39,7 @@ def test_an_endpoint_must_say_what_it_needs() -> None:
 
 @pytest.mark.parametrize("access", ["", "everybody", "things.read"])
 def test_what_needs_something_that_nobody_knows_cannot_be_served(access: str) -> None:
-    routes = Routes(Access(Keys([], trio.current_time)).guard)
+    routes = Routes(guard(Keys([], trio.current_time)))
     with pytest.raises(ValueError, match="no scope"):
         routes.serve(endpoint(access), answer)
     assert (routes.served, routes.find("GET", "/v1/things").endpoint) == ([], "unknown")
@@ -52,7 +53,7 @@ def test_without_a_guard_nothing_is_served_that_needs_a_key() -> None:
 
 
 def test_what_everybody_may_costs_nothing_more() -> None:
-    routes = Routes(Access(Keys([], trio.current_time)).guard)
+    routes = Routes(guard(Keys([], trio.current_time)))
     routes.serve(endpoint(PUBLIC), answer)
     assert routes.find("GET", "/v1/things").handler is answer
 
@@ -61,3 +62,9 @@ def test_a_declaration_cannot_be_changed_afterwards() -> None:
     with pytest.raises(AttributeError):
         endpoint("messages.read").access = PUBLIC  # type: ignore[misc]
     assert msgspec.structs.asdict(messages.SHOW)["access"] == "messages.read"
+
+
+def test_what_shows_texts_is_not_served_where_nobody_can_tell_of_it() -> None:
+    routes = Routes(Access(Keys([], trio.current_time)).guard)
+    with pytest.raises(ValueError, match="nobody can tell"):
+        routes.serve(messages.SHOW, answer)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import trio
 
-from gateway.http.access import Access
 from gateway.http.auth import Keys
 from gateway.http.documents import add_documents
 from gateway.http.house import add_house
@@ -17,7 +16,7 @@ from gateway.http.problems import TYPE
 from gateway.http.routes import Routes
 from gateway.http.table import ENDPOINTS
 from router.roles import PUBLIC
-from tests.gateway.http.wire import request, serving
+from tests.gateway.http.wire import guard, request, serving
 from tests.trio_case import trio_test
 
 SAID = document(ENDPOINTS, "1.2.3")
@@ -91,7 +90,7 @@ async def test_both_are_served_without_a_key_and_known_again_by_their_tag() -> N
 
 @trio_test
 async def test_the_page_needs_nothing_from_elsewhere() -> None:
-    routes = Routes(Access(Keys([], trio.current_time)).guard)
+    routes = Routes(guard(Keys([], trio.current_time)))
     for endpoint in ENDPOINTS:
         if endpoint.tag != "House":
             routes.serve(endpoint, lambda request, respond: None)

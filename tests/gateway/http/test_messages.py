@@ -11,7 +11,6 @@ import pytest
 import trio.testing
 
 from gateway.door import Accepted, Keep, Refusal, Submission
-from gateway.http.access import Access
 from gateway.http.auth import Keys, new_key
 from gateway.http.messages import MessageApi
 from gateway.http.once import Once
@@ -28,7 +27,7 @@ from router.nouns import (
     Step,
 )
 from store.interface import Remembered
-from tests.gateway.http.wire import WALL_MS, Answer, Client, Serving, request, serving
+from tests.gateway.http.wire import WALL_MS, Answer, Client, Serving, guard, request, serving
 from tests.trio_case import trio_test
 
 KEY, PREFIX, HASH = new_key()
@@ -109,6 +108,9 @@ class FakeFinder:
     def find(self, account: int, id: int) -> tuple[Message, Progress] | None:
         return self.messages.get((account, id))
 
+    def find_any(self, id: int) -> tuple[Message, Progress] | None:
+        return next((found for (_, one), found in self.messages.items() if one == id), None)
+
     def carrier_name(self, id: int) -> str:
         return {1: "north", 2: "south"}[id]
 
@@ -136,7 +138,7 @@ def post(raw: bytes, target: str = "/v1/messages", key: str = KEY) -> bytes:
 @asynccontextmanager
 async def house() -> AsyncIterator[House]:
     door, finder = FakeDoor(), FakeFinder()
-    routes = Routes(Access(Keys([ACME, RIVAL], trio.current_time)).guard)
+    routes = Routes(guard(Keys([ACME, RIVAL], trio.current_time)))
     once = Once(door.memory, lambda: WALL_MS)
     MessageApi(door, finder, once).add_to(routes)
     async with serving(routes) as running:
@@ -436,7 +438,7 @@ async def test_a_batch_of_a_thousand_is_taken() -> None:
 
 @trio_test
 async def test_a_smaller_batch_limit_is_kept_and_told() -> None:
-    routes = Routes(Access(Keys([ACME, RIVAL], trio.current_time)).guard)
+    routes = Routes(guard(Keys([ACME, RIVAL], trio.current_time)))
     once = Once(Memory(), lambda: WALL_MS)
     MessageApi(FakeDoor(), FakeFinder(), once, max_batch=3).add_to(routes)
     async with serving(routes) as running:

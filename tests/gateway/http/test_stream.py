@@ -12,7 +12,6 @@ import trio
 import trio.testing
 
 from gateway.door import Refusal, Submission
-from gateway.http.access import Access
 from gateway.http.auth import Keys, new_key
 from gateway.http.routes import Routes
 from gateway.http.settings import HttpSettings
@@ -20,7 +19,7 @@ from gateway.http.stream import LONGEST_LINE, MOST_UNANSWERED, MessageStream
 from gateway.http.table import messages
 from router.nouns import Account
 from tests.gateway.http.test_messages import FakeDoor
-from tests.gateway.http.wire import Client, Serving, echo, request, serving
+from tests.gateway.http.wire import Client, Serving, echo, guard, request, serving
 from tests.trio_case import trio_test
 
 KEY, PREFIX, HASH = new_key()
@@ -44,7 +43,7 @@ class House:
 @asynccontextmanager
 async def house(**limits: Any) -> AsyncIterator[House]:
     door, keys = FakeDoor(), Keys([ACME], trio.current_time)
-    routes = Routes(Access(keys).guard)
+    routes = Routes(guard(keys))
     routes.serve(messages.SEND_STREAM, MessageStream(door, keys).streaming)
     routes.add("POST", "/echo", echo)
     async with serving(routes, HttpSettings(**limits)) as running:

@@ -5,20 +5,46 @@ Deliberately not an HTTP client: what a test sends and gets is on the page.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import trio
 import trio.testing
 
-from gateway.http.routes import Respond, Routes
+from gateway.http.access import Access
+from gateway.http.auth import Keys
+from gateway.http.routes import Guard, Respond, Routes
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
+from gateway.http.views import Views
+from store.interface import AuditEntry
 
 WALL_MS = 1_900_000_000_123
 
 JSON = (("Content-Type", "application/json"),)
+
+
+class AtOnce:
+    """A committer for views of texts: `told` has what the audit trail would have."""
+
+    def __init__(self) -> None:
+        self.told: list[AuditEntry] = []
+
+    def audit(self, entry: AuditEntry) -> None:
+        self.told.append(entry)
+
+    def call_soon(
+        self, function: Callable[[Any], Any], done: Callable[[Any], None], *, awaited: bool
+    ) -> None:
+        done(SimpleNamespace(result=function(self), error=None))
+
+
+def guard(keys: Keys) -> Guard:
+    """What a gateway puts before its endpoints."""
+    return Access(keys, Views(AtOnce(), lambda: WALL_MS)).guard
 
 
 class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
