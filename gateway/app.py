@@ -306,7 +306,7 @@ class Gateway:
         routes = Routes(Access(self.keys, Views(self.committer, self.world.wall_ms)).guard)
         once = Once(self.store, self.world.wall_ms)
         MessageApi(self.door, self.store, once, rates=self.door.rates).add_to(routes)
-        routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys).streaming)
+        routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys, self.door.rates).streaming)
         changes = Changes(self.store, self.committer, self.door, once, self.world.wall_ms)
         changes.add_to(routes)
         self.search_api.add_to(routes)

@@ -18,6 +18,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Protocol
 
 import structlog
@@ -36,6 +37,7 @@ from gateway.http.streams import Inflow, Outflow
 
 _READ_BYTES = 65_536
 _LINGER_BYTES = 1_048_576
+_STREAM_LOOK_S = 0.25  # a stream that has enough may want more by time alone: it is asked again so often
 
 log = structlog.get_logger("http")
 
@@ -126,7 +128,8 @@ class Connection:
             with trio.CancelScope(deadline=self._deadline) as self._scope:
                 while not self._stopped_reading:
                     if not self._answers.room or (self._stream_in is not None and not self._stream_on()):
-                        await self._answers.changed()
+                        with trio.move_on_after(_STREAM_LOOK_S if self._stream_in is not None else inf):
+                            await self._answers.changed()
                         if self._stream_in is not None:  # it was us the peer was waiting for
                             self._deadline = trio.current_time() + self._settings.body_timeout_s
                         continue

@@ -5,6 +5,8 @@ id or what is wrong. A bad line does not end the stream, an empty one is passed 
 answer says whether all was taken (`done`) and how many lines there were; where it is not, why, and where to
 go on.
 
+An account's tps holds up its stream, instead of having lines refused.
+
 Invariants: at most MOST_UNANSWERED lines are between being read and being answered, and at most one read's
 worth waits before them; a line has LONGEST_LINE octets. Whose key it is is asked again for each portion, so
 that a stream does not outlive it.
@@ -18,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
+import trio
 
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import Keys
@@ -29,6 +32,7 @@ from gateway.http.request import Request
 from gateway.http.routes import Streaming
 from gateway.http.streams import Outflow
 from gateway.http.table.messages import StreamEnd
+from gateway.submit_rates import SubmitRates
 from router.nouns import Account
 
 LONGEST_LINE = 262_144
@@ -55,8 +59,9 @@ class _Portion:
 class MessageStream:
     """Opens streams: `streaming` is what a route serves."""
 
-    def __init__(self, door: DoorPort, keys: Keys) -> None:
+    def __init__(self, door: DoorPort, keys: Keys, rates: SubmitRates | None = None) -> None:
         self._door = door
+        self._rates = rates or SubmitRates()
         self._keys = keys
         self.streaming = Streaming(self._open, _HEADERS)
 
@@ -70,14 +75,17 @@ class MessageStream:
                 "a stream is not repeated as a whole: its answer says which lines were taken. Leave the "
                 "Idempotency-Key out, or send batches",
             )
-        return _Lines(self._door, lambda: self._keys.authenticate(authorization, peer), out)
+        return _Lines(self._door, self._rates, lambda: self._keys.authenticate(authorization, peer), out)
 
 
 class _Lines:
     """streams.Taker of one stream."""
 
-    def __init__(self, door: DoorPort, account: Callable[[], Account], out: Outflow) -> None:
+    def __init__(
+        self, door: DoorPort, rates: SubmitRates, account: Callable[[], Account], out: Outflow
+    ) -> None:
         self._door = door
+        self._rates = rates
         self._account = account
         self._out = out
         self._rest = bytearray()  # of a line that has begun
@@ -132,7 +140,8 @@ class _Lines:
 
     def ready(self) -> bool:
         while self._lines and self._room():
-            self._submit()
+            if not self._submit():
+                break
         self._finish()
         return not self._lines and self._room()
 
@@ -156,14 +165,19 @@ class _Lines:
 
     # to the door and back
 
-    def _submit(self) -> None:
-        lines = [self._lines.popleft() for _ in range(min(PORTION, len(self._lines)))]
+    def _submit(self) -> bool:
+        """False: not now."""
         try:
             account = self._account()
         except BadRequest as refusal:  # the key has ended
-            self._lines.extendleft(reversed(lines))
             self.cut(refusal)
-            return
+            return False
+        count = min(PORTION, len(self._lines))
+        if account.tps:  # lines wait for it, and the peer with them, instead of being refused
+            count = min(count, int(self._rates.of(account).available(trio.current_time())))
+            if count < 1:
+                return False
+        lines = [self._lines.popleft() for _ in range(count)]
         items = [(number, _read(line)) for number, line in lines]
         good = [item for _, item in items if isinstance(item, Submission)]
         portion = _Portion(len(items))
@@ -178,6 +192,7 @@ class _Lines:
             self._door.submit(account, good, done)
         else:
             done(())
+        return True
 
     def _answer(self) -> None:
         """What is known of all portions before the first that is not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from gateway.http.settings import HttpSettings
 from gateway.http.stream import LONGEST_LINE, MOST_UNANSWERED, MessageStream
 from gateway.http.table import messages
 from router.nouns import Account
+from tests.gateway.house import running
 from tests.gateway.http.test_messages import FakeDoor
 from tests.gateway.http.wire import Client, Serving, echo, guard, request, serving
 from tests.trio_case import trio_test
@@ -372,3 +374,19 @@ async def test_a_peer_that_goes_leaves_nothing_behind() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert [one[1].text for one in at.door.taken] == ["Hello"]
         assert isinstance(at.door.taken[0][1], Submission)
+
+
+@trio_test(mock_clock=True)
+async def test_an_accounts_tps_holds_its_lines_up_and_refuses_none(tmp_path: Path) -> None:
+    async with running(tmp_path, "", tps=10.0, burst=5) as gateway:
+        stream = await gateway.world.connect("127.0.0.1", gateway.http_port)
+        client = Client(stream)
+        body = GOOD.replace(b"ACME", b"12345") + b"\n"
+        begun = trio.current_time()
+        await client.send(whole(body * 35).replace(KEY.encode(), gateway.key.encode()))
+        *answers, end = await lines_of(client)
+        assert len(answers) == 35
+        assert not [one for one in answers if one["status"] == 429]
+        assert 2.5 < trio.current_time() - begun < 5
+        assert end["done"]
+        await stream.aclose()
