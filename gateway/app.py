@@ -52,7 +52,10 @@ from gateway.http.access import Access
 from gateway.http.accounts import AccountApi
 from gateway.http.apps.jasmin import JasminApi
 from gateway.http.apps.kannel import KannelApi
+from gateway.http.apps.postback import AlertmanagerApi, ListmonkApi
 from gateway.http.apps.serving import Api, AppServers
+from gateway.http.apps.twilio import TwilioApi
+from gateway.http.apps.vonage import VonageApi
 from gateway.http.apps.who import Apps
 from gateway.http.carriers import CarrierApi
 from gateway.http.changes import Changes
@@ -343,6 +346,18 @@ class Gateway:
         apps = Apps(self.accounts, self.keys, Passwords())
         return {
             "kannel": KannelApi(self.door, apps, self.world.wall_ms, self.board.able),
+            "twilio": TwilioApi(
+                self.door,
+                apps,
+                self.world.wall_ms,
+                self.store,
+                self.committer,
+                self.searching.find,
+                self.door.recipient,
+            ),
+            "vonage": VonageApi(self.door, apps, partial(previewed, self), self.balance),
+            "listmonk": ListmonkApi(self.door, apps),
+            "alertmanager": AlertmanagerApi(self.door, apps),
             "jasmin": JasminApi(
                 self.door,
                 apps,

@@ -13,9 +13,7 @@ Deliberately not here: callbacks (gateway.callbacks.choice), who the user is (wh
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +25,7 @@ from gateway.callbacks.choice import jasmin as callbacks
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http import forms
 from gateway.http.apps.content import put_content, put_text, relay_of
-from gateway.http.apps.who import Apps
+from gateway.http.apps.who import Apps, basic_of
 from gateway.http.ports import DoorPort, WallClock
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.request import Request
@@ -556,14 +554,3 @@ def _tlvs(rows: object) -> tuple[tuple[int, bytes], ...]:
             400, "Argument [custom_tlvs] has an invalid value: [at most 32, of 1,024 octets in all]."
         )
     return tuple(found)
-
-
-def basic_of(header: bytes | None) -> tuple[bytes, bytes]:
-    """User and password of an Authorization header; empty where it is none (RFC 7617)."""
-    if header is None or header[:6].lower() != b"basic ":
-        return b"", b""
-    try:
-        user, _, password = b64decode(header[6:].strip(), validate=True).partition(b":")
-    except (binascii.Error, ValueError):
-        return b"", b""
-    return user, password

@@ -10,6 +10,8 @@ Deliberately not here: how an API says who it is, what it is answered.
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -142,3 +144,14 @@ class Apps:
             known(who.account)
         else:
             unknown(self._keys.refused(request.peer))
+
+
+def basic_of(header: bytes | None) -> tuple[bytes, bytes]:
+    """User and password of an Authorization header; empty where it is none (RFC 7617)."""
+    if header is None or header[:6].lower() != b"basic ":
+        return b"", b""
+    try:
+        user, _, password = b64decode(header[6:].strip(), validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return b"", b""
+    return user, password
