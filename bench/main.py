@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from bench import kannel, numbers, routing, scenarios, scenarios_routing, scenarios_smpp
+from bench import kannel, numbers, routing, scenarios, scenarios_routing, scenarios_smpp, searching
 from bench.load_tool import built
 
 Figures = dict[str, Any]
@@ -167,11 +167,11 @@ def median(found: Found, name: str) -> float:
 @click.option(
     "--part",
     "parts",
-    type=click.Choice(("http", "smpp", "routing", "tables", "numbers")),
+    type=click.Choice(("http", "smpp", "routing", "tables", "numbers", "search")),
     multiple=True,
     default=("http", "smpp"),
     show_default=True,
-    help="How customers come in; large tables beside traffic; routing or numbers alone. Repeatable.",
+    help="How customers come in; large tables beside traffic; routing, numbers or search alone. Repeatable.",
 )
 @click.option("--rounds", "count", default=5, show_default=True)
 @click.option("--messages", default=40_000, show_default=True, help="In each scenario of each round.")
@@ -207,7 +207,9 @@ def command(
         result["tables"] = {
             name: shown(name, measure) for name, measure in of_tables(messages, count).items()
         }
-    if set(parts) <= {"routing", "numbers", "tables"}:
+    if "search" in parts:
+        result["search"] = shown("search", lambda: searching.search(messages))
+    if set(parts) <= {"routing", "numbers", "tables", "search"}:
         print(json.dumps(result))
         return 0
     tool = built()

@@ -78,25 +78,6 @@ def message_view(
     }
 
 
-def found_view(
-    message: Message, progress: Progress, account: str, carrier_name: Callable[[int], str]
-) -> dict[str, object]:
-    """A message in a listing; its text is left out."""
-    carriers = dict.fromkeys(carrier_name(part.carrier) for part in progress.parts if part.carrier)
-    return {
-        "id": str(message.id),
-        "account": account,
-        "accepted_at": iso(message.accepted_ms),
-        "from": message.source,
-        "to": message.destination,
-        "segments": message.segments,
-        "phase": Phase(progress.phase).name.lower(),
-        "state": MessageState(progress.state).name,
-        "reason": Reason(progress.reason).name.lower() if progress.reason else "",
-        "carriers": list(carriers),
-    }
-
-
 def inbound_view(
     message: InboundMessage, account: str, carrier_name: Callable[[int], str], with_text: bool
 ) -> dict[str, object]:

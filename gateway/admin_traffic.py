@@ -7,7 +7,7 @@ Deliberately not here: text for people (gateway.cli), suspending or rerouting.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Protocol
 
@@ -15,14 +15,20 @@ import msgspec
 import trio
 
 from gateway.accounts import Accounts
-from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
+from gateway.admin import AdminError, Execute, Verb, WrongArguments, bad_arguments, typed
 from gateway.admin_accounts import account_problems
-from gateway.admin_shapes import found_view, inbound_view, message_view, receipt_view
+from gateway.admin_shapes import inbound_view, message_view, receipt_view
 from gateway.audit import entry
 from gateway.door import Accepted, Refusal, Submission
+from gateway.finding import WishProblem, cursor_of, query_of, row_of
+from gateway.http.table.messages import MessagesQuery
+from gateway.searching import Inline, SearchUnavailable
 from router.nouns import Account, Encoding, Message, MessageState, Progress
 from store.interface import NO_ID, Transaction
 from store.lmdb_store import LmdbStore
+from store.search import Page, Query
+
+_LOOK_STOPPED = 200_000  # rows that a page looks at where no gateway runs: some seconds
 
 
 class Submitter(Protocol):
@@ -61,13 +67,6 @@ class Inbox(msgspec.Struct, forbid_unknown_fields=True):
     text: bool = False
 
 
-class Find(msgspec.Struct, forbid_unknown_fields=True):
-    to: str
-    account: str = ""
-    since_s: Annotated[float, msgspec.Meta(ge=0)] = 86_400.0
-    limit: Rows = 20
-
-
 class Unmatched(msgspec.Struct, forbid_unknown_fields=True):
     limit: Rows = 100
     text: bool = False
@@ -83,19 +82,24 @@ class TrafficVerbs:
         execute: Execute[Any],
         wall_ms: Callable[[], int],
         door: Submitter | None,
+        search: Callable[[Query], Awaitable[Page]] | None = None,
+        region: Callable[[], str] = lambda: "",
     ) -> None:
+        """`search` None: no gateway runs; `region`: the house's, for national numbers."""
         self._accounts = accounts
         self._store = store
         self._execute = execute
         self._wall_ms = wall_ms
         self._door = door
+        self._search = search
+        self._region = region
 
     def table(self) -> dict[str, Verb]:
         return {
             "inbox": typed(Inbox, self.inbox),
             "message": typed(ById, self.message),
             "message.cancel": typed(ById, self.cancel),
-            "message.find": typed(Find, self.find),
+            "message.list": typed(MessagesQuery, self.list_messages),
             "receipts.unmatched": typed(Unmatched, self.unmatched),
             "send": typed(Send, self.send),
         }
@@ -105,25 +109,33 @@ class TrafficVerbs:
         account = self._accounts.by_id.get(message.account)
         return message_view(message, progress, account.name if account else "", self._store.carrier_name)
 
-    async def find(self, wish: Find) -> object:
-        """Messages to a number, newest first, wherever they are; `complete`: it looked at all of them."""
-        to = wish.to.replace(" ", "").removeprefix("+")
-        if not to:
-            raise bad_arguments("to", "say to which number", "with its country code, as 447700900123")
-        with account_problems():
-            accounts = [self._accounts.named(wish.account).id] if wish.account else list(self._accounts.by_id)
-        since_ms = max(0, self._wall_ms() - int(wish.since_s * 1000))
-        found, complete = await trio.to_thread.run_sync(
-            self._store.messages_to, accounts, to, since_ms, wish.limit
-        )
-        names = {account.id: account.name for account in self._accounts.by_id.values()}
-        return {
-            "messages": [
-                found_view(message, progress, names.get(message.account, ""), self._store.carrier_name)
-                for message, progress in found
-            ],
-            "complete": complete,
-        }
+    async def list_messages(self, wish: MessagesQuery) -> object:
+        """A page of messages that fit, newest first; `next` is the cursor of the next one, "" = that was all.
+        `complete` false: the page ended early, for its cost."""
+        accounts = self._accounts.by_id
+        known = {account.name: account.id for account in accounts.values()}
+        try:
+            query = query_of(wish, wish.limit, wish.cursor, self._wall_ms(), self._region(), known)
+            page = await (self._search or self._search_stopped)(query)
+        except WishProblem as problem:
+            raise WrongArguments(problem.problems) from None
+        except SearchUnavailable as why:
+            raise AdminError("unavailable", f"{why}", "try again in a second") from None
+        rows = [
+            row_of(
+                hit, self._store.carrier_name, accounts[hit.account].name if hit.account in accounts else ""
+            )
+            for hit in page.hits
+        ]
+        return {"messages": rows, "next": cursor_of(query, page), "complete": not page.short}
+
+    async def _search_stopped(self, query: Query) -> Page:
+        """In the store of a gateway that does not run: nobody waits for the loop."""
+        inline = Inline(self._store, 0)
+        try:
+            return await inline.find(msgspec.structs.replace(query, look=_LOOK_STOPPED))
+        finally:
+            inline.close()
 
     async def cancel(self, wish: ById) -> object:
         """`cancelled`, or `leased`: a carrier has it, it will not be sent again. Else refused, saying why."""

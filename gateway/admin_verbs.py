@@ -13,7 +13,7 @@ configurations (gateway.admin_config), text for people (gateway.cli).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,6 +46,7 @@ from gateway.revisions import Revisions
 from router.nouns import Phase, Reason
 from store.interface import AuditEntry, Released, Transaction
 from store.lmdb_store import LmdbStore
+from store.search import Page, Query
 from store.tables import DIRECTORY, Tables
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class AdminVerbs:
         tables: Tables | None = None,
         where_used: Callable[[str], str] = lambda table: "",
         close_circuit: Callable[[str], None] = lambda name: None,
+        search: Callable[[Query], Awaitable[Page]] | None = None,
+        region: Callable[[], str] = lambda: "",
         keys: Keys | None = None,
         tariff: Tariff | None = None,
         default_region: Callable[[], str] = lambda: "",
@@ -127,7 +130,7 @@ class AdminVerbs:
             accounts, operators, keys or keys_of_a_store(accounts, operators, store, wall_ms), wall_ms
         )
         self.of_carriers = CarrierVerbs(store, orders, carrier_facts, close_circuit)
-        self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door)
+        self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region)
         self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)

@@ -255,6 +255,8 @@ class Gateway:
             tables=self.tables,
             where_used=self.where_used,
             close_circuit=self.health.close,
+            search=self.searching.find,
+            region=lambda: self.config.gateway.default_region,
             keys=self.keys,
             tariff=self.known,
             default_region=lambda: self.config.gateway.default_region,

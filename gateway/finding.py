@@ -205,7 +205,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a ce
 
 def csv_line(row: MessageRow) -> str:
     """One line with its CR LF. A cell that a spreadsheet would run gets an apostrophe in front."""
-    given = msgspec.to_builtins(row)
+    return csv_of(msgspec.to_builtins(row))
+
+
+def csv_of(given: Mapping[str, object]) -> str:
+    """The same of a row as JSON has it."""
     return ",".join(_cell(given.get(column, "")) for column in COLUMNS) + "\r\n"
 
 

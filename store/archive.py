@@ -188,26 +188,6 @@ class Archive:
                         return account, id
         return None
 
-    def sent_to(
-        self, accounts: Sequence[int], recipient: str, since_ms: int, limit: int
-    ) -> list[tuple[Message, Progress]]:
-        """The newest archived messages of these accounts to a number; from any thread."""
-        number, first = number_of(recipient).to_bytes(8, "big"), first_id_at(since_ms)
-        oldest = _day_of(first)
-        found: list[tuple[Message, Progress]] = []
-        with self._changing:
-            for day in reversed(self.days()):
-                if day < oldest or len(found) >= limit:
-                    break
-                env, _, recipients = self._environment(day)
-                with env.begin() as tx, tx.cursor(recipients) as cursor:
-                    rows = [RECIPIENT.unpack(row) for row in _prefixed(cursor, number)]
-                for _, account, id in sorted(rows, key=lambda row: -row[2]):
-                    one = self.find(id, account) if id >= first and account in accounts else None
-                    if one is not None and one[0].destination == recipient and len(found) < limit:
-                        found.append(one)
-        return found
-
     def accepted_since(self, account: int, since_ms: int, limit: int) -> list[Message]:
         """An account's archived messages with ids from then on, newest first; looks at _MOST_LOOKED_AT."""
         first = first_id_at(since_ms).to_bytes(8, "big")

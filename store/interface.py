@@ -519,12 +519,6 @@ class Store(Protocol):
         """What an account submitted since then, oldest first; of more than `limit` the newest. Finished ones,
         too, though of very many archived ones perhaps not the oldest. For starting: it may take seconds."""
 
-    def messages_to(
-        self, accounts: Sequence[int], recipient: str, since_ms: int, limit: int
-    ) -> tuple[list[tuple[Message, Progress]], bool]:
-        """The newest messages to a number, accepted since then; False when some were not looked at. It may be
-        called from a thread, as it looks at many."""
-
     def latest_to(
         self, recipient: str, sender: str, since_ms: int, reference: int = -1
     ) -> tuple[int, int] | None:

@@ -22,7 +22,6 @@ from store import (
     again,
     audit,
     customer,
-    finding,
     lanes,
     notices,
     once,
@@ -329,16 +328,6 @@ class LmdbStore:
         for message in self.archive.accepted_since(account, since_ms, limit):
             found.setdefault(message.id, message)  # it may be in both for a moment
         return [found[id] for id in sorted(found)[-limit:]]
-
-    def messages_to(
-        self, accounts: Sequence[int], recipient: str, since_ms: int, limit: int
-    ) -> tuple[list[tuple[Message, Progress]], bool]:
-        with self._lmdb_errors(), self._env.begin() as tx:
-            hot, complete = finding.hot_to(tx, self.tables, accounts, recipient, since_ms, limit)
-        found = {message.id: (message, progress) for message, progress in hot}
-        for message, progress in self.archive.sent_to(accounts, recipient, since_ms, limit):
-            found.setdefault(message.id, (message, progress))  # it may be in both for a moment
-        return [found[id] for id in sorted(found, reverse=True)[:limit]], complete
 
     def latest_to(
         self, recipient: str, sender: str, since_ms: int, reference: int = -1

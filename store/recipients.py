@@ -47,20 +47,6 @@ def latest_to(
     return _latest(tx, tables, recipient, since_ms, lambda message: message.source == sender)
 
 
-def sent_to(
-    tx: lmdb.Transaction[bytes], tables: Tables, recipient: str, since_ms: int
-) -> set[tuple[int, int]]:
-    """(account, id) of what was sent to this number lately; others with the same digest may be among them."""
-    number, first = number_of(recipient), first_id_at(since_ms)
-    found: set[tuple[int, int]] = set()
-    with tx.cursor(tables.recipient.handle) as cursor:
-        for level, newest, rows in _newest_first(cursor):
-            if level and newest < first:
-                break
-            found.update(pair for pair in _rows_of(rows, number, level > 0) if pair[1] >= first)
-    return found
-
-
 def _latest(
     tx: lmdb.Transaction[bytes],
     tables: Tables,

@@ -1,21 +1,23 @@
 """`signalbox message ID`: where a message is and everything that happened to it; `message cancel ID`;
-`message find --to NUMBER`.
+`message list` (or `find`): those that fit filters.
 
 Deliberately not here: changing a message.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from gateway.cli.output import print_json, print_pairs, print_table
-from gateway.cli.place import Place, acting_options, json_option, place_options
+from gateway.cli.place import Command, Place, acting_options, json_option, place_options
 
 _BESIDE_TABLES = ("parts", "timeline")
 _SHOW = "show"
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_TIME = "RFC 3339, or an age such as 90s, 30m, 2h, 7d"
+_PAGE = 1_000
 
 
 class OrShow(click.Group):
@@ -26,9 +28,9 @@ class OrShow(click.Group):
         return super().parse_args(ctx, args if args and args[0] in known else [_SHOW, *args])
 
 
-@click.group(cls=OrShow, subcommand_metavar="ID | cancel ID | find --to NUMBER")
+@click.group(cls=OrShow, subcommand_metavar="ID | cancel ID | list [--to NUMBER] [--account NAME]…")
 def message() -> None:
-    """State and timeline of the message ID; cancel it; find those to a number."""
+    """State and timeline of the message ID; cancel it; list those that fit filters."""
 
 
 @message.command(_SHOW)
@@ -59,40 +61,76 @@ def cancel(message_id: str, place: Place, as_json: bool) -> None:
         click.echo(f"{message_id} is in a carrier's hands. If it comes back unsent, it is not sent again.")
 
 
-@message.command()
-@click.option("--to", required=True, metavar="NUMBER", help="With its country code.")
-@click.option("--account", default="", help="Only this account's.")
+def filter_options(command: Command) -> Command:
+    """What a message must have to be listed; handed to the command by the names of GET /v1/messages."""
+    for option in reversed(
+        (
+            click.option("--to", default="", metavar="NUMBER", help="Recipient: +44…, 0044… or national."),
+            click.option("--from", "sender", default="", metavar="SENDER", help="A number or a name."),
+            click.option("--account", default="", metavar="NAME[,NAME]", help="Only these accounts'."),
+            click.option("--state", default="", metavar="STATE[,STATE]", help="DELIVERED, EXPIRED…"),
+            click.option("--client-ref", default="", metavar="REF", help="The customer's own reference."),
+            click.option("--tag", default="", help="With this tag."),
+            click.option("--since", default="", metavar="TIME", help=f"Accepted from then on: {_TIME}."),
+            click.option("--until", default="", metavar="TIME", help="Accepted before then."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@message.command("list")
+@filter_options
 @click.option(
-    "--since", default="24h", show_default=True, metavar="TIME", help="How long ago: 90s, 30m, 2h, 7d."
+    "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="At most so many."
 )
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV (RFC 4180), for spreadsheets.")
 @place_options
 @json_option
-def find(to: str, account: str, since: str, limit: int, place: Place, as_json: bool) -> None:
-    """Messages to a number, newest first: waiting, sent and archived ones."""
-    answer = place.ask("message.find", to=to, account=account, since_s=seconds(since), limit=limit)
-    if as_json:
-        print_json(answer)
+def list_messages(place: Place, limit: int, as_csv: bool, as_json: bool, **filters: str) -> None:
+    """Messages, newest first: waiting, sent, ended and archived ones, by any of these. `find` is the same."""
+    asked = {"from" if name == "sender" else name: value for name, value in filters.items() if value}
+    if as_csv:
+        _print_csv(place, asked, limit)
         return
-    messages = answer["messages"]
+    pages = list(_pages(place, asked, limit))
+    messages = [one for page in pages for one in page["messages"]]
+    more = bool(pages[-1]["next"])
+    if as_json:
+        print_json({"messages": messages, "more": more})
+        return
     if messages:
-        columns = ("accepted_at", "id", "account", "from", "state", "phase", "reason", "carriers")
-        rows = [[*(one[c] for c in columns[:-1]), ", ".join(one["carriers"])] for one in messages]
+        columns = ("accepted_at", "id", "account", "from", "to", "state", "phase", "reason", "carriers")
+        rows = [[one.get(column, "") for column in columns] for one in messages]
         print_table([column.removesuffix("_at").upper() for column in columns], rows)
     else:
-        click.echo(f"No message to {to} was accepted within {since}.")
-    if not answer["complete"]:
-        click.echo("\nToo many messages to look at all: give --account, or a shorter --since.")
-    elif len(messages) == limit:
+        click.echo("No message fits.")
+    if more:
         click.echo("\nThere may be more: --limit")
 
 
-def seconds(text: str) -> float:
-    """90s, 30m, 2h, 7d. Errors: click.BadParameter."""
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS_S or not (number.isascii() and number.isdigit()) or len(number) > 6:
-        raise click.BadParameter(f"{text!r} is no time: write 90s, 30m, 2h or 7d", param_hint="--since")
-    return float(int(number) * _UNITS_S[unit])
+message.add_command(list_messages, "find")
+
+
+def _pages(place: Place, asked: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
+    """Pages until there are `limit` rows."""
+    cursor = ""
+    while limit > 0:
+        page = place.ask("message.list", **asked, limit=min(limit, _PAGE), cursor=cursor)
+        yield page
+        limit -= len(page["messages"])
+        cursor = page["next"]
+        if not cursor:
+            return
+
+
+def _print_csv(place: Place, asked: dict[str, Any], limit: int) -> None:
+    """Line by line as pages come; bytes as they are, so that line ends stay CR LF."""
+    from gateway.finding import CSV_HEAD, csv_of
+
+    click.echo(CSV_HEAD.encode(), nl=False)
+    for page in _pages(place, asked, limit):
+        click.echo("".join(csv_of(one) for one in page["messages"]).encode(), nl=False)
 
 
 def print_message(view: dict[str, Any]) -> None:

@@ -347,21 +347,32 @@ def test_show_may_be_left_out_before_a_message_id(gateway: FakeGateway) -> None:
     assert gateway.asked == [("message", {"id": "7"})] * 3
 
 
-def test_messages_to_a_number_are_listed(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_are_listed_by_filters_in_pages(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
     view = {"id": "7", "account": "shop", "accepted_at": "2026-01-01T00:00:00.000Z", "from": "Shop"} | {
-        "state": "ENROUTE", "phase": "deferred", "reason": "throttled", "carriers": ["north"]
+        "to": "447700900123", "state": "ENROUTE", "phase": "deferred", "reason": "throttled",
+        "carriers": ["north"],
     }  # fmt: skip
-    gateway.answers["message.find"] = {"messages": [view], "complete": True}
-    assert root.run(["message", "find", "--to", "+447700900123", "--since", "2h"]) == OK
-    asked = {"to": "+447700900123", "account": "", "since_s": 7200.0, "limit": 20}
-    assert gateway.asked == [("message.find", asked)]
-    assert "shop     Shop  ENROUTE  deferred  throttled  north" in capsys.readouterr().out
-    gateway.answers["message.find"] = {"messages": [], "complete": False}
-    assert root.run(["message", "find", "--to", "447700900123"]) == OK
-    out = capsys.readouterr().out
-    assert "No message to 447700900123 was accepted within 24h." in out
-    assert "Too many messages to look at all" in out
-    assert root.run(["message", "find", "--to", "447700900123", "--since", "soon"]) == USAGE
+    gateway.answers["message.list"] = {"messages": [view], "next": "", "complete": True}
+    assert root.run(["message", "find", "--to", "+447700900123", "--since", "2h", "--from", "Shop"]) == OK
+    asked = {"to": "+447700900123", "from": "Shop", "since": "2h", "limit": 20, "cursor": ""}
+    assert gateway.asked == [("message.list", asked)]
+    assert "shop     Shop  447700900123  ENROUTE  deferred  throttled  north" in capsys.readouterr().out
+    gateway.answers["message.list"] = {"messages": [view], "next": "abc", "complete": False}
+    gateway.asked.clear()
+    assert root.run(["message", "list", "--limit", "2"]) == OK
+    assert gateway.asked == [
+        ("message.list", {"limit": 2, "cursor": ""}),
+        ("message.list", {"limit": 1, "cursor": "abc"}),
+    ]
+    assert "There may be more: --limit" in capsys.readouterr().out
+    assert root.run(["message", "list", "--limit", "1", "--json"]) == OK
+    assert json.loads(capsys.readouterr().out) == {"messages": [view], "more": True}
+    gateway.answers["message.list"] = {"messages": [], "next": "", "complete": True}
+    assert root.run(["message", "list", "--client-ref", "x", "--tag", "y"]) == OK
+    assert "No message fits." in capsys.readouterr().out
+    assert root.run(["message", "list", "--limit", "0"]) == USAGE
 
 
 @pytest.mark.parametrize(("outcome", "word"), [("cancelled", "DELETED"), ("leased", "not sent again")])
