@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import trio
@@ -23,9 +23,18 @@ from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import given_up_view, iso
 from gateway.audit import entry
 from gateway.callbacks.endpoint import EndpointState, Health
+from gateway.callbacks.formats.standard import event_id, type_of
+from gateway.callbacks.guard import Refused
+from gateway.callbacks.pump import Trial
+from router.nouns import Account, Event, EventKind, MessageState, Reason
+from store import undelivered
 from store.backlog import Backlog, BacklogWalk
+from store.ids import first_id_at
 from store.interface import AuditEntry, Endpoint, Transaction
 from store.lmdb_store import LmdbStore
+from store.outbox import account_url
+
+_ANSWER_SHOWN = 2_048
 
 _PORTION = 500
 _BREATH_S = 0.002
@@ -38,6 +47,7 @@ class Pump(Protocol):
     def enable(self, endpoint: int) -> bool: ...
     def hold(self, endpoint: int) -> set[int]: ...
     def release(self, endpoint: int) -> None: ...
+    async def try_now(self, account: Account, event: Event, url: str) -> Trial: ...
 
 
 class Which(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,6 +64,26 @@ class GivenUpOf(msgspec.Struct, forbid_unknown_fields=True):
     endpoint: int = 0
     account: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+
+
+class EventsOf(msgspec.Struct, forbid_unknown_fields=True):
+    """A page of one endpoint's events; `after` is what the page before gave."""
+
+    endpoint: int
+    state: Literal["ready", "retrying", "given_up"] = "ready"
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+
+
+class OfEndpoint(msgspec.Struct, forbid_unknown_fields=True):
+    endpoint: int
+
+
+class Try(msgspec.Struct, forbid_unknown_fields=True):
+    """A made-up event of this kind, to where the account's own ones go."""
+
+    account: str
+    kind: Literal["receipt", "received"] = "receipt"
 
 
 class CallbackVerbs:
@@ -75,10 +105,13 @@ class CallbackVerbs:
 
     def table(self) -> dict[str, Verb]:
         return {
+            "callbacks.attempts": typed(OfEndpoint, self.attempts),
             "callbacks.enable": typed(Which, self.enable),
+            "callbacks.events": typed(EventsOf, self.events),
             "callbacks.given_up": typed(GivenUpOf, self.given_up),
             "callbacks.list": typed(Which, self.list_endpoints),
             "callbacks.replay": typed(Which, self.replay),
+            "callbacks.test": typed(Try, self.test),
         }
 
     async def list_endpoints(self, wish: Which) -> object:
@@ -102,6 +135,70 @@ class CallbackVerbs:
         return [
             given_up_view(row, self._name(chosen[row.endpoint]), chosen[row.endpoint].origin) for row in rows
         ]
+
+    async def events(self, wish: EventsOf) -> object:
+        """What an endpoint has not taken: ready, waiting for its next attempt, or given up; oldest first."""
+        self._chosen(Which(wish.endpoint))
+        try:
+            after = bytes.fromhex(wish.after)
+        except ValueError:
+            raise bad_arguments("after", f"{wish.after!r} is no page", "as the page before gave it") from None
+        rows, goes_on = undelivered.page(self._store, wish.endpoint, wish.state, after, wish.limit)
+        return {"events": [_event_view(row, wish.state) for row in rows], "after": goes_on.hex()}
+
+    async def attempts(self, wish: OfEndpoint) -> object:
+        """How the last requests to an endpoint ended since the gateway started, the newest first."""
+        self._chosen(Which(wish.endpoint))
+        state = self._states().get(wish.endpoint)
+        return [
+            {
+                "at": iso(one.at_ms),
+                "message_id": str(one.message_id),
+                "events": one.events,
+                "outcome": one.outcome,
+                "error": one.error,
+                "duration_s": round(one.duration_s, 6),
+            }
+            for one in reversed(state.recent if state is not None else ())
+        ]
+
+    async def test(self, wish: Try) -> object:
+        """One made-up event, signed and sent as the account's own ones are: what was sent, what came back.
+
+        Nothing of it is kept, it is not tried again, and it changes nothing about the endpoint.
+        """
+        with account_problems():
+            account = self._accounts.named(wish.account)
+        now_ms = self._wall_ms()
+        event = _made_up(account.id, wish.kind == "received", now_ms)
+        url = account_url(account, event)
+        if not url:
+            raise AdminError(
+                "account",
+                f"account {account.name!r} has no callback URL",
+                f"signalbox account set {account.name} --callback-url URL",
+            )
+        if self._pump is None:
+            raise AdminError("not_running", "the gateway is not running", "signalbox run")
+        try:
+            trial = await self._pump.try_now(account, event, url)
+        except Refused as refused:
+            raise AdminError("refused", f"it is not sent: {refused}") from None
+        request = trial.request
+        return {
+            "account": account.name,
+            "taken": not trial.error,
+            "error": trial.error,
+            "status": trial.status,
+            "answer": trial.body[:_ANSWER_SHOWN].decode("utf-8", "replace"),
+            "duration_s": round(trial.duration_s, 6),
+            "request": {
+                "method": request.method,
+                "url": request.url,
+                "headers": dict(request.headers),
+                "body": request.body.decode("utf-8", "replace"),
+            },
+        }
 
     async def replay(self, wish: Which) -> object:
         """What was given up until now goes out again, with all its attempts before it."""
@@ -139,6 +236,11 @@ class CallbackVerbs:
         for endpoint in shut:
             self._pump.enable(endpoint["endpoint"])
         return {"enabled": shut}
+
+    def owner_of(self, endpoint: int) -> int | None:
+        """The account of an endpoint; None where there is no such one."""
+        known = self._store.outbox_endpoints().get(endpoint)
+        return known.account if known is not None else None
 
     def _chosen(self, wish: Which) -> dict[int, Endpoint]:
         """The endpoints meant, by id."""
@@ -194,6 +296,45 @@ class CallbackVerbs:
     def _name(self, endpoint: Endpoint) -> str:
         account = self._accounts.by_id.get(endpoint.account)
         return account.name if account else ""
+
+
+def _event_view(row: undelivered.Undelivered, state: str) -> dict[str, Any]:
+    event = row.event
+    is_receipt = event.kind == EventKind.RECEIPT
+    return {
+        "id": event_id(event),
+        "type": type_of(event),
+        "at": iso(event.at_ms),
+        "message_id": str(event.message_id) if event.kind != EventKind.ACCOUNT else "",
+        "state": MessageState(event.state).name if is_receipt else "",
+        "attempts": event.attempts,
+        "last_error": event.last_error,
+        "due_at": iso(row.at_ms if state == undelivered.RETRYING else 0),
+        "given_up_at": iso(row.at_ms if state == undelivered.GIVEN_UP else 0),
+    }
+
+
+def _made_up(account: int, received: bool, now_ms: int) -> Event:
+    """An event of a message that there is not."""
+    kind, source, destination = EventKind.RECEIPT, "Signalbox", "447700900123"
+    if received:
+        kind, source, destination = EventKind.MO, destination, "12345"
+    return Event(
+        kind,
+        account,
+        first_id_at(now_ms),
+        now_ms,
+        source,
+        destination,
+        MessageState.DELIVERED,
+        Reason.RECEIPT,
+        "000",
+        text="A test of callbacks",
+        client_ref="test",
+        accepted_ms=now_ms,
+        source_type=0x50 if not received else 0x11,
+        done_ms=now_ms,
+    )
 
 
 def _replay(

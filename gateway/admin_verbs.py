@@ -131,13 +131,13 @@ class AdminVerbs:
         )
         self.of_carriers = CarrierVerbs(store, orders, carrier_facts, close_circuit)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region)
-        self._of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
+        self.of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
         self._of_audit = AuditVerbs(store)
         self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used, assignments.of_card)
         self.of_config = ConfigVerbs(Revisions(store, execute, wall_ms), reload)
-        self._of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
+        self.of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -152,12 +152,12 @@ class AdminVerbs:
             **self.of_keys.table(),
             **self.of_carriers.table(),
             **self._of_traffic.table(),
-            **self._of_callbacks.table(),
+            **self.of_callbacks.table(),
             **self._of_routes.table(),
             **self._of_binds.table(),
             **self._of_audit.table(),
             **self.of_config.table(),
-            **self._of_deliveries.table(),
+            **self.of_deliveries.table(),
             **self._of_tables.table(),
         }
 

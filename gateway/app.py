@@ -57,6 +57,7 @@ from gateway.http.apps.serving import Api, AppServers
 from gateway.http.apps.twilio import TwilioApi
 from gateway.http.apps.vonage import VonageApi
 from gateway.http.apps.who import Apps
+from gateway.http.callbacks import CallbackApi
 from gateway.http.carriers import CarrierApi
 from gateway.http.changes import Changes
 from gateway.http.config import ConfigApi
@@ -326,6 +327,7 @@ class Gateway:
             to_accounts=self.config.http.explain_to_accounts,
         ).add_to(routes)
         CarrierApi(self.verbs.of_carriers).add_to(routes)
+        CallbackApi(self.verbs).add_to(routes)
         MoneyApi(
             self.verbs.of_money, self.account_api.retries, lambda name: self.accounts.by_name.get(name)
         ).add_to(routes)

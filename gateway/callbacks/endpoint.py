@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from typing import NamedTuple
 
 import trio
 
 from store.interface import Endpoint, OutboxRow
 
 _PROBE_FIRST_S = 1.0
+_RECENT = 20  # attempts that are remembered for whoever asks
 
 
 class Health(Enum):
@@ -31,6 +33,17 @@ class Health(Enum):
     OPEN = "open"  # one probe at a time
     PAUSED = "paused"  # it said Retry-After
     DISABLED = "disabled"  # it said 410
+
+
+class Attempt(NamedTuple):
+    """One request that ended, of `events` events; `message_id` is the first one's."""
+
+    at_ms: int
+    message_id: int
+    events: int
+    outcome: str  # CallbackPump.OUTCOMES
+    error: str  # "" where it was delivered
+    duration_s: float
 
 
 class EndpointState:
@@ -53,6 +66,7 @@ class EndpointState:
         "probing",
         "proven",
         "ready",
+        "recent",
         "resume_at",
         "rewind_at",
         "taken",
@@ -66,6 +80,7 @@ class EndpointState:
         self.cursor = 0
         self.rewind_at = 0.0
         self.ready: deque[OutboxRow] = deque()
+        self.recent: deque[Attempt] = deque(maxlen=_RECENT)
         self.taken: set[int] = set()
         self.workers = 0
         self.parked = 0

@@ -38,7 +38,7 @@ from gateway.callbacks.client import (
     retry_after_s,
     tls_context,
 )
-from gateway.callbacks.endpoint import EndpointState, Health
+from gateway.callbacks.endpoint import Attempt, EndpointState, Health
 from gateway.callbacks.formats import BY_NAME, Answer, Format, Outgoing
 from gateway.callbacks.formats.standard import MAX_BATCH
 from gateway.callbacks.guard import Guard, Refused, Target, parse_filled_url, parse_url
@@ -465,6 +465,9 @@ class CallbackPump:
         duration_s = trio.current_time() - started
         if self.observe is not None:
             self.observe(duration_s)
+        told = "" if outcome == "delivered" else error
+        now_ms = self._world.wall_ms()
+        state.recent.append(Attempt(now_ms, event.message_id, len(rows), outcome, told, duration_s))
         if outcome == "delivered":
             self._delivered(state, rows, account, reply.body if reply is not None else b"")
         else:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gateway.cli.failure import FAILED, OK
 from gateway.cli.output import counted, print_json, print_table
 from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options
 
@@ -117,6 +118,83 @@ def enable(endpoint: int | None, account: str, everything: bool, place: Place, a
         click.echo("No endpoint there is shut.")
     for one in done["enabled"]:
         click.echo(f"{one['origin']} was {one['state']}; it is tried now.")
+
+
+@callbacks.command()
+@click.argument("endpoint", type=click.IntRange(1))
+@click.option(
+    "--state", type=click.Choice(["ready", "retrying", "given_up"]), default="retrying", show_default=True
+)
+@limit_option
+@place_options
+@json_option
+def events(endpoint: int, state: str, limit: int, place: Place, as_json: bool) -> None:
+    """What the endpoint number ENDPOINT has not taken, oldest first."""
+    found: list[dict[str, Any]] = []
+    after = ""
+    while len(found) < limit:
+        page = place.ask(
+            "callbacks.events",
+            endpoint=endpoint,
+            state=state,
+            after=after,
+            limit=min(limit - len(found), 1000),
+        )
+        found += page["events"]
+        after = page["after"]
+        if not after:
+            break
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo("There are none.")
+    else:
+        columns = ("at", "id", "type", "state", "attempts", "due_at", "given_up_at", "last_error")
+        headings = ("HAPPENED", "EVENT", "TYPE", "STATE", "ATTEMPTS", "DUE", "GIVEN UP", "LAST ERROR")
+        print_table(headings, [[event[column] for column in columns] for event in found])
+
+
+@callbacks.command()
+@click.argument("endpoint", type=click.IntRange(1))
+@place_options
+@json_option
+def attempts(endpoint: int, place: Place, as_json: bool) -> None:
+    """How the last requests to the endpoint number ENDPOINT ended, newest first."""
+    found = place.ask("callbacks.attempts", endpoint=endpoint)
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo("Nothing was sent there since the gateway started.")
+    else:
+        columns = ("at", "message_id", "events", "outcome", "duration_s", "error")
+        headings = ("AT", "MESSAGE", "EVENTS", "OUTCOME", "SECONDS", "ERROR")
+        print_table(headings, [[attempt[column] for column in columns] for attempt in found])
+
+
+@callbacks.command()
+@click.argument("account")
+@click.option("--kind", type=click.Choice(["receipt", "received"]), default="receipt", show_default=True)
+@acting_options
+@json_option
+def test(account: str, kind: str, place: Place, as_json: bool) -> int:
+    """Send ACCOUNT one made-up event, as its own ones are sent, and show what comes back.
+
+    Exits with 1 where it was not taken.
+    """
+    told = place.ask("callbacks.test", timeout_s=120, account=account, kind=kind)
+    if as_json:
+        print_json(told)
+    else:
+        request = told["request"]
+        click.echo(f"{request['method']} {request['url']}")
+        for name, value in request["headers"].items():
+            click.echo(f"{name}: {value}")
+        click.echo(f"\n{request['body']}\n" if request["body"] else "")
+        click.echo(
+            f"Answer after {told['duration_s']:.3f} s: {told['status'] or 'none'} {told['answer']}".rstrip()
+        )
+        click.echo("Taken." if told["taken"] else f"Not taken: {told['error']}")
+    return OK if told["taken"] else FAILED
 
 
 def print_endpoints(endpoints: list[dict[str, Any]]) -> None:

@@ -16,7 +16,17 @@ Deliberately not here: what the entries are (endpoint.py), handlers.
 from __future__ import annotations
 
 from gateway.http.endpoint import Endpoint
-from gateway.http.table import accounts, house, inbound, keys, messages, money, operations, routing
+from gateway.http.table import (
+    accounts,
+    callbacks,
+    house,
+    inbound,
+    keys,
+    messages,
+    money,
+    operations,
+    routing,
+)
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *messages.ENDPOINTS,
@@ -25,6 +35,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *accounts.ENDPOINTS,
     *money.ENDPOINTS,
     *keys.ENDPOINTS,
+    *callbacks.ENDPOINTS,
     *operations.ENDPOINTS,
     *house.ENDPOINTS,
 )
