@@ -52,8 +52,9 @@ from gateway.http.access import Access
 from gateway.http.accounts import AccountApi
 from gateway.http.apps.jasmin import JasminApi
 from gateway.http.apps.kannel import KannelApi
+from gateway.http.apps.kannel_status import KannelStatus
 from gateway.http.apps.postback import AlertmanagerApi, ListmonkApi
-from gateway.http.apps.serving import Api, AppServers
+from gateway.http.apps.serving import Api, AppServers, Both
 from gateway.http.apps.twilio import TwilioApi
 from gateway.http.apps.vonage import VonageApi
 from gateway.http.apps.who import Apps
@@ -349,7 +350,9 @@ class Gateway:
         """Those of other gateways, by the name that the configuration has for them."""
         apps = Apps(self.accounts, self.keys, Passwords())
         return {
-            "kannel": KannelApi(self.door, apps, self.world.wall_ms, self.board.able),
+            "kannel": Both(
+                KannelApi(self.door, apps, self.world.wall_ms, self.board.able), KannelStatus(self)
+            ),
             "twilio": TwilioApi(
                 self.door,
                 apps,

@@ -23,6 +23,17 @@ class Api(Protocol):
     def add_to(self, routes: Routes) -> None: ...
 
 
+class Both:
+    """Two that belong together under one name."""
+
+    def __init__(self, *apis: Api) -> None:
+        self._apis = apis
+
+    def add_to(self, routes: Routes) -> None:
+        for api in self._apis:
+            api.add_to(routes)
+
+
 class AppServers:
     """The servers of `[[http.apps]]`. `run` serves until `stop`, as an HttpServer does."""
 
