@@ -139,7 +139,7 @@ class Retries:
 def key_of(header: bytes | None, *, needed: str = "") -> str:
     """The value of an Idempotency-Key header. Errors: BadRequest; `needed`: why it must be there."""
     key = (header or b"").decode("latin-1").strip()
-    if not key and not needed:
+    if header is None and not needed:
         return ""
     if not 0 < len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable():
         why = f"; {needed}" if needed else ""

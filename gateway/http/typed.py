@@ -5,6 +5,7 @@ Deliberately not here: the fields of messages, which have a faster way (fields.p
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -19,6 +20,7 @@ from gateway.http.request import Request
 T = TypeVar("T", bound=msgspec.Struct)
 
 _MOST_FIELDS = 50
+_COUNTING = (inspect.IntType, inspect.FloatType, inspect.BoolType)
 
 
 def read_query(query: str, wanted: type[T]) -> T:
@@ -57,7 +59,7 @@ def _read(given: Mapping[str, Any], wanted: type[T], errors: list[FieldError], *
             errors.append(unknown_field(name, tuple(fields)))
             continue
         try:
-            values[field.name] = msgspec.convert(value, field.type, strict=strict)
+            values[field.name] = msgspec.convert(value, field.type, strict=strict or not _counts(field.type))
         except msgspec.ValidationError as error:
             what = _described(field.type)
             errors.append(FieldError(name, f"{what} ({reason(error)})" if what else reason(error)))
@@ -67,6 +69,15 @@ def _read(given: Mapping[str, Any], wanted: type[T], errors: list[FieldError], *
     if errors:
         raise invalid(errors)
     return wanted(**values)
+
+
+@functools.cache
+def _counts(of: Any) -> bool:
+    """Whether a number or a yes or no is wanted, which in a query are text as all else. Times are none: a
+    number would be taken for one since 1970."""
+    told = inspect.type_info(of)
+    found = told.types if isinstance(told, inspect.UnionType) else (told,)
+    return any(isinstance(one.type if isinstance(one, inspect.Metadata) else one, _COUNTING) for one in found)
 
 
 def _described(of: Any) -> str:

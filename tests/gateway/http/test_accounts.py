@@ -647,6 +647,8 @@ async def test_a_rotation_is_not_done_without_a_key_of_its_own(tmp_path: Path) -
             assert (answer.status, answer.code) == (400, "idempotency-key-needed")
             assert "such as a UUID" in answer.json["detail"]
         assert ann.kept("acme") == before
+        answer = await ann.ask("POST", "/v1/accounts", {"name": "shop"}, idempotency_key="")
+        assert (answer.status, answer.code) == (400, "idempotency-key-needed")
 
 
 @trio_test(mock_clock=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ class Query(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=10, description="a whole number from 1 to 10")] = 2
     cursor: str = ""
     who: str = ""
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    bodies: bool | None = None
 
 
 def wrong(query: str) -> dict[str, str]:
@@ -59,12 +62,24 @@ def test_what_is_no_cursor_of_ours_is_refused(text: str) -> None:
         after(text, str, "")
 
 
+def test_parameters_are_read_as_what_they_are() -> None:
+    read = read_query("limit=7&who=5&since=2030-01-31T09%3A30%3A00Z&bodies=true", Query)
+    assert (read.limit, read.who, read.since, read.bodies) == (
+        7,
+        "5",
+        datetime(2030, 1, 31, 9, 30, tzinfo=UTC),
+        True,
+    )
+
+
 def test_every_wrong_parameter_is_named() -> None:
     assert wrong("limit=0")["limit"].startswith("a whole number from 1 to 10")
     assert wrong("limit=ten&whom=x") == {
         "limit": "a whole number from 1 to 10 (Expected `int`, got `str`)",
-        "whom": "unknown field; did you mean who? Allowed: limit, cursor, who",
+        "whom": "unknown field; did you mean who? Allowed: limit, cursor, who, since, bodies",
     }
+    assert set(wrong("since=0.5&bodies=2")) == {"since", "bodies"}
+    assert set(wrong("since=2030-01-31T09:30:00")) == {"since"}
     assert wrong("who=a&who=b") == {"who": "give it once"}
     assert wrong("who=%ff") == {"query": "percent-encoded UTF-8"}
     assert "query" in wrong("&".join(f"a{number}=" for number in range(60)))
