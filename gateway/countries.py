@@ -1,6 +1,6 @@
 """How each carrier does in each country: a circuit breaker for every carrier × calling code.
 
-Receipts are counted by the store (store.tallies, all of them), answers by a sample: the last one of each
+Receipts are counted by the store (store.tallies, all of them), answers by a sample: one of each
 read from a carrier's socket, which is every message where few are sent and one of dozens under load. Each
 country has a router.health.Health of its own, by its carrier's limits. What it decides is a Standing: the
 carrier is out for the country, or gets a few messages to there on trial. While it stands so, all answers of
@@ -243,10 +243,10 @@ class Countries:
 
     def to_blame(self, carrier: int, now_s: int, fault: Fault) -> bool:
         """Whether a carrier looks bad only because of some countries, that will be out for themselves."""
-        cells = [cell for cell in self._cells.get(carrier, {}).values() if cell.standing is None]
+        cells = {code: cell for code, cell in self._cells.get(carrier, {}).items() if cell.standing is None}
         if fault is Fault.SILENCE or not cells:
             return False
-        limits = next(iter(cells)).health.limits
+        limits = next(iter(cells.values())).health.limits
         seems = msgspec.structs.replace(
             limits,
             min_submits=max(1, limits.min_submits // _SEEMS),
@@ -257,14 +257,14 @@ class Countries:
             max_errors=-(-limits.max_errors // 2),
             min_delivered=min(1_000, 2 * limits.min_delivered),
         )
-        guilty = False
+        guilty: list[int] = []
         submits, receipts, row = [0] * _COLUMNS, [0] * RECEIPTS, 0
-        for cell in cells:
+        for code, cell in cells.items():
             health = cell.health
             certain = health.fault_now(now_s) is not None
             sums = health.submits.sums, health.receipts.sums
             if health.limits.act and (certain or fault_of(seems, *sums, health.row, _BOUNDS_MS)):
-                guilty = True
+                guilty.append(code)
                 cell.suspect |= certain
                 continue
             row += health.row
@@ -278,7 +278,13 @@ class Countries:
             if fault.by_receipts
             else figures["submits"] >= fine.min_submits
         )
-        return guilty and enough and fault_of(fine, submits, receipts, row, _BOUNDS_MS) is None
+        if not guilty or fault_of(fine, submits, receipts, row, _BOUNDS_MS) is not None:
+            return False
+        return enough or all(self._bad_elsewhere(carrier, code) for code in guilty)
+
+    def _bad_elsewhere(self, carrier: int, code: int) -> bool:
+        """Whether another carrier is out for this country: then it is the country rather than the carrier."""
+        return any(code in standings for other, standings in self.standings.items() if other != carrier)
 
     def look(
         self, carrier: int, now_s: int, now_ms: int, patience_s: float, alone: Callable[[int, set[int]], bool]

@@ -126,7 +126,8 @@ class Carrier:
         self.in_flight = 0
         self.unknown = 0
         self.silent = 0  # of them, those that were not answered in time
-        self.sample: Callable[[int, events.Event], None] | None = None  # of each read, its last answer
+        self.sample: Callable[[int, events.Event], None] | None = None  # of each read, one answer
+        self._die = self.id  # which one: not always the last, as some country's may never be that
         self._buffered_segments = 0
         self._claimed = 0  # segments that a transaction under way will lease
         self._world = world
@@ -612,14 +613,17 @@ class Carrier:
     def link_events(self, link: Link, happened: Sequence[events.Event]) -> None:
         """The funnel: answers become outcomes, requests go inbound, one hand-over for each read."""
         requests: list[events.Request] = []
+        last: events.Event | None = None
         for event in happened:
             kind = type(event)
             if kind is events.Response:
                 self._answered(link, event)  # type: ignore[arg-type]
+                last = event
             elif kind is events.Request:
                 requests.append(event)  # type: ignore[arg-type]
             elif isinstance(event, events.TimedOut):
                 self._lost(event.context, Happening.TIMEOUT, "no response in time")
+                last = event
             elif isinstance(event, events.Nacked):
                 self._nacked(event)
             elif isinstance(event, events.Bound):
@@ -630,8 +634,10 @@ class Carrier:
                 self._counts.count_pdus("unbind", 0)
         if requests:
             self._inbound.take(self, link, requests)
-        if self.sample is not None and happened and type(happened[-1]) in _ENDS:
-            self.sample(self.id, happened[-1])
+        if last is not None and self.sample is not None:
+            self._die = self._die * 1_103_515_245 + 12_345 & 0x7FFFFFFF
+            one = happened[(self._die >> 16) % len(happened)]
+            self.sample(self.id, one if type(one) in _ENDS else last)
         if self.heard is not None:
             self.heard(self.id, happened)
         self._hand_over()

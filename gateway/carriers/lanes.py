@@ -514,10 +514,14 @@ class LaneBoard:
         )
 
     def alone(self, carrier: int) -> bool:
-        """Whether some lane has no other able carrier."""
+        """Whether some lane has no other able carrier, that takes messages to the lane's country."""
         return any(
             not any(
-                one is not None and one.id != carrier and one.able() and not lane.drains >> index & 1
+                one is not None
+                and one.id != carrier
+                and one.able()
+                and takes(one.standings, lane.country)
+                and not lane.drains >> index & 1
                 for index, one in enumerate(lane.members)
             )
             for lane in self._of_carrier.get(carrier, ())

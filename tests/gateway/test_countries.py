@@ -17,9 +17,10 @@ import trio
 from gateway.admin_status import status_facts
 from gateway.cli.route import print_explained
 from gateway.cli.status import print_facts
-from gateway.door import Submission
+from gateway.door import Accepted, Submission
 from gateway.explain import explain
 from router.nouns import Phase
+from smpp import codec
 from smpp.pdu import DeliverSm, Pdu, SubmitSm, SubmitSmResp
 from tests.gateway.house import MemoryWorld, Running, Script, carrier, route, running, simulator
 from tests.gateway.test_health import FR, GB, Traffic, kinds, smsc
@@ -49,15 +50,36 @@ class North(Script):
         elif bad == "swallows":
             yield b""
         else:
-            yield SubmitSmResp(message_id=id, sequence_number=pdu.sequence_number)
+            answer = SubmitSmResp(message_id=id, sequence_number=pdu.sequence_number)
             state = b"UNDELIV" if bad else b"DELIVRD"
-            yield DeliverSm(
+            receipt = DeliverSm(
                 source_addr=pdu.destination_addr,
                 destination_addr=pdu.source_addr,
                 esm_class=4,
                 short_message=b"id:%s stat:%s err:000" % (id, state),
                 sequence_number=len(self.submits),
             )
+            yield codec.encode(answer) + codec.encode(receipt)  # one read, as carriers do that are quick
+
+
+class Pairs(North):
+    """Answers two submits at once, the second last: as where customers submit to both countries in turn."""
+
+    def __init__(self) -> None:
+        super().__init__("refuses")
+        self.handler = self._pair
+        self._kept: list[Pdu | bytes] = []
+
+    def _pair(self, _: Script, pdu: Pdu) -> Iterable[Pdu | bytes]:
+        answers = list(self._answer(self, pdu))
+        if not isinstance(pdu, SubmitSm):
+            return
+        if pdu.destination_addr.startswith(b"33"):
+            self._kept += answers
+            yield b""
+        else:
+            kept, self._kept = self._kept, []
+            yield b"".join(one if isinstance(one, bytes) else codec.encode(one) for one in [*kept, *answers])
 
 
 def two(north: str = "", **settings: Any) -> str:
@@ -73,11 +95,15 @@ def two(north: str = "", **settings: Any) -> str:
 
 
 @asynccontextmanager
-async def with_north(directory: Path, toml: str, bad: str = "") -> AsyncIterator[tuple[Running, North]]:
-    """A gateway, and a north of the test's own."""
+async def with_north(
+    directory: Path, toml: str, bad: str = "", south: Script | None = None
+) -> AsyncIterator[tuple[Running, North]]:
+    """A gateway, and a north of the test's own; a south, too, where `toml` has no simulated one."""
     world, north = MemoryWorld(), North(bad)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(north.serve, await world.listen("127.0.0.1", NORTH))
+        if south is not None:
+            nursery.start_soon(south.serve, await world.listen("127.0.0.1", SOUTH))
         async with running(directory, toml, world) as house:
             await house.bound()
             yield house, north
@@ -189,6 +215,23 @@ async def test_a_country_that_never_worked_does_not_take_the_whole_carrier_out(r
 
 
 @trio_test(mock_clock=True)
+async def test_no_country_hides_behind_the_one_that_is_answered_last(ram_path: Path) -> None:
+    world, north = MemoryWorld(), Pairs()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(north.serve, await world.listen("127.0.0.1", NORTH))
+        async with running(ram_path, two(), world) as house:
+            await house.bound()
+            account = house.gateway.accounts.by_name["acme"]
+            for n in range(100):
+                pair = [Submission(number.format(n), "12345", "Hello") for number in (FR, GB)]
+                house.gateway.door.submit(account, pair, lambda results: None)
+                await trio.sleep(0.1)
+            assert stands(house) == "open"
+            assert whole(house) == "closed"
+        nursery.cancel_scope.cancel()
+
+
+@trio_test(mock_clock=True)
 async def test_a_carrier_that_refuses_every_country_is_out_as_a_whole(ram_path: Path) -> None:
     async with with_north(ram_path, two()) as (house, north):
         async with both(house) as traffic:
@@ -289,6 +332,49 @@ async def test_receipts_of_a_country_do_not_take_the_only_carrier_out_for_it(ram
         assert kinds(house)[0] == "carrier.country_bad"
         assert stands(house) == "closed"
         assert north.taken(b"33") > 1_000
+
+
+@trio_test(mock_clock=True)
+async def test_receipts_leave_a_country_that_is_bad_everywhere_one_carrier(ram_path: Path) -> None:
+    """The second carrier gets nothing but this country, and is the only one left for it."""
+    async with with_north(ram_path, two(), "does not deliver") as (house, _):
+        traffic = [Traffic(house, 20, GB), Traffic(house, 10, "33612009901")]  # south says UNDELIV, too
+        async with trio.open_nursery() as nursery:
+            for one in traffic:
+                nursery.start_soon(one.run)
+            await until(house, "open")
+            await trio.sleep(25)
+            for one in traffic:
+                one.stopped = True
+        assert dict(house.gateway.health.states())["south"].value == "closed"
+        told = {
+            row.notice.kind for row in house.gateway.store.notices() if row.notice.subject.endswith("south")
+        }
+        assert told <= {"carrier.would_open", "carrier.country_bad"}
+        assert told
+        assert house.gateway.store.totals().messages[Phase.READY] < 20, "they do not wait"
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_that_got_nothing_but_a_country_bad_everywhere_stays(ram_path: Path) -> None:
+    """Both refuse it; the second choice, which has no other traffic, is kept for all other countries."""
+    south = North("refuses")
+    toml = two().partition("[[simulators]]")[0]
+    async with with_north(ram_path, toml, "refuses", south) as (house, north):
+        async with both(house) as traffic:
+            await until(house, "open")
+            health, id = house.gateway.health, house.gateway.carriers[1].id
+            await house.until(lambda: health.countries.verdict(id, 33), 30)
+            assert {state.value for _, state in health.states()} == {"closed"}
+            taken = len(south.submits), north.taken(b"33")
+            await trio.sleep(10)
+            assert (len(south.submits), north.taken(b"33")) == taken, "all of it waits"
+            house.gateway.carriers[0].stand(suspended=True)
+            await trio.sleep(5)
+            assert south.taken(b"44") > 50, "the other country goes on there"
+            house.gateway.carriers[0].stand(suspended=False)
+            south.bad = north.bad = ""
+        await all_delivered(house, traffic)
 
 
 @trio_test(mock_clock=True)
@@ -411,3 +497,70 @@ async def test_best_goes_by_the_quality_in_the_messages_country(ram_path: Path) 
         await trio.sleep(10)
         assert north.taken(b"33") - french < 5, "south delivers there"
         assert north.taken(b"44") - british > 150, "as good as south, and first"
+
+
+@trio_test(mock_clock=True)
+async def test_under_load_a_sample_is_enough_to_see_which_country_is_bad(ram_path: Path) -> None:
+    """A thousand messages a second, of whose answers some are counted."""
+    async with with_north(ram_path, two(window=200, tps=2_000)) as (house, north):
+        async with both(house, 700, 300) as traffic:
+            await trio.sleep(2)
+            north.bad, before, bad_at = "refuses", north.taken(b"33"), trio.current_time()
+            await until(house, "open", 30)
+            took_s = trio.current_time() - bad_at
+            await trio.sleep(0.2)
+            refused = north.taken(b"33") - before
+            print(f"out after {took_s:.1f} s and {refused} refused messages")
+            assert took_s < 6
+            assert whole(house) == "closed"
+            await trio.sleep(2)
+            assert north.taken(b"33") - before == refused
+            north.bad = ""
+        await all_delivered(house, traffic)
+
+
+@trio_test(mock_clock=True)
+async def test_long_messages_and_limits_on_some_go_elsewhere_whole(ram_path: Path) -> None:
+    """What is leased when the country goes out comes back with its promised tokens."""
+    limits = '[[carriers.limits]]\nprefix = ["336"]\ntps = 40\n'
+    async with with_north(ram_path, two(limits, tps=60)) as (house, north):
+        account = house.gateway.accounts.by_name["acme"]
+        accepted: list[Any] = []
+        long = "Hello " * 60  # three segments
+        wishes = [Submission((FR if n % 2 else GB).format(n), "12345", long) for n in range(300)]
+        house.gateway.door.submit(account, wishes, accepted.extend)
+        north.bad = "refuses"
+        await until(house, "open", 60)
+        await trio.sleep(1)
+        taken = north.taken(b"33")
+        await trio.sleep(5)
+        assert north.taken(b"33") == taken
+        some = house.gateway.carriers[0].some
+        assert some is not None
+        assert [(limit.promised, limit.claimed) for limit in some.limits] == [(0, 0)]
+        await house.until(lambda: house.gateway.store.totals().messages[Phase.FINAL] == 300)
+        found = [house.gateway.store.find(account.id, one.id) for one in accepted]
+        assert {one[1].state for one in found if one is not None} == {2}
+
+
+@trio_test(mock_clock=True)
+async def test_a_route_that_refuses_while_down_refuses_for_the_country_alone(ram_path: Path) -> None:
+    only = carrier("north", NORTH, window=50) + route("north") + 'when_down = "reject"\n'
+    async with with_north(ram_path, only, "refuses") as (house, _):
+        account = house.gateway.accounts.by_name["acme"]
+
+        def submit(number: str) -> Any:
+            answers: list[Any] = []
+            wish = Submission(number, "12345", "Hello")
+            house.gateway.door.submit(account, [wish], answers.extend)
+            return answers
+
+        for n in range(60):
+            submit(FR.format(n)), submit(GB.format(n))
+            await trio.sleep(0.05)
+        await until(house, "open", 10)
+        (refused,) = submit(FR.format(1))
+        assert refused.code == "route-down"
+        answers = submit(GB.format(1))
+        await house.until(lambda: answers)
+        assert isinstance(answers[0], Accepted)
