@@ -31,7 +31,7 @@ def status_facts(gateway: Gateway) -> dict[str, object]:
         "customers": _customers(gateway),
         "lanes": lane_waits(gateway),
         "backlog": {
-            **_waiting_messages(gateway),
+            **waiting_messages(gateway),
             "events": gateway.store.outbox_backlog(),  # callbacks and deliveries to binds
         },
         "stalled": [
@@ -114,6 +114,7 @@ def _customers(gateway: Gateway) -> dict[str, object]:
     return dict(sorted(customers.items()))
 
 
-def _waiting_messages(gateway: Gateway) -> dict[str, int]:
+def waiting_messages(gateway: Gateway) -> dict[str, int]:
+    """Messages that have not ended, by phase."""
     messages = gateway.store.totals().messages
     return {phase.name.lower(): messages[phase] for phase in Phase if phase is not Phase.FINAL}

@@ -29,7 +29,7 @@ from config.model import Address, Config, SimulatorConfig
 from config.routing import accounts_named, table_of
 from gateway.accounts import AccountProblem, Accounts, in_the_same_commit
 from gateway.admin import AdminServer
-from gateway.admin_status import carrier_facts, status_facts
+from gateway.admin_status import carrier_facts, status_facts, waiting_messages
 from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs, keys_of_a_store
 from gateway.asking_door import AskingDoor
 from gateway.callbacks.guard import Guard, Refused, parse_url
@@ -70,6 +70,7 @@ from gateway.http.messages import MessageApi
 from gateway.http.money import MoneyApi
 from gateway.http.mos import Mos
 from gateway.http.once import Once
+from gateway.http.overview import OverviewApi
 from gateway.http.retries import Retries
 from gateway.http.routes import Routes
 from gateway.http.search import SearchApi
@@ -86,6 +87,7 @@ from gateway.metrics import CONTENT_TYPE, Counts, Metrics
 from gateway.notices import notice
 from gateway.operators import Operators
 from gateway.orders import Orders
+from gateway.overview import problems, queues
 from gateway.passwords import Passwords
 from gateway.probes import Probes
 from gateway.recovery import decider
@@ -318,6 +320,9 @@ class Gateway:
         changes.add_to(routes)
         self.search_api.add_to(routes)
         Mos(self.store).add_to(routes)
+        OverviewApi(
+            partial(queues, self), partial(problems, self), partial(waiting_messages, self), VERSION
+        ).add_to(routes)
         self.account_api.add_to(routes)
         self.key_api.add_to(routes)
         ExplainApi(

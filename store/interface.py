@@ -164,6 +164,17 @@ class Moved(msgspec.Struct, gc=False):
     after: bytes
 
 
+class ReadyQueue(msgspec.Struct, gc=False):
+    """READY messages of one account and priority in one lane. `more`: `count` is where counting ended."""
+
+    lane: int
+    priority: int
+    account: int
+    count: int = 0
+    more: bool = False
+    oldest_ms: int = 0  # when the oldest was due
+
+
 class GivenUp(msgspec.Struct, gc=False):
     """An event that its receiver never took."""
 
@@ -576,6 +587,10 @@ class Store(Protocol):
 
     def ready_queues(self, lane: int) -> dict[int, int]:
         """The lane's queues that have turns: mask of carriers that had the messages → oldest due time."""
+
+    def waiting_queues(self, most_each: int, most: int) -> list[ReadyQueue]:
+        """All ready queues, those without turns, too, by lane and priority, 3 first. Counts `most_each` rows
+        of a queue and `most` in all; it costs as much as it counts."""
 
     def leases(self) -> Iterable[tuple[int, int, int]]:
         """(carrier id, lease, message id) of everything in carriers' hands. Leases grow with time."""

@@ -47,6 +47,7 @@ from store.interface import (
     NoticeRow,
     OtherLimits,
     OutboxRow,
+    ReadyQueue,
     Remembered,
     StoreDamaged,
     StoreError,
@@ -396,6 +397,11 @@ class LmdbStore:
         """
         with self.reading() as tx:
             return reads.oldest_ready_ms(tx, self.tables, self.memory.active.groups, lane, unseen_by)
+
+    def waiting_queues(self, most_each: int, most: int) -> list[ReadyQueue]:
+        """All ready queues, by lane and priority; counts `most_each` rows of each and `most` in all."""
+        with self.reading() as tx:
+            return reads.waiting_queues(tx, self.tables, most_each, most)
 
     def ready_queues(self, lane: int) -> dict[int, int]:
         """The lane's queues that have turns: mask of carriers that had the messages → oldest due time."""

@@ -10,9 +10,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from router.nouns import InboundMessage, Message, MessageState, Phase, Progress
+from store.active import ready_groups
 from store.batch import scan
 from store.ids import first_id_at
-from store.interface import NO_ID, GivenUp, OutboxRow
+from store.interface import NO_ID, GivenUp, OutboxRow, ReadyQueue
 from store.queues import locate
 from store.records import (
     DUE_KEY,
@@ -170,6 +171,26 @@ def ready_queues(tx: Read, tables: Tables, groups: Iterable[bytes], lane: int) -
                 due_ms = READY_KEY.unpack(cursor.key())[4]
                 oldest[tried] = min(due_ms, oldest.get(tried, due_ms))
     return oldest
+
+
+def waiting_queues(tx: Read, tables: Tables, most_each: int, most: int) -> list[ReadyQueue]:
+    """By lane and priority: a seek for each group of rows, and a step for each row that is counted."""
+    found: dict[tuple[int, int, int], ReadyQueue] = {}
+    left = most
+    with tx.cursor(tables.ready.handle) as groups, tx.cursor(tables.ready.handle) as rows:
+        for prefix in ready_groups(groups):
+            lane, _, inverted, account = READY_PREFIX.unpack(prefix)
+            place = (lane, inverted, account)
+            queue = found.setdefault(place, ReadyQueue(lane, 3 - inverted, account))
+            for key, _ in scan(rows, prefix, prefix):
+                if not queue.count or READY_KEY.unpack(key)[4] < queue.oldest_ms:
+                    queue.oldest_ms = READY_KEY.unpack(key)[4]
+                if queue.count and (queue.count >= most_each or left <= 0):
+                    queue.more = True
+                    break
+                queue.count += 1
+                left -= 1
+    return [found[place] for place in sorted(found)]
 
 
 def next_due_ms(tx: Read, tables: Tables) -> int | None:

@@ -27,6 +27,7 @@ LINKS = {
     "batch": "/v1/messages/batch",
     "stream": "/v1/messages/stream",
     "mos": "/v1/mos",
+    "queues": "/v1/queues",
     "preview": "/v1/preview",
     "explain": "/v1/routes/explain",
     "accounts": "/v1/accounts",

@@ -25,6 +25,7 @@ from gateway.http.table import (
     messages,
     money,
     operations,
+    overview,
     routing,
 )
 
@@ -37,5 +38,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *keys.ENDPOINTS,
     *callbacks.ENDPOINTS,
     *operations.ENDPOINTS,
+    *overview.ENDPOINTS,
     *house.ENDPOINTS,
 )

@@ -1,0 +1,61 @@
+"""GET /v1/queues and GET /v1/health, for operators.
+
+Deliberately not here: the facts (gateway.overview), whether the process serves (/healthz, house.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from gateway.http.operated import PRIVATE
+from gateway.http.problems import BadRequest
+from gateway.http.request import Request
+from gateway.http.routes import Respond, Routes
+from gateway.http.table import overview as table
+from gateway.http.typed import read_query
+from gateway.overview import CRITICAL, LaneView, Problem
+
+_encode = msgspec.json.Encoder().encode
+
+
+class OverviewApi:
+    """Handlers over two questions to the gateway; `add_to` puts them into a table."""
+
+    def __init__(
+        self,
+        queues: Callable[[], list[LaneView]],
+        problems: Callable[[], list[Problem]],
+        backlog: Callable[[], Mapping[str, int]],
+        version: str,
+    ) -> None:
+        self._queues = queues
+        self._problems = problems
+        self._backlog = backlog
+        self._version = version
+
+    def add_to(self, routes: Routes) -> None:
+        routes.serve(table.QUEUES, self.queues)
+        routes.serve(table.HEALTH, self.health)
+
+    def queues(self, request: Request, respond: Respond) -> None:
+        """GET /v1/queues: what waits, and why it does not move."""
+        try:
+            query = read_query(request.query, table.QueuesQuery)
+        except BadRequest as refusal:
+            respond(*refusal.answer(request.path))
+            return
+        lanes = [one for one in self._queues() if not query.lane or one.lane == query.lane]
+        if query.account:
+            for lane in lanes:
+                lane.queues = [one for one in lane.queues if one.account == query.account]
+            lanes = [lane for lane in lanes if lane.queues]
+        respond(200, PRIVATE, _encode(table.QueuesOut(lanes)))
+
+    def health(self, request: Request, respond: Respond) -> None:
+        """GET /v1/health: what is wrong, the worst first."""
+        found = self._problems()
+        worst = "ok" if not found else "failing" if found[0].severity == CRITICAL else "degraded"
+        shown = table.HealthOut(worst, found, dict(self._backlog()), self._version)
+        respond(200, PRIVATE, _encode(shown))
