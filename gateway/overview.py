@@ -75,7 +75,7 @@ class LaneView(msgspec.Struct):
     queues: list[QueueView]
 
 
-class Problem(msgspec.Struct):
+class Trouble(msgspec.Struct):
     """`subject` is kind:name; `todo` what an operator can do."""
 
     severity: str
@@ -133,7 +133,7 @@ def _queue(gateway: Gateway, queue: ReadyQueue, why: Wait, now_ms: int) -> Queue
     )
 
 
-def problems(gateway: Gateway) -> list[Problem]:
+def problems(gateway: Gateway) -> list[Trouble]:
     """What is not well, the worst first."""
     found = [
         *_of_gateway(gateway),
@@ -146,12 +146,12 @@ def problems(gateway: Gateway) -> list[Problem]:
     return sorted(found, key=lambda one: one.severity != CRITICAL)
 
 
-def _of_gateway(gateway: Gateway) -> Iterator[Problem]:
+def _of_gateway(gateway: Gateway) -> Iterator[Trouble]:
     why = gateway.not_ready()
     if why:
-        yield Problem(CRITICAL, "gateway:", f"takes no messages: {why}")
+        yield Trouble(CRITICAL, "gateway:", f"takes no messages: {why}")
     for stall in gateway.watchdog.stalls.values():
-        yield Problem(
+        yield Trouble(
             CRITICAL,
             f"{stall.part}:{stall.name}",
             f"stands still since {iso(stall.since_ms)}: {stall.waiting} wait, {stall.reason}",
@@ -159,7 +159,7 @@ def _of_gateway(gateway: Gateway) -> Iterator[Problem]:
         )
     state = gateway.reload.state()
     if state["differs_from_file"]:
-        yield Problem(
+        yield Trouble(
             WARNING,
             "config:",
             f"what is in force differs from {state['file']}: {state['differs_from_file']}",
@@ -167,34 +167,34 @@ def _of_gateway(gateway: Gateway) -> Iterator[Problem]:
         )
 
 
-def _of_carriers(gateway: Gateway) -> Iterator[Problem]:
+def _of_carriers(gateway: Gateway) -> Iterator[Trouble]:
     for name, facts in carrier_facts(gateway).items():
         subject = f"carrier:{name}"
         order, out, links = facts["order"], facts["out"], facts["links"]
         if isinstance(order, dict):
             end = f" until {order['until']}" if order["until"] else ""
             reason = f": {order['reason']}" if order["reason"] else ""
-            yield Problem(
+            yield Trouble(
                 WARNING,
                 subject,
                 f"suspended{end} by {order['by']}{reason}",
                 f"signalbox carrier resume {name}",
             )
         elif isinstance(out, dict):
-            yield Problem(WARNING, subject, f"takes nothing: {out['why']}, {out['reason']}")
+            yield Trouble(WARNING, subject, f"takes nothing: {out['why']}, {out['reason']}")
         elif not facts["able"] and isinstance(links, dict):
             errors = {one["last_error"] for one in links.values() if one["last_error"]}
-            yield Problem(
+            yield Trouble(
                 CRITICAL,
                 subject,
                 "no bind" + (f": {'; '.join(sorted(errors))}" if errors else ""),
                 "its address, system_id and password, and what its operator says",
             )
         elif facts["slowed"]:
-            yield Problem(WARNING, subject, f"slowed down: {facts['slowed']}")
+            yield Trouble(WARNING, subject, f"slowed down: {facts['slowed']}")
 
 
-def _of_lanes(gateway: Gateway) -> Iterator[Problem]:
+def _of_lanes(gateway: Gateway) -> Iterator[Trouble]:
     now, now_ms = trio.current_time(), gateway.world.wall_ms()
     carriers = {carrier.id: carrier.facts(now) for carrier in gateway.carriers}
     for lane, counts in gateway.store.lane_totals().items():
@@ -203,20 +203,20 @@ def _of_lanes(gateway: Gateway) -> Iterator[Problem]:
         why = why_lane(lane_facts(gateway, lane, carriers, now, now_ms), now).reason
         if why in _STANDING:
             what = f"{counts[Phase.READY]} messages wait: {why.value}"
-            yield Problem(WARNING, f"lane:{lane_name(gateway, lane)}", what, "GET /v1/queues says more")
+            yield Trouble(WARNING, f"lane:{lane_name(gateway, lane)}", what, "GET /v1/queues says more")
 
 
-def _of_messages(gateway: Gateway) -> Iterator[Problem]:
+def _of_messages(gateway: Gateway) -> Iterator[Trouble]:
     totals = gateway.store.totals().messages
     if totals[Phase.HELD]:
-        yield Problem(
+        yield Trouble(
             WARNING,
             "messages:held",
             f"{totals[Phase.HELD]} are held until they are released",
             "signalbox store release",
         )
     if totals[Phase.UNKNOWN]:
-        yield Problem(
+        yield Trouble(
             WARNING,
             "messages:unknown",
             f"of {totals[Phase.UNKNOWN]} nobody knows whether they were sent: links broke before the answer",
@@ -224,7 +224,7 @@ def _of_messages(gateway: Gateway) -> Iterator[Problem]:
         )
     given_up = gateway.store.given_up_count()
     if given_up:
-        yield Problem(
+        yield Trouble(
             WARNING,
             "events:given_up",
             f"{given_up} events were taken by nobody",
@@ -232,11 +232,11 @@ def _of_messages(gateway: Gateway) -> Iterator[Problem]:
         )
 
 
-def _of_store(gateway: Gateway) -> Iterator[Problem]:
+def _of_store(gateway: Gateway) -> Iterator[Trouble]:
     usage, options = gateway.store.usage(), gateway.store.options
     share = usage["used_bytes"] / usage["map_bytes"]
     if share > options.accept_watermark * _NEAR_FULL:
-        yield Problem(
+        yield Trouble(
             WARNING,
             "store:",
             f"{share:.0%} full; new messages are refused at {options.accept_watermark:.0%}",
@@ -244,14 +244,14 @@ def _of_store(gateway: Gateway) -> Iterator[Problem]:
         )
     free = usage["free_disk_bytes"]
     if free < 2 * options.min_free_disk:
-        yield Problem(
+        yield Trouble(
             WARNING,
             "disk:",
             f"{free >> 20} MB free; new messages are refused below {options.min_free_disk >> 20} MB",
             "free space on the data directory's disk",
         )
     if usage["quarantined"]:
-        yield Problem(
+        yield Trouble(
             WARNING,
             "store:quarantine",
             f"{usage['quarantined']} damaged records were set aside",
@@ -259,7 +259,7 @@ def _of_store(gateway: Gateway) -> Iterator[Problem]:
         )
 
 
-def _of_certificates(gateway: Gateway) -> Iterator[Problem]:
+def _of_certificates(gateway: Gateway) -> Iterator[Trouble]:
     now_s = gateway.world.wall_ms() / 1000
     for section, ends in (
         ("http", gateway.http_certificates.expires_at),
@@ -267,7 +267,7 @@ def _of_certificates(gateway: Gateway) -> Iterator[Problem]:
     ):
         if ends is not None and ends - now_s < _CERTIFICATE_DAYS * 86_400:
             severity = CRITICAL if ends < now_s else WARNING
-            yield Problem(
+            yield Trouble(
                 severity,
                 f"certificate:{section}",
                 f"the certificate of [{section}] listen_tls ends at {iso(int(ends * 1000))}",

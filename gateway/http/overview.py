@@ -15,7 +15,7 @@ from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
 from gateway.http.table import overview as table
 from gateway.http.typed import read_query
-from gateway.overview import CRITICAL, LaneView, Problem
+from gateway.overview import CRITICAL, LaneView, Trouble
 
 _encode = msgspec.json.Encoder().encode
 
@@ -26,7 +26,7 @@ class OverviewApi:
     def __init__(
         self,
         queues: Callable[[], list[LaneView]],
-        problems: Callable[[], list[Problem]],
+        problems: Callable[[], list[Trouble]],
         backlog: Callable[[], Mapping[str, int]],
         version: str,
     ) -> None:

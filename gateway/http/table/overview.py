@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.http.endpoint import Answer, Endpoint
-from gateway.overview import LaneView, Problem
+from gateway.overview import LaneView, Trouble
 
 
 class QueuesOut(msgspec.Struct):
@@ -26,7 +26,7 @@ class HealthOut(msgspec.Struct):
     """`status`: ok, degraded (warnings) or failing (something critical). `backlog`: messages by phase."""
 
     status: str
-    problems: list[Problem]
+    problems: list[Trouble]
     backlog: dict[str, int]
     version: str
 
