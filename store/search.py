@@ -22,7 +22,7 @@ from store.archive import day_before
 from store.ids import first_id_at
 from store.interface import NO_ID
 from store.search_build import Builder
-from store.search_files import RUN, SearchFiles, Spoilt, Wanted, chosen, first_of, term
+from store.search_files import RUN, Run, SearchFiles, Spoilt, Wanted, chosen, first_of, term
 from store.search_source import Beside, Source, View
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from store.options import StoreOptions
 
 DIRECTORY = "search"  # inside the store's
-LOOK = 5_000  # rows a page looks at, some 100 ms
+LOOK = 3_000  # rows a page looks at, some 50 ms
 MOST_ROWS = 1_000  # of one page
 
 
@@ -183,16 +183,25 @@ class Search:
         """What the day's runs name, looked at one by one. Yields whether the page is full."""
         open_run = self.builder.open_run(day)
         if open_run is not None:
-            for place in chosen(open_run, page.wanted, low, high):
-                yield page.look(view, open_run.ids[place], open_run.accounts[place])
+            for id, account in _named(day, open_run, page.wanted, low, high):
+                yield page.look(view, id, account)
         with self._files.runs(day, high) as runs:
             for first, run in runs:
-                for place in chosen(run, page.wanted, low, high):
-                    yield page.look(view, run.ids[place], run.accounts[place])
+                for id, account in _named(day, run, page.wanted, low, high):
+                    yield page.look(view, id, account)
                 if first <= low:
                     return
                 page.at = first
                 yield page.looked()
+
+
+def _named(day: str, run: Run, wanted: Wanted, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """(id, account) of what may fit. Errors: Spoilt for a run that has not what it names."""
+    try:
+        for place in chosen(run, wanted, low, high):
+            yield run.ids[place], run.accounts[place]
+    except IndexError:
+        raise Spoilt(day) from None
 
 
 def _walk(view: View, page: _Growing, low: int, high: int) -> Iterator[bool]:

@@ -5,7 +5,8 @@ day it falls on is followed first; days that are not whole yet (the index is new
 still for a while) are built after that, the newest first. What is not a whole run yet stays in memory and is
 read again after a restart: at most RUN messages a day that is built.
 
-Invariants: a step reads at most PORTION messages in one read transaction; what is indexed has no gap.
+Invariants: a step reads at most PORTION messages in one read transaction, sorts one kind of terms, or writes
+a run: some 30 ms each; what is indexed has no gap.
 
 Deliberately not here: when a step is due, settling ids (gateway.searching), queries (search).
 """
@@ -96,8 +97,7 @@ class Builder:
         self.problem = ""
         for day, to in self._due():
             try:
-                if self.through(day) < to:
-                    self._advance(day, to)
+                if self._advance(day, to):
                     return True
             except Spoilt:
                 self.discard(day)
@@ -107,7 +107,15 @@ class Builder:
                 return False
             if day in self.waiting and to == last_of(day):
                 self.waiting.remove(day)
-        return False
+        return self._verify()
+
+    def _verify(self) -> bool:
+        """There is nothing to build: look after what there is."""
+        try:
+            return self._files.verify()
+        except Spoilt as spoilt:
+            self.discard(spoilt.day)
+            return True
 
     def _due(self) -> Iterator[tuple[str, int]]:
         if self.settled < 0:
@@ -119,19 +127,23 @@ class Builder:
             if day < followed:
                 yield day, last_of(day)
 
-    def _advance(self, day: str, to: int) -> None:
+    def _advance(self, day: str, to: int) -> bool:
+        """One portion of a day; False when it is indexed up to there. Errors: Spoilt, StoreError."""
         run = self._open.get(day)
+        if run is not None and (len(run) >= self._run or run.through >= last_of(day)):
+            if not run.pack():
+                self._files.append(day, run, run.through)
+                del self._open[day]
+            return True
+        if self.through(day) >= to:
+            return False
         if run is None:
             run = self._open[day] = OpenRun(self._files.through(day))
-        if len(run) < self._run:
-            wanted = min(PORTION, self._run - len(run))
-            with self._source.view() as view:
-                messages = view.after(run.through, to, wanted)
-            for message in messages:
-                run.add(message)
-            run.through = to if len(messages) < wanted else messages[-1].id
-            self.built += len(messages)
-        whole = run.through >= last_of(day)
-        if whole or len(run) >= self._run:
-            self._files.append(day, run, run.through)
-            del self._open[day]
+        wanted = min(PORTION, self._run - len(run))
+        with self._source.view() as view:
+            messages = view.after(run.through, to, wanted)
+        for message in messages:
+            run.add(message)
+        run.through = to if len(messages) < wanted else messages[-1].id
+        self.built += len(messages)
+        return True

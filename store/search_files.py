@@ -7,7 +7,9 @@ Hashes may collide: whoever asks looks at the message itself.
 
 Invariants: a day's runs follow each other without a gap from the day's first id to `through`; a value that
 fails its CRC makes the whole day Spoilt, and a day can always be thrown away and built again from the
-messages. Numbers of the machine's own byte order: `form` says which, and another one is built again.
+messages. CRCs are looked at when there is time (`verify`), not by look-ups, which touch a few pages of a run:
+what is wrong until then hides a message and never shows a wrong one. Numbers are in the machine's own byte
+order: `form` says which, and another one is built again.
 
 Deliberately not here: reading messages (search_source), what to build when (search_build), queries (search).
 """
@@ -89,7 +91,9 @@ Wanted = Sequence[tuple[int, Sequence[int]]]  # (kind, its terms, any of them): 
 
 def chosen(run: Run, wanted: Wanted, low: int, high: int) -> Sequence[int]:
     """Places of messages with low < id <= high that may fit, the newest first."""
-    first, end = bisect_right(run.ids, low), bisect_right(run.ids, high)
+    ids = run.ids
+    first = 0 if ids[0] > low else bisect_right(ids, low)
+    end = len(ids) if ids[-1] <= high else bisect_right(ids, high)
     if not wanted:
         return range(end - 1, first - 1, -1)
     left: set[int] | None = None
@@ -112,6 +116,8 @@ class OpenRun:
         self.accounts = array("I")
         self._hashes = [array("I") for _ in range(KINDS)]
         self._places = [array("H") for _ in range(KINDS)]
+        self._packed: list[tuple[int, bytes]] = []
+        self._to_pack = 0  # the kind that comes next
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -137,15 +143,26 @@ class OpenRun:
         pairs = zip(self._hashes[kind], self._places[kind], strict=True)
         return [place for hash, place in pairs if hash == term]
 
+    def pack(self) -> bool:
+        """One more kind is sorted, some 25 ms; False when all are. Nothing is added any more."""
+        if self._to_pack == KINDS:
+            return False
+        hashes, places = self._hashes[self._to_pack], self._places[self._to_pack]
+        if hashes:
+            pairs = sorted([hash << 16 | place for hash, place in zip(hashes, places, strict=True)])
+            number = _TERMS + 2 * self._to_pack
+            self._packed.append((number, array("I", [pair >> 16 for pair in pairs]).tobytes()))
+            self._packed.append((number + 1, array("H", [pair & 0xFFFF for pair in pairs]).tobytes()))
+        self._to_pack += 1
+        return True
+
     def columns(self) -> Iterator[tuple[int, bytes]]:
         """Number and bytes of each column that is not empty."""
+        while self.pack():
+            pass
         yield _IDS, self.ids.tobytes()
         yield _ACCOUNTS, self.accounts.tobytes()
-        for kind, (hashes, places) in enumerate(zip(self._hashes, self._places, strict=True)):
-            if hashes:
-                order = sorted(range(len(hashes)), key=hashes.__getitem__)  # stable: places stay in order
-                yield _TERMS + 2 * kind, array("I", map(hashes.__getitem__, order)).tobytes()
-                yield _TERMS + 2 * kind + 1, array("H", map(places.__getitem__, order)).tobytes()
+        yield from self._packed
 
 
 class _StoredRun:
@@ -158,24 +175,36 @@ class _StoredRun:
 
     def places(self, kind: int, term: int) -> Sequence[int]:
         hashes = self._column(_TERMS + 2 * kind, "I")
-        start = bisect_left(hashes, term)
+        start = _find(hashes, term)
         if start == len(hashes) or hashes[start] != term:
             return ()
+        end = start + 1
+        if end < len(hashes) and hashes[end] == term:
+            end = bisect_right(hashes, term, start)
         places = self._column(_TERMS + 2 * kind + 1, "H")
-        return places[start : bisect_right(hashes, term, start)].tolist()
+        return places[start:end].tolist()
 
     def _column(self, number: int, form: str) -> memoryview:
-        key = self._first + bytes((number,))
-        value = self._tx.get(key, None, self._day.runs)
+        value = self._tx.get(self._first + bytes((number,)), None, self._day.runs)
         if value is None:
             return memoryview(b"").cast(form)  # type: ignore[call-overload, no-any-return]
-        if key not in self._day.sound:  # once for each process that reads it
-            try:
-                unseal(key, bytes(value))
-            except Damaged:
-                raise Spoilt(self._day.name) from None
-            self._day.sound.add(key)
-        return value[HEAD_SIZE:].cast(form)  # type: ignore[no-any-return]
+        try:
+            return value[HEAD_SIZE:].cast(form)  # type: ignore[no-any-return]
+        except TypeError:
+            raise Spoilt(self._day.name) from None
+
+
+_NEAR = 1_024  # places around the one where a hash should be: at most two pages
+
+
+def _find(hashes: Sequence[int], term: int) -> int:
+    """As bisect_left. Hashes spread evenly, so it is mostly near the place that its value says."""
+    size = len(hashes)
+    guess = term * size >> 32
+    low, high = max(0, guess - _NEAR), min(size, guess + _NEAR)
+    if (low == 0 or hashes[low] < term) and (high == size or hashes[high] >= term):
+        return bisect_left(hashes, term, low, high)
+    return bisect_left(hashes, term)
 
 
 class _Day:
@@ -190,7 +219,7 @@ class _Day:
                 raise Spoilt(name)  # cut off: to read behind its end would kill the process
             self.runs = self.env.open_db(b"run")
             self.meta = self.env.open_db(b"meta")
-            self.sound: set[bytes] = set()  # keys of values whose CRC was seen to be right
+            self.unseen = self._runs()  # whose CRCs nobody has looked at yet
             with self.env.begin(db=self.meta) as tx:
                 form, through = self._meta(tx, _FORM_NAME), self._meta(tx, _THROUGH)
             if form not in (b"", _FORM):
@@ -217,6 +246,26 @@ class _Day:
             for name, value in ((_FORM_NAME, _FORM), (_THROUGH, b"%d" % through)):
                 tx.put(name, seal(name, value), db=self.meta)
         self.through = through
+
+    def _runs(self) -> list[bytes]:
+        """The first ids of its runs, the newest last."""
+        with self.env.begin() as tx, tx.cursor(self.runs) as cursor:
+            return sorted({key[:8] for key in cursor.iternext(values=False)})
+
+    def verify(self) -> bool:
+        """The CRCs of one more run, the newest first; False when that was all. Errors: Spoilt."""
+        if not self.unseen:
+            return False
+        first = self.unseen.pop()
+        with self.env.begin() as tx, tx.cursor(self.runs) as cursor:
+            there = cursor.set_range(first)
+            while there and cursor.key()[:8] == first:
+                try:
+                    unseal(*cursor.item())
+                except Damaged:
+                    raise Spoilt(self.name) from None
+                there = cursor.next()
+        return True
 
 
 class SearchFiles:
@@ -282,6 +331,10 @@ class SearchFiles:
             raise Spoilt(day) from None
         except (lmdb.Error, OSError) as error:
             raise translated(error, self._directory / day) from error
+
+    def verify(self) -> bool:
+        """Look after one more run; False when all are sound. Errors: Spoilt."""
+        return any(self._day(day).verify() for day in reversed(self.days()))
 
     def discard(self, day: str) -> None:
         """Throw a day away."""
