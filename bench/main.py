@@ -19,7 +19,16 @@ from typing import Any
 
 import click
 
-from bench import kannel, numbers, routing, scenarios, scenarios_routing, scenarios_smpp, searching
+from bench import (
+    kannel,
+    numbers,
+    routing,
+    scenarios,
+    scenarios_backlog,
+    scenarios_routing,
+    scenarios_smpp,
+    searching,
+)
 from bench.load_tool import built
 
 Figures = dict[str, Any]
@@ -28,6 +37,7 @@ Scenarios = dict[str, Callable[[], Figures]]
 
 FLOOR, FLOOR_32 = "floor", "floor, 32 in flight"
 CYCLE = "full cycle, no callbacks"
+_OTPS = 60
 HEADLINE, MANY = "smpp, one bind", "smpp, 50 customers, 10 carriers"
 # Rates to be compared; below, latencies and CPU a message, which other programs on the machine disturb less.
 PAIRS = (
@@ -167,11 +177,12 @@ def median(found: Found, name: str) -> float:
 @click.option(
     "--part",
     "parts",
-    type=click.Choice(("http", "smpp", "routing", "tables", "numbers", "search")),
+    type=click.Choice(("http", "smpp", "routing", "tables", "numbers", "search", "otp")),
     multiple=True,
     default=("http", "smpp"),
     show_default=True,
-    help="How customers come in; large tables beside traffic; routing, numbers or search alone. Repeatable.",
+    help="How customers come in; large tables beside traffic; an OTP a second beside --backlog of another "
+    "account; routing, numbers or search alone. Repeatable.",
 )
 @click.option("--rounds", "count", default=5, show_default=True)
 @click.option("--messages", default=40_000, show_default=True, help="In each scenario of each round.")
@@ -209,7 +220,10 @@ def command(
         }
     if "search" in parts:
         result["search"] = shown("search", lambda: searching.search(messages))
-    if set(parts) <= {"routing", "numbers", "tables", "search"}:
+    if "otp" in parts:
+        beside = partial(scenarios_backlog.otp_beside_a_backlog, built(), backlog, _OTPS)
+        result["otp"] = shown("otp beside a backlog", beside)
+    if set(parts) <= {"routing", "numbers", "tables", "search", "otp"}:
         print(json.dumps(result))
         return 0
     tool = built()
