@@ -99,6 +99,8 @@ def takes_work(carrier: dict[str, Any]) -> str:
         order = carrier["order"] or {"by": "nobody", "until": "", "reason": ""}
         end = f" until {order['until']}" if order["until"] else ""
         return f"no: suspended{end} by {order['by']}" + (f": {order['reason']}" if order["reason"] else "")
+    if carrier["able"] and carrier["out"]:  # half-open, with some left of its trial
+        return f"on trial: {carrier['out']['reason']}"
     if carrier["out"]:
         end = f" until {carrier['out']['until']}" if carrier["out"]["until"] else ""
         return f"no: {words(carrier['out']['why'])}{end}: {carrier['out']['reason']}"

@@ -16,6 +16,7 @@ from gateway.cli import VERSION, offline, place, root, send, tools
 from gateway.cli.account import password_hash
 from gateway.cli.failure import CONFIG, FAILED, OK, STORE, UNREACHABLE, USAGE, Failure
 from gateway.cli.run import failure_of, only_leaf
+from gateway.cli.status import takes_work
 from store.interface import StoreBusy, StoreDamaged
 
 ACCOUNT: dict[str, Any] = {
@@ -594,6 +595,13 @@ def test_a_message_sent_over_the_admin_socket_shows_its_id(
     gateway.answers["send"] = {"id": "7", "state": "ENROUTE", "segments": 1}
     assert root.run(["send", "--to", "+447700900123", "--from", "Me", "--text", "hi"]) == OK
     assert capsys.readouterr().out.startswith("7  ENROUTE, 1 segment\n")
+
+
+def test_a_carrier_on_trial_takes_work_until_its_trial_is_used_up() -> None:
+    out = {"why": "trial", "reason": "too many submits failed", "since": "", "until": ""}
+    carrier = {"suspended": False, "out": out, "able": True, "paused_until": ""}
+    assert takes_work(carrier) == "on trial: too many submits failed"
+    assert takes_work({**carrier, "able": False}) == "no: trial: too many submits failed"
 
 
 def test_smart_encoding_is_asked_for_only_where_it_is_said(gateway: FakeGateway) -> None:
