@@ -520,8 +520,8 @@ class RouteLimitsConfig:
 @dataclass(frozen=True, kw_only=True)
 class LimitConfig:
     """`[[carriers.limits]]`, or `limits = { per_day = 100_000 }`: at most so many segments, beside `tps` of
-    the carrier. With prefix or sender it concerns those messages alone, and never holds up the others.
-    0 = no limit.
+    the carrier. With prefix, sender or each_sender it concerns those messages alone, and never holds up the
+    others. 0 = no limit.
     """
 
     prefix: tuple[str, ...] = key(
@@ -535,7 +535,14 @@ class LimitConfig:
         "all of them share the limit.",
         pattern=r"[ -~]{1,21}\*?",
     )
-    tps: float = key(0.0, "Segments a second; only with prefix or sender.", low=0, high=1_000_000)
+    each_sender: bool = key(
+        False,
+        "Not all of them together, but each sender on its own: so many senders at a time as docs/routing.md "
+        "says, any more of them together. With tps and per_minute.",
+    )
+    tps: float = key(
+        0.0, "Segments a second; only with prefix, sender or each_sender.", low=0, high=1_000_000
+    )
     burst: int = key(1, "At most tps + burst - 1 segments in any second.", low=1, high=100_000)
     per_minute: int = key(0, "In any minute.", low=0, high=1_000_000_000)
     per_hour: int = key(0, "In any hour.", low=0, high=1_000_000_000)
@@ -548,14 +555,15 @@ class LimitConfig:
     @property
     def selects(self) -> bool:
         """Whether it concerns some messages only."""
-        return bool(self.prefix or self.sender)
+        return bool(self.prefix or self.sender or self.each_sender)
 
     @property
     def name(self) -> str:
         """What it is known by, in lanes and in what has been spent of it: whom it concerns."""
         prefixes = "+".join(sorted(one.removeprefix("+") for one in self.prefix))
         senders = ",".join(sorted(self.sender))
-        return f"{prefixes}@{senders}" if senders else prefixes
+        name = f"{prefixes}@{senders}" if senders else prefixes
+        return f"each:{name}" if self.each_sender else name
 
 
 @dataclass(frozen=True, kw_only=True)

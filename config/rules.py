@@ -346,6 +346,12 @@ def _limits(carrier: CarrierConfig, path: Path, notes: Notes) -> None:
                 "is a limit of all messages: write it beside the carrier's own keys",
                 f"tps = {limit.tps:g}, or prefix or sender in this limit",
             )
+        if limit.each_sender and (limit.per_hour or limit.per_day):
+            notes.wrong(
+                (*where, "each_sender"),
+                "goes with tps and per_minute: what each has spent is not kept over a restart",
+                "a limit of an hour or a day for all of them, or for senders that are named",
+            )
         if limit.selects and limit.name in first:
             line = notes.line_of((*path, "limits", first[limit.name]))
             notes.wrong(where, f"concerns the same messages as the one in line {line}", "make one of them")

@@ -19,6 +19,7 @@ from router.nouns import Phase
 if TYPE_CHECKING:
     from gateway.app import Gateway
     from gateway.carriers.carrier import Carrier
+    from gateway.carriers.limits import Senders
     from gateway.carriers.link import Link
 
 _HORIZONS = {60.0: "per_minute", 3_600.0: "per_hour", 86_400.0: "per_day"}
@@ -70,7 +71,7 @@ def _carrier(gateway: Gateway, carrier: Carrier, now: float, now_ms: int) -> dic
         "tps": carrier.settings.tps,
         "rate": round(carrier.pacing.rate_per_s, 1),
         "slowed": carrier.pacing.reason(now),
-        "limits": _limits(carrier, now),
+        "limits": _limits(carrier, gateway.board.senders, now),
         "paused_until": iso(now_ms + int((until - now) * 1000)) if until > now else "",
         "links": {
             link.name: {
@@ -84,10 +85,11 @@ def _carrier(gateway: Gateway, carrier: Carrier, now: float, now_ms: int) -> dic
     }
 
 
-def _limits(carrier: Carrier, now: float) -> dict[str, object]:
+def _limits(carrier: Carrier, senders: Senders, now: float) -> dict[str, object]:
     """What limits per minute, hour and day have spent: "all", and the others by whom they concern."""
     throttles = {} if carrier.settings.throttle_scope == "bind" else {"all": carrier.throttle}
-    throttles |= {one.name: one.throttle for one in (carrier.some.limits if carrier.some is not None else ())}
+    if carrier.some is not None:
+        throttles |= {name: one.throttle for name, one in carrier.some.each(senders)}
     return {
         name: {
             _HORIZONS[one.length_s]: {"spent": one.taken(now), "limit": one.most} for one in throttle.horizons

@@ -165,6 +165,12 @@ class Throttle:
         self._advance(now)
         return max(0, min(most, self._most - self._in_window, int(self._tokens + _ROUNDING)))
 
+    def idle(self, now: float) -> bool:
+        """Whether nothing that was taken counts any more."""
+        if self._rate:
+            self._advance(now)
+        return not (self._rate and self._in_window) and not any(one.taken(now) for one in self.horizons)
+
     def ready(self, now: float) -> bool:
         """Whether the second allows one more; for the rest of a message whose beginning was sent. What that
         takes of the longer horizons is paid back, so that no message hangs half sent for a day."""

@@ -24,6 +24,7 @@ from config.model import Address, CarrierConfig
 from gateway.carriers.carrier import Carrier, make_back_off
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard
+from gateway.carriers.limits import EachSender
 from gateway.carriers.link import Link, Target
 from gateway.carriers.tlvs import AccountOf
 from gateway.committer import Committer
@@ -305,7 +306,8 @@ class Fleet:
             else:
                 binds |= {f"bind:{link.name}": link.throttle for link in carrier.links if not link.outbound}
             for limit in carrier.some.limits if carrier.some is not None else ():
-                carriers[f"carrier:{carrier.name}:{limit.name}"] = limit.throttle
+                if not isinstance(limit, EachSender):
+                    carriers[f"carrier:{carrier.name}:{limit.name}"] = limit.throttle
         self._spent.follow("carrier:", carriers)
         self._spent.follow("bind:", binds)
 

@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from gateway.carriers.choices import MOST_ORDERS, Order
-from gateway.carriers.limits import SomeLimit, SomeLimits
+from gateway.carriers.limits import Senders, SomeLimit, SomeLimits
 from gateway.carriers.standing import Standings, code_of, takes
 from router.lanes import LaneShares, drains
 from router.nouns import LaneSpec, Leased, Message
@@ -187,6 +187,7 @@ class LaneBoard:
         self._former: dict[int, dict[int, tuple[SomeLimit, ...]]] = {}  # of lanes that are gone
         self._terms: dict[int, tuple[object, ...]] = {}  # carrier → which messages its limits are for
         self.to_plan: set[int] = set()  # lanes that hold what may be under other limits now (gateway.replan)
+        self.senders = Senders(self._places_in_use)
         self._changed: set[int] = set()  # all that ever were to be planned
         self._under: dict[
             tuple[int, tuple[tuple[int, str], ...], int], int
@@ -308,7 +309,9 @@ class LaneBoard:
         if some is None:
             return lane
         limits = tuple(
-            (carrier, limit.name) for carrier, limit in some if limit.concerns(destination, sender)
+            (carrier, limit.name_for(sender, self.senders))
+            for carrier, limit in some
+            if limit.concerns(destination, sender)
         )
         country = self._country(lane, destination)
         if not limits and not country:
@@ -418,7 +421,7 @@ class LaneBoard:
         for identity, spec in lanes:
             if identity in self._lanes or spec.route not in whole:
                 continue
-            if not all(limit in self._names_of_limits(carrier) for carrier, limit in spec.limits):
+            if not all(self._is_limit(carrier, limit) for carrier, limit in spec.limits):
                 continue
             apart = bool(spec.limits or spec.country)
             plain = msgspec.structs.replace(spec, limits=(), country=0) if apart else spec
@@ -429,9 +432,19 @@ class LaneBoard:
                     self.add(identity, spec, lane.throttle)
                     break
 
-    def _names_of_limits(self, carrier: int) -> set[str]:
+    def _is_limit(self, carrier: int, name: str) -> bool:
         member = self._members.get(carrier)
-        return {one.name for one in member.some.limits} if member is not None and member.some else set()
+        return member is not None and member.some is not None and member.some.named(name) is not None
+
+    def _places_in_use(self, now: float) -> set[int]:
+        """Numbers of senders' places (gateway.carriers.limits) under which anything waits or counts."""
+        specs = (self._store.lane(lane) for lane, counts in self._store.lane_totals().items() if any(counts))
+        numbers = (name.rpartition("#")[2] for spec in specs for _, name in spec.limits)
+        used = {int(number) for number in numbers if number.isdecimal()}
+        for member in self._members.values():
+            if member.some is not None:
+                used |= member.some.places_in_use(now)
+        return used
 
     def lane_for(
         self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes = b"", total: int = 0

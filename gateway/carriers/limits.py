@@ -1,4 +1,4 @@
-"""A carrier's limits on some messages only: to numbers that begin so, from certain senders.
+"""A carrier's limits on some messages only: to numbers that begin so, from certain senders, from each sender.
 
 Such a limit belongs to the queue's identity (architecture §3): what it concerns stands in a lane of its own
 (gateway.carriers.lanes), with the same carriers, weights and route, so that a carrier without a token for it
@@ -10,6 +10,10 @@ while some are neither taken nor promised. The rest of a long message that has m
 aside (`aside`), so that its link goes on with other messages; of limits per minute, hour and day it may take
 a little more than there is, which is paid back (Throttle.ready).
 
+A limit for each sender on its own would be a lane for each sender that there ever was. Instead there are
+MOST_SENDERS places: a sender that comes gets one, which goes to another one when none of its messages waits
+and nothing that it took counts any more. While all are taken, further senders share one more.
+
 Deliberately not here: which lane a message gets, sending, what outlives a restart (gateway.spent).
 """
 
@@ -17,8 +21,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
+
+import trio
 
 from config.model import LimitConfig
 from router.throttle import Throttle
@@ -28,13 +34,19 @@ if TYPE_CHECKING:
     from gateway.carriers.link import Link
 
 
+MOST_SENDERS = 100
+_SWEEP_S = 1.0
+_ON_ITS_WAY_S = 10.0  # until a message that was planned waits in its lane
+_SHARED = 0  # the place of those that have none
+
+
 class SomeLimit:
     """One `[[carriers.limits]]` with prefix or sender."""
 
     __slots__ = ("_begin_so", "_prefixes", "_senders", "claimed", "name", "promised", "throttle")
 
-    def __init__(self, settings: LimitConfig) -> None:
-        self.name = settings.name
+    def __init__(self, settings: LimitConfig, place: str = "") -> None:
+        self.name = settings.name + place
         self.throttle = Throttle(settings.tps, settings.burst, settings.horizons)
         self.promised = 0  # segments leased, not written
         self.claimed = 0  # segments that a transaction under way will lease
@@ -63,6 +75,22 @@ class SomeLimit:
             return True
         return sender in self._senders or (bool(self._begin_so) and sender.startswith(self._begin_so))
 
+    def name_for(self, sender: str, senders: Senders) -> str:
+        """What is part of the lane of a message that it concerns."""
+        return self.name
+
+    def each(self, senders: Senders) -> Iterator[tuple[str, SomeLimit]]:
+        """(whom it concerns, for people; what is counted)."""
+        yield self.name, self
+
+    def counted(self) -> Iterable[SomeLimit]:
+        """Whatever may have something claimed."""
+        return (self,)
+
+    def named(self, name: str) -> SomeLimit | None:
+        """The limit that is meant by this part of a lane's name."""
+        return self if name == self.name else None
+
     def room(self, now: float) -> int:
         """Segments that may be leased now."""
         return self.throttle.available(now) - self.promised - self.claimed
@@ -73,13 +101,104 @@ class SomeLimit:
         return bool(throttle.horizons) and throttle.left(now) - self.promised - self.claimed <= 0
 
 
+class EachSender(SomeLimit):
+    """One with `each_sender`: `places` by the number that Senders gives a sender."""
+
+    __slots__ = ("_settings", "places")
+
+    def __init__(self, settings: LimitConfig) -> None:
+        super().__init__(settings)
+        self._settings = settings
+        self.places: dict[int, SomeLimit] = {}  # those that were ever needed
+
+    def change(self, settings: LimitConfig) -> None:
+        super().change(settings)
+        self._settings = settings
+        for place in self.places.values():
+            place.change(settings)
+
+    def name_for(self, sender: str, senders: Senders) -> str:
+        return self._place(senders.number(sender)).name
+
+    def each(self, senders: Senders) -> Iterator[tuple[str, SomeLimit]]:
+        for sender, number in (*senders.known(), ("(others)", _SHARED)):
+            if number in self.places:
+                yield f"{self.name} {sender}", self.places[number]
+
+    def counted(self) -> Iterable[SomeLimit]:
+        return self.places.values()
+
+    def named(self, name: str) -> SomeLimit | None:
+        before, _, number = name.rpartition("#")
+        known = before == self.name and number.isdecimal() and int(number) <= MOST_SENDERS
+        return self._place(int(number)) if known else None
+
+    def in_use(self, now: float) -> set[int]:
+        """Numbers of places of which something still counts."""
+        return {
+            number
+            for number, one in self.places.items()
+            if one.promised or one.claimed or not one.throttle.idle(now)
+        }
+
+    def _place(self, number: int) -> SomeLimit:
+        place = self.places.get(number)
+        if place is None:
+            place = self.places[number] = SomeLimit(self._settings, f"#{number}")
+        return place
+
+
+class Senders:
+    """Who has which place, of all carriers' limits alike: so a lane has no more variants than places.
+
+    `in_use`: (now) → numbers of places under which anything waits or counts.
+    """
+
+    def __init__(self, in_use: Callable[[float], Collection[int]]) -> None:
+        self._in_use = in_use
+        self._of: dict[str, int] = {}
+        self._free = list(range(MOST_SENDERS, _SHARED, -1))
+        self._asked_at: dict[int, float] = {}
+        self._swept_at = -math.inf
+
+    def number(self, sender: str) -> int:
+        """Its place; one for all those that have none."""
+        number, now = self._of.get(sender), trio.current_time()
+        if number is None:
+            if not self._free:
+                self._sweep(now)
+            if not self._free:
+                return _SHARED
+            number = self._of[sender] = self._free.pop()
+        self._asked_at[number] = now
+        return number
+
+    def known(self) -> Iterable[tuple[str, int]]:
+        return self._of.items()
+
+    def _sweep(self, now: float) -> None:
+        """Take places back from senders of which nothing is left. Looking costs a walk over all lanes."""
+        if now < self._swept_at + _SWEEP_S:
+            return
+        self._swept_at = now
+        in_use = self._in_use(now)
+        for sender, number in list(self._of.items()):
+            if number not in in_use and now > self._asked_at[number] + _ON_ITS_WAY_S:
+                del self._of[sender]
+                self._free.append(number)
+
+
+def _limit(settings: LimitConfig) -> SomeLimit:
+    return EachSender(settings) if settings.each_sender else SomeLimit(settings)
+
+
 class SomeLimits:
     """All of one carrier. `of_lane`: those that the messages of a lane are under."""
 
     def __init__(
         self, settings: Iterable[LimitConfig], of_lane: Callable[[int], tuple[SomeLimit, ...]]
     ) -> None:
-        self.limits = tuple(map(SomeLimit, settings))
+        self.limits = tuple(map(_limit, settings))
         self.aside: deque[tuple[Link, Flight]] = deque()  # waits for tokens; in order
         self.blocked_until = math.inf  # when a lane that was skipped for want of tokens has some
         self._of_lane = of_lane
@@ -91,14 +210,24 @@ class SomeLimits:
         for one in settings:
             limit = known.get(one.name)
             if limit is None:
-                limit = SomeLimit(one)
+                limit = _limit(one)
             else:
                 limit.change(one)
             limits.append(limit)
         self.limits = tuple(limits)
 
     def named(self, name: str) -> SomeLimit | None:
-        return next((limit for limit in self.limits if limit.name == name), None)
+        """The one that is meant by a part of a lane's name."""
+        return next((found for limit in self.limits if (found := limit.named(name)) is not None), None)
+
+    def each(self, senders: Senders) -> Iterator[tuple[str, SomeLimit]]:
+        """(whom it concerns, for people; what is counted) of all."""
+        for limit in self.limits:
+            yield from limit.each(senders)
+
+    def places_in_use(self, now: float) -> set[int]:
+        """Numbers of senders' places of which something still counts."""
+        return {number for one in self.limits if isinstance(one, EachSender) for number in one.in_use(now)}
 
     def promise(self, lane: int, segments: int) -> None:
         """So many segments more, or fewer, are leased and not written."""
@@ -108,9 +237,10 @@ class SomeLimits:
     def claims_ended(self, durable: bool) -> None:
         """The transaction that claimed them: leased now, or not at all."""
         for limit in self.limits:
-            if durable:
-                limit.promised += limit.claimed
-            limit.claimed = 0
+            for one in limit.counted():
+                if durable:
+                    one.promised += one.claimed
+                one.claimed = 0
 
     def sent(self, lane: int, now: float) -> None:
         """One segment was written."""

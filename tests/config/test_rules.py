@@ -96,6 +96,12 @@ from tests.config.reading import CARRIER, GOOD, ROUTE, only, problems, read
         ),
         ("limits = { tps = 5 }", "carriers[0].limits.tps", "beside the carrier"),
         ("limits = [{ prefix = ['44'] }]", "carriers[0].limits[0]", "limits nothing"),
+        ("limits = [{ each_sender = true }]", "carriers[0].limits[0]", "limits nothing"),
+        (
+            "limits = [{ each_sender = true, per_day = 9 }]",
+            "carriers[0].limits[0].each_sender",
+            "not kept over a restart",
+        ),
         (
             "limits = [{ prefix = ['44'], tps = 1 }, { prefix = ['+44'], per_day = 1 }]",
             "carriers[0].limits[1]",

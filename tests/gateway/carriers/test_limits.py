@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from config.model import LimitConfig
+from gateway.admin_shapes import iso
+from gateway.admin_status import carrier_facts
 from gateway.carriers.limits import SomeLimit
 from gateway.simulator.behaviour import Behaviour
-from tests.simulation.scene import carrier_toml, most_in, numbers, route_toml, scene
+from smpp.pdu import Pdu, SubmitSm
+from store.check import check
+from tests.gateway import house
+from tests.simulation.scene import WatchedSmsc, carrier_toml, most_in, numbers, route_toml, scene
 from tests.trio_case import trio_test
 
 LONG = "A long message. " * 20  # three segments
@@ -76,6 +82,86 @@ async def test_long_messages_keep_to_it_segment_by_segment_and_others_pass_them(
         some = stage.gateway.carriers[0].some
         assert some is not None
         assert [limit.promised for limit in some.limits] == [0]
+
+
+def of(north: WatchedSmsc, sender: str) -> list[float]:
+    return [one.at for one in north.arrivals if one.sender == sender]
+
+
+@trio_test(mock_clock=True)
+async def test_a_limit_of_each_sender_holds_for_each_and_none_holds_up_another(tmp_path: Path) -> None:
+    toml = carrier_toml("north", 1, "window = 20\nlimits = [{ each_sender = true, tps = 2 }]")
+    async with scene(tmp_path, toml + route_toml("north"), {"north": Behaviour()}) as stage:
+        account, north = await stage.account("acme"), stage.carriers["north"]
+        stage.submit(account, numbers("4477", 20), "BULK")
+        began = trio.current_time()
+        senders = [f"SHOP{number}" for number in range(30)]
+        for number, sender in enumerate(senders):
+            stage.submit(account, numbers(f"4915{number:02}", 2), sender)
+        await stage.until(lambda: all(len(of(north, sender)) == 2 for sender in senders))
+        assert trio.current_time() - began < 2.2
+        await stage.until(lambda: not stage.waiting())
+        for sender in ("BULK", *senders):
+            assert most_in(1.0, of(north, sender)) <= 2
+        assert trio.current_time() - began < 20 / 2 * 1.2
+
+
+@trio_test(mock_clock=True)
+async def test_so_many_senders_have_a_limit_each_and_any_more_share_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.carriers.limits.MOST_SENDERS", 4)
+    toml = carrier_toml(
+        "north", 1, "window = 20\nlimits = [{ each_sender = true, tps = 2, per_minute = 50 }]"
+    )
+    async with scene(tmp_path, toml + route_toml("north"), {"north": Behaviour()}) as stage:
+        account, north = await stage.account("acme"), stage.carriers["north"]
+        for number in range(4):
+            stage.submit(account, numbers(f"4915{number:02}", 6), f"FIRST{number}")
+        for number in range(4):
+            stage.submit(account, numbers(f"4916{number:02}", 3), f"LATER{number}")
+        await stage.until(lambda: not stage.waiting())
+        later = [one.at for one in north.arrivals if one.sender.startswith("LATER")]
+        assert most_in(1.0, later) <= 2
+        assert all(most_in(1.0, of(north, f"FIRST{number}")) <= 2 for number in range(4))
+        lanes = len(stage.gateway.board.lanes())
+        assert lanes <= 1 + 4 + 1
+        for wave in range(3):  # when the minute is over and nothing waits, others have their places
+            await trio.sleep(70)
+            for number in range(8):
+                stage.submit(account, numbers(f"49{wave + 20}{number:02}", 2), f"WAVE{wave}{number}")
+            await trio.sleep(2)
+        await stage.until(lambda: not stage.waiting())
+        assert len(stage.gateway.board.lanes()) == lanes
+        assert all(len(of(north, f"WAVE2{number}")) == 2 for number in range(8))
+        view: Any = carrier_facts(stage.gateway)["north"]["limits"]
+        assert [name for name in view if "WAVE2" in name] == [f"each: WAVE2{number}" for number in range(4)]
+        assert not stage.refusals
+
+
+@trio_test(mock_clock=True)
+async def test_what_waits_under_a_limit_of_each_sender_is_under_it_after_a_restart(tmp_path: Path) -> None:
+    limit = "[[carriers.limits]]\neach_sender = true\ntps = 2\n"
+    toml = house.carrier("north", 2790) + limit + house.route("north")
+    async with house.running(tmp_path, toml) as first:  # nobody listens there
+        for number in range(8):
+            for sender in ("BULK", "SHOP"):
+                await first.submit(f"4477009001{number:02}", **{"from": sender})
+        at = iso(first.world.wall_ms() + 20_000)
+        for number in range(8):
+            await first.submit(f"4477009002{number:02}", **{"from": "LATER", "send_at": at})
+    times: dict[bytes, list[float]] = {}
+
+    def noting(script: house.Script, pdu: Pdu) -> list[Pdu | bytes]:
+        if isinstance(pdu, SubmitSm):
+            times.setdefault(pdu.source_addr, []).append(trio.current_time())
+        return []
+
+    async with house.running_with(tmp_path, toml, house.Script(noting)) as (second, _):
+        await second.until(lambda: sum(map(len, times.values())) == 24)
+        assert all(most_in(1.0, one) <= 2 for one in times.values())
+        assert times[b"SHOP"][-1] - times[b"BULK"][0] < 8
+        assert check(second.gateway.store) == []
 
 
 @trio_test(mock_clock=True)
