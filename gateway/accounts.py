@@ -318,6 +318,10 @@ class Accounts:
             txn.put_account(account)
             if told is not None:
                 txn.audit(told)
+            if before is not None and before.suspended != account.suspended:
+                what = "suspended" if account.suspended else "resumed"
+                data = msgspec.json.encode({"account": account.name})
+                txn.tell_account(account.id, what, data, self._wall_ms())
             if also is not None:
                 also(txn)
 

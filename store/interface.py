@@ -434,6 +434,9 @@ class Transaction(Protocol):
     def put_meta(self, name: str, value: bytes) -> None:
         """A small value by name, for the gateway's own memory."""
 
+    def tell_account(self, account: int, what: str, data: bytes, at_ms: int) -> bool:
+        """Queue a callback about the account itself, `data` a JSON object; False where it has no URL."""
+
     def notice(self, notices: Sequence[Notice]) -> int:
         """Add to the event log, of which the newest 10,000 are kept. Returns the last one's number."""
 

@@ -206,6 +206,10 @@ class LmdbTransaction:
         self.batch.put(self.batch.tables.meta, b"m:" + name.encode(), value)
 
     @_verb
+    def tell_account(self, account: int, what: str, data: bytes, at_ms: int) -> bool:
+        return outgoing.tell_account(self.batch, account, what, data, at_ms)
+
+    @_verb
     def audit(self, entry: AuditEntry) -> int:
         return audit.append(self.batch, entry)
 

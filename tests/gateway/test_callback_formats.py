@@ -273,3 +273,13 @@ async def test_both_secrets_sign_until_the_overlap_ends(tmp_path: Path) -> None:
         assert (now["callback_secrets"], now["callback_secrets_until"]) == (1, "")
         acts = [one["act"] for one in (await verb(house, "audit.list", limit=20))]
         assert acts.count("account.callback_secret_rotated") == 2
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_hears_that_it_is_suspended_and_resumed(tmp_path: Path) -> None:
+    async with running(tmp_path, DELIVERS, mo_url="http://127.0.0.1:9000/mo") as house:
+        for suspended in (True, True, False):
+            await verb(house, "account.set", name="acme", suspended=suspended)
+        await house.until(lambda: len(house.customer.events) == 2)
+        told = sorted((one["type"], one["data"]) for one in house.customer.events)
+        assert told == [("account.resumed", {"account": "acme"}), ("account.suspended", {"account": "acme"})]
