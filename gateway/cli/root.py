@@ -17,8 +17,11 @@ from gateway.cli.failure import EXIT_CODES, INTERRUPTED, OK, USAGE, Failure
 
 
 class _Verb(NamedTuple):
+    """`attribute`: the command's name in its module, where it is not the verb's."""
+
     module: str
     help: str
+    attribute: str = ""
 
 
 VERBS = {
@@ -46,6 +49,7 @@ VERBS = {
     "deliveries": _Verb("gateway.cli.deliveries", "Who is behind over SMPP; receipts again; move to HTTP."),
     "audit": _Verb("gateway.cli.audit", "Who changed what; whether the trail is whole."),
     "table": _Verb("gateway.cli.table", "Prefixes, ported numbers, rate cards: import, look up."),
+    "import": _Verb("gateway.cli.imports", "Another gateway's configuration as ours.", "imports"),
     "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, release, compact."),
     "simulate": _Verb("gateway.cli.tools", "A carrier simulator on a port."),
     "load": _Verb("gateway.cli.tools", "A load generator, SMPP and HTTP."),
@@ -66,7 +70,7 @@ class LazyGroup(click.Group):
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
-        command = getattr(importlib.import_module(verb.module), cmd_name)
+        command = getattr(importlib.import_module(verb.module), verb.attribute or cmd_name)
         assert isinstance(command, click.Command)
         return command
 
