@@ -517,6 +517,9 @@ class RouteLimitsConfig:
         return Limits(self.per_minute, self.per_hour, self.per_day)
 
 
+EACH = "each:"  # what names of limits of each sender begin with
+
+
 @dataclass(frozen=True, kw_only=True)
 class LimitConfig:
     """`[[carriers.limits]]`, or `limits = { per_day = 100_000 }`: at most so many segments, beside `tps` of
@@ -563,7 +566,7 @@ class LimitConfig:
         prefixes = "+".join(sorted(one.removeprefix("+") for one in self.prefix))
         senders = ",".join(sorted(self.sender))
         name = f"{prefixes}@{senders}" if senders else prefixes
-        return f"each:{name}" if self.each_sender else name
+        return EACH + name if self.each_sender else name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from gateway.carriers.choices import MOST_ORDERS, Order
-from gateway.carriers.limits import Senders, SomeLimit, SomeLimits
+from gateway.carriers.limits import Senders, SomeLimit, SomeLimits, place_of
 from gateway.carriers.standing import Standings, code_of, takes
 from router.lanes import LaneShares, drains
 from router.nouns import LaneSpec, Leased, Message
@@ -439,8 +439,7 @@ class LaneBoard:
     def _places_in_use(self, now: float) -> set[int]:
         """Numbers of senders' places (gateway.carriers.limits) under which anything waits or counts."""
         specs = (self._store.lane(lane) for lane, counts in self._store.lane_totals().items() if any(counts))
-        numbers = (name.rpartition("#")[2] for spec in specs for _, name in spec.limits)
-        used = {int(number) for number in numbers if number.isdecimal()}
+        used = {place_of(name) for spec in specs for _, name in spec.limits}
         for member in self._members.values():
             if member.some is not None:
                 used |= member.some.places_in_use(now)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from config.model import LimitConfig
+from config.model import EACH, LimitConfig
 from router.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -146,6 +146,13 @@ class EachSender(SomeLimit):
         if place is None:
             place = self.places[number] = SomeLimit(self._settings, f"#{number}")
         return place
+
+
+def place_of(name: str) -> int:
+    """The number of the place that is meant by a part of a lane's name; the shared one's for limits that have
+    no places."""
+    number = name.rpartition("#")[2]
+    return int(number) if name.startswith(EACH) and number.isdecimal() else _SHARED
 
 
 class Senders:

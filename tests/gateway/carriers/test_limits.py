@@ -140,6 +140,25 @@ async def test_so_many_senders_have_a_limit_each_and_any_more_share_one(
 
 
 @trio_test(mock_clock=True)
+async def test_what_waits_under_another_limit_keeps_no_senders_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.carriers.limits.MOST_SENDERS", 1)
+    limits = '[{ prefix = ["1"], per_hour = 1 }, { sender = ["S*"], each_sender = true, per_minute = 50 }]'
+    toml = carrier_toml("north", 1, f"window = 20\nlimits = {limits}")
+    async with scene(tmp_path, toml + route_toml("north"), {"north": Behaviour()}) as stage:
+        account = await stage.account("acme")
+        stage.submit(account, [f"1202555012{number}" for number in range(5)], "OTHER")
+        stage.submit(account, numbers("4915", 2), "S1")
+        await trio.sleep(90)
+        stage.submit(account, numbers("4916", 2), "S2")
+        await trio.sleep(2)
+        assert stage.waiting() == 4
+        view: Any = carrier_facts(stage.gateway)["north"]["limits"]
+        assert [name for name in view if name.startswith("each:")] == ["each:@S* S2"]
+
+
+@trio_test(mock_clock=True)
 async def test_what_waits_under_a_limit_of_each_sender_is_under_it_after_a_restart(tmp_path: Path) -> None:
     limit = "[[carriers.limits]]\neach_sender = true\ntps = 2\n"
     toml = house.carrier("north", 2790) + limit + house.route("north")
