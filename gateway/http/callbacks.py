@@ -19,7 +19,7 @@ from gateway.admin_callbacks import CallbackVerbs, EventsOf, OfEndpoint, Try, Wh
 from gateway.admin_deliveries import DeliveryVerbs, Replay
 from gateway.http.fields import invalid
 from gateway.http.operated import PRIVATE, handler
-from gateway.http.paging import Page, after, cursor
+from gateway.http.paging import Page, after, cursor, page
 from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
 from gateway.http.retries import Answered
@@ -62,7 +62,10 @@ class CallbackApi:
         query = read_query(request.query, table.EndpointsQuery)
         account = _whose(request, query.account)
         found: Any = await self._callbacks.list_endpoints(Which(account=account, all=query.all))
-        return _answer({"endpoints": [_told(one) for one in found if one["origin"] != "smpp:"]})
+        rows = [_told(one) for one in found if one["origin"] != "smpp:"]
+        begin = after(query.cursor, table.Place, 0)  # how many come before: who is most behind changes
+        shown = page(request, query, query.limit, rows[begin:], lambda row: begin + query.limit)
+        return _answer({"endpoints": shown.rows, "next": shown.next}, shown.headers)
 
     async def _events(self, request: Request) -> Answered:
         query = read_query(request.query, table.UndeliveredQuery)

@@ -47,8 +47,12 @@ class CarrierApi:
             routes.serve(endpoint, handler(act, _refused))
 
     async def _list(self, request: Request) -> Answered:
-        views = await self._verbs.carrier_list(Nothing())
-        return _answer({"carriers": [_told(view) for view in views]})
+        query = read_query(request.query, table.CarriersQuery)
+        begin = after(query.cursor, str, "")
+        views = sorted(await self._verbs.carrier_list(Nothing()), key=_name)
+        rows = [_told(view) for view in views if _name(view) > begin]
+        shown = page(request, query, query.limit, rows, _name)
+        return _answer({"carriers": shown.rows, "next": shown.next}, shown.headers)
 
     async def _show(self, request: Request) -> Answered:
         return _answer(_told(await self._verbs.carrier_show(Named(request.params["name"]))))
@@ -71,6 +75,10 @@ class CarrierApi:
         shown = page(request, query, query.limit, rows, lambda row: row["number"])
         events = [{**row, "number": str(row["number"])} for row in shown.rows]
         return _answer({"events": events, "next": shown.next}, shown.headers)
+
+
+def _name(view: dict[str, object]) -> str:
+    return str(view["name"])
 
 
 def _told(view: dict[str, object]) -> dict[str, object]:

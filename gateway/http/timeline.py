@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from gateway.logs import mask_number
 from router.nouns import (
@@ -27,6 +29,15 @@ from router.nouns import (
     Step,
 )
 
+Time = Annotated[
+    str,
+    Meta(
+        description="RFC 3339, UTC, milliseconds",
+        extra_json_schema={"format": "date-time"},
+        examples=["2030-01-31T09:30:00.000Z"],
+    ),
+]
+
 
 class PartOut(msgspec.Struct, omit_defaults=True):
     carrier: str
@@ -37,7 +48,7 @@ class PartOut(msgspec.Struct, omit_defaults=True):
 
 
 class StepOut(msgspec.Struct, omit_defaults=True):
-    at: str
+    at: Time
     step: str
     carrier: str = ""
     detail: str = ""
@@ -59,18 +70,18 @@ class MessageOut(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "
     message_class: str
     receipt: str
     route: str
-    accepted_at: str
-    expires_at: str
+    accepted_at: Time
+    expires_at: Time
     attempts: int
     timeline: list[StepOut]
     reason: str = ""
     cause: str = ""
     text: str | None = None
     data: str | None = None
-    send_at: str | None = None
-    waiting_until: str | None = None
-    finished_at: str | None = None
-    done_at: str | None = None
+    send_at: Time | None = None
+    waiting_until: Time | None = None
+    finished_at: Time | None = None
+    done_at: Time | None = None
     possible_duplicate: bool = False
     cancel_wished: bool = False
     parts: list[PartOut] = []

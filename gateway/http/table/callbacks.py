@@ -18,6 +18,7 @@ PAGE = 100
 MOST_OF_A_PAGE = 1_000
 
 Whose = Annotated[str, Meta(max_length=64, description="the account's name; an account's key leaves it out")]
+Place = Annotated[int, Meta(ge=0, le=1 << 32)]
 Number = Annotated[int, Meta(ge=1, le=0xFFFFFFFF, description="an endpoint's number")]
 
 
@@ -44,11 +45,14 @@ class EndpointsOut(msgspec.Struct):
     """Most behind first."""
 
     endpoints: list[EndpointOut]
+    next: Next
 
 
 class EndpointsQuery(msgspec.Struct, forbid_unknown_fields=True):
     account: Whose = ""
     all: Annotated[bool, Meta(description="also endpoints that are up to date")] = False
+    limit: Annotated[int, Meta(ge=1, le=MOST_OF_A_PAGE)] = PAGE
+    cursor: Cursor = ""
 
 
 class UndeliveredOut(msgspec.Struct):
@@ -183,7 +187,7 @@ LIST = Endpoint(
     summary="List endpoints that are behind, shut, or have given-up events",
     access="callbacks.read",
     query=EndpointsQuery,
-    answers={200: Answer(EndpointsOut, "Endpoints")},
+    answers={200: Answer(EndpointsOut, "A page of endpoints", headers=("Link",))},
     problems=("no-such-account",),
 )
 EVENTS = Endpoint(

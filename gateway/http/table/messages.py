@@ -40,7 +40,7 @@ class AcceptedOut(msgspec.Struct, omit_defaults=True, gc=False, rename={"sender"
     to: str
     sender: str
     expires_at: Time
-    send_at: str = ""
+    send_at: Time = ""
     client_ref: str = ""
     status: int = 0
     smart_encoding: bool = False

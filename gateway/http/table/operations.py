@@ -81,7 +81,15 @@ class CarrierOut(msgspec.Struct):
 
 
 class CarriersOut(msgspec.Struct):
+    """By name."""
+
     carriers: list[CarrierOut]
+    next: Next
+
+
+class CarriersQuery(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Annotated[int, Meta(ge=1, le=MOST_OF_A_PAGE)] = PAGE
+    cursor: Cursor = ""
 
 
 class SuspendIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -163,7 +171,8 @@ CARRIERS = Endpoint(
     tag="Operations",
     summary="List carriers: whether each takes work, else why not, its binds, its health",
     access="carriers.read",
-    answers={200: Answer(CarriersOut, "All of the configuration in force")},
+    query=CarriersQuery,
+    answers={200: Answer(CarriersOut, "A page of the configuration in force", headers=("Link",))},
     problems=_OF_OPERATORS,
 )
 CARRIER = Endpoint(

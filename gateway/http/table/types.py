@@ -10,14 +10,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Time = Annotated[
-    str,
-    Meta(
-        description="RFC 3339, UTC, milliseconds",
-        extra_json_schema={"format": "date-time"},
-        examples=["2030-01-31T09:30:00.000Z"],
-    ),
-]
+from gateway.http.timeline import Time
+
+__all__ = ["Cursor", "Id", "Next", "Nothing", "Time"]
+
 Id = Annotated[
     str,
     Meta(

@@ -174,7 +174,10 @@ async def test_nobody_reaches_anothers_callbacks(tmp_path: Path) -> None:
             body = {"account": "acme", **({"id": "7"} if path == "replay" else {})}
             assert (await house.http("POST", f"/v1/callbacks/{path}", body, key=key))[0] == 404
         assert (await house.http("GET", "/v1/callbacks?account=acme", key=key))[0] == 404
-        assert (await house.http("GET", "/v1/callbacks?all=true", key=key))[1] == {"endpoints": []}
+        assert (await house.http("GET", "/v1/callbacks?all=true", key=key))[1] == {
+            "endpoints": [],
+            "next": None,
+        }
         status, problem = await house.http("POST", "/v1/callbacks/test", {}, key=key)
         assert (status, problem["detail"]) == (409, "account 'other' has no callback URL")
 

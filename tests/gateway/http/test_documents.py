@@ -107,3 +107,46 @@ async def test_the_page_needs_nothing_from_elsewhere() -> None:
     for endpoint in routes.served:
         assert f'id="{endpoint.id}"' in page
     assert "$URL/v1/messages/$ID" in page
+
+
+SHORT = {"listCallbackAttempts", "listQueues"}  # the last few, kept in memory; lanes as they are now
+SHAPES: dict[str, Any] = SAID["components"]["schemas"]
+ANSWERED = [
+    name
+    for name in SHAPES
+    if not name.endswith("In") and name not in ("NewAccount", "AccountChange", "Problem", "FieldError")
+]
+
+
+def formats(schema: dict[str, Any]) -> set[str]:
+    """What it may be: its format, else its type."""
+    schema = resolved(schema)
+    if "anyOf" in schema:
+        return set().union(*(formats(one) for one in schema["anyOf"]))
+    return {schema.get("format") or schema.get("type", "anything")}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_names_mean_the_same_everywhere(name: str) -> None:
+    for field, schema in SHAPES[name].get("properties", {}).items():
+        found = formats(schema) - {"null"}
+        if field.endswith(("_at", "_until")) or field in ("at", "since", "until", "valid_from"):
+            assert found == {"date-time"}, field
+        if field in ("id", "number") and "$ref" not in schema:
+            assert found == {"string"}, field
+        if field.endswith("_s"):
+            assert found <= {"number", "integer"}, field
+        assert field == field.lower()
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda one: one.id)
+def test_a_list_comes_in_pages(endpoint: Any) -> None:
+    if not endpoint.id.startswith("list") or endpoint.id in SHORT:
+        return
+    told = SAID["paths"][endpoint.path]["get"]
+    page = resolved(told["responses"]["200"]["content"]["application/json"]["schema"])
+    assert "next" in page["properties"]
+    assert {"limit", "cursor"} <= {given["name"] for given in told["parameters"]}
+    (limit,) = (given["schema"] for given in told["parameters"] if given["name"] == "limit")
+    assert limit["maximum"] <= 1_000
+    assert "Link" in told["responses"]["200"]["headers"]
