@@ -408,6 +408,17 @@ class NumbersConfig:
     lookup: LookupConfig = table(LookupConfig, "A web service that knows more than the tables.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CdrsConfig:
+    """`[cdrs]`: a record of each attempt and of each final state, in files (money.md)."""
+
+    enabled: bool = key(False, "Whether they are written.")
+    csv: bool = key(False, "Whether as CSV, too, beside the JSON lines.")
+    rotate_mb: float = key(64.0, "A file is whole when it is this large, in MiB.", low=0.001, high=4_096)
+    rotate_s: int = key(3_600, "And at this age, if it has a record.", low=1, high=86_400)
+    retention_days: int = key(400, "Whole files go after this.", low=1, high=36_500)
+
+
 _RESEND = ("resend", "hold")
 
 
@@ -1278,6 +1289,7 @@ class Config:
     receipts: ReceiptsConfig = table(ReceiptsConfig, "Matching receipts.")
     messages: MessagesConfig = table(MessagesConfig, "What may be submitted.")
     numbers: NumbersConfig = table(NumbersConfig, "Which recipients, and what is known about them.")
+    cdrs: CdrsConfig = table(CdrsConfig, "Records of attempts and final states.")
     inbound: InboundConfig = table(InboundConfig, "Whose inbound messages are.")
     accounts: AccountsConfig = table(AccountsConfig, "What a new account starts with.")
     callbacks: CallbacksConfig = table(CallbacksConfig, "Signed JSON POSTs.")

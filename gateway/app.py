@@ -42,6 +42,7 @@ from gateway.carriers.choices import Choices
 from gateway.carriers.fleet import Fleet, client_tls
 from gateway.carriers.inbound import Inbound
 from gateway.carriers.lanes import LaneBoard, Wish
+from gateway.cdrs import Cdrs, Names, add_cdr_measures
 from gateway.certificates import Certificates
 from gateway.cli import VERSION
 from gateway.committer import Committer
@@ -60,6 +61,7 @@ from gateway.http.apps.vonage import VonageApi
 from gateway.http.apps.who import Apps
 from gateway.http.callbacks import CallbackApi
 from gateway.http.carriers import CarrierApi
+from gateway.http.cdrs import CdrApi
 from gateway.http.changes import Changes
 from gateway.http.config import ConfigApi
 from gateway.http.documents import add_documents
@@ -108,6 +110,7 @@ from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
 from router.rates import MICRO
 from router.routes import RouteTable
+from store.cdr_files import DIRECTORY as CDRS
 from store.interface import StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from store.names import origin_of
@@ -229,6 +232,19 @@ class Gateway:
         self.operators = Operators(self.committer, world.wall_ms)
         self.keys = keys_of_a_store(self.accounts, self.operators, store, world.wall_ms)
         self.orders = Orders(self.committer, world.wall_ms)
+        self.cdr_api = CdrApi(config.gateway.data_dir / CDRS)
+        self.cdrs = (
+            Cdrs(
+                config.cdrs,
+                store,
+                self.committer,
+                world,
+                Names(store, self.known, lambda: self.config.carriers),
+                config.gateway.data_dir,
+            )
+            if config.cdrs.enabled
+            else None
+        )
         self.searching = Searching(store, self.committer, world, config.store.retention_days)
         self.search_api = SearchApi(
             self.searching,
@@ -277,6 +293,8 @@ class Gateway:
         self.stopping = trio.Event()
         self.finished = trio.Event()
         add_measures(self)
+        if self.cdrs is not None:
+            add_cdr_measures(self.metrics, self.cdrs)
         add_search_measures(self.metrics, self.searching)
         add_callback_measures(self.metrics, self.pump)
         add_smpp_measures(self.metrics, self.smpp)
@@ -337,6 +355,7 @@ class Gateway:
         MoneyApi(
             self.verbs.of_money, self.account_api.retries, lambda name: self.accounts.by_name.get(name)
         ).add_to(routes)
+        self.cdr_api.add_to(routes)
         ConfigApi(self.verbs.of_config).add_to(routes)
         add_house(
             routes,
@@ -505,6 +524,8 @@ class Gateway:
         await nursery.start(self.clockwork.run)
         await nursery.start(self.pump.run)
         await nursery.start(self.spent.run)
+        if self.cdrs is not None:
+            await nursery.start(self.cdrs.run)
         await nursery.start(self.sending.run)
         await nursery.start(self.keys.use.run, self.committer)
         await nursery.start(self.fleet.run)

@@ -23,6 +23,7 @@ import msgspec
 
 from router.nouns import Message, Progress
 from store import correlation
+from store.batch import SEALED_NAME
 from store.ids import first_id_at, ms_of
 from store.layout import DATA, open_environment, sync_names, translated
 from store.records import (
@@ -295,13 +296,15 @@ class Archive:
         return (self._directory / day / DATA).is_file()
 
 
-def pick(tx: lmdb.Transaction[bytes], tables: Tables, before_s: int, limit: int) -> list[Finished]:
-    """Finished messages that ended before `before_s`, oldest first."""
+def pick(
+    tx: lmdb.Transaction[bytes], tables: Tables, before_s: int, limit: int, followed: bytes | None = None
+) -> list[Finished]:
+    """Finished messages that ended before `before_s`, oldest first; up to the row `followed`, if given."""
     rows: list[Finished] = []
     with tx.cursor(tables.finished.handle) as cursor:
         for key in cursor.iternext(values=False):
             done_s, account, id = TIMED_KEY.unpack(key)
-            if done_s > before_s or len(rows) >= limit:
+            if done_s > before_s or len(rows) >= limit or (followed is not None and key > followed):
                 break
             message_key = MESSAGE_KEY.pack(account, id)
             rows.append(
@@ -312,6 +315,31 @@ def pick(tx: lmdb.Transaction[bytes], tables: Tables, before_s: int, limit: int)
                 )
             )
     return rows
+
+
+def pick_after(
+    tx: lmdb.Transaction[bytes], tables: Tables, key: bytes, before_s: int, limit: int
+) -> list[Finished]:
+    """Those that ended up to `before_s`, behind this row of `finished`, oldest first."""
+    rows: list[Finished] = []
+    with tx.cursor(tables.finished.handle) as cursor:
+        if not cursor.set_range(key + b"\0"):
+            return rows
+        for found in cursor.iternext(values=False):
+            done_s, account, id = TIMED_KEY.unpack(found)
+            if done_s > before_s or len(rows) >= limit:
+                break
+            message_key = MESSAGE_KEY.pack(account, id)
+            message = _read(tx, tables.message.handle, message_key, decode_message)
+            progress = _read(tx, tables.progress.handle, message_key, decode_progress)
+            rows.append(Finished(bytes(found), message, progress))
+    return rows
+
+
+def seal_finished(batch: Batch, until_ms: int) -> None:
+    """No message ends before then any more: those that did can be read whole, once this is committed."""
+    batch.sealed_ms = max(batch.sealed_ms, until_ms, batch.memory.sealed_ms)
+    batch.put(batch.tables.meta, SEALED_NAME, b"%d" % batch.sealed_ms)
 
 
 def forget(batch: Batch, rows: Sequence[Finished]) -> int:

@@ -60,6 +60,7 @@ LEASE_CHUNK = 200  # messages in one lease record
 RECENT_MOST = 8_192  # messages; about 8 MiB
 STATE_NAME = b"state"
 EPOCH_NAME = b"epoch"
+SEALED_NAME = b"sealed"
 
 
 class Core:
@@ -139,6 +140,7 @@ class Batch:
         self.unmatched: list[tuple[int, str]] = []  # (carrier, reason)
         self.claimed_parked: list[int] = []  # carriers of final receipts that came before their id
         self.passed_on: list[tuple[Message, int, str]] = []  # (message, carrier, cause of its failure)
+        self.sealed_ms = 0
         self._state = b""
 
     # rows
@@ -424,6 +426,7 @@ class Batch:
             old = memory.counts.get(account, (0, 0))
             memory.counts[account] = (old[0] + accepted, old[1] + queued)
         memory.wallets.update(self.wallets)
+        memory.sealed_ms = max(memory.sealed_ms, self.sealed_ms)
         for lane, changes in self.lanes.items():
             memory.lanes[lane] = lanes.added(memory.lanes.get(lane), changes)
         for (lease_id, id), outcomes in self.part_outcomes.items():

@@ -43,6 +43,8 @@ def finalize(
     MESSAGE_KEY, where the caller has it.
     """
     account, id = message.account, message.id
+    if now_ms < batch.memory.sealed_ms:  # the clock stepped back; those before are read already
+        now_ms = batch.memory.sealed_ms
     if reason == _IN_QUEUE and progress.failed_state:  # a receipt said so, and nobody else could try
         state, reason, cause = progress.failed_state, _RECEIPT, progress.cause
     tables = batch.tables

@@ -431,6 +431,9 @@ class Transaction(Protocol):
     def remember(self, account: int, key: bytes, row: Remembered) -> None:
         """That this transaction carries out the request which `account` (0: operators) calls `key`."""
 
+    def seal_finished(self, until_ms: int) -> None:
+        """From this commit on no message ends before then, whatever the clock says (`finished_after`)."""
+
     def put_meta(self, name: str, value: bytes) -> None:
         """A small value by name, for the gateway's own memory."""
 
@@ -656,6 +659,12 @@ class Store(Protocol):
     # what has ended
     def pick_finished(self, now_ms: int, limit: int) -> Sequence[Any]:
         """First step of archiving: messages that ended long enough ago, oldest first, as opaque rows."""
+
+    def follow_finished(self, followed: bytes | None) -> None:
+        """Messages that ended behind this row stay where `finished_after` finds them; None: nobody asks."""
+
+    def finished_after(self, key: bytes, before_s: int, limit: int) -> Sequence[Any]:
+        """Messages that ended up to that second, behind this row, oldest first; `seal_finished` first."""
 
     def write_finished(self, rows: Sequence[Any]) -> None:
         """Second step: durable in the archive; may run in a thread. Repeating it changes nothing."""

@@ -34,7 +34,7 @@ from store import (
 from store import archive as archiving
 from store import backup as copying
 from store import check as checking
-from store.batch import EPOCH_NAME, STATE_NAME, Batch, Core
+from store.batch import EPOCH_NAME, SEALED_NAME, STATE_NAME, Batch, Core
 from store.ids import IdSource
 from store.interface import (
     NO_ID,
@@ -128,6 +128,7 @@ class LmdbStore:
             if state is not None:
                 self.memory.load_state(state)
             self.memory.epoch = int(get(EPOCH_NAME) or b"0")
+            self.memory.sealed_ms = int(get(SEALED_NAME) or b"0")
             with tx.cursor(self.tables.name.handle) as cursor:
                 self.names.load(cursor)
             self.memory.load(tx, self.tables)
@@ -536,7 +537,17 @@ class LmdbStore:
     def pick_finished(self, now_ms: int, limit: int) -> list[archiving.Finished]:
         """First step of an archive batch: what ended long enough ago."""
         with self.reading() as tx:
-            return archiving.pick(tx, self.tables, now_ms // 1000 - self.options.archive_after_s, limit)
+            before_s = now_ms // 1000 - self.options.archive_after_s
+            return archiving.pick(tx, self.tables, before_s, limit, self.memory.followed)
+
+    def follow_finished(self, followed: bytes | None) -> None:
+        """Messages behind this row stay until it moves on; None: nobody follows."""
+        self.memory.followed = followed
+
+    def finished_after(self, key: bytes, before_s: int, limit: int) -> list[archiving.Finished]:
+        """Messages that ended up to that second, behind this row, oldest first; `seal_finished` first."""
+        with self.reading() as tx:
+            return archiving.pick_after(tx, self.tables, key, before_s, limit)
 
     def write_finished(self, rows: Sequence[archiving.Finished]) -> None:
         """Second step, in a worker thread if need be: durable in its day. Repeating it changes nothing."""

@@ -69,6 +69,10 @@ class Memory:
         self.on_receipt: dict[str, OnReceipt] = {}  # by route, of those that fail over by receipts
         self.watches_silence = False  # whether one of them does so without a receipt
         self.other_limits: OtherLimits | None = None  # what older messages of some lanes are under now
+        self.sealed_ms = 0  # messages do not end before it: who follows those that ended was there
+        self.followed: bytes | None = (
+            None  # row of `finished` up to which somebody has read; None: nobody does
+        )
         self.epoch = 0
         self.lease_seq = 0
         self.outbox_seq = 0

@@ -185,6 +185,10 @@ class LmdbTransaction:
         return moved + retention.drop_old(self.batch, now_ms, limit)
 
     @_verb
+    def seal_finished(self, until_ms: int) -> None:
+        archiving.seal_finished(self.batch, until_ms)
+
+    @_verb
     def forget(self, rows: Sequence[archiving.Finished]) -> int:
         """The third step of an archive batch."""
         return archiving.forget(self.batch, rows)

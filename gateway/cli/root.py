@@ -48,6 +48,7 @@ VERBS = {
     "callbacks": _Verb("gateway.cli.callbacks", "Endpoints that are behind; send again what was given up."),
     "deliveries": _Verb("gateway.cli.deliveries", "Who is behind over SMPP; receipts again; move to HTTP."),
     "audit": _Verb("gateway.cli.audit", "Who changed what; whether the trail is whole."),
+    "cdr": _Verb("gateway.cli.cdr", "Records of attempts and final states."),
     "table": _Verb("gateway.cli.table", "Prefixes, ported numbers, rate cards: import, look up."),
     "import": _Verb("gateway.cli.imports", "Another gateway's configuration as ours.", "imports"),
     "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, release, compact."),

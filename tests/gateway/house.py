@@ -21,7 +21,6 @@ import trio
 import trio.testing
 
 from config.load import load
-from config.model import Config
 from gateway.app import Gateway, store_options
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.world import RealWorld, World
@@ -35,6 +34,7 @@ SECRET = "whsec_" + "c2lnbmFsYm94LXRlc3RzLXNlY3JldC0wMDE="
 NUMBER = "12345"
 PATIENCE_S = 900.0  # of the test's clock; real clocks get less, see `Running.until`
 
+T = TypeVar("T")
 P = TypeVar("P", "Script", SimulatedSmsc)
 Handler = Callable[["Script", Pdu], Iterable[Pdu | bytes]]
 
@@ -253,8 +253,8 @@ class Running:
         await self.until(lambda: all(carrier.able() for carrier in self.gateway.carriers), patience_s)
 
 
-async def inline(load: Callable[[], Config]) -> Config:
-    """gateway.reload.InThread without a thread: MockClock would jump while it works."""
+async def inline(load: Callable[[], T]) -> T:
+    """InThread of gateway.reload and gateway.cdrs without a thread: MockClock would jump while it works."""
     await trio.lowlevel.checkpoint()
     return load()
 
@@ -293,6 +293,9 @@ async def running(
             nursery.start_soon(customer.serve, await world.listen("127.0.0.1", customer_port))
             gateway = Gateway(config, store, InlineWriter(store), world)
             gateway.reload.in_thread = inline
+            gateway.cdr_api.in_thread = inline
+            if gateway.cdrs is not None:
+                gateway.cdrs.in_thread = inline
             gateway.recover()
             await nursery.start(gateway.run)
             settings: dict[str, object] = {

@@ -19,6 +19,7 @@ from gateway.http.endpoint import Endpoint
 from gateway.http.table import (
     accounts,
     callbacks,
+    cdrs,
     house,
     inbound,
     keys,
@@ -37,6 +38,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *money.ENDPOINTS,
     *keys.ENDPOINTS,
     *callbacks.ENDPOINTS,
+    *cdrs.ENDPOINTS,
     *operations.ENDPOINTS,
     *overview.ENDPOINTS,
     *house.ENDPOINTS,
