@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,37 @@ async def test_a_gateway_that_nobody_sends_to_commits_nothing_for_the_index(tmp_
         status, text = await house.http("GET", "/metrics")
         assert status == 200
         assert "signalbox_search_lag_seconds 0" in text or "signalbox_search_lag_seconds 1" in text
+
+
+@trio_test(mock_clock=True)
+async def test_pages_beside_traffic_have_every_message_once(tmp_path: Path) -> None:
+    """While messages are accepted, sent, ended, archived and indexed."""
+    toml = carrier("sim", 2776) + route("sim") + simulator("sim", 2776)
+    async with running(tmp_path, toml) as house:
+        house.gateway.store.options = replace(house.gateway.store.options, archive_after_s=1)
+        sent: list[str] = []
+        done = trio.Event()
+
+        async def submit() -> None:
+            for place in range(120):
+                sent.append(await house.submit("447700900123", tags=["a"] if place % 3 else []))
+                await trio.sleep(0.3)
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(submit)
+            while not done.is_set():
+                known, path, seen = list(sent), "/v1/messages?limit=7&tag=a", []
+                while path:
+                    status, answer = await house.http("GET", path)
+                    assert status == 200
+                    seen += [int(one["id"]) for one in answer["messages"]]
+                    path = answer["next"]
+                    await trio.sleep(0.2)
+                assert seen == sorted(set(seen), reverse=True)
+                assert {int(id) for place, id in enumerate(known) if place % 3} <= set(seen)
+        assert house.gateway.store.archive.days()
+        assert house.gateway.searching.facts is not None
 
 
 def test_frames_are_found_however_the_bytes_come() -> None:
