@@ -343,7 +343,7 @@ class Reader:
     def __init__(self) -> None:
         self.head = b"HTTP/1.1 200 OK\r\n\r\n"
         self.out = Outflow(lambda: self.head, True, lambda: None)
-        self.export = Export(self.out, Query(limit=100), 1_000_000)
+        self.export = Export(self.out, Query(limit=1_000), 1_000_000)
 
     def take(self) -> None:
         self.out.taken()
@@ -355,9 +355,7 @@ async def test_an_export_goes_no_faster_than_its_reader_and_ends_with_it(tmp_pat
     async with running(tmp_path, ONE) as house:
         endless, reader = Endless(house), Reader()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                reader.export.write, endless.find, lambda page: [row_of(page.hits[0], str)] * 1_000
-            )
+            nursery.start_soon(reader.export.write, endless.find, lambda hit: "x" * 100)
             await trio.sleep(60)
             assert endless.pages == 1
             for pages in range(2, 10):
