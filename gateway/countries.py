@@ -69,10 +69,12 @@ _SEEMS = 4  # a share of the sample that a verdict takes, by which a country loo
 
 
 class Decided(NamedTuple):
-    """What became of one country. `change` None: it was only told that it is bad, and is good again."""
+    """What became of one country. `change` None: it was only told that it is bad, and is good again. `anew`:
+    it is out, and was not on trial before."""
 
     code: int
     change: Change | None
+    anew: bool = False
 
 
 class Verdict(NamedTuple):
@@ -308,10 +310,11 @@ class Countries:
             if change is not None:
                 cell.suspect = False
                 cell.bad = None if change.state is State.CLOSED else change.fault
+                anew = change.done and cell.standing is None
                 if change.done:
                     self._stand(carrier, code, cell, change, now_ms)
                     cell.granted_s = now_s
-                yield Decided(code, change)
+                yield Decided(code, change, anew)
             elif health.state is State.CLOSED and cell.bad and not cell.suspect:
                 cell.bad = None
                 yield Decided(code, None)

@@ -403,7 +403,7 @@ class HealthWatch:
 
     def _country_changed(self, one: _Watched, decided: Decided, why: str = "") -> None:
         """A country is out, on trial or back; or its carrier is bad there, or good again, and goes on."""
-        code, change = decided
+        code, change, anew = decided
         subject, place = f"carrier:{one.carrier.name}", place_of(code)
         figures: dict[str, object] = {"code": code, "country": country_of(code)}
         if change is None:
@@ -422,7 +422,8 @@ class HealthWatch:
             figures["until"] = iso(self._gateway.world.wall_ms() + for_s * 1000)
             text = f"{place}: out for {for_s} s: {reason}"
             self.tell("carrier.country_opened", subject, text, figures, warning=True)
-            one.health.forget()  # what it did there is judged by itself from now on
+            if anew:
+                one.health.forget()  # what it did there is judged by itself from now on
         elif change.state is State.HALF_OPEN:
             text = f"{place}: gets {change.figures['trial']} messages on trial; it was out: {reason}"
             self.tell("carrier.country_half_open", subject, text, figures)
@@ -431,7 +432,7 @@ class HealthWatch:
                 why = "its countries are only told now"
             text = f"{place}: {why or 'its trial went well'}"
             self.tell("carrier.country_closed", subject, text, figures)
-        self._stand_in(one, more=change.state is State.OPEN)
+        self._stand_in(one, more=anew)
 
     def _stand_in(self, one: _Watched, *, more: bool) -> None:
         """The carrier learns for which countries it is out; `more`: for one that it was not out for."""
