@@ -503,9 +503,9 @@ async def test_best_goes_by_the_quality_in_the_messages_country(ram_path: Path) 
         await trio.sleep(10)
         assert north.taken(b"33") - french < 5, "south delivers there"
         assert north.taken(b"44") - british > 90, "as good as south, and first"
-        health, one = house.gateway.health, house.gateway.carriers[0]
-        assert (health.delivered_ratio(one, 33), health.delivered_ratio(one, 44)) == (0, 1)
-        assert health.delivered_ratio(one, 49) == health.delivered_ratio(one), "too few are known"
+        watch, one = house.gateway.health, house.gateway.carriers[0]
+        assert (watch.delivered_ratio(one, 33), watch.delivered_ratio(one, 44)) == (0, 1)
+        assert watch.delivered_ratio(one, 49) == watch.delivered_ratio(one), "too few are known"
 
 
 @trio_test(mock_clock=True)
