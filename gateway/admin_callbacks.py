@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import inf
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
@@ -32,6 +31,7 @@ from store.backlog import Backlog, BacklogWalk
 from store.ids import first_id_at
 from store.interface import AuditEntry, Endpoint, Transaction
 from store.lmdb_store import LmdbStore
+from store.names import origin_of
 from store.outbox import account_url
 
 _ANSWER_SHOWN = 2_048
@@ -124,7 +124,7 @@ class CallbackVerbs:
         views = [
             self._view(endpoint, walk.found.get(endpoint.id), states.get(endpoint.id))
             for endpoint in chosen.values()
-            if wish.all or endpoint.id in walk.found or not _is_good(states.get(endpoint.id))
+            if wish.all or endpoint.id in walk.found or not self._is_good(endpoint, states.get(endpoint.id))
         ]
         return sorted(views, key=lambda view: (-view["backlog"], -view["given_up"], view["endpoint"]))
 
@@ -204,17 +204,24 @@ class CallbackVerbs:
         """What was given up until now goes out again, with all its attempts before it."""
         _check_said(wish)
         chosen = self._chosen(wish)
+        replayed = await self._replayed(chosen, _subject(wish))
+        return {"replayed": replayed, "shut": self._shut(chosen) if replayed else []}
+
+    async def _replayed(self, chosen: Mapping[int, Endpoint], subject: str) -> int:
         now_ms = self._wall_ms()
         replayed = 0
         moved = _PORTION
-        told = partial(entry, now_ms, "callbacks.replayed", _subject(wish))
+        told = partial(entry, now_ms, "callbacks.replayed", subject)
         while moved == _PORTION:
             moved = await self._execute(partial(_replay, list(chosen), now_ms, replayed, told))
             replayed += moved
-        return {"replayed": replayed, "shut": self._shut(chosen) if replayed else []}
+        return replayed
 
     async def enable(self, wish: Which) -> object:
-        """Try endpoints that are disabled, paused or open now, and not when their time comes."""
+        """Try endpoints that are disabled, paused or open now, and not when their time comes.
+
+        Where an account's URL said 410, what was given up there since goes out again, too.
+        """
         _check_said(wish)
         chosen = self._chosen(wish)
         if self._pump is None:
@@ -228,14 +235,20 @@ class CallbackVerbs:
             names = [endpoint["origin"] for endpoint in shut]
             told = entry(self._wall_ms(), "callbacks.enabled", _subject(wish), after={"endpoints": names})
             await self._execute(lambda txn: txn.audit(told))
-        for account in {known.account for known in chosen.values()}:
-            gone = self._accounts.by_id.get(account)
-            if gone is not None and gone.callbacks_gone:
-                with account_problems():
-                    await self._accounts.update(gone.name, callbacks_gone=())
+        gone = {id: endpoint for id, endpoint in chosen.items() if self._is_gone(endpoint)}
+        for account in {endpoint.account for endpoint in gone.values()}:
+            with account_problems():
+                await self._accounts.update(self._accounts.by_id[account].name, callbacks_gone=())
+        replayed = await self._replayed(gone, _subject(wish)) if gone else 0
         for endpoint in shut:
             self._pump.enable(endpoint["endpoint"])
-        return {"enabled": shut}
+        return {"enabled": shut, "replayed": replayed}
+
+    def _is_gone(self, endpoint: Endpoint) -> bool:
+        """Whether a URL of the account's own there said 410."""
+        account = self._accounts.by_id.get(endpoint.account)
+        gone = account.callbacks_gone if account is not None else ()
+        return any(origin_of(url) == endpoint.origin for url in gone)
 
     def owner_of(self, endpoint: int) -> int | None:
         """The account of an endpoint; None where there is no such one."""
@@ -265,8 +278,11 @@ class CallbackVerbs:
         return [
             self._state_view(chosen[id], state)
             for id, state in self._states().items()
-            if id in chosen and not _is_good(state)
+            if id in chosen and not self._is_good(chosen[id], state)
         ]
+
+    def _is_good(self, endpoint: Endpoint, state: EndpointState | None) -> bool:
+        return _is_good(state) and not self._is_gone(endpoint)
 
     def _view(
         self, endpoint: Endpoint, backlog: Backlog | None, state: EndpointState | None
@@ -284,14 +300,18 @@ class CallbackVerbs:
 
     def _state_view(self, endpoint: Endpoint, state: EndpointState | None) -> dict[str, Any]:
         until_s = max(0.0, state.resume_at - trio.current_time()) if state and state.resume_at else 0.0
-        until_s = 0.0 if until_s == inf else until_s  # until somebody enables it
         return {
             "endpoint": endpoint.id,
             "account": self._name(endpoint),
             "origin": endpoint.origin,
-            "state": state.health.value if state else "",
+            "state": self._health(endpoint, state),
             "tried_again_at": iso(self._wall_ms() + int(until_s * 1000)) if until_s else "",
         }
+
+    def _health(self, endpoint: Endpoint, state: EndpointState | None) -> str:
+        if self._is_gone(endpoint):
+            return Health.DISABLED.value
+        return state.health.value if state else ""
 
     def _name(self, endpoint: Endpoint) -> str:
         account = self._accounts.by_id.get(endpoint.account)

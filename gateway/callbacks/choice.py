@@ -90,8 +90,12 @@ def twilio(status_callback: str) -> Callbacks:
     return Callbacks(status_callback, choice, ReceiptWish.FINAL)
 
 
-def vonage(callback: str, status_report: bool = True) -> Callbacks:
-    """`callback` and `status-report-req`; without a URL of its own the account's is told, in this format."""
+def vonage(callback: str, status_report: bool = True, api_key: str = "") -> Callbacks:
+    """`callback` and `status-report-req`; without a URL of its own the account's is told, in this format.
+
+    `api_key`: what the app logged in with, which its receipts name.
+    """
     if not status_report:
         return NONE
-    return Callbacks(callback, CallbackChoice(CallbackFormat.VONAGE), ReceiptWish.FINAL)
+    given = (("api-key", api_key),) if api_key else ()
+    return Callbacks(callback, CallbackChoice(CallbackFormat.VONAGE, given=given), ReceiptWish.FINAL)

@@ -7,8 +7,9 @@ connection to one endpoint and takes rows until none are left. What a POST ended
 - 2xx: done. Anything else: the rows' attempts and last_error are written and they come back after the next
   delay of the schedule, or what Retry-After said. After the last delay a row is given up: counted, logged
   and kept beside the outbox, where an operator finds it and can put it back.
-- 410 of an account's own URL disables the endpoint until somebody sets it anew or enables it, 410 of a
-  message's for a day; its other rows stay where they are. Retry-After pauses it. A run of failures opens its
+- 410 of an account's own URL: it is not called any more, and its events are given up (and so kept), until
+  somebody sets it anew or enables it; other URLs of the endpoint go on. 410 of a message's URL disables the
+  endpoint for a day; its other rows stay where they are. Retry-After pauses it. A run of failures opens its
   circuit (endpoint.py). None of that touches another endpoint.
 - The number of connections, of rows in memory and of rows waiting for their commit are all limited.
 
@@ -22,7 +23,6 @@ import random
 import ssl
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from math import inf
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -46,7 +46,6 @@ from gateway.callbacks.settings import CallbackSettings
 from gateway.callbacks.terms import format_of, terms_of
 from router.nouns import Account, Event, EventKind
 from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
-from store.names import origin_of
 from store.outbox import account_url
 
 _Origin = tuple[str, str, int, bool, bool]  # scheme, host, port, may be private, answers are read
@@ -145,7 +144,7 @@ class CallbackPump:
         self._scope = trio.CancelScope()
         self._context: ssl.SSLContext | None = None
         self._nursery: trio.Nursery | None = None
-        self._going: set[int] = set()  # endpoints that said 410, while that is being kept
+        self._going: set[tuple[int, str]] = set()  # accounts' URLs that said 410, while that is being kept
 
     # what others see
 
@@ -271,14 +270,10 @@ class CallbackPump:
         self._accounts = self._store.accounts()
         for id, endpoint in endpoints.items():
             if id not in self._states and endpoint.origin != SMPP_ORIGIN:
-                self._states[id] = state = EndpointState(endpoint)
-                if self._is_gone(state):
-                    state.shut(Health.DISABLED, inf)
+                self._states[id] = EndpointState(endpoint)
         self._doubtful = sum(state.workers for state in self._states.values() if not state.proven)
         look_at = now + _IDLE_LOOK_S
         for state in self._in_turn():
-            if state.resume_at == inf and state.id not in self._going and not self._is_gone(state):
-                state.reopen()
             if state.id not in endpoints and not state.workers and not state.taken:
                 del self._states[state.id]
             elif state.resume_at > now:
@@ -286,11 +281,6 @@ class CallbackPump:
             else:
                 self._staff(nursery, state, now)
         return look_at
-
-    def _is_gone(self, state: EndpointState) -> bool:
-        account = self._accounts.get(state.account)
-        gone = account.callbacks_gone if account is not None else ()
-        return any(origin_of(url) == state.endpoint.origin for url in gone)
 
     def _in_turn(self) -> list[EndpointState]:
         """All endpoints, each time from another one; healthy ones first if room is short."""
@@ -435,6 +425,10 @@ class CallbackPump:
         if account is None or not url:
             self._retry_unchanged(state, rows, "no callback URL")
             return
+        if account.callbacks_gone and not event.url and url in account.callbacks_gone:
+            state.probing = False
+            self._give_up_gone(state, rows)
+            return
         started = trio.current_time()
         reply: Reply | None = None
         form = format_of(account, event)
@@ -466,14 +460,19 @@ class CallbackPump:
         if self.observe is not None:
             self.observe(duration_s)
         told = "" if outcome == "delivered" else error
+        if reply is not None and reply.status == 410:
+            outcome = "gone"
         now_ms = self._world.wall_ms()
         state.recent.append(Attempt(now_ms, event.message_id, len(rows), outcome, told, duration_s))
-        if outcome == "delivered":
+        if outcome == "gone" and not event.url and self._close(account, url):
+            self.attempts[outcome] += 1
+            state.succeeded(self._settings.concurrency_per_endpoint)  # it answers, and is not to be probed
+            self._give_up_gone(state, rows)
+        elif outcome == "delivered":
             self._delivered(state, rows, account, reply.body if reply is not None else b"")
         else:
             await line.aclose()
-            own = account if not event.url else None
-            self._failed(state, rows, outcome, error, reply, form.early_s, own, url)
+            self._failed(state, rows, outcome, error, reply, form.early_s)
 
     def _rendered(self, form: Format, rows: list[OutboxRow], account: Account, url: str) -> Outgoing | None:
         chance = self._world.rng.getrandbits(128) if account.callback_signature else 0
@@ -590,10 +589,7 @@ class CallbackPump:
         error: str,
         reply: Reply | None,
         early_s: Sequence[float] = (),
-        own: Account | None = None,
-        url: str = "",
     ) -> None:
-        """`own`: the account, where `url` is its own and not a message's."""
         settings = self._settings
         now, now_ms = trio.current_time(), self._world.wall_ms()
         pause_s = 0.0
@@ -606,28 +602,32 @@ class CallbackPump:
         state.failed(error, now, settings.breaker_failures, settings.probe_max_s, self._world.rng.random())
         if pause_s:
             state.shut(Health.DISABLED if outcome == "gone" else Health.PAUSED, now + pause_s)
-        if outcome == "gone" and own is not None and self._close(state, own, url):
-            pause_s = 0.0  # its events are ready once it is opened
         self._tell(state, error, len(rows))
         self._wake.set()
         self._schedule(state, rows, error, now_ms, pause_s, early_s)
 
-    def _close(self, state: EndpointState, account: Account, url: str) -> bool:
-        """Until somebody opens it again, over a restart too."""
+    def _close(self, account: Account, url: str) -> bool:
+        """Keep that an account's URL is not called any more; False where nobody keeps it."""
         if self.gone is None or self._nursery is None:
             return False
-        state.shut(Health.DISABLED, inf)
-        if state.id not in self._going:
-            self._going.add(state.id)
-            self._nursery.start_soon(self._keep_gone, self.gone, state.id, account, url)
+        if (account.id, url) not in self._going:
+            self._going.add((account.id, url))
+            self._nursery.start_soon(self._keep_gone, self.gone, account, url)
         return True
 
-    async def _keep_gone(self, gone: Gone, endpoint: int, account: Account, url: str) -> None:
+    async def _keep_gone(self, gone: Gone, account: Account, url: str) -> None:
         try:
             await gone(account, url)
         finally:
-            self._going.discard(endpoint)
-            self._wake.set()
+            self._going.discard((account.id, url))
+
+    def _give_up_gone(self, state: EndpointState, rows: list[OutboxRow]) -> None:
+        """Kept for whoever enables the URL again; the event log has one line for all of them."""
+        for row in rows:
+            row.event.last_error = "HTTP 410: the URL is not called any more"
+        self.events_given_up += len(rows)
+        self._settle(state, rows)
+        self._committer.add_outbox_given_up(rows, self._world.wall_ms())
 
     def _tell(self, state: EndpointState, error: str, events: int) -> None:
         """A line for the first failure in a row and for each time the endpoint is shut, not for each POST."""

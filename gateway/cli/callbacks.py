@@ -116,6 +116,8 @@ def enable(endpoint: int | None, account: str, everything: bool, place: Place, a
         return
     if not done["enabled"]:
         click.echo("No endpoint there is shut.")
+    if done["replayed"]:
+        click.echo(f"{counted(done['replayed'], 'event')} that 410 held up put back, due now.")
     for one in done["enabled"]:
         click.echo(f"{one['origin']} was {one['state']}; it is tried now.")
 

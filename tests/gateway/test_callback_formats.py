@@ -224,16 +224,16 @@ async def test_410_ends_callbacks_until_somebody_opens_them_again_over_a_restart
         assert len(receiver.got) == 1
         assert accounts.by_name["acme"].callbacks_gone == ("http://127.0.0.1:9001/gone",)
         (shut,) = await verb(house, "callbacks.list", account="acme")
-        assert (shut["state"], shut["tried_again_at"], shut["backlog"]) == ("disabled", "", 1)
+        assert (shut["state"], shut["tried_again_at"], shut["given_up"]) == ("disabled", "", 1)
         shown = await verb(house, "account.show", name="acme")
         assert shown["callbacks_gone"] == ["http://127.0.0.1:9001/gone"]
         (told, *_) = await verb(house, "events.list", subject="account:acme")
         assert (told["kind"], told["warning"]) == ("callbacks.gone", True)
     async with hearing(tmp_path, DELIVERS) as (house, receiver, _):
         await house.submit("447700900124")
-        await trio.sleep(300)
+        await house.until(lambda: house.gateway.store.given_up_count() == 2)
         assert receiver.got == []
-        await verb(house, "callbacks.enable", account="acme")
+        assert (await verb(house, "callbacks.enable", account="acme"))["replayed"] == 2
         await house.until(lambda: len(receiver.got) == 2 and not house.gateway.store.outbox_backlog())
         assert house.gateway.accounts.by_name["acme"].callbacks_gone == ()
 
@@ -247,8 +247,22 @@ async def test_setting_the_url_anew_opens_what_410_closed(tmp_path: Path) -> Non
         await house.until(lambda: house.gateway.accounts.by_name["acme"].callbacks_gone)
         receiver.say = lambda got: answer()
         await verb(house, "account.set", name="acme", callback_url=url)
-        await house.until(lambda: not house.gateway.store.outbox_backlog())
-        assert len(receiver.got) == 2
+        await house.submit("447700900124")
+        await house.until(lambda: len(receiver.got) == 2)
+        assert (await verb(house, "callbacks.replay", account="acme"))["replayed"] == 1
+        await house.until(lambda: len(receiver.got) == 3)
+
+
+@trio_test(mock_clock=True)
+async def test_410_of_one_url_leaves_others_of_the_same_server_alone(tmp_path: Path) -> None:
+    own = {"callback_url": "http://127.0.0.1:9001/gone", "mo_url": "http://127.0.0.1:9001/mo"}
+    async with hearing(tmp_path, DELIVERS, **own) as (house, receiver, url):
+        receiver.say = lambda got: answer(b"", 410 if got.path == "/gone" else 200)
+        await house.submit("447700900123")
+        await house.until(lambda: house.gateway.accounts.by_name["acme"].callbacks_gone)
+        await house.submit("447700900124", callback_url=f"{url}/own")
+        await house.until(lambda: "/own" in [got.path for got in receiver.got])
+        assert house.gateway.accounts.by_name["acme"].callbacks_gone == (own["callback_url"],)
 
 
 @trio_test(mock_clock=True)

@@ -318,25 +318,28 @@ async def test_what_is_sent_again_in_vain_is_given_up_again_once(tmp_path: Path)
 
 
 @trio_test(mock_clock=True)
-async def test_a_disabled_endpoint_is_told_with_its_time_and_tried_at_once_when_enabled(
+async def test_a_disabled_endpoint_is_told_and_hears_what_it_missed_when_enabled(
     tmp_path: Path,
 ) -> None:
     async with running(tmp_path, UNSURE) as house:
         house.customer.answer = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
         await house.final(await house.submit("447700900123"))
-        await house.until(lambda: house.gateway.pump.health()["disabled"])
+        await house.until(lambda: house.gateway.accounts.by_name["acme"].callbacks_gone)
         waiting = await house.submit("447700900124")
         await house.final(waiting)
+        await house.until(lambda: house.gateway.store.given_up_count() == 2)
         (endpoint,) = await ask(house, "callbacks.list", account="acme")
-        assert (endpoint["state"], endpoint["backlog"], endpoint["retrying"]) == ("disabled", 2, 1)
-        assert endpoint["tried_again_at"] > "2026-09-22"
+        assert (endpoint["state"], endpoint["backlog"], endpoint["given_up"]) == ("disabled", 0, 2)
+        assert endpoint["tried_again_at"] == ""
         assert "410" in endpoint["last_error"]
+        assert len(house.customer.posts) == 1
 
         house.customer.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
         enabled = await ask(house, "callbacks.enable", endpoint=endpoint["endpoint"])
         assert [one["state"] for one in enabled["enabled"]] == ["disabled"]
         await house.until(lambda: len(house.customer.of(waiting)) == 1)
-        assert await ask(house, "callbacks.enable", account="acme") == {"enabled": []}
+        assert enabled["replayed"] == 2
+        assert await ask(house, "callbacks.enable", account="acme") == {"enabled": [], "replayed": 0}
 
 
 @trio_test(mock_clock=True)
@@ -422,7 +425,7 @@ ANSWERS: dict[tuple[str, ...], object] = {
     ("callbacks", "list"): [],
     ("callbacks", "given-up", "--account", "acme"): [],
     ("callbacks", "replay", "--all"): {"replayed": 0, "shut": []},
-    ("callbacks", "enable", "--account", "acme"): {"enabled": []},
+    ("callbacks", "enable", "--account", "acme"): {"enabled": [], "replayed": 0},
     ("binds",): [],
     ("locks",): [],
 }

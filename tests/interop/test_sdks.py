@@ -8,6 +8,7 @@ Deliberately not here: every parameter (tests/gateway/http/apps).
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,9 +27,11 @@ from vonage_http_client import Auth, HttpClient
 from vonage_sms import Sms, SmsMessage
 from vonage_sms.errors import SmsError
 
+from gateway.callbacks.formats import Terms
+from gateway.callbacks.formats import vonage as vonage_format
 from gateway.callbacks.formats.twilio import signature_of
 from gateway.passwords import hash_password
-from router.nouns import Login
+from router.nouns import Event, Login
 from tests.interop.house import CONFIG, HANDSET, House, Sink, house, until
 from tests.trio_case import trio_test
 
@@ -199,6 +202,20 @@ def test_the_signature_is_the_one_that_twilios_sdk_makes() -> None:
     fields = [("To", "+447700900123"), ("Body", "Grüße & mehr"), ("From", "+447700900999")]
     url = "https://app.example/sms?x=1"
     assert signature_of(TOKEN, url, fields) == RequestValidator(TOKEN).compute_signature(url, dict(fields))
+
+
+@pytest.mark.parametrize("method", ["md5", "sha1", "sha256", "sha512"])
+def test_vonages_sdk_believes_a_signed_receipt(method: Any) -> None:
+    receipt = Event(0, 1, 77, 1_760_000_000_000, "ACME", "447700900123", 2, client_ref="a=b&c", accepted_ms=1)
+    terms = Terms(
+        "https://app.example/dlr", 1_760_000_000_000, 1, API_KEY, None, "json", method, (TOKEN,), "0" * 32
+    )
+    made = vonage_format.render([receipt], terms)
+    assert made is not None
+    told = json.loads(made.body)
+    auth = Auth(API_KEY, API_SECRET, signature_secret=TOKEN, signature_method=method)
+    assert auth.check_signature(dict(told))
+    assert not auth.check_signature(told | {"status": "failed"})
 
 
 @trio_test

@@ -107,7 +107,7 @@ def _receipt(event: Event, terms: Terms) -> Fields:
         ("status", "accepted" if is_sent else _STATES.get(event.state, "unknown")),
         ("scts", format_receipt_date(event.done_ms or event.at_ms)),
         ("err-code", _ERROR_CODES.get(event.cause, "99") if failed else "0"),
-        ("api-key", terms.name),
+        ("api-key", _api_key(terms)),
         *([("client-ref", event.client_ref)] if event.client_ref else []),
         ("message-timestamp", _stamp(terms.now_ms)),
     ]
@@ -128,6 +128,11 @@ def _inbound(event: Event, terms: Terms) -> Fields:
         udh = event.relay.udh if event.relay is not None else b""
         return [*fields, ("data", event.data.hex()), ("udh", (bytes((len(udh),)) + udh).hex() if udh else "")]
     return [*fields, ("text", event.text), ("keyword", words[0].upper() if words else "")]
+
+
+def _api_key(terms: Terms) -> str:
+    given = dict(terms.choice.given) if terms.choice is not None else {}
+    return given.get("api-key") or terms.name
 
 
 def _stamp(at_ms: int) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 from gateway.callbacks.choice import kannel as callbacks
@@ -240,7 +241,8 @@ def wish_of(given: Parameters, account: Account, now_ms: int) -> _Wish:
     meta_data = given.text(b"meta-data")
     tlvs = _tlvs(meta_data)
     text = _text(given, (1 if udh else 0) if coding < 0 else coding)
-    chosen = callbacks(
+    chosen = partial(
+        callbacks,
         url,
         max(0, mask),
         service=given.text(b"username", b"user"),
@@ -277,7 +279,7 @@ def wish_of(given: Parameters, account: Account, now_ms: int) -> _Wish:
                 put_text(submission, text, dcs, udh)
         except BadContent:
             raise Refused(400, "UDH field misformed, rejected") from None
-        return chosen.attach(submission)
+        return chosen(to=receiver, from_=sender).attach(submission)
 
     made(receivers[0])  # what cannot be says so before the door is asked
     return _Wish(receivers, denied, made)

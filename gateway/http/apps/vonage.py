@@ -92,7 +92,7 @@ class VonageApi:
 
         def known(account: Account) -> None:
             try:
-                submission = submission_of(given, account)
+                submission = submission_of({**given, "api-key": asked[0].decode("latin-1")}, account)
             except Failed as failed:
                 respond(200, _JSON, failed.answer(given.get("to", ""), given.get("client-ref", "")))
                 return
@@ -181,7 +181,8 @@ def submission_of(given: Mapping[str, str], account: Account) -> Submission:
     if given.get("account-ref"):
         submission.tags = (f"account-ref:{given['account-ref']}"[:64],)
     wanted = given.get("status-report-req", "true").lower() not in ("false", "0")
-    return callbacks(given.get("callback", ""), wanted).attach(submission)
+    chosen = callbacks(given.get("callback", ""), wanted, given.get("api-key", ""))
+    return chosen.attach(submission)
 
 
 def _failure(refusal: Refusal) -> Failed:

@@ -118,6 +118,10 @@ async def test_reports_go_where_dlr_url_says_and_of_what_dlr_mask_says() -> None
     assert one.callback_url == "http://app.example/dlr?id=1&s=%d"
     assert one.callback is not None
     assert (one.callback.format, one.callback.mask) == (CallbackFormat.KANNEL, 19)
+    one = await submitted(get(f"{BASE}&to=%2B{TO}&text=x&dlr-mask=1&dlr-url={url}"))
+    assert one.callback is not None
+    given = dict(one.callback.given)
+    assert (given["to"], given["from"]) == (f"+{TO}", "12345")  # as they were written: %P and %p
 
 
 @trio_test
