@@ -697,7 +697,8 @@ class RefusalConfig:
         REQUIRED,
         "`here`: again to this carrier, `retry`: again, the next carrier first, `next`: soon, to the next, "
         "`hold`: until `signalbox store release --reason refused`, `carrier`: the next, and this one pauses, "
-        "`throttled`, `queue-full`: it pauses and goes on, `undeliverable`, `rejected`: the end.",
+        "`throttled`, `queue-full`: it pauses and goes on, with `queue-full` only for several recipients in "
+        "a row, `undeliverable`, `rejected`: the end.",
         choices=tuple(fate.value for fate in Fate if fate is not Fate.SENT),
     )
     first_s: float = key(0.0, "First wait; doubled for each attempt, with jitter.", low=0)

@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from gateway.carriers.choices import MOST_ORDERS, Order
-from gateway.carriers.limits import Senders, SomeLimit, SomeLimits, place_of
+from gateway.carriers.limits import Senders, SomeLimit, SomeLimits, place_of, shared_place
 from gateway.carriers.standing import Standings, code_of, takes
 from router.lanes import LaneShares, drains
 from router.nouns import LaneSpec, Leased, Message
@@ -38,6 +38,7 @@ from smpp.segment import MAX_PARTS
 from store.interface import Claim, OtherLimits, Paced, Store
 
 MOST_COUNTRY_LANES = 4_096
+MOST_SENDER_LANES = 16_384  # over all runs of a store, as well; then senders share a place
 _NOBODY_HAD = (0,)
 _LOOK_S = 0.005
 _LOOK_AGAIN_MS = 1000  # what comes back from a carrier may be older
@@ -192,6 +193,9 @@ class LaneBoard:
         self._under: dict[
             tuple[int, tuple[tuple[int, str], ...], int], int
         ] = {}  # (lane, limits, country) → variant under them
+        self._for_senders = {
+            spec for spec in store.lanes().values() if any(place_of(name) for _, name in spec.limits)
+        }  # that there ever were
         self._for_countries = {
             spec for spec in store.lanes().values() if spec.country
         }  # that there ever were
@@ -320,6 +324,12 @@ class LaneBoard:
         if found is None:
             base = self._lanes[lane]
             spec = msgspec.structs.replace(base.spec, limits=limits, country=country)
+            if spec not in self._for_senders and any(place_of(name) for _, name in limits):
+                if len(self._for_senders) >= MOST_SENDER_LANES:
+                    shared = tuple((carrier, shared_place(name)) for carrier, name in limits)
+                    spec = msgspec.structs.replace(spec, limits=shared)
+                else:
+                    self._for_senders.add(spec)
             if country and spec not in self._for_countries:
                 if len(self._for_countries) >= MOST_COUNTRY_LANES:
                     spec = msgspec.structs.replace(spec, country=0)

@@ -155,6 +155,11 @@ def place_of(name: str) -> int:
     return int(number) if name.startswith(EACH) and number.isdecimal() else _SHARED
 
 
+def shared_place(name: str) -> str:
+    """The same limit, for those that have no place of their own."""
+    return f"{name.rpartition('#')[0]}#{_SHARED}" if place_of(name) else name
+
+
 class Senders:
     """Who has which place, of all carriers' limits alike: so a lane has no more variants than places.
 

@@ -140,6 +140,21 @@ async def test_so_many_senders_have_a_limit_each_and_any_more_share_one(
 
 
 @trio_test(mock_clock=True)
+async def test_senders_of_many_routes_make_no_more_lanes_than_there_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.carriers.lanes.MOST_SENDER_LANES", 3)
+    toml = carrier_toml("north", 1, "window = 20\nlimits = [{ each_sender = true, tps = 2 }]")
+    async with scene(tmp_path, toml + route_toml("north"), {"north": Behaviour()}) as stage:
+        account, north = await stage.account("acme"), stage.carriers["north"]
+        for number in range(6):
+            stage.submit(account, numbers(f"4915{number:02}", 4), f"SHOP{number}")
+        await stage.until(lambda: not stage.waiting())
+        assert len(stage.gateway.board.lanes()) == 1 + 3 + 1
+        assert all(most_in(1.0, of(north, f"SHOP{number}")) <= 2 for number in range(6))
+
+
+@trio_test(mock_clock=True)
 async def test_what_waits_under_another_limit_keeps_no_senders_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
