@@ -49,6 +49,7 @@ VERBS = {
     "deliveries": _Verb("gateway.cli.deliveries", "Who is behind over SMPP; receipts again; move to HTTP."),
     "audit": _Verb("gateway.cli.audit", "Who changed what; whether the trail is whole."),
     "cdr": _Verb("gateway.cli.cdr", "Records of attempts and final states."),
+    "reconcile": _Verb("gateway.cli.reconcile", "Compare a carrier's invoice with our records."),
     "table": _Verb("gateway.cli.table", "Prefixes, ported numbers, rate cards: import, look up."),
     "import": _Verb("gateway.cli.imports", "Another gateway's configuration as ours.", "imports"),
     "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, release, compact."),
