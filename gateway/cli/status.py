@@ -15,6 +15,7 @@ from gateway.cli.output import print_json, print_table
 from gateway.cli.place import Place, json_option, place_options
 
 _COUNTRIES = 5  # of a carrier's that are told
+_SEARCH_LAG_S = 60.0
 _WAITING = ("ready", "leased", "deferred", "scheduled", "held", "unknown")
 
 
@@ -69,6 +70,13 @@ def print_facts(facts: dict[str, Any]) -> None:
     if facts["backlog"]["events"]:
         click.echo(
             f"\n{facts['backlog']['events']:,} events wait for customers (signalbox callbacks, binds)."
+        )
+    search = facts.get("search", {})
+    if search.get("problem") or search.get("days_to_build") or search.get("lag_s", 0) > _SEARCH_LAG_S:
+        left = f", {len(search['days_to_build'])} days to build" if search["days_to_build"] else ""
+        why_not = f": {search['problem']}" if search["problem"] else ""
+        click.echo(
+            f"\nSEARCH  the index is {search['lag_s']:,.0f} s behind{left}{why_not}; searches take longer"
         )
     config = facts["config"]
     if config["differs_from_file"]:

@@ -302,6 +302,28 @@ def test_a_stall_is_shown_and_is_the_exit_code(
     assert "STALLED  lane north>south: 1,200 since 2026-01-01T00:00:00.000Z, nothing is in the way" in out
 
 
+def test_status_says_that_the_search_index_stands_still(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = {
+        "indexed_until": "",
+        "lag_s": 75.2,
+        "days_to_build": ["2026-01-01"],
+        "bytes": 1,
+        "problem": "disk",
+    }
+    gateway.answers["ping"] = {**STATUS, "search": search}
+    assert root.run(["status"]) == OK
+    out = capsys.readouterr().out
+    assert "SEARCH  the index is 75 s behind, 1 days to build: disk; searches take longer" in out
+    gateway.answers["ping"] = {
+        **STATUS,
+        "search": {**search, "lag_s": 2.0, "days_to_build": [], "problem": ""},
+    }
+    assert root.run(["status"]) == OK
+    assert "SEARCH" not in capsys.readouterr().out
+
+
 def test_status_says_that_the_file_is_not_what_is_in_force(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
