@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +11,9 @@ from gateway.admin_client import AdminAbsent
 from gateway.cli.failure import UNREACHABLE, Failure
 from gateway.cli.output import print_json
 from gateway.cli.place import Place, json_option, place_options
+
+if TYPE_CHECKING:
+    from gateway.client import Problem
 
 _TIMEOUT_S = 30
 
@@ -48,8 +48,7 @@ def send(
     """Send one message through the running gateway and print its id."""
     more = {} if smart_encoding is None else {"smart_encoding": smart_encoding}
     if key:
-        body = {"to": to, "from": sender, "text": text, **more}
-        answer = post(f"{url or http_url(place)}/v1/messages", key, body)
+        answer = post(url or http_url(place), key, to, sender, text, **more)
     else:
         answer = ask(place, account=account, to=to, sender=sender, text=text, **more)
     if as_json:
@@ -76,27 +75,22 @@ def http_url(place: Place) -> str:
     return f"http://{replace(address, host=everywhere.get(address.host, address.host))}"
 
 
-def post(url: str, key: str, body: dict[str, Any]) -> Any:
-    """POST JSON and return the JSON answer. Raises Failure with what the problem document says."""
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+def post(url: str, key: str, to: str, sender: str, text: str, **more: Any) -> dict[str, Any]:
+    """The submit's answer. Raises Failure with what the gateway said."""
+    import msgspec
+
+    from gateway.client import Refused, Signalbox, Unreachable
+
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise Failure(problem_text(error.code, error.read())) from None
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise Failure(
-            f"cannot reach {url}: {reason}", "is the gateway running? signalbox run", UNREACHABLE
-        ) from None
+        with Signalbox(url, key, timeout_s=_TIMEOUT_S, patience_s=0) as signalbox:
+            sent = signalbox.send(to, sender, text, **more)
+    except Refused as refused:
+        raise Failure(f"the gateway refused it ({refused.status}): {_why(refused.problem)}") from None
+    except Unreachable as error:
+        raise Failure(str(error), "is the gateway running? signalbox run", UNREACHABLE) from None
+    answer: dict[str, Any] = msgspec.to_builtins(sent)
+    return {name: value for name, value in answer.items() if value != ""}
 
 
-def problem_text(status: int, body: bytes) -> str:
-    """An application/problem+json document in one line (RFC 9457); the status alone when it is none."""
-    try:
-        problem = json.loads(body)
-        return f"the gateway refused it ({status}): {problem.get('detail') or problem['title']}"
-    except (ValueError, KeyError, AttributeError):
-        return f"the gateway refused it with HTTP status {status}"
+def _why(problem: Problem) -> str:
+    return problem.detail or problem.title or "it did not say why"

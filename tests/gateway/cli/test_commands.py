@@ -17,7 +17,9 @@ from gateway.cli.account import password_hash
 from gateway.cli.failure import CONFIG, FAILED, OK, STORE, UNREACHABLE, USAGE, Failure
 from gateway.cli.run import failure_of, only_leaf
 from gateway.cli.status import takes_work
+from gateway.client import Problem, Refused, Signalbox
 from store.interface import StoreBusy, StoreDamaged
+from tests.gateway.house import free_ports
 
 ACCOUNT: dict[str, Any] = {
     "id": 1,
@@ -515,10 +517,13 @@ def test_a_replay_says_how_many_and_which_endpoint_is_shut(
 
 
 def test_enabling_says_what_was_shut(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
-    gateway.answers["callbacks.enable"] = {"enabled": [ENDPOINT]}
+    gateway.answers["callbacks.enable"] = {"enabled": [ENDPOINT], "replayed": 0}
     assert root.run(["callbacks", "enable", "--endpoint", "3"]) == OK
     assert capsys.readouterr().out == "https://shop.example:443 was disabled; it is tried now.\n"
-    gateway.answers["callbacks.enable"] = {"enabled": []}
+    gateway.answers["callbacks.enable"] = {"enabled": [], "replayed": 2}
+    assert root.run(["callbacks", "enable", "--endpoint", "3"]) == OK
+    assert "2 events that 410 held up put back, due now." in capsys.readouterr().out
+    gateway.answers["callbacks.enable"] = {"enabled": [], "replayed": 0}
     assert root.run(["callbacks", "enable", "--all"]) == OK
     assert "No endpoint there is shut" in capsys.readouterr().out
 
@@ -640,17 +645,32 @@ def test_a_message_sent_with_a_key_goes_by_http(
 ) -> None:
     posted: list[Any] = []
 
-    def post(url: str, key: str, body: dict[str, Any]) -> Any:
-        posted.append((url, key, body))
+    def post(url: str, key: str, *said: str, **more: Any) -> Any:
+        posted.append((url, key, said, more))
         return {"id": "7", "state": "ENROUTE", "segments": 1}
 
     monkeypatch.setattr(send, "post", post)
     line = ["send", "--to", "1", "--from", "Me", "--text", "hi", "--key", "k", "--url", "http://h:1"]
     assert root.run(line) == OK
     assert root.run([*line, "--smart-encoding"]) == OK
-    body = {"to": "1", "from": "Me", "text": "hi"}
-    smart = {**body, "smart_encoding": True}
-    assert posted == [("http://h:1/v1/messages", "k", body), ("http://h:1/v1/messages", "k", smart)]
+    said = ("http://h:1", "k", ("1", "Me", "hi"))
+    assert posted == [(*said, {}), (*said, {"smart_encoding": True})]
+
+
+def test_a_key_that_is_refused_or_a_gateway_that_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (port,) = free_ports(1)
+    line = ["send", "--to", "1", "--from", "Me", "--text", "hi", "--key", "k", "--url"]
+    assert root.run([*line, f"http://127.0.0.1:{port}"]) == UNREACHABLE
+    assert "is the gateway running?" in capsys.readouterr().err
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Refused(401, Problem("urn:signalbox:problem:not-authenticated", "", 401, "no such key"))
+
+    monkeypatch.setattr(Signalbox, "send", refuse)
+    assert root.run([*line, "http://h:1"]) == FAILED
+    assert "(401): no such key" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -669,11 +689,6 @@ def test_the_http_address_comes_from_the_configuration(tmp_path: Path, listen: s
         '[[routes]]\nname = "r"\nlane = ["a"]\n'
     )
     assert send.http_url(place.Place(path)) == url
-
-
-def test_a_problem_document_is_told_in_its_own_words() -> None:
-    assert "too long" in send.problem_text(422, b'{"title": "no", "detail": "too long"}')
-    assert "503" in send.problem_text(503, b"<html>")
 
 
 def test_store_figures_that_do_not_add_up_fail(gateway: FakeGateway) -> None:
