@@ -73,6 +73,7 @@ from gateway.http.money import MoneyApi
 from gateway.http.mos import Mos
 from gateway.http.once import Once
 from gateway.http.overview import OverviewApi
+from gateway.http.repeatable import Repeatable
 from gateway.http.retries import Retries
 from gateway.http.routes import Routes
 from gateway.http.search import SearchApi
@@ -330,8 +331,10 @@ class Gateway:
         self.spent.follow("route:", {f"route:{name}": one for name, one in self.board.throttles().items()})
 
     def _http_routes(self) -> Routes:
-        routes = Routes(Access(self.keys, Views(self.committer, self.world.wall_ms)).guard)
+        access = Access(self.keys, Views(self.committer, self.world.wall_ms))
         once = Once(self.store, self.world.wall_ms)
+        repeatable = Repeatable(once, self.account_api.retries, self.committer)
+        routes = Routes(lambda endpoint, act: access.guard(endpoint, repeatable.guard(endpoint, act)))
         MessageApi(self.door, self.store, once, rates=self.door.rates).add_to(routes)
         routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys, self.door.rates).streaming)
         changes = Changes(self.store, self.committer, self.door, once, self.world.wall_ms)

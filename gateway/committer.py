@@ -11,7 +11,9 @@ Deliberately not here: decisions, records, sockets. `done` callbacks must be sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -67,6 +69,37 @@ class Claimer(Protocol):
     def claimed(self, result: ClaimResult) -> None: ...
     def leased(self, result: ClaimResult) -> None: ...
     def unclaimed(self, result: ClaimResult) -> None: ...
+
+
+_also: ContextVar[Callable[[Transaction], object] | None] = ContextVar("in_every_commit", default=None)
+
+
+@contextmanager
+def in_every_commit(write: Callable[[Transaction], object]) -> Iterator[None]:
+    """Every verb that is executed in the block, and waited for there, writes this with it."""
+    within = True
+
+    def also(txn: Transaction) -> None:
+        if within:  # tasks that were started in the block have its context for ever
+            write(txn)
+
+    before = _also.set(also)
+    try:
+        yield
+    finally:
+        within = False
+        _also.reset(before)
+
+
+def _both(
+    function: Callable[[Transaction], T], also: Callable[[Transaction], object]
+) -> Callable[[Transaction], T]:
+    def verbs(txn: Transaction) -> T:
+        result = function(txn)
+        also(txn)
+        return result
+
+    return verbs
 
 
 class _Call(Generic[T]):
@@ -216,6 +249,9 @@ class Committer:
 
         Errors: what it raised; StoreError at once when the store is too full for it, and nothing was changed.
         """
+        also = _also.get()
+        if also is not None:
+            function = _both(function, also)
         finished = trio.Event()
         box: list[_Call[T]] = []
 

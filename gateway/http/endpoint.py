@@ -53,7 +53,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """`id` is the operation's name, as clients call it; `tag` the heading it stands under.
 
     `problems` are the codes beyond those that follow from the rest (`codes`). `params` explains parameters of
-    the path. `idempotency`: whether an Idempotency-Key is taken, or must be there.
+    the path. `idempotency`: whether an Idempotency-Key is taken, or must be there; "kept" and "told-once":
+    it is taken by repeatable.py, the handler knows nothing of it.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -71,7 +72,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, str] = {}
     answers: Mapping[int, Answer]
     problems: tuple[str, ...] = ()
-    idempotency: Literal["", "may", "must"] = ""
+    idempotency: Literal["", "may", "must", "kept", "told-once"] = ""
     shows_text: bool = False  # of messages, to people of the house, too: each view is in the audit trail
     audited: bool = False  # a change by an operator: takes a header Audit-Reason
 

@@ -45,10 +45,15 @@ class Asked:
         self._once = once
         self._place = account, key
         self._request = request
+        self._at_ms = once.wall_ms()
+
+    def begun(self, txn: Transaction) -> None:
+        """Remember that it is carried out, by what `txn` does; what it answers is not known yet."""
+        txn.remember(*self._place, Remembered(self._request, self._at_ms))
 
     def kept(self, answer: Answered) -> Callable[[Transaction], None]:
         """What remembers it with this answer, in the transaction that carries it out."""
-        row = Remembered(self._request, self._once.wall_ms(), _packed(answer))
+        row = Remembered(self._request, self._at_ms, _packed(answer))
         return partial(_remember, *self._place, row)
 
     def end(self) -> None:
@@ -98,11 +103,13 @@ def _packed(answer: Answered) -> bytes:
 
 
 def _unpacked(row: bytes) -> Answered:
-    """Errors: BadRequest, for a row of a release that wrote it otherwise."""
+    """Errors: BadRequest where it was not kept, or by a release that wrote it otherwise."""
     try:
         plain = zlib.decompressobj(wbits=-15, zdict=_ALIKE).decompress(row)
         return msgspec.msgpack.decode(plain, type=Answered)
     except (zlib.error, msgspec.DecodeError):
         raise BadRequest(
-            409, "already-done", "this request was carried out; what it answered cannot be read any more"
+            409,
+            "already-done",
+            "this request was carried out, at least in part; what it answered is not kept",
         ) from None

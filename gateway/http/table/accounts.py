@@ -207,6 +207,7 @@ def _act(verb: str, summary: str, description: str = "") -> Endpoint:
         body_may_be_empty=True,
         answers=_SHOWN,
         problems=_CHANGES,
+        idempotency="kept",
         audited=True,
     )
 

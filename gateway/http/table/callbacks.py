@@ -226,6 +226,7 @@ TEST = Endpoint(
     example={"kind": "receipt"},
     answers={200: Answer(TestOut, "What was sent and what came back; look at `taken`")},
     problems=_OF_AN_ACCOUNT,
+    idempotency="kept",
     audited=True,
 )
 REPLAY = Endpoint(
@@ -243,6 +244,7 @@ REPLAY = Endpoint(
     example={"since": "2030-01-31T00:00:00Z", "until": "2030-02-01T00:00:00Z", "state": "DELIVERED"},
     answers={200: Answer(ReplayOut, "How many were put back")},
     problems=(*_OF_AN_ACCOUNT, "no-such-endpoint", "no-such-message"),
+    idempotency="kept",
     audited=True,
 )
 ENABLE = Endpoint(
@@ -256,6 +258,7 @@ ENABLE = Endpoint(
     body_may_be_empty=True,
     answers={200: Answer(EnableOut, "Which were shut")},
     problems=(*_OF_AN_ACCOUNT, "no-such-endpoint"),
+    idempotency="kept",
     audited=True,
 )
 ROTATE = Endpoint(
@@ -271,6 +274,7 @@ ROTATE = Endpoint(
     example={"overlap_s": 86_400},
     answers={200: Answer(RotateOut, "The new secret, this once")},
     problems=_OF_AN_ACCOUNT,
+    idempotency="told-once",
     audited=True,
 )
 

@@ -200,6 +200,7 @@ SUSPEND = Endpoint(
     example={"for_s": 7200},
     answers=_SHOWN,
     problems=_CHANGES,
+    idempotency="kept",
     audited=True,
 )
 RESUME = Endpoint(
@@ -215,6 +216,7 @@ RESUME = Endpoint(
     body_may_be_empty=True,
     answers=_SHOWN,
     problems=_CHANGES,
+    idempotency="kept",
     audited=True,
 )
 EVENTS = Endpoint(
@@ -241,6 +243,7 @@ RELOAD = Endpoint(
     example={"dry_run": True},
     answers={200: Answer(ReloadOut, "What changed, or would")},
     problems=("operator-key-needed", "bad-config", "needs-restart", "store-full", "store-failed"),
+    idempotency="kept",
     audited=True,
 )
 
