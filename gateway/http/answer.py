@@ -11,6 +11,8 @@ from http import HTTPStatus
 from gateway.http.ports import WallClock
 from gateway.http.problems import Headers
 
+# To clients that came by TLS: this name by nothing else, for a year (RFC 6797).
+BY_TLS_ALONE = "Strict-Transport-Security: max-age=31536000\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
@@ -18,12 +20,13 @@ _BODILESS = frozenset({204, 304})
 
 
 class Renderer:
-    """Renders answers; remembers the Date line for the second it is good for."""
+    """Renders answers, with the header lines `always`; remembers the Date for its second."""
 
-    __slots__ = ("_date", "_second", "_wall_ms")
+    __slots__ = ("_always", "_date", "_second", "_wall_ms")
 
-    def __init__(self, wall_ms: WallClock) -> None:
+    def __init__(self, wall_ms: WallClock, always: str = "") -> None:
         self._wall_ms = wall_ms
+        self._always = always
         self._second = -1
         self._date = ""
 
@@ -48,7 +51,7 @@ class Renderer:
         second = self._wall_ms() // 1000
         if second != self._second:
             self._second = second
-            self._date = f"Date: {formatdate(second, usegmt=True)}\r\n"
+            self._date = f"Date: {formatdate(second, usegmt=True)}\r\n{self._always}"
         lines = _LINES.get(status, f"HTTP/1.1 {status} Status\r\n") + self._date
         for name, value in headers:
             if "\n" in value or "\r" in value:

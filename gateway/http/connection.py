@@ -48,6 +48,7 @@ class Owner(Protocol):
     settings: HttpSettings
     heads: HeadReader
     renderer: Renderer
+    secured: Renderer  # for streams inside TLS
 
     def dirty(self, connection: Connection) -> None: ...
     def answered(self, endpoint: str, status: int, duration_s: float) -> None: ...
@@ -63,6 +64,7 @@ class Connection:
         self._settings = owner.settings
         self._known = owner.heads.known
         self._stream = stream
+        self._renderer = owner.secured if isinstance(stream, trio.SSLStream) else owner.renderer
         # A socket is read and written directly: no extra checkpoint, no failed first attempt.
         self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else -1
         self._answers = Answers(stream, self._fd, owner.settings, self._peer_gone)
@@ -381,7 +383,7 @@ class Connection:
         if head.gzip:
             raise BadRequest(415, "content-encoding", "a stream is sent as it is, without Content-Encoding")
         begin = partial(
-            self._owner.renderer.begin,
+            self._renderer.begin,
             200,
             streaming.headers,
             chunked=not head.http10,
@@ -478,7 +480,7 @@ class Connection:
             connection = "close"
         elif head.http10:
             connection = "keep-alive"
-        render = self._owner.renderer.render
+        render = self._renderer.render
         try:
             request.out = render(status, headers, body, connection=connection, body_too=head.method != "HEAD")
         except ValueError:  # a handler's bug must not reach the commit that called it back

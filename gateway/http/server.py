@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import trio
 
-from gateway.http.answer import Renderer
+from gateway.http.answer import BY_TLS_ALONE, Renderer
 from gateway.http.connection import Connection
 from gateway.http.counts import HttpCounts
 from gateway.http.head import HeadReader
@@ -51,6 +51,7 @@ class HttpServer:
         self.routes = routes
         self.heads = HeadReader(settings, routes)
         self.renderer = Renderer(wall_ms)
+        self.secured = Renderer(wall_ms, BY_TLS_ALONE)
         self.counts = HttpCounts()
         self.answered = self.counts.answered
         self._address_of = address_of or peer_address

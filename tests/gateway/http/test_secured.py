@@ -76,6 +76,15 @@ async def test_requests_are_answered_inside_tls_large_ones_too(tmp_path: Path) -
 
 
 @trio_test
+async def test_answers_ask_for_tls_alone_from_now_on(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        client = await at.client()
+        for _ in range(2):
+            answer = await client.ask(request("/echo", b"x"))
+            assert answer.headers["strict-transport-security"] == "max-age=31536000"
+
+
+@trio_test
 async def test_the_last_answer_arrives_whole_and_the_end_is_said(tmp_path: Path) -> None:
     async with house(tmp_path) as at:
         client = await at.client()
