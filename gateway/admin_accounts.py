@@ -35,7 +35,7 @@ _MONEY = frozenset({"billing", "currency", "rate_card"})
 _SYSTEM_ID = re.compile(r"[!-~]{1,15}")
 _APP = re.compile(r"[!-9;-~]{1,64}")
 _HASH = re.compile(
-    r"\$argon2id\$v=19\$m=\d{1,7},t=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
+    r"(md5\+)?\$argon2id\$v=19\$m=\d{1,7},t=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
 )
 
 

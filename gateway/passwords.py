@@ -41,6 +41,7 @@ MOST_CHARACTERS = 8
 MOST_VALID = 2  # passwords of one login at a time
 
 _LONGEST_OF_AN_APP = 128
+_OF_MD5 = "md5+"  # before a hash of a password's MD5
 _DRAWN_FROM = string.ascii_letters + string.digits
 _PASSES = 2
 _MEMORY_KIB = 4 * 1024
@@ -69,6 +70,12 @@ def hash_password(password: bytes) -> str:
     return hash_secret(password, salt, _PASSES, _MEMORY_KIB, _LANES, _HASH_BYTES, Type.ID).decode("ascii")
 
 
+def hash_digest(digest: bytes) -> str:
+    """The hash of a password of which there is only its MD5, as another gateway kept it: that goes on being
+    right until it is changed."""
+    return _OF_MD5 + hash_password(digest)
+
+
 def password_problem(password: str) -> str:
     """Why it can be nobody's SMPP password; "" where it can."""
     if password.isascii() and password.isprintable() and 1 <= len(password) <= MOST_CHARACTERS:
@@ -95,6 +102,9 @@ def draw_app_password() -> str:
 
 def verifies(hashed: str, password: bytes) -> bool:
     """Whether the password has this hash. Errors: InvalidHashError, VerificationError if it is none."""
+    if hashed.startswith(_OF_MD5):
+        hashed = hashed.removeprefix(_OF_MD5)
+        password = hashlib.md5(password, usedforsecurity=False).digest()
     try:
         return verify_secret(hashed.encode(), password, Type.ID)
     except VerifyMismatchError:

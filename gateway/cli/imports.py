@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.failure import CONFIG, FAILED, USAGE, Failure
+from gateway.cli.failure import CONFIG, USAGE, Failure
 from gateway.cli.output import counted, print_json
 from gateway.cli.place import Place, json_option, load_config
 
@@ -54,6 +54,22 @@ def kannel(file: Path, output: Path, accounts: bool, as_json: bool) -> int:
     return _take(found, output, accounts, as_json)
 
 
+@imports.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@_output
+@_accounts
+@json_option
+def jasmin(directory: Path, output: Path, accounts: bool, as_json: bool) -> int:
+    """Read DIRECTORY, Jasmin's /etc/jasmin: jasmin.cfg, and what `persist` wrote into store/."""
+    from gateway.imports.jasmin import BadJasmin, translated
+
+    try:
+        found = translated(directory)
+    except BadJasmin as problem:
+        raise Failure(str(problem), exit_code=USAGE) from None
+    return _take(found, output, accounts, as_json)
+
+
 def _take(found: Found, output: Path, accounts: bool, as_json: bool) -> int:
     _write(output, found.toml())
     load_config(output)  # what it says must be one that a gateway takes; the file stays to be looked at
@@ -64,7 +80,7 @@ def _take(found: Found, output: Path, accounts: bool, as_json: bool) -> int:
                 "output": str(output),
                 "carriers": [one["name"] for one in found.carriers],
                 "routes": [one["name"] for one in found.routes],
-                "accounts": [{"name": one.name, "apps": list(one.apps)} for one in found.accounts],
+                "accounts": [{"name": one.name, "apps": [*one.apps, *one.digests]} for one in found.accounts],
                 "made": made,
                 "left": [{"where": one.where, "what": one.what, "why": one.why} for one in found.left],
             }
@@ -97,14 +113,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _make(place: Place, account: AccountFound) -> dict[str, Any]:
-    from gateway.passwords import app_password_problem, hash_password, password_problem
+    from gateway.passwords import app_password_problem, hash_digest, hash_password
 
     given: dict[str, Any] = {"name": account.name, **account.settings}
+    suspended = given.pop("suspended", False)
+    hashes = {user: hash_digest(digest) for user, digest in account.digests.items()}
     if account.system_id:
-        problem = password_problem(account.password)
-        if problem:
-            raise Failure(f"account {account.name}: {problem}", exit_code=FAILED)
-        given |= {"system_id": account.system_id, "password_hash": hash_password(account.password.encode())}
+        given |= {"system_id": account.system_id, "password_hash": hashes[account.system_id]}
     made: dict[str, Any] = place.ask("account.create", **given)
     for user, password in account.apps.items():
         problem = app_password_problem(password)
@@ -113,7 +128,9 @@ def _make(place: Place, account: AccountFound) -> dict[str, Any]:
                 f"account {account.name} is made, its app {user} is not: {problem}",
                 f"signalbox account app set {account.name} {user}",
             )
-        place.ask(
-            "account.app.set", name=account.name, user=user, password_hash=hash_password(password.encode())
-        )
+        hashes[user] = hash_password(password.encode())
+    for user, hashed in hashes.items():
+        place.ask("account.app.set", name=account.name, user=user, password_hash=hashed)
+    if suspended:
+        place.ask("account.set", name=account.name, suspended=True)
     return {"name": account.name, "api_key": made["api_key"]}

@@ -30,14 +30,14 @@ class Left:
 
 @dataclass
 class AccountFound:
-    """An account to make. `settings` as `account.create` takes them; `apps`: name → password;
-    `system_id` with `password`: it binds."""
+    """An account to make. `settings` as `account.create` takes them, and suspended; `apps`: name → password,
+    `digests`: name → MD5 of a password that nobody has. `system_id`: it binds with that name's."""
 
     name: str
     settings: dict[str, Value] = field(default_factory=dict)
     apps: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, bytes] = field(default_factory=dict)
     system_id: str = ""
-    password: str = ""
 
 
 @dataclass
