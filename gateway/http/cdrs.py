@@ -21,14 +21,16 @@ import trio
 from gateway.cdr_lines import Line
 from gateway.cdr_query import Found, Wish, find
 from gateway.cdrs import InThread
+from gateway.http.fields import invalid
 from gateway.http.operated import PRIVATE
 from gateway.http.paging import after, cursor
-from gateway.http.problems import BadRequest, Headers
+from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
 from gateway.http.table import cdrs as table
 from gateway.http.typed import read_query
 from gateway.logs import mask_number
+from router.nouns import Account
 from store.cdr_files import BEGINNING, Place
 
 MOST_WAITING = 20
@@ -59,6 +61,8 @@ class CdrApi:
         query = read_query(request.query, table.CdrsQuery)
         caller = request.caller
         own = caller.account
+        if own is not None:
+            _of_an_account(own, query)
         wish = Wish(
             _ms(query.since),
             _ms(query.until),
@@ -85,6 +89,15 @@ class CdrApi:
             following = _following(request, query, found.place)
             links = (*PRIVATE, ("Link", f'<{following}>; rel="next"'))
         return msgspec.json.encode({"cdrs": rows, "next": following}), links
+
+
+def _of_an_account(own: Account, query: table.CdrsQuery) -> None:
+    """It asks for its own final records. Errors: BadRequest."""
+    if query.account not in ("", own.name):
+        raise BadRequest(404, "no-such-account", f"there is no account {query.account[:64]!r}")
+    if query.carrier or query.type == "attempt":
+        name = "carrier" if query.carrier else "type"
+        raise invalid([FieldError(name, "only operators see carriers and attempts; leave it out")])
 
 
 def _following(request: Request, query: table.CdrsQuery, place: Place) -> str:

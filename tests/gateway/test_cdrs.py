@@ -195,7 +195,11 @@ async def test_operators_ask_for_records_by_page_and_accounts_see_their_own_ends
         assert [one["type"] for one in page["cdrs"]] == ["final"] * 3
         assert {one["sell_total"] for one in page["cdrs"]} == {"0.05"}
         assert not {name for one in page["cdrs"] for name in one if name.startswith(("carrier", "buy"))}
-        assert (await house.http("GET", "/v1/cdrs?account=acme", key=other))[1] == {"cdrs": [], "next": None}
+        assert (await house.http("GET", "/v1/cdrs?account=acme", key=other))[0] == 404
+        assert (await house.http("GET", "/v1/cdrs?account=acme"))[1] == page
+        assert (await house.http("GET", "/v1/cdrs", key=other))[1] == {"cdrs": [], "next": None}
+        assert (await house.http("GET", "/v1/cdrs?carrier=sim"))[0] == 422
+        assert (await house.http("GET", "/v1/cdrs?type=attempt"))[0] == 422
         one = f"/v1/cdrs?message_id={ids[1]}&type=attempt"
         found = (await house.http("GET", one, key=operator))[1]["cdrs"]
         assert [row["message_id"] for row in found] == [ids[1]]

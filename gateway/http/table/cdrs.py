@@ -56,7 +56,7 @@ CDRS = Endpoint(
     access="balance.read",
     query=CdrsQuery,
     answers={200: Answer(CdrsOut, "A page of records", headers=("Link",))},
-    problems=("scope-needed", "too-many-questions"),
+    problems=("scope-needed", "no-such-account", "too-many-questions"),
 )
 
 ENDPOINTS = (CDRS,)
