@@ -25,6 +25,7 @@ from bench import (
     routing,
     scenarios,
     scenarios_backlog,
+    scenarios_http,
     scenarios_routing,
     scenarios_smpp,
     searching,
@@ -37,6 +38,7 @@ Scenarios = dict[str, Callable[[], Figures]]
 
 FLOOR, FLOOR_32 = "floor", "floor, 32 in flight"
 CYCLE = "full cycle, no callbacks"
+SENDSMS = "kannel's sendsms here"
 _OTPS = 60
 HEADLINE, MANY = "smpp, one bind", "smpp, 50 customers, 10 carriers"
 # Rates to be compared; below, latencies and CPU a message, which other programs on the machine disturb less.
@@ -44,6 +46,7 @@ PAIRS = (
     ("http submit", FLOOR_32),
     ("http submit", FLOOR),
     ("http submit", "kannel submit"),
+    (SENDSMS, "kannel submit"),
     ("http batch of 100", FLOOR),
     ("full cycle, one callback each", "kannel full cycle"),
     ("full cycle, batched callbacks", "kannel full cycle"),
@@ -112,6 +115,7 @@ def wanted_over_http(tool: Path, messages: int) -> Scenarios:
         "http submit": lambda: scenarios.http_submit(tool, messages),
         "http batch of 100": lambda: scenarios.http_batch(tool, messages * 4),
         CYCLE: lambda: scenarios.full_cycle_without_callbacks(tool, messages),
+        SENDSMS: lambda: scenarios_http.sendsms(tool, messages),
         "full cycle, one callback each": lambda: scenarios.full_cycle(tool, messages, batch=1),
         "full cycle, batched callbacks": lambda: scenarios.full_cycle(tool, messages, batch=100),
     }
@@ -135,6 +139,10 @@ def further_over_http(tool: Path, messages: int, backlog: int, throttle: bool, f
     further: Scenarios = {
         "overload": lambda: scenarios.overload(tool, messages * 2, closed_per_s),
         "half rate": lambda: scenarios.half_rate(tool, messages),
+        "10,000 idle connections": lambda: scenarios_http.idle_connections(10_000, 20),
+        "1,000 slow clients": lambda: scenarios_http.slow_clients(
+            tool, 1_000, median(found, "http submit") / 4, 3
+        ),
     }
     if backlog:
         further["backlog"] = lambda: scenarios.backlog(tool, backlog)

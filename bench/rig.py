@@ -161,6 +161,7 @@ demo = true
 log_level = "error"
 [http]
 listen = ["127.0.0.1:{http}"]
+{more}
 [callbacks]
 concurrency_per_endpoint = 16
 """
@@ -229,15 +230,17 @@ def gateway(
     groups: Sequence[Customers] = (),
     batch: int = 0,
     more: str = "",
+    http: str = "",
     core: str = GATEWAY_CORE,
 ) -> Iterator[Gateway]:
     """Signalbox on its core, which keeps its data in `path`.
 
     `groups`: customers that may bind; it listens for SMPP then. `batch` > 0: the demo account's events go to
-    the sink, so many in one POST. `more`: further tables of the configuration.
+    the sink, so many in one POST. `more`: further tables of the configuration, `http`: further keys of
+    [http].
     """
     config = path / "gateway.toml"
-    head = CONFIG.format(data=path / "data", http=HTTP) + (SMPP_CONFIG if groups else "") + more
+    head = CONFIG.format(data=path / "data", http=HTTP, more=http) + (SMPP_CONFIG if groups else "") + more
     config.write_text(head + "".join(carrier.toml() for carrier in carriers) + routes_toml(carriers))
     customers.make(config, path / "data", groups)
     python = ROOT / ".venv" / "bin" / "python"
