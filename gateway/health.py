@@ -214,6 +214,8 @@ class HealthWatch:
         alone = partial(self._gateway.board.alone_in, carrier.id)
         for decided in self.countries.look(carrier.id, now_s, now_ms, patience_s, alone):
             self._country_changed(one, decided)
+        if carrier.standings is not None:
+            self._gateway.committer.wake()  # its trial may have got other messages, and nothing else may come
 
     def apply(self) -> None:
         """Carriers take messages or do not, as things stand."""

@@ -473,6 +473,22 @@ async def test_a_trial_that_was_lost_with_its_link_gets_other_messages(ram_path:
 
 
 @trio_test(mock_clock=True)
+async def test_so_does_that_of_an_only_carrier_while_nothing_else_is_sent(ram_path: Path) -> None:
+    only = carrier("north", NORTH, window=50, response_timeout_s=5) + route("north")
+    async with with_north(ram_path, only, "refuses") as (house, north):
+        async with both(house) as traffic:
+            await until(house, "open", 30)
+        north.bad = "swallows"
+        await until(house, "half_open")
+        await trio.sleep(1)
+        for stream in north.streams:
+            await trio.aclose_forcefully(stream)
+        north.bad = ""
+        await until(house, "closed", 20)
+        await all_delivered(house, traffic)
+
+
+@trio_test(mock_clock=True)
 async def test_shares_of_a_lane_by_weights_go_to_the_others_for_that_country(ram_path: Path) -> None:
     lane = 'lane = [{ carrier = "north", weight = 50 }, { carrier = "south", weight = 50 }]'
     toml = two().replace('lane = ["north", "south"]', lane)
