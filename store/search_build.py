@@ -110,12 +110,13 @@ class Builder:
         return self._verify()
 
     def _verify(self) -> bool:
-        """There is nothing to build: look after what there is."""
+        """There is nothing to build: look after one run. Says whether there is something to build now."""
         try:
-            return self._files.verify()
+            self._files.verify()
         except Spoilt as spoilt:
             self.discard(spoilt.day)
             return True
+        return False
 
     def _due(self) -> Iterator[tuple[str, int]]:
         if self.settled < 0:

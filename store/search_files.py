@@ -45,6 +45,7 @@ KINDS = 5
 _IDS, _ACCOUNTS, _TERMS = 0, 1, 2  # columns; of each kind two: hashes, places
 _MAP_SIZE = 1 << 34  # address space: 400 million messages a day
 _DAY_MS = 86_400_000
+_READ_AHEAD = 1 << 30  # octets: 30 million messages
 _FORM = b"1 " + sys.byteorder.encode()
 _THROUGH, _FORM_NAME = b"through", b"form"
 
@@ -284,6 +285,18 @@ class SearchFiles:
         except OSError:
             os.close(self._lock)
             raise StoreBusy(f"{directory} is in use by another process", "wait for it to end") from None
+        self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        """Have the newest files read into memory, so that the first look-ups do not wait for the disk."""
+        left = _READ_AHEAD
+        for day in reversed(self.days()):
+            path = self._directory / day / DATA
+            left -= path.stat().st_size
+            if left < 0:
+                return
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         while self._open:
