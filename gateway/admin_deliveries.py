@@ -29,7 +29,7 @@ from gateway.audit import entry
 from router.nouns import FINAL_STATES, Account, MessageState
 from store.backlog import Backlog, BacklogWalk, joined
 from store.ids import first_id_at
-from store.interface import NO_ID, SMPP_ORIGIN, AuditEntry, Endpoint, FinishedPage, Transaction
+from store.interface import NO_ID, SMPP_ORIGIN, AuditEntry, Endpoint, FinishedPage, InboundPage, Transaction
 from store.lmdb_store import LmdbStore
 
 if TYPE_CHECKING:
@@ -56,13 +56,14 @@ class Backlogs(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Replay(msgspec.Struct, forbid_unknown_fields=True):
-    """`since` and `until`: when messages were accepted, ISO 8601; `resume`: the job that was cut off."""
+    """`since` and `until`: when messages were accepted, or received, ISO 8601. `resume`: what was cut off."""
 
     account: str
     since: str = ""
     until: str = ""
     id: str = ""
     state: str = ""
+    kind: Literal["receipts", "received"] = "receipts"
     resume: bool = False
     abandon: bool = False
 
@@ -80,6 +81,7 @@ class Job(msgspec.Struct):
     state: int
     receipts: int = 0
     messages: int = 0
+    inbound: bool = False  # MOs, and not receipts
 
 
 class DeliveryVerbs:
@@ -153,14 +155,20 @@ class DeliveryVerbs:
     # replay
 
     async def replay(self, wish: Replay) -> object:
-        """Receipts of finished messages once more, to where the account wants its receipts now."""
+        """Receipts of finished messages (or MOs) once more, to where the account wants them now."""
         account = self._named(wish.account)
         with self._alone(account):
             job = self._job(wish, account)
             while True:
-                page = await trio.to_thread.run_sync(
-                    self._store.finished_page, account.id, job.after, job.to, job.state, _PORTION
-                )
+                page: FinishedPage | InboundPage
+                if job.inbound:
+                    page = await trio.to_thread.run_sync(
+                        self._store.inbound_page, account.id, job.after, job.to, _PORTION
+                    )
+                else:
+                    page = await trio.to_thread.run_sync(
+                        self._store.finished_page, account.id, job.after, job.to, job.state, _PORTION
+                    )
                 job = await self._execute(partial(self._portion, account, job, page, self._wall_ms()))
                 if page.after is None:
                     break
@@ -168,21 +176,27 @@ class DeliveryVerbs:
         if wish.id and not job.messages:
             raise AdminError(
                 "not_found",
-                f"{account.name!r} has no finished message {wish.id}",
+                f"{account.name!r} has no {'inbound' if job.inbound else 'finished'} message {wish.id}",
                 f"signalbox message {wish.id}",
             )
         return {"account": account.name, "messages": job.messages, "receipts": job.receipts}
 
-    def _portion(self, account: Account, job: Job, page: FinishedPage, now_ms: int, txn: Transaction) -> Job:
+    def _portion(
+        self, account: Account, job: Job, page: FinishedPage | InboundPage, now_ms: int, txn: Transaction
+    ) -> Job:
         """Tell of these, and note how far it came; the trail tells of the first portion and of the whole."""
-        told = txn.tell_again(page.pairs, now_ms)
+        if isinstance(page, InboundPage):
+            told, looked = txn.tell_inbound_again(page.messages, now_ms), len(page.messages)
+        else:
+            told, looked = txn.tell_again(page.pairs, now_ms), len(page.pairs)
         complete = page.after is None
         done = Job(
             job.to if page.after is None else page.after,
             job.to,
             job.state,
             job.receipts + told,
-            job.messages + len(page.pairs),
+            job.messages + looked,
+            job.inbound,
         )
         txn.put_meta(_job_name(account), b"" if complete else msgspec.json.encode(done))
         if done.messages and (not job.messages or complete):
@@ -207,20 +221,23 @@ class DeliveryVerbs:
             )
         if not said:
             raise bad_arguments("since", "say what to replay", "--from and --to, --id, or --state")
+        inbound = wish.kind == "received"
+        if inbound and wish.state:
+            raise bad_arguments("state", "inbound messages have none", "leave it out")
         if wish.id:
             return self._job_of_one(wish)
         first = first_id_at(_time("since", wish.since)) if wish.since else 1
         to = first_id_at(_time("until", wish.until)) if wish.until else NO_ID
         if first >= to:
             raise bad_arguments("until", "it lies before the beginning", "--from is the earlier one")
-        return Job(first - 1, to, _state(wish.state))
+        return Job(first - 1, to, _state(wish.state), inbound=inbound)
 
     def _job_of_one(self, wish: Replay) -> Job:
         if wish.since or wish.until or wish.state:
             raise bad_arguments("id", "one message needs no range", "give --id alone")
         if not (wish.id.isascii() and wish.id.isdigit() and 0 < int(wish.id) < NO_ID - 1):
             raise bad_arguments("id", f"{wish.id!r} is no id", "decimal, as `signalbox message` shows it")
-        return Job(int(wish.id) - 1, int(wish.id) + 1, -1)
+        return Job(int(wish.id) - 1, int(wish.id) + 1, -1, inbound=wish.kind == "received")
 
     def _unfinished(self, account: int) -> Job | None:
         kept = self._store.meta(f"replay:{account}")

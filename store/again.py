@@ -1,4 +1,4 @@
-"""What accounts are told once more, or somewhere else: receipts of finished messages, events that wait.
+"""What accounts are told once more, or somewhere else: receipts of finished messages, MOs, events that wait.
 
 Both go in portions: the caller hands back where the last one ended. A page of finished messages is read
 outside any transaction, because what is final stays as it is; it merges the hot store and the archives by
@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 from router.nouns import EventKind, Message, Phase, Progress, wants_final
 from store.batch import scan
 from store.ending import error_of
-from store.interface import NO_ID, SMPP_ORIGIN, FinishedPage, Moved, OutboxRow
+from store.inbound import mo_event
+from store.interface import NO_ID, SMPP_ORIGIN, FinishedPage, InboundPage, Moved, OutboxRow
 from store.outbox import put_event, receipt_event, tell
 from store.records import (
     MESSAGE_KEY,
     OUTBOX_DUE_KEY,
     OUTBOX_KEY,
     decode_event,
+    decode_inbound,
     decode_message,
     decode_progress,
     encode,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     import lmdb
 
-    from router.nouns import Event
+    from router.nouns import Event, InboundMessage
     from store.batch import Batch
     from store.layout import Tables
     from store.lmdb_store import LmdbStore
@@ -88,6 +90,35 @@ def _ended(tx: lmdb.Transaction[bytes], tables: Tables, key: bytes, value: bytes
         return decode_message(unseal(key, stored)), progress
     except Damaged:
         return None
+
+
+def inbound_page(store: LmdbStore, account: int, after: int, to: int, limit: int) -> InboundPage:
+    """MOs of an account with after < id < to, in order."""
+    prefix = account.to_bytes(4, "big")
+    found: list[InboundMessage] = []
+    with store.reading() as tx, tx.cursor(store.tables.inbound.handle) as cursor:
+        for key, value in scan(cursor, MESSAGE_KEY.pack(account, after + 1), prefix):
+            id = MESSAGE_KEY.unpack(key)[1]
+            if id >= to:
+                break
+            if len(found) >= limit:
+                return InboundPage(found, found[-1].id)
+            try:
+                found.append(decode_inbound(unseal(key, value)))
+            except Damaged:
+                continue
+    return InboundPage(found, None)
+
+
+def tell_inbound_again(batch: Batch, messages: Sequence[InboundMessage], now_ms: int) -> int:
+    """Each MO, to whom it belongs. Returns how many there are."""
+    told = 0
+    for message in messages:
+        event = mo_event(message)
+        event.again = True
+        event.since_ms = now_ms
+        told += tell(batch, event)
+    return told
 
 
 def tell_again(batch: Batch, pairs: Sequence[Pair], now_ms: int) -> int:

@@ -157,6 +157,13 @@ class FinishedPage(msgspec.Struct, gc=False):
     after: int | None
 
 
+class InboundPage(msgspec.Struct, gc=False):
+    """MOs, and the id behind which the next page begins; None: there is no more."""
+
+    messages: list[InboundMessage]
+    after: int | None
+
+
 class Moved(msgspec.Struct, gc=False):
     """A portion of `move_events`: how many, and where the next one begins; b"": that was the last."""
 
@@ -398,6 +405,9 @@ class Transaction(Protocol):
 
     def tell_again(self, pairs: Sequence[tuple[Message, Progress]], now_ms: int) -> int:
         """Final receipts of finished messages, once more, to those who wanted them; how many."""
+
+    def tell_inbound_again(self, messages: Sequence[InboundMessage], now_ms: int) -> int:
+        """MOs, once more, to whom they belong; answers to them start nothing. How many."""
 
     def move_events(
         self,
@@ -655,6 +665,9 @@ class Store(Protocol):
         self, account: int, after: int, to: int = NO_ID, state: int = -1, limit: int = 500
     ) -> FinishedPage:
         """An account's messages that ended in `state` (-1: any), after < id < to, also archived ones."""
+
+    def inbound_page(self, account: int, after: int, to: int = NO_ID, limit: int = 500) -> InboundPage:
+        """An account's MOs with after < id < to, oldest first."""
 
     # what has ended
     def pick_finished(self, now_ms: int, limit: int) -> Sequence[Any]:

@@ -44,6 +44,7 @@ from store.interface import (
     Finding,
     FinishedPage,
     GivenUp,
+    InboundPage,
     NoticeRow,
     OtherLimits,
     OutboxRow,
@@ -531,6 +532,11 @@ class LmdbStore:
         called from a thread."""
         with self._lmdb_errors():
             return again.finished_page(self, account, after, to, state, limit)
+
+    def inbound_page(self, account: int, after: int, to: int = NO_ID, limit: int = 500) -> InboundPage:
+        """An account's MOs with after < id < to, oldest first; may be called from a thread."""
+        with self._lmdb_errors():
+            return again.inbound_page(self, account, after, to, limit)
 
     # archive
 

@@ -230,6 +230,10 @@ class LmdbTransaction:
         return again.tell_again(self.batch, pairs, now_ms)
 
     @_verb
+    def tell_inbound_again(self, messages: Sequence[InboundMessage], now_ms: int) -> int:
+        return again.tell_inbound_again(self.batch, messages, now_ms)
+
+    @_verb
     def move_events(
         self,
         source: int,

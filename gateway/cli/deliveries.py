@@ -47,6 +47,7 @@ def list_backlogs(account: str, everything: bool, place: Place, as_json: bool) -
 @click.option("--to", "until", default="", metavar="TIME", help="Of messages accepted before then (UTC).")
 @click.option("--id", "message_id", default="", metavar="ID", help="Of this message.")
 @click.option("--state", default="", help="Of messages that ended so: DELIVERED, UNDELIVERABLE, EXPIRED…")
+@click.option("--received", is_flag=True, help="Inbound messages, and not receipts.")
 @click.option("--resume", is_flag=True, help="Go on with the replay that was cut off.")
 @click.option("--abandon", is_flag=True, help="Forget the replay that was cut off, and begin this one.")
 @acting_options
@@ -57,6 +58,7 @@ def replay(
     until: str,
     message_id: str,
     state: str,
+    received: bool,
     resume: bool,
     abandon: bool,
     place: Place,
@@ -64,8 +66,8 @@ def replay(
 ) -> None:
     """Tell an account again how its messages ended, from the queue and the archive.
 
-    Only of messages whose submitter asked for a receipt. They go where the account wants its receipts now,
-    over SMPP or HTTP, and may be repeated to a customer who had them.
+    Receipts only of messages whose submitter asked for one; with --received inbound messages. They go where
+    the account wants them now, over SMPP or HTTP, and may be repeated to a customer who had them.
     """
     done = place.ask(
         "deliveries.replay",
@@ -75,14 +77,16 @@ def replay(
         until=until,
         id=message_id,
         state=state,
+        kind="received" if received else "receipts",
         resume=resume,
         abandon=abandon,
     )
     if as_json:
         print_json(done)
     else:
-        messages = counted(done["messages"], "finished message")
-        click.echo(f"{counted(done['receipts'], 'receipt')} of {messages} queued.")
+        messages = counted(done["messages"], "inbound message" if received else "finished message")
+        told = counted(done["receipts"], "event" if received else "receipt")
+        click.echo(f"{told} of {messages} queued.")
 
 
 @deliveries.command()

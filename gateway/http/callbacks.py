@@ -86,7 +86,7 @@ class CallbackApi:
 
     async def _replay(self, request: Request) -> Answered:
         wish = read_body(request, table.ReplayIn)
-        of_messages = (wish.id, wish.since, wish.until, wish.state, wish.resume, wish.abandon)
+        of_messages = (wish.id, wish.since, wish.until, wish.state, wish.kind, wish.resume, wish.abandon)
         if not (wish.given_up or wish.endpoint):
             account = _one(request, wish.account)
             job: Any = await self._deliveries.replay(
@@ -96,6 +96,7 @@ class CallbackApi:
                     wish.until or "",
                     wish.id or "",
                     wish.state or "",
+                    wish.kind or "receipts",
                     bool(wish.resume),
                     bool(wish.abandon),
                 )

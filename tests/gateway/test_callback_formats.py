@@ -177,7 +177,7 @@ async def test_a_retried_inbound_message_is_answered_once(tmp_path: Path) -> Non
         receiver.say = lambda got: next(tries, None) or replying("Hi")(got)
         await wrote(house, script)
         await house.until(lambda: script.submits)
-        await trio.sleep(400)
+        await trio.sleep(60)
         assert (len(receiver.got), len(script.submits)) == (3, 1)
 
 
@@ -195,7 +195,7 @@ async def test_a_reply_that_cannot_be_kept_waits_with_its_inbound_message(tmp_pa
         assert house.gateway.store.outbox_backlog() == 1
         refusals.clear()
         await house.until(lambda: script.submits)
-        await trio.sleep(400)
+        await trio.sleep(60)
         assert (len(receiver.got), len(script.submits)) == (2, 1)
         assert house.gateway.store.outbox_backlog() == 0
 
@@ -206,8 +206,21 @@ async def test_a_reply_that_the_door_refuses_ends_the_event_all_the_same(tmp_pat
         receiver.say = replying("Hi")
         await wrote(house, script)
         await house.until(lambda: receiver.got and not house.gateway.store.outbox_backlog())
-        await trio.sleep(400)
+        await trio.sleep(60)
         assert (len(receiver.got), script.submits) == (1, [])
+
+
+@trio_test(mock_clock=True)
+async def test_an_inbound_message_that_is_told_again_is_not_answered_again(tmp_path: Path) -> None:
+    async with conversing(tmp_path) as (house, receiver, script):
+        receiver.say = replying("Hi")
+        await wrote(house, script)
+        await house.until(lambda: script.submits and not house.gateway.store.outbox_backlog())
+        again = {"account": "acme", "since": "1970-01-01", "kind": "received"}
+        assert (await verb(house, "deliveries.replay", **again))["receipts"] == 1
+        await house.until(lambda: len(receiver.got) == 2 and not house.gateway.store.outbox_backlog())
+        await trio.sleep(60)
+        assert len(script.submits) == 1
 
 
 # 410 and secrets
@@ -220,7 +233,7 @@ async def test_410_ends_callbacks_until_somebody_opens_them_again_over_a_restart
         await house.submit("447700900123")
         accounts = house.gateway.accounts
         await house.until(lambda: accounts.by_name["acme"].callbacks_gone)
-        await trio.sleep(300)
+        await trio.sleep(60)
         assert len(receiver.got) == 1
         assert accounts.by_name["acme"].callbacks_gone == ("http://127.0.0.1:9001/gone",)
         (shut,) = await verb(house, "callbacks.list", account="acme")

@@ -126,7 +126,8 @@ class TestOut(msgspec.Struct):
 
 
 class ReplayIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Given-up events (`given_up`), or receipts of finished messages by id, or by time and state."""
+    """Given-up events (`given_up`); or receipts of finished messages, or inbound messages (`kind`), by id or
+    by time, receipts by state, too."""
 
     account: Whose | None = None
     given_up: Annotated[bool, Meta(description="those that are not tried any more")] | None = None
@@ -135,6 +136,9 @@ class ReplayIn(msgspec.Struct, forbid_unknown_fields=True):
     since: Annotated[str, Meta(max_length=40, description="accepted from then on")] | None = None
     until: Annotated[str, Meta(max_length=40, description="accepted before")] | None = None
     state: Annotated[str, Meta(max_length=20, description="which they ended in, as DELIVERED")] | None = None
+    kind: (
+        Annotated[Literal["receipts", "received"], Meta(description="received: inbound messages")] | None
+    ) = None
     resume: Annotated[bool, Meta(description="go on with a replay that was cut off")] | None = None
     abandon: Annotated[bool, Meta(description="forget one that was cut off, begin this one")] | None = None
 

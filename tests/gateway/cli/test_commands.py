@@ -528,6 +528,43 @@ def test_enabling_says_what_was_shut(gateway: FakeGateway, capsys: pytest.Captur
     assert "No endpoint there is shut" in capsys.readouterr().out
 
 
+def test_a_test_shows_what_went_and_came_and_exits_by_it(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = {
+        "method": "POST",
+        "url": "https://shop.example/sms",
+        "headers": {"webhook-id": "x"},
+        "body": "{}",
+    }
+    told = {"taken": True, "error": "", "status": 204, "answer": "", "duration_s": 0.25, "request": request}
+    gateway.answers["callbacks.test"] = told
+    assert root.run(["callbacks", "test", "shop"]) == OK
+    shown = capsys.readouterr().out
+    assert shown.startswith("POST https://shop.example/sms\nwebhook-id: x\n\n{}\n")
+    assert shown.endswith("Answer after 0.250 s: 204\nTaken.\n")
+    gateway.answers["callbacks.test"] = told | {"taken": False, "error": "HTTP 500", "status": 500}
+    assert root.run(["callbacks", "test", "shop", "--kind", "received"]) == FAILED
+    assert "Not taken: HTTP 500" in capsys.readouterr().out
+    assert gateway.asked[-1] == ("callbacks.test", {"account": "shop", "kind": "received"})
+
+
+def test_an_endpoints_events_are_listed_page_by_page(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = {
+        "id": "rcpt_7", "type": "message.receipt", "at": "then", "state": "DELIVERED", "attempts": 3,
+        "due_at": "soon", "given_up_at": "", "last_error": "HTTP 500",
+    }  # fmt: skip
+    gateway.answers["callbacks.events"] = {"events": [event], "after": "ff"}
+    assert root.run(["callbacks", "events", "7", "--limit", "2"]) == OK
+    assert capsys.readouterr().out.count("rcpt_7") == 2
+    assert [args["after"] for verb, args in gateway.asked if verb == "callbacks.events"] == ["", "ff"]
+    gateway.answers["callbacks.attempts"] = []
+    assert root.run(["callbacks", "attempts", "7"]) == OK
+    assert "Nothing was sent there" in capsys.readouterr().out
+
+
 LISTINGS = {
     "inbox": ["inbox"],
     "receipts.unmatched": ["receipts", "unmatched"],

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from gateway.callbacks.signature import verify
+from router.nouns import InboundMessage
 from router.roles import Role
 from tests.gateway.house import MemoryWorld, Running, carrier, route, running, simulator
 from tests.gateway.receiver import Receiver, answer
@@ -194,3 +195,20 @@ async def test_an_operator_says_whose_and_an_auditor_only_looks(tmp_path: Path) 
         eyes = await operator(house, Role.AUDITOR)
         assert (await house.http("GET", "/v1/callbacks", key=eyes))[0] == 200
         assert (await house.http("POST", "/v1/callbacks/test", {"account": "acme"}, key=eyes))[0] == 403
+
+
+@trio_test(mock_clock=True)
+async def test_inbound_messages_are_told_again_by_time_and_by_id(tmp_path: Path) -> None:
+    async with hearing(tmp_path) as (house, receiver):
+        mo = InboundMessage(1 << 40, 1, 1, house.world.wall_ms(), "447700900123", "12345", 0, "Yes", b"")
+        await house.gateway.committer.execute(lambda txn: txn.inbound([mo], mo.received_ms))
+        await house.until(lambda: len(receiver.got) == 1)
+        for wish in ({"since": "1970-01-01"}, {"id": str(1 << 40)}):
+            done = (await house.http("POST", "/v1/callbacks/replay", {"kind": "received", **wish}))[1]
+            assert done["events"] == 1
+        await house.until(lambda: len(receiver.got) == 3)
+        assert {got.headers["webhook-id"] for got in receiver.got} == {f"mo_{1 << 40}"}
+        status, problem = await house.http(
+            "POST", "/v1/callbacks/replay", {"kind": "received", "since": "1970-01-01", "state": "DELIVERED"}
+        )
+        assert (status, problem["errors"][0]["field"]) == (422, "state")

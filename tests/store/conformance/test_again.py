@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import methodcaller
 from typing import Any
 
-from router.nouns import Login, MessageState, ReceiptWish
+from router.nouns import InboundMessage, Login, MessageState, ReceiptWish
 from store.interface import SMPP_ORIGIN, OutboxRow
 from tests.store.conformance.subject import DAY_MS, Subject, ids
 
@@ -105,3 +105,25 @@ def test_events_are_moved_to_sessions_and_back_in_order(subject: Subject) -> Non
     assert back.count == 4
     assert subject.store.outbox_page(smpp, 0, 100) == []
     assert len(subject.store.outbox_page(http, 0, 100)) == 5
+
+
+def test_inbound_messages_are_paged_in_order_and_told_again(subject: Subject) -> None:
+    mos = [
+        InboundMessage(number, 1, 0, 5, "447700900123", "12345", 0, f"{number}", b"") for number in (3, 5, 9)
+    ]
+    other = InboundMessage(4, 2, 0, 5, "447700900123", "12345", 0, "other", b"")
+    subject.account(1, callback_url=URL)
+    subject.do(lambda txn: txn.inbound([*mos, other], 5))
+    (endpoint,) = (one.id for one in subject.store.outbox_endpoints().values() if one.account == 1)
+    subject.do(lambda txn: txn.outbox_done(subject.store.outbox_page(endpoint, 0, 100)))
+    first = subject.store.inbound_page(1, 0, limit=2)
+    assert ([one.id for one in first.messages], first.after) == ([3, 5], 5)
+    last = subject.store.inbound_page(1, 5, limit=2)
+    assert ([one.id for one in last.messages], last.after) == ([9], None)
+    assert [one.id for one in subject.store.inbound_page(1, 0, 9).messages] == [3, 5]
+    assert subject.do(lambda txn: txn.tell_inbound_again(first.messages, 77)) == 2
+    rows = subject.store.outbox_page(endpoint, 0, 100)
+    assert [(row.event.message_id, row.event.again, row.event.since_ms) for row in rows] == [
+        (3, True, 77),
+        (5, True, 77),
+    ]
