@@ -20,7 +20,7 @@ from gateway.http import paging
 from gateway.http.problems import BadRequest
 from gateway.http.table.messages import STATES, Filters, MessageRow
 from gateway.http.timeline import encoding_name, rfc3339, state_name
-from gateway.logs import mask_number
+from gateway.logs import mask_address
 from router.nouns import MessageClass, MessageState, Phase, Reason
 from router.numbers import NumberProblem, normalise, sender_of
 from store.interface import NO_ID
@@ -159,7 +159,7 @@ def row_of(
     hit: Hit, carrier_name: Callable[[int], str], account: str = "", *, masked: bool = False
 ) -> MessageRow:
     """`account`: its name, for operators. `masked`: for somebody who may not see numbers."""
-    shown = mask_number if masked else str
+    shown = mask_address if masked else str
     return MessageRow(
         str(hit.id),
         state_name(hit.state),

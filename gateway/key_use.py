@@ -35,7 +35,7 @@ REFUSALS = {
     "unknown": "no key, or one that is not known (any more)",
     "address": "from an address that this key may not be used from",
     "expired": "after the key's end",
-    "scope": "for what the key, or its role, may not",
+    "scope": "for something that the key, or its role, may not do",
     "kind": "an account's key where an operator's is needed, or the other way round",
 }
 

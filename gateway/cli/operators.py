@@ -85,7 +85,7 @@ def rotate(name: str, overlap_s: float, place: Place, as_json: bool) -> None:
 def print_key(made: dict[str, Any]) -> None:
     print_pairs(made)
     click.echo(
-        f"\nThe key is shown this once; keep it now. Whoever has it may what the role {made['role']!r} "
+        f"\nThe key is shown this once; keep it now. Whoever has it may do what the role {made['role']!r} "
         "may. Use it as:"
     )
     click.echo(f"  curl -H 'Authorization: Bearer {made['operator_key']}' http://…/v1/accounts")

@@ -177,12 +177,6 @@ class Keys:
             raise self._accounts_key(caller, address)
         return caller.owner
 
-    def either(
-        self, authorization: bytes | None, address: str, scope: str = "routes.explain"
-    ) -> Account | Operator:
-        """Whose key it is, for what both may ask. Errors: BadRequest 401 (many: 429), 403."""
-        return self.admit(authorization, address, scope).owner
-
     def admit(self, authorization: bytes | None, address: str, scope: str) -> Caller:
         """Who it is, if that key may. Errors: BadRequest 401 (many: 429), 403.
 

@@ -29,7 +29,7 @@ from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
 from gateway.http.table import cdrs as table
 from gateway.http.typed import read_query
-from gateway.logs import mask_number
+from gateway.logs import mask_address, mask_number
 from router.nouns import Account
 from store.cdr_files import BEGINNING, Place
 
@@ -112,7 +112,7 @@ def _row(line: Line, hidden: tuple[str, ...], masked: bool) -> dict[str, Any]:
         del row[name]
     if masked:
         row["to"] = mask_number(row["to"])
-        row["from"] = mask_number(row["from"]) if row["from"].isdigit() else row["from"]
+        row["from"] = mask_address(row["from"])
     return row
 
 

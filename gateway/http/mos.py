@@ -27,7 +27,7 @@ from gateway.http.table import inbound as table
 from gateway.http.table.inbound import MoOut, MosOut, MosQuery
 from gateway.http.timeline import encoding_name, rfc3339
 from gateway.http.typed import read_query
-from gateway.logs import mask_number
+from gateway.logs import mask_address
 from router.nouns import Account, Encoding, InboundMessage
 from store.ids import first_id_at
 from store.interface import NO_ID
@@ -149,7 +149,7 @@ class Mos:
 def _told(store: Inboxes, message: InboundMessage, caller: Caller) -> MoOut:
     source, to = message.source, message.destination
     if "messages.numbers" not in caller.scopes:
-        source, to = mask_number(source), mask_number(to)
+        source, to = mask_address(source), mask_address(to)
     shown = MoOut(
         str(message.id),
         rfc3339(message.received_ms),

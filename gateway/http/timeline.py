@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from gateway.logs import mask_number
+from gateway.logs import mask_address
 from router.nouns import (
     Encoding,
     Message,
@@ -130,7 +130,7 @@ def message_json(
     final = progress.phase == Phase.FINAL
     binary = message.encoding == Encoding.BINARY
     told = "messages.text" in scopes
-    number = str if "messages.numbers" in scopes else mask_number
+    number = str if "messages.numbers" in scopes else mask_address
     return msgspec.json.encode(
         MessageOut(
             id=str(message.id),

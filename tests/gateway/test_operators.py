@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -15,7 +16,7 @@ from gateway import operators as subject
 from gateway.admin import AdminError
 from gateway.audit import Actor, acting
 from gateway.cli.failure import FAILED, OK, USAGE
-from gateway.http.auth import key_hash
+from gateway.http.auth import Keys, key_hash
 from gateway.http.problems import BadRequest
 from gateway.operators import OperatorProblem, Operators
 from store.interface import AuditEntry, StoreFull, Transaction
@@ -280,3 +281,15 @@ async def test_a_damaged_list_lets_nobody_in_and_the_next_one_made_is_the_first(
         assert (operators.by_name, operators.damaged) == ({}, True)
     await operators.create("bob")
     assert (list(operators.by_name), operators.damaged) == (["bob"], False)
+
+
+@trio_test
+async def test_operators_that_an_older_release_wrote_are_owners_with_the_keys_they_had() -> None:
+    commits = SlowCommits()
+    old = ["ann", key_hash("sbo_1_2"), "1", 5, key_hash("sbo_0_1"), "0", 9]
+    commits.rows["operators"] = msgspec.msgpack.encode([old])
+    operators = Operators(commits, lambda: 7)
+    keys = Keys([], lambda: 1.0, lambda: 7)
+    keys.rebuild_operators(operators.by_name.values())
+    for key in (b"Bearer sbo_1_2", b"Bearer sbo_0_1"):
+        assert keys.admit(key, "192.0.2.1", "operators.write").name == "ann"
