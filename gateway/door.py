@@ -258,7 +258,7 @@ class Door:
         policy = self._policies.get(account.id)
         if policy is None or policy.account is not account:
             policy = self._policies[account.id] = Policy(account, self.house)
-        room = self._room(account)
+        room = self.room(account)
         first_id = self._admission.next_ids(len(requests), now_ms)
         for offset, request in enumerate(requests):
             planned = self._plan(policy, request, first_id + offset, now_ms)
@@ -427,7 +427,7 @@ class Door:
         error = self._admission.admission()
         if error is not None:
             return _store_refusal(error)
-        return _queue_full(account) if self._room(account) <= 0 else None
+        return _queue_full(account) if self.room(account) <= 0 else None
 
     def _over(self, account: Account, submits: int) -> list[Refusal]:
         """A refusal for each of the last ones that its tps has no room for now; the others are counted.
@@ -444,7 +444,7 @@ class Door:
         refusal = Refusal(429, "too-many-submits", "", detail, self.rates.waits_s(account, now))
         return [refusal] * (submits - allowed)
 
-    def _room(self, account: Account) -> int:
+    def room(self, account: Account) -> int:
         """How many more messages it may have waiting, those that are being committed counted."""
         return account.max_queued - self._admission.queued(account.id) - self._committing.get(account.id, 0)
 

@@ -27,6 +27,12 @@ class DoorPort(Protocol):
     ) -> None: ...
 
 
+class RoomyDoorPort(DoorPort, Protocol):
+    """A door that says how many more messages an account may have waiting."""
+
+    def room(self, account: Account) -> int: ...
+
+
 class FinderPort(Protocol):
     """Reads of the last commit."""
 

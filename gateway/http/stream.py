@@ -5,7 +5,7 @@ id or what is wrong. A bad line does not end the stream, an empty one is passed 
 answer says whether all was taken (`done`) and how many lines there were; where it is not, why, and where to
 go on.
 
-An account's tps holds up its stream, instead of having lines refused.
+An account's tps holds up its stream, instead of having lines refused; a full queue does so for a while.
 
 Invariants: at most MOST_UNANSWERED lines are between being read and being answered, and at most one read's
 worth waits before them; a line has LONGEST_LINE octets. Whose key it is is asked again for each portion, so
@@ -26,7 +26,7 @@ from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import Keys
 from gateway.http.fields import read_one
 from gateway.http.messages import accepted_out, problem_of
-from gateway.http.ports import DoorPort
+from gateway.http.ports import RoomyDoorPort
 from gateway.http.problems import BadRequest, Headers, problem
 from gateway.http.request import Request
 from gateway.http.routes import Streaming
@@ -38,6 +38,7 @@ from router.nouns import Account
 LONGEST_LINE = 262_144
 MOST_UNANSWERED = 2_000
 MOST_WAITING = 262_144  # octets of answers that are not handed to the socket
+LONGEST_HELD_S = 60.0  # while the account's queue is full; then lines are refused, as submits are
 PORTION = 500  # lines that go to the door together
 _MEDIA = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
 _HEADERS: Headers = (("Content-Type", "application/x-ndjson"), ("Cache-Control", "no-store"))
@@ -59,7 +60,7 @@ class _Portion:
 class MessageStream:
     """Opens streams: `streaming` is what a route serves."""
 
-    def __init__(self, door: DoorPort, keys: Keys, rates: SubmitRates | None = None) -> None:
+    def __init__(self, door: RoomyDoorPort, keys: Keys, rates: SubmitRates | None = None) -> None:
         self._door = door
         self._rates = rates or SubmitRates()
         self._keys = keys
@@ -82,7 +83,7 @@ class _Lines:
     """streams.Taker of one stream."""
 
     def __init__(
-        self, door: DoorPort, rates: SubmitRates, account: Callable[[], Account], out: Outflow
+        self, door: RoomyDoorPort, rates: SubmitRates, account: Callable[[], Account], out: Outflow
     ) -> None:
         self._door = door
         self._rates = rates
@@ -97,6 +98,7 @@ class _Lines:
         self._ended = False
         self._why: BadRequest | None = None  # it was cut
         self._accepted = self._refused = 0
+        self._full_since: float | None = None  # that there is no room in the account's queue
 
     # in
 
@@ -165,6 +167,16 @@ class _Lines:
 
     # to the door and back
 
+    def _fitting(self, account: Account, count: int) -> int:
+        """How many of so many lines its queue has room for. Of a queue that stays full they are refused."""
+        room, now = self._door.room(account), trio.current_time()
+        if room >= 1:
+            self._full_since = None
+            return min(count, room)
+        if self._full_since is None:
+            self._full_since = now
+        return 0 if now - self._full_since < LONGEST_HELD_S else count
+
     def _submit(self) -> bool:
         """False: not now."""
         try:
@@ -177,6 +189,9 @@ class _Lines:
             count = min(count, int(self._rates.of(account).available(trio.current_time())))
             if count < 1:
                 return False
+        count = self._fitting(account, count)
+        if count < 1:
+            return False
         lines = [self._lines.popleft() for _ in range(count)]
         items = [(number, _read(line)) for number, line in lines]
         good = [item for _, item in items if isinstance(item, Submission)]

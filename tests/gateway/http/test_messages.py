@@ -47,6 +47,10 @@ class FakeDoor:
         self.waits = False
         self.waiting: list[Callable[[], None]] = []
         self.memory = Memory()
+        self.free = 1_000_000
+
+    def room(self, account: Account) -> int:
+        return self.free
 
     def submit(
         self,
@@ -63,6 +67,7 @@ class FakeDoor:
                 results.append(refusal)
                 continue
             self.taken.append((account, submission))
+            self.free -= 1
             state = MessageState.SCHEDULED if submission.send_at_ms else MessageState.ENROUTE
             results.append(
                 Accepted(

@@ -390,3 +390,28 @@ async def test_an_accounts_tps_holds_its_lines_up_and_refuses_none(tmp_path: Pat
         assert 2.5 < trio.current_time() - begun < 5
         assert end["done"]
         await stream.aclose()
+
+
+@trio_test(mock_clock=True)
+async def test_a_full_queue_holds_lines_up_for_a_while_and_then_has_them_refused() -> None:
+    async with house() as at:
+        at.door.free = 2
+        at.door.waits = True
+        body = (GOOD + b"\n") * 3
+        await at.client.send(whole(body))
+        await trio.sleep(1)
+        assert len(at.door.taken) == 2
+        at.door.free = 0
+        for commit in at.door.waiting:
+            commit()
+        at.door.waits = False
+        await trio.sleep(50)
+        assert len(at.door.taken) == 2
+        at.door.free = 5
+        assert [one["status"] for one in (await lines_of(at.client))[:-1]] == [202, 202, 202]
+        at.door.free = 0
+        at.door.verdict = lambda one: Refusal(429, "queue-full", "", "full", 5)
+        begun = trio.current_time()
+        await at.client.send(whole(body))
+        assert [one["status"] for one in (await lines_of(at.client))[:-1]] == [429, 429, 429]
+        assert 59 < trio.current_time() - begun < 62
