@@ -189,6 +189,7 @@ class Step(IntEnum):
     REPLACED = 14  # its customer gave it another text
     REPLANNED = 15  # its lane was gone from the configuration: detail = the carriers of the new one
     PASSED_ON = 20  # a carrier that had accepted it did not deliver: detail = why
+    REDACTED = 21  # what it said was taken out: detail = "deleted" where its customer wants it gone
 
 
 class Relay(msgspec.Struct, array_like=True, gc=False):

@@ -162,6 +162,28 @@ def replace(batch: Batch, account: int, id: int, wish: Replacement, now_ms: int)
     return "replaced"
 
 
+def redact(batch: Batch, account: int, id: int, now_ms: int, detail: str) -> str:
+    """`redacted`, or why not: `waits` (it has not ended), `unknown` (it may be archived)."""
+    key = MESSAGE_KEY.pack(account, id)
+    message, progress = batch.message(account, id), batch.progress(key)
+    if message is None:
+        return "unknown"
+    if progress is None or progress.phase != Phase.FINAL:
+        return "waits"
+    changed, told = redacted(message, progress, now_ms, detail)
+    batch.put(batch.tables.message, key, encode(changed))
+    batch.put_progress(key, told)
+    return "redacted"
+
+
+def redacted(message: Message, progress: Progress, now_ms: int, detail: str) -> tuple[Message, Progress]:
+    """A message without what it said, and a timeline that says so."""
+    changed = msgspec.structs.replace(message, text="", data=b"", udh=b"")
+    told = msgspec.structs.replace(progress, events=list(progress.events))
+    note(told, now_ms, Step.REDACTED, 0, detail)
+    return changed, told
+
+
 def _changed(message: Message, wish: Replacement, now_ms: int) -> Message:
     send_at_ms = wish.send_at_ms if wish.send_at_ms > now_ms else message.send_at_ms
     changed: Message = msgspec.structs.replace(

@@ -394,6 +394,10 @@ class Transaction(Protocol):
         """Other text and times for a message that waits: `replaced`, or why not (`unpaid`: more segments than
         the account has money for)."""
 
+    def redact(self, account: int, id: int, now_ms: int, detail: str = "") -> str:
+        """What a message that has ended said is taken out: `redacted`, `waits` (it has not ended), `unknown`
+        (it may be archived: `redact_archived`). `detail` goes into its timeline."""
+
     def take_stale_parts(self, before_ms: int, limit: int) -> list[list[MoPart]]:
         """Parts of MOs whose first sibling came before `before_ms`, taken out, a list for each message."""
 
@@ -681,6 +685,9 @@ class Store(Protocol):
 
     def write_finished(self, rows: Sequence[Any]) -> None:
         """Second step: durable in the archive; may run in a thread. Repeating it changes nothing."""
+
+    def redact_archived(self, account: int, id: int, now_ms: int, detail: str = "") -> bool:
+        """What an archived message said is taken out; whether it is archived. May run in a thread."""
 
     def drop_old(self, now_ms: int, retention_days: int) -> list[str]:
         """Archived days past the retention are gone; their names."""

@@ -559,6 +559,15 @@ class LmdbStore:
         """Second step, in a worker thread if need be: durable in its day. Repeating it changes nothing."""
         self.archive.write(rows)
 
+    def redact_archived(self, account: int, id: int, now_ms: int, detail: str = "") -> bool:
+        """The same as the verb for a message that is archived; whether it is. For a worker thread."""
+        found = self.archive.find(id, account)
+        if found is None:
+            return False
+        changed, told = customer.redacted(*found, now_ms, detail)
+        self.archive.write([archiving.Finished(b"", changed, told)])
+        return True
+
     def drop_old(self, now_ms: int, retention_days: int) -> list[str]:
         """Archived days past the retention, unlinked."""
         return self.archive.drop_before(now_ms, retention_days)

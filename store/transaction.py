@@ -160,6 +160,10 @@ class LmdbTransaction:
         return customer.replace(self.batch, account, id, replacement, now_ms)
 
     @_verb
+    def redact(self, account: int, id: int, now_ms: int, detail: str = "") -> str:
+        return customer.redact(self.batch, account, id, now_ms, detail)
+
+    @_verb
     def replan(
         self, lane: int, decide: Callable[[Message], int], limit: int, after: bytes = b""
     ) -> Replanned:

@@ -173,10 +173,30 @@ async def test_twilios_sdk_is_refused_with_a_wrong_token_and_what_is_not_there(t
             with pytest.raises(TwilioRestException) as caught:
                 await done(messages(sid).fetch)
             assert (caught.value.status, caught.value.code) == (404, 20404)
-        made = await done(lambda: messages.create(to="+" + HANDSET, from_=NUMBER, body="kept"))
+
+
+@trio_test
+async def test_twilios_sdk_redacts_and_deletes_what_has_ended(tmp_path: Path) -> None:
+    async with serving(tmp_path) as ours:
+        messages = await done(lambda: twilio(ours.http))
+        ours.hold_carrier()
+        made = await done(lambda: messages.create(to="+" + HANDSET, from_=NUMBER, body="a secret"))
+        for act in (lambda: messages(made.sid).update(body=""), lambda: messages(made.sid).delete()):
+            with pytest.raises(TwilioRestException) as caught:
+                await done(act)
+            assert (caught.value.status, caught.value.code) == (400, 20009)
+        ours.release_carrier()
+        found = made
+        while found.status != "delivered":
+            found = await done(lambda: messages(made.sid).fetch())
+        assert found.body == "a secret"
+        assert (await done(lambda: messages(made.sid).update(body=""))).body == ""
+        assert (await done(lambda: messages(made.sid).fetch())).body == ""
+        assert await done(lambda: messages(made.sid).delete())
         with pytest.raises(TwilioRestException) as caught:
-            await done(lambda: messages(made.sid).delete())
-        assert caught.value.status == 409
+            await done(lambda: messages(made.sid).fetch())
+        assert caught.value.status == 404
+        assert await done(lambda: messages.list()) == []
 
 
 @trio_test

@@ -1,4 +1,4 @@
-"""Twilio's Messages resource, 2010-04-01: create, fetch, list, cancel; statuses and errors by its numbers.
+"""Twilio's Messages resource, 2010-04-01: create, fetch, list, cancel, redact, delete.
 
 Sources: Twilio's API reference of the resource and its error dictionary, and what its SDKs send (forms, PHP's
 as multipart). Basic authentication by an app's name and password: an existing app's Account SID (or API key
@@ -6,8 +6,8 @@ SID) and token, set with `signalbox account app set NAME ACxxx --password TOKEN`
 is one of the account's apps, or what Signalbox calls the account (gateway.ids).
 
 Where it differs: there are no media (21620), no content templates and no services (a MessagingServiceSid
-takes the account's own sender). Texts are kept as long as the store keeps messages, so redacting and deleting
-are refused (20009), and not said to be done.
+takes the account's own sender). What is deleted has no text any more and is not shown here again; that it
+was sent, to whom and at what price, stays where operators see it.
 
 Deliberately not here: status callbacks and TwiML (gateway.callbacks.formats.twilio, gateway.callbacks.twiml),
 who the app is (who.py).
@@ -18,10 +18,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import msgspec
+import trio
 
 from gateway.callbacks.choice import twilio as callbacks
 from gateway.callbacks.formats.twilio import API_VERSION, e164, error_code_of
@@ -46,6 +48,7 @@ _ROOT = f"/{API_VERSION}/Accounts/{{account}}"
 _JSON: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 _ASK: Headers = (*_JSON, ("WWW-Authenticate", 'Basic realm="Twilio API"'))
 _LONGEST_BODY = 1_600
+_DELETED = "deleted"
 _INTERNATIONAL = 1
 _MORE = "https://www.twilio.com/docs/errors/"
 _BY_RECEIPT = frozenset(map(int, (Reason.RECEIPT, Reason.NO_RECEIPT)))
@@ -63,6 +66,7 @@ _encode = msgspec.json.Encoder().encode
 
 class Store(Protocol):
     def find(self, account: int, id: int) -> tuple[Message, Progress] | None: ...
+    def redact_archived(self, account: int, id: int, now_ms: int, detail: str = "") -> bool: ...
 
 
 class Calling(Protocol):
@@ -108,8 +112,10 @@ class TwilioApi:
         committer: Calling,
         find: Callable[[Query], Awaitable[Page]],
         recipient: Callable[[Account, str], str],
+        in_thread: Callable[[Callable[[], bool]], Awaitable[bool]] = trio.to_thread.run_sync,
     ) -> None:
         """`recipient`: a number as the account writes it in E.164 digits. Errors: NumberProblem."""
+        self._in_thread = in_thread
         self._door = door
         self._apps = apps
         self._wall_ms = wall_ms
@@ -154,13 +160,17 @@ class TwilioApi:
         self._as_app(request, respond, known)
 
     def update(self, request: Request, respond: Respond) -> None:
-        """Status=canceled; an empty Body would redact."""
+        """Status=canceled, or an empty Body, which redacts."""
 
         def known(account: Account) -> None:
             given = _given(request)
             message, _ = self._message(account, request)
-            if given.first(b"Body") is not None:
-                raise _kept()
+            body = given.first(b"Body")
+            if body is not None:
+                if body:
+                    raise Failed(400, 20001, "Body can only be made empty, which redacts the message")
+                self._redact(account, message, request, respond, "")
+                return
             if given.text(b"Status") != "canceled":
                 raise Failed(400, 20001, "Status must be canceled")
             self._cancel(account, message, request, respond)
@@ -169,8 +179,8 @@ class TwilioApi:
 
     def delete(self, request: Request, respond: Respond) -> None:
         def known(account: Account) -> None:
-            self._message(account, request)
-            raise _kept()
+            message, _ = self._message(account, request)
+            self._redact(account, message, request, respond, _DELETED)
 
         self._as_app(request, respond, known)
 
@@ -189,7 +199,7 @@ class TwilioApi:
                     raise
                 found = (self._store.find(account.id, hit.id) for hit in page.hits)
                 sid = request.params["account"]
-                rows = [shown(sid, *one) for one in found if one is not None]
+                rows = [shown(sid, *one) for one in found if one is not None and not _gone(one[1])]
                 respond(200, _JSON, _encode(_page(request.path, given, size, rows, page.before)))
 
             request.later(search)
@@ -223,7 +233,7 @@ class TwilioApi:
     def _message(self, account: Account, request: Request) -> tuple[Message, Progress]:
         id = id_of_sid(request.params["sid"].removesuffix(".json"))
         found = self._store.find(account.id, id) if id is not None else None
-        if found is None:
+        if found is None or _gone(found[1]):
             raise Failed(404, 20404, f"The requested resource {request.path} was not found")
         return found
 
@@ -257,6 +267,42 @@ class TwilioApi:
                 respond(*Failed(400, 30409, "The message cannot be canceled any more").answer())
 
         self._committer.call_soon(lambda txn: txn.cancel(account.id, message.id, now_ms), done, awaited=True)
+
+    def _redact(
+        self, account: Account, message: Message, request: Request, respond: Respond, detail: str
+    ) -> None:
+        """What it said is taken out, wherever it is. `detail` _DELETED: it is not shown here any more."""
+        now_ms = self._wall_ms()
+
+        def answer() -> None:
+            found = self._store.find(account.id, message.id)
+            if detail == _DELETED or found is None:
+                respond(204, (), b"")
+            else:
+                respond(200, _JSON, _encode(shown(request.params["account"], *found)))
+
+        async def archived() -> None:
+            there = await self._in_thread(
+                partial(self._store.redact_archived, account.id, message.id, now_ms, detail)
+            )
+            if there:
+                answer()
+            else:
+                respond(*Failed(404, 20404, f"The requested resource {request.path} was not found").answer())
+
+        def done(call: Any) -> None:
+            if call.error is not None:
+                respond(*Failed(503, 20503, "The change could not be kept; try again", 1).answer())
+            elif call.result == "waits":
+                respond(*Failed(400, 20009, "The message has not ended; it can be changed then").answer())
+            elif call.result == "unknown":
+                request.later(archived)
+            else:
+                answer()
+
+        self._committer.call_soon(
+            lambda txn: txn.redact(account.id, message.id, now_ms, detail), done, awaited=True
+        )
 
     def _query(self, given: Parameters, account: Account) -> tuple[Query, int]:
         """Errors: Failed."""
@@ -455,12 +501,9 @@ def _failure(refusal: Refusal, asked: Submission) -> Failed:
     return Failed(refusal.status if refusal.status in (402, 403) else 400, 20403, refusal.detail)
 
 
-def _kept() -> Failed:
-    return Failed(
-        409,
-        20009,
-        "texts are kept here as long as messages are, and go with them; nothing was redacted or deleted",
-    )
+def _gone(progress: Progress) -> bool:
+    """Whether its customer deleted it."""
+    return any(step == Step.REDACTED and detail == _DELETED for _, step, _, detail in progress.events)
 
 
 def _given(request: Request) -> Parameters:

@@ -161,6 +161,47 @@ def test_a_receipt_that_comes_while_its_message_is_archived_is_in_the_timeline(s
     assert subject.told() == [(message.id, MessageState.DELIVERED)]
 
 
+def test_what_a_message_said_is_taken_out_once_it_has_ended(subject: Subject) -> None:
+    message = subject.send(subject.lane("a"), "c1")
+
+    def redact(account: int = 1, id: int = message.id) -> str:
+        answer: str = subject.do(lambda txn: txn.redact(account, id, subject.now_ms, "deleted"))
+        return answer
+
+    assert [redact(), redact(2), redact(1, 7)] == ["waits", "unknown", "unknown"]
+    subject.receive(subject.receipt("c1", message.destination))
+    before = subject.counts()
+    assert redact() == "redacted"
+    found = subject.store.find(1, message.id)
+    assert found is not None
+    assert found[0] == msgspec.structs.replace(message, text="")
+    assert found[1].events[-1][1:] == (Step.REDACTED, 0, "deleted")
+    assert found[1].state == MessageState.DELIVERED
+    assert subject.counts() == before
+
+
+def test_what_an_archived_message_said_is_taken_out(subject: Subject) -> None:
+    message = subject.send(subject.lane("a"), "c1")
+    subject.receive(subject.receipt("c1", message.destination))
+    assert not subject.store.redact_archived(1, message.id, subject.now_ms)
+    subject.wait(subject.options.archive_after_s * 1000 + 1_000)
+    rows = subject.store.pick_finished(subject.now_ms, 10)
+    subject.store.write_finished(rows)
+    assert subject.do(lambda txn: txn.redact(1, message.id, subject.now_ms)) == "redacted"
+    assert subject.do(lambda txn: txn.forget(rows)) == 0, "the copy still has the text"
+    rows = subject.store.pick_finished(subject.now_ms, 10)
+    subject.store.write_finished(rows)
+    assert subject.do(lambda txn: txn.forget(rows)) == 1
+    found = subject.store.find(1, message.id)
+    assert found is not None
+    assert found[0].text == ""
+    assert not subject.store.redact_archived(2, message.id, subject.now_ms)
+    assert subject.store.redact_archived(1, message.id, subject.now_ms, "deleted")
+    found = subject.store.find(1, message.id)
+    assert found is not None
+    assert [event[1] for event in found[1].events][-2:] == [Step.REDACTED, Step.REDACTED]
+
+
 def test_a_crash_between_the_steps_of_archiving_loses_and_doubles_nothing(steady: Subject) -> None:
     message = steady.send(steady.lane("a"), "c1")
     steady.receive(steady.receipt("c1", message.destination))

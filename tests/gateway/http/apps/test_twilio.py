@@ -6,7 +6,7 @@ tests/interop/test_sdks.py asks a running gateway with Twilio's own SDK.
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import pytest
@@ -43,6 +43,9 @@ class Nothing:
 
     def find(self, account: int, id: int) -> tuple[Message, Progress] | None:
         return None
+
+    def redact_archived(self, account: int, id: int, now_ms: int, detail: str = "") -> bool:
+        raise AssertionError("nothing is to be changed")
 
     def call_soon(self, *_: Any, **__: Any) -> None:
         raise AssertionError("nothing is to be changed")
@@ -237,3 +240,53 @@ def test_a_resource_says_when_it_was_sent_and_why_it_failed() -> None:
 def test_accounts_have_a_sid() -> None:
     assert Account(id=7, name="x").id == 7
     assert OWN == "AC00000000000000000000000000000007"
+
+
+class Call(NamedTuple):
+    result: str
+    error: Exception | None = None
+
+
+class Archive(Nothing):
+    """A message that is archived, and a transaction that answers as it is told to."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call = call
+        self.redacted: list[tuple[int, int, str]] = []
+        self.there = True
+
+    def find(self, account: int, id: int) -> tuple[Message, Progress] | None:
+        return message("Hello"), Progress(Phase.FINAL, MessageState.DELIVERED, Reason.RECEIPT)
+
+    def redact_archived(self, account: int, id: int, now_ms: int, detail: str = "") -> bool:
+        self.redacted.append((account, id, detail))
+        return self.there
+
+    def call_soon(self, function: Any, done: Any, **_: Any) -> None:
+        done(self.call)
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "call", "there", "status", "redacted"),
+    [
+        ("DELETE", b"", Call("unknown"), True, 204, [(7, FIRST_ID, "deleted")]),
+        ("POST", b"Body=", Call("unknown"), True, 200, [(7, FIRST_ID, "")]),
+        ("DELETE", b"", Call("unknown"), False, 404, [(7, FIRST_ID, "deleted")]),
+        ("DELETE", b"", Call("redacted"), True, 204, []),
+        ("DELETE", b"", Call("waits"), True, 400, []),
+        ("DELETE", b"", Call("", RuntimeError("disk")), True, 503, []),
+        ("POST", b"Body=other", Call("redacted"), True, 400, []),
+        ("POST", b"Status=sent", Call("redacted"), True, 400, []),
+    ],
+)
+@trio_test
+async def test_what_it_said_is_taken_out_wherever_it_is(
+    method: str, body: bytes, call: Call, there: bool, status: int, redacted: list[tuple[int, int, str]]
+) -> None:
+    archive = Archive(call)
+    archive.there = there
+    path = f"/2010-04-01/Accounts/{USER}/Messages/{sid_of(FIRST_ID)}.json"
+    async with speaking(speaking_twilio(archive), ACCOUNT) as house:
+        answer = await asked(house, request(path, body, method=method, headers=(FORM, WHO)))
+        assert (answer.status, archive.redacted) == (status, redacted)
