@@ -355,18 +355,49 @@ async def as_operator(house: Running) -> str:
     return str((await ask(house, "operator.create", name="ann"))["operator_key"])
 
 
-async def credit(house: Running, key: str, once: str, **body: object) -> tuple[int, Any]:
+async def once(house: Running, key: str, path: str, name: str, body: object) -> tuple[int, Any]:
+    """A POST with this Idempotency-Key."""
     payload = json.dumps(body).encode()
     stream = await house.world.connect("127.0.0.1", house.http_port)
     async with stream:
         await stream.send_all(
-            b"POST /v1/accounts/acme/credits HTTP/1.1\r\nHost: t\r\nConnection: close\r\n"
-            b"Content-Type: application/json\r\nAuthorization: Bearer %s\r\nIdempotency-Key: %s\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (key.encode(), once.encode(), len(payload), payload)
+            b"POST %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            b"Authorization: Bearer %s\r\nIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s"
+            % (path.encode(), key.encode(), name.encode(), len(payload), payload)
         )
         answer = b"".join([part async for part in stream])
     head, _, rest = answer.partition(b"\r\n\r\n")
     return int(head.split(b" ")[1]), json.loads(rest)
+
+
+async def credit(house: Running, key: str, name: str, **body: object) -> tuple[int, Any]:
+    return await once(house, key, "/v1/accounts/acme/credits", name, body)
+
+
+@pytest.mark.parametrize("guard_s", [0, 60])
+@trio_test(mock_clock=True)
+async def test_a_batch_that_is_sent_again_is_answered_with_what_it_was_not_paid_for(
+    tmp_path: Path, cards: Cards, guard_s: int
+) -> None:
+    """Its first answer is known only in the commit that takes some of it."""
+    async with paying(tmp_path, credit="0.05", duplicate_guard_s=guard_s) as house:
+        batch = {"messages": [{"to": UK, "from": NUMBER, "text": text} for text in ("one", "two")]}
+        first = await once(house, house.key, "/v1/messages/batch", "b-1", batch)
+        assert [one["status"] for one in first[1]["results"]] == [202, 402]
+        await ask(house, "account.credit", name="acme", amount="1", reason="more")
+        assert await once(house, house.key, "/v1/messages/batch", "b-1", batch) == first
+        assert house.gateway.store.totals().accepted == 1
+
+
+@trio_test(mock_clock=True)
+async def test_a_submit_that_was_not_paid_for_may_be_sent_again_with_its_key(
+    tmp_path: Path, cards: Cards
+) -> None:
+    async with paying(tmp_path) as house:
+        body = {"to": UK, "from": NUMBER, "text": "one"}
+        assert (await once(house, house.key, "/v1/messages", "m-1", body))[0] == 402
+        await ask(house, "account.credit", name="acme", amount="1", reason="more")
+        assert (await once(house, house.key, "/v1/messages", "m-1", body))[0] == 202
 
 
 @trio_test(mock_clock=True)
