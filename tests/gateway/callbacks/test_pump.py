@@ -606,3 +606,32 @@ async def test_a_text_that_makes_a_long_url_is_still_sent() -> None:
         await trio.sleep(1)
         [request] = sink.requests
         assert request.path == "/mo?text=" + "%27%13" * 1000
+
+
+@trio_test(mock_clock=True)
+async def test_a_filled_url_is_guarded_as_any_other() -> None:
+    chosen = kannel("http://inside.example/dlr?s=%d", 3)
+    async with running(account()) as (outbox, world, nursery):
+        inside = world.add("inside.example", "10.0.0.1", 80, Sink())
+        here = outbox.endpoint(1, "http://inside.example:80")
+        pump = CallbackPump(outbox, world, EXACT)
+        await nursery.start(pump.run)
+        outbox.put(here, event(1, url=chosen.url, callback=chosen.choice))
+        await trio.sleep(1)
+        assert (inside.requests, world.dialled, pump.attempts["refused"]) == ([], [], 1)
+
+
+@trio_test(mock_clock=True)
+async def test_an_answer_is_read_no_further_than_its_limit() -> None:
+    async def endless(sink: Sink, request: Request) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 200_000
+
+    async with running(account(callback_format="jasmin")) as (outbox, world, nursery):
+        world.add("sink1.example", "93.184.216.34", 80, Sink(endless))
+        here = outbox.endpoint(1, "http://sink1.example:80")
+        pump = CallbackPump(outbox, world, EXACT)
+        await nursery.start(pump.run)
+        outbox.put(here, event(1))
+        await trio.sleep(1)
+        assert pump.attempts["failed"] == 1
+        assert outbox.retries[0][1].event.last_error == "HTTP 200, not what the format asks for"
