@@ -51,7 +51,6 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "description": "new for each request, the same when one is repeated: it is then carried out once",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
-    "example": "0b6d9f5e-6f0e-4f3a-9b1d-6d2f5a3c7e11",
 }
 _AUDIT_REASON = {
     "name": "Audit-Reason",

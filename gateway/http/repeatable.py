@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.committer import Committing, in_every_commit
 from gateway.http.once import Asked, Once
+from gateway.http.operated import reason_of
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.request import Request
 from gateway.http.retries import Answered, Retries, key_of
@@ -61,6 +62,7 @@ class Repeatable:
                 await act(request, respond)
                 return
             try:
+                reason_of(request.headers.get(b"audit-reason"))  # a wrong one is refused, repeated or not
                 answer = await carry_out(header, request, act)
             except BadRequest as refusal:
                 respond(*refusal.answer(request.path))

@@ -25,7 +25,7 @@ from router.roles import PUBLIC, TABLE, Role
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = os.environ.get("SIGNALBOX_SCHEMATHESIS_EXAMPLES", "5")
-HIGHEST_S = 240
+HIGHEST_S = 900
 
 # A gateway as `bin/signalbox run` starts it, but that it never holds up who keeps sending no key, as the tool
 # does all the time; tests of that are in test_auth.py.
@@ -66,6 +66,7 @@ lane = ["north"]
 # 422: the document says what is well formed; whether a number exists, or a sender, only the gateway does.
 SETTINGS = """
 hooks = "{directory}/hooks.py"
+request-timeout = 120.0
 
 [checks]
 enabled = true # all of them
