@@ -213,7 +213,8 @@ class CallbackVerbs:
         moved = _PORTION
         told = partial(entry, now_ms, "callbacks.replayed", subject)
         while moved == _PORTION:
-            moved = await self._execute(partial(_replay, list(chosen), now_ms, replayed, told))
+            before_ms = now_ms + 1  # what was given up in this very millisecond, too
+            moved = await self._execute(partial(_replay, list(chosen), before_ms, replayed, told))
             replayed += moved
         return replayed
 
