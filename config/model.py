@@ -145,7 +145,8 @@ _APIS = "|".join(APIS)
 class AppsConfig:
     """`[[http.apps]]`: further addresses, with nothing but APIs of other gateways (apps.md)."""
 
-    listen: tuple[Address, ...] = key(REQUIRED, "Addresses to listen on.")
+    listen: tuple[Address, ...] = key((), "Addresses to listen on.")
+    listen_tls: tuple[Address, ...] = key((), "Addresses to listen on with TLS, with [http]'s certificate.")
     apis: tuple[str, ...] = key(REQUIRED, f"Those that they have: {', '.join(APIS)}.", pattern=_APIS)
 
 

@@ -93,6 +93,12 @@ def _listeners(config: Config, notes: Notes) -> None:
     listeners += [
         (("simulators", index, "listen"), str(each.listen)) for index, each in enumerate(config.simulators)
     ]
+    for index, app in enumerate(config.http.apps):
+        for name in ("listen", "listen_tls"):
+            addresses = enumerate(getattr(app, name))
+            listeners += [(("http", "apps", index, name, number), str(each)) for number, each in addresses]
+        if not app.listen and not app.listen_tls:
+            notes.wrong(("http", "apps", index), "an address is needed", 'listen = ["127.0.0.1:13013"]')
     first: dict[str, Path] = {}
     for path, address in listeners:
         if address in first:
@@ -107,13 +113,15 @@ def _listeners_tls(config: Config, notes: Notes) -> None:
     """Files of the listeners that have TLS."""
     for section, port in (("smpp", 3550), ("http", 8443)):
         chosen = getattr(config, section)
+        apps_too = section == "http" and any(one.listen_tls for one in config.http.apps)
+        has_tls = bool(chosen.listen_tls) or apps_too
         for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file"):
             _files(getattr(chosen, name), (section, name), notes)
-            if getattr(chosen, name) and not chosen.listen_tls:
+            if getattr(chosen, name) and not has_tls:
                 notes.wrong(
                     (section, name), "has no effect without listen_tls", f'listen_tls = ["0.0.0.0:{port}"]'
                 )
-        if chosen.listen_tls and not chosen.tls_cert_file:
+        if has_tls and not chosen.tls_cert_file:
             notes.wrong((section, "listen_tls"), "there is no certificate", 'tls_cert_file = "chain.pem"')
 
 

@@ -285,9 +285,9 @@ class Gateway:
         retries = Retries(store, world.wall_ms)
         self.account_api = AccountApi(self.verbs.of_accounts, retries)
         self.key_api = KeyApi(self.verbs.of_keys, self.keys, retries)
-        self.apps = AppServers(config.http, world, self._apis())
-        self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.http_certificates = Certificates(config.http, "[http]", for_http)
+        self.apps = AppServers(config.http, world, self._apis(), self.http_certificates)
+        self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.simulators: list[SimulatedSmsc] = []
         self.ready = False
@@ -535,7 +535,7 @@ class Gateway:
         listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
         for address in self.config.http.listen:
             listeners.extend(await listen_on(self.world, address.host, address.port, "[http] listen"))
-        if self.config.http.listen_tls:
+        if self.config.http.listen_tls or any(one.listen_tls for one in self.config.http.apps):
             self.http_certificates.load()
             nursery.start_soon(self.http_certificates.watch)
         for address in self.config.http.listen_tls:
@@ -607,7 +607,7 @@ def own_addresses(config: Config) -> list[Address]:
     return [
         *config.http.listen,
         *config.http.listen_tls,
-        *(address for one in config.http.apps for address in one.listen),
+        *(address for one in config.http.apps for address in (*one.listen, *one.listen_tls)),
         *config.smpp.listen,
         *config.smpp.listen_tls,
         *(address for address in outbinds if address is not None),
@@ -782,6 +782,10 @@ async def _announce(gateway: Gateway) -> None:
         )
     lines += [f"  HTTP      http://{address}" for address in config.http.listen]
     lines += [f"  HTTP      https://{address}" for address in config.http.listen_tls]
+    for one in config.http.apps:
+        apis = ", ".join(one.apis)
+        lines += [f"  apps      http://{address} ({apis})" for address in one.listen]
+        lines += [f"  apps      https://{address} ({apis})" for address in one.listen_tls]
     lines += [f"  SMPP      {address}" for address in config.smpp.listen]
     lines += [f"  SMPP/TLS  {address}" for address in config.smpp.listen_tls]
     lines += [f"  simulator {one.name} on {one.listen}" for one in config.simulators]

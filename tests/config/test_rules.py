@@ -259,6 +259,9 @@ def test_mistakes_of_our_smsc_side_are_told(smpp: str, key: str, word: str) -> N
         ('listen_tls = ["[::]:1"]', "listen_tls", "no certificate"),
         ('listen_tls = ["[::]:1"]\ntls_cert_file = "none.pem"', "tls_cert_file", "there is no file"),
         ('tls_key_file = "CHAIN"', "tls_key_file", "no effect without listen_tls"),
+        ('[[http.apps]]\napis = ["kannel"]', "apps[0]", "an address is needed"),
+        ('[[http.apps]]\napis = ["kannel"]\nlisten = ["127.0.0.1:8080"]', "apps[0].listen[0]", "already"),
+        ('[[http.apps]]\napis = ["kannel"]\nlisten_tls = ["[::]:1"]', "listen_tls", "no certificate"),
     ],
 )
 def test_mistakes_of_https_are_told(http: str, key: str, word: str) -> None:

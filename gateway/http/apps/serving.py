@@ -11,7 +11,9 @@ from typing import Protocol
 import trio
 
 from config.model import AppsConfig, HttpConfig
+from gateway.certificates import Certificates
 from gateway.http.routes import Routes
+from gateway.http.secured import SecureListener
 from gateway.http.server import HttpServer
 from gateway.http.settings import settings_of
 from gateway.world import World, listen_on
@@ -35,10 +37,16 @@ class Both:
 
 
 class AppServers:
-    """The servers of `[[http.apps]]`. `run` serves until `stop`, as an HttpServer does."""
+    """The servers of `[[http.apps]]`. `run` serves until `stop`, as an HttpServer does.
 
-    def __init__(self, config: HttpConfig, world: World, apis: dict[str, Api]) -> None:
+    `certificates` are those of `[http]`, loaded before `run` where one of them speaks TLS.
+    """
+
+    def __init__(
+        self, config: HttpConfig, world: World, apis: dict[str, Api], certificates: Certificates
+    ) -> None:
         self._world = world
+        self._certificates = certificates
         self._apis = apis
         self._servers = [(one, self._server(one, config)) for one in config.apps]
 
@@ -53,6 +61,9 @@ class AppServers:
             listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
             for address in one.listen:
                 listeners += await listen_on(self._world, address.host, address.port, "[[http.apps]] listen")
+            for address in one.listen_tls:
+                plain = await listen_on(self._world, address.host, address.port, "[[http.apps]] listen_tls")
+                listeners += (SecureListener(each, self._certificates) for each in plain)
             await nursery.start(server.serve, listeners)
 
     def stop(self) -> None:
