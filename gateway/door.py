@@ -252,6 +252,9 @@ class Door:
             if over:
                 self.refused(account.name, api, over[0].code, len(over))
                 requests = requests[: len(requests) - len(over)]
+                if not requests:
+                    done(list(over))
+                    return
         now_ms = self._world.wall_ms()
         results: list[Accepted | Refusal] = []
         messages: list[Message] = []

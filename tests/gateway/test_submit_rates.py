@@ -55,6 +55,13 @@ async def test_of_a_batch_as_many_are_taken_as_there_is_room_for(tmp_path: Path)
 
 
 @trio_test(mock_clock=True)
+async def test_a_guard_against_duplicates_changes_nothing_about_it(tmp_path: Path) -> None:
+    async with running(tmp_path, ONE, tps=1.0, duplicate_guard_s=60) as house:
+        assert (await post(house, MESSAGE)).status == 202
+        assert (await post(house, {**MESSAGE, "text": "Other"})).status == 429
+
+
+@trio_test(mock_clock=True)
 async def test_without_a_tps_there_is_nothing_to_tell(tmp_path: Path) -> None:
     async with running(tmp_path, ONE) as house:
         answer = await post(house, MESSAGE)
