@@ -10,6 +10,7 @@ import zlib
 from gateway.http.problems import BadRequest
 
 _GZIP = 16 + zlib.MAX_WBITS
+_PIECE = 4_096  # what follows a member is copied: no more than so much of it
 
 
 def unpacked(body: bytes, most: int) -> bytes:
@@ -18,17 +19,20 @@ def unpacked(body: bytes, most: int) -> bytes:
     Unpacking stops at `most`, so a small body that holds a huge one costs no more than an honest one.
     """
     found = bytearray()
-    while body:
+    at = 0
+    while at < len(body):
         member = zlib.decompressobj(_GZIP)
-        try:
-            found += member.decompress(body, most + 1 - len(found))
-        except zlib.error as error:
-            raise _no_gzip(str(error)) from None
-        if len(found) > most:
-            raise BadRequest(413, "body-too-large", f"the body may have {most} bytes, unpacked, too")
-        if not member.eof:
-            raise _no_gzip("it ends too early")
-        body = member.unused_data
+        while not member.eof:
+            piece = body[at : at + _PIECE]
+            if not piece:
+                raise _no_gzip("it ends too early")
+            try:
+                found += member.decompress(piece, most + 1 - len(found))
+            except zlib.error as error:
+                raise _no_gzip(str(error)) from None
+            if len(found) > most:
+                raise BadRequest(413, "body-too-large", f"the body may have {most} bytes, unpacked, too")
+            at += len(piece) - len(member.unused_data)
     return bytes(found)
 
 

@@ -39,9 +39,11 @@ _JSON: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-st
 _ASK: Headers = (*_JSON, ("WWW-Authenticate", "Basic"))
 _AGAIN = frozenset((429, 503))
 _LONGEST_ALERT = 450
-_BLOCK = re.compile(r"(?i)<(?:br|/p|/div|/h[1-6]|/li|/tr)[^>]*>")
-_NO_TEXT = re.compile(r"(?is)<(script|style|head)\b.*?</\1\s*>")
-_TAG = re.compile(r"(?s)<[^>]*>")
+# Each of these reads every character a bounded number of times, whatever a campaign holds.
+_BLOCK = re.compile(r"(?i)<(?:br|/p|/div|/h[1-6]|/li|/tr)[^<>]*>")
+_NO_TEXT = re.compile(r"(?i)<(script|style|head)\b")
+_ENDS = {kind: re.compile(rf"(?i)</{kind}\s*>") for kind in ("script", "style", "head")}
+_TAG = re.compile(r"<[^<>]*>")
 _BLANKS = re.compile(r"[ \t\xa0]+")
 _encode = msgspec.json.Encoder().encode
 
@@ -202,13 +204,28 @@ def _lines(alerts: list[Alert]) -> Iterator[str]:
 
 def plain(html: str) -> str:
     """The text of HTML: blocks become lines, tags go."""
-    text = _TAG.sub("", _BLOCK.sub("\n", _NO_TEXT.sub("", html)))
+    text = _TAG.sub("", _BLOCK.sub("\n", _without_scripts(html)))
     lines = (_BLANKS.sub(" ", line).strip() for line in unescape(text).splitlines())
     kept: list[str] = []
     for line in lines:
         if line or (kept and kept[-1]):
             kept.append(line)
     return "\n".join(kept).strip()
+
+
+def _without_scripts(html: str) -> str:
+    """Without what is no text, tags and all; one that never ends is a tag like any other."""
+    kept: list[str] = []
+    endless: set[str] = set()
+    at = 0
+    while (found := _NO_TEXT.search(html, at)) is not None:
+        kind = found[1].lower()
+        end = None if kind in endless else _ENDS[kind].search(html, found.end())
+        if end is None:
+            endless.add(kind)
+        kept.append(html[at : found.end() if end is None else found.start()])
+        at = (end or found).end()
+    return "".join((*kept, html[at:]))
 
 
 def _sender(asked: Parameters, account: Account) -> str:

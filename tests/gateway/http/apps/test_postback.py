@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -172,7 +173,15 @@ async def test_nobody_is_told_of_an_alert_without_receivers() -> None:
         ("<script>x<y</script>a<br/>b", "a\nb"),
         ("&lt;3 &euro;", "<3 €"),
         ("<ul><li>a</li><li>b</li></ul>", "a\nb"),
+        ("a<STYLE>x</style ><script>y</script>b<script>c", "abc"),
     ],
 )
 def test_html_becomes_text(html: str, text: str) -> None:
     assert plain(html) == text
+
+
+@pytest.mark.parametrize("piece", ["<", "<br", "<script>", "</script ", "<script></style "])
+def test_html_takes_time_in_proportion_to_its_length(piece: str) -> None:
+    began = time.process_time()
+    plain(piece * 100_000)
+    assert time.process_time() - began < 5  # not minutes
