@@ -25,7 +25,7 @@ from gateway.callbacks.choice import jasmin as callbacks
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http import forms
 from gateway.http.apps.content import put_content, put_text, relay_of
-from gateway.http.apps.who import Apps, basic_of
+from gateway.http.apps.who import SEND, Apps, basic_of
 from gateway.http.ports import DoorPort, WallClock
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.request import Request
@@ -66,6 +66,9 @@ _FIELDS: Mapping[str, re.Pattern[bytes]] = {
     "custom_tlvs": _ANY,
 }
 _OF_RATE = frozenset(_FIELDS) - {"sdt", "dlr", "dlr-url", "dlr-level", "dlr-method", "custom_tlvs"}
+_MOST_SHARED = 2 * len(_FIELDS)  # each by either of its names
+_PREVIEW = ("messages.preview",)  # scopes of a key
+_BALANCE = ("balance.read",)
 _UCS2 = b"8"
 _INTEGERS = {"Int1": 1, "Int2": 2, "Int4": 4}
 _CANNOT_SEND = "Cannot send submit_sm, check SMPPClientManagerPB log file for details"
@@ -148,7 +151,9 @@ class JasminApi:
         except Failed as failed:
             fail(failed)
             return
-        self._as_user(request, given, lambda account: self._rate(account, given, respond, fail), fail)
+        self._as_user(
+            request, given, lambda account: self._rate(account, given, respond, fail), fail, _PREVIEW
+        )
 
     def balance(self, request: Request, respond: Respond) -> None:
         def fail(failed: Failed) -> None:
@@ -165,6 +170,7 @@ class JasminApi:
             given,
             lambda account: respond(200, _JSON, msgspec.json.encode(self._balance_of(account))),
             fail,
+            _BALANCE,
         )
 
     # the REST API
@@ -195,13 +201,14 @@ class JasminApi:
             _check(given, _OF_RATE, ("to",))
             self._rate(account, given, respond, fail, lambda found: {"data": found})
 
-        self._secure(request, respond, known)
+        self._secure(request, respond, known, _PREVIEW)
 
     def secure_balance(self, request: Request, respond: Respond) -> None:
         self._secure(
             request,
             respond,
             lambda account: respond(200, _JSON, msgspec.json.encode({"data": self._balance_of(account)})),
+            _BALANCE,
         )
 
     def secure_batch(self, request: Request, respond: Respond) -> None:
@@ -220,6 +227,7 @@ class JasminApi:
         given: Mapping[str, Any],
         known: Callable[[Account], None],
         fail: Callable[[Failed], None],
+        scopes: Sequence[str] = SEND,
     ) -> None:
         user, password = _octets(given["username"]), _octets(given["password"])
 
@@ -227,9 +235,15 @@ class JasminApi:
             text = f"Authentication failure for username:{user.decode('latin-1')}"
             fail(Failed(403, text if refusal.status not in _LATER else str(refusal)))
 
-        self._apps.ask(request, API, user, password, known, unknown)
+        self._apps.ask(request, API, user, password, known, unknown, scopes)
 
-    def _secure(self, request: Request, respond: Respond, known: Callable[[Account], None]) -> None:
+    def _secure(
+        self,
+        request: Request,
+        respond: Respond,
+        known: Callable[[Account], None],
+        scopes: Sequence[str] = SEND,
+    ) -> None:
         """By Basic authentication; failures of `known` are answered."""
 
         def let_in(account: Account) -> None:
@@ -246,7 +260,7 @@ class JasminApi:
             respond(401, _ASK_BASIC, msgspec.json.encode(told))
 
         user, password = basic_of(request.headers.get(b"authorization"))
-        self._apps.ask(request, API, user, password, let_in, unknown)
+        self._apps.ask(request, API, user, password, let_in, unknown, scopes)
 
     def _send(
         self,
@@ -307,9 +321,13 @@ class JasminApi:
             )
         wait_s = _wait_s(settings.get("schedule_at"), now_ms)
         shared = _mapping(body.get("globals"), "globals")
+        if len(shared) > _MOST_SHARED:  # every message repeats them
+            raise Failed(400, f"globals: at most {_MOST_SHARED} arguments")
         messages = body.get("messages")
         if not isinstance(messages, list):
             raise Failed(400, "messages: a list of messages")
+        if len(messages) > MOST_OF_A_BATCH:
+            raise _too_many()
         made: list[Submission] = []
         refused: list[dict[str, str]] = []
         for message in messages:
@@ -318,9 +336,7 @@ class JasminApi:
                 continue  # as Jasmin does
             receivers = given["to"] if isinstance(given["to"], list) else [given["to"]]
             if len(made) + len(refused) + len(receivers) > MOST_OF_A_BATCH:
-                raise Failed(
-                    400, f"a batch has at most {MOST_OF_A_BATCH} messages; nothing of this one was sent"
-                )
+                raise _too_many()
             for to in receivers:
                 one = {**given, "to": to}
                 try:
@@ -350,6 +366,10 @@ class JasminApi:
             self._door.submit(account, made, done)
         else:
             done([])
+
+
+def _too_many() -> Failed:
+    return Failed(400, f"a batch has at most {MOST_OF_A_BATCH} messages; nothing of this one was sent")
 
 
 def _ping(request: Request, respond: Respond) -> None:

@@ -15,7 +15,7 @@ who the app is (who.py).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
@@ -29,7 +29,7 @@ from gateway.callbacks.choice import twilio as callbacks
 from gateway.callbacks.formats.twilio import API_VERSION, e164, error_code_of
 from gateway.door import Accepted, Refusal, Submission
 from gateway.http import forms
-from gateway.http.apps.who import Apps, basic_of
+from gateway.http.apps.who import SEND, Apps, basic_of
 from gateway.http.forms import Parameters
 from gateway.http.ports import DoorPort, WallClock
 from gateway.http.problems import BadRequest, Headers
@@ -47,6 +47,8 @@ PAGE, MOST_OF_A_PAGE = 50, 1_000
 _ROOT = f"/{API_VERSION}/Accounts/{{account}}"
 _JSON: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 _ASK: Headers = (*_JSON, ("WWW-Authenticate", 'Basic realm="Twilio API"'))
+_LOOK = ("messages.read", "messages.text", "messages.numbers")  # scopes of a key: all of it is shown
+_CHANGE = (*_LOOK, "messages.cancel")
 _LONGEST_BODY = 1_600
 _DELETED = "deleted"
 _INTERNATIONAL = 1
@@ -157,7 +159,7 @@ class TwilioApi:
             message, progress = self._message(account, request)
             respond(200, _JSON, _encode(shown(request.params["account"], message, progress)))
 
-        self._as_app(request, respond, known)
+        self._as_app(request, respond, known, _LOOK)
 
     def update(self, request: Request, respond: Respond) -> None:
         """Status=canceled, or an empty Body, which redacts."""
@@ -175,14 +177,14 @@ class TwilioApi:
                 raise Failed(400, 20001, "Status must be canceled")
             self._cancel(account, message, request, respond)
 
-        self._as_app(request, respond, known)
+        self._as_app(request, respond, known, _CHANGE)
 
     def delete(self, request: Request, respond: Respond) -> None:
         def known(account: Account) -> None:
             message, _ = self._message(account, request)
             self._redact(account, message, request, respond, _DELETED)
 
-        self._as_app(request, respond, known)
+        self._as_app(request, respond, known, _CHANGE)
 
     def list(self, request: Request, respond: Respond) -> None:
         """Newest first, by To, From and DateSent, in pages."""
@@ -204,11 +206,17 @@ class TwilioApi:
 
             request.later(search)
 
-        self._as_app(request, respond, known)
+        self._as_app(request, respond, known, _LOOK)
 
     # what they share
 
-    def _as_app(self, request: Request, respond: Respond, known: Callable[[Account], None]) -> None:
+    def _as_app(
+        self,
+        request: Request,
+        respond: Respond,
+        known: Callable[[Account], None],
+        scopes: Sequence[str] = SEND,
+    ) -> None:
         sid = request.params["account"]
 
         def let_in(account: Account) -> None:
@@ -228,7 +236,7 @@ class TwilioApi:
                 respond(*Failed(401, 20003, "Authenticate").answer())
 
         user, password = basic_of(request.headers.get(b"authorization"))
-        self._apps.ask(request, API, user, password, let_in, unknown)
+        self._apps.ask(request, API, user, password, let_in, unknown, scopes)
 
     def _message(self, account: Account, request: Request) -> tuple[Message, Progress]:
         id = id_of_sid(request.params["sid"].removesuffix(".json"))

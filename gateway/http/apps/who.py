@@ -2,8 +2,8 @@
 
 The password is that of an app of the account (`signalbox account app set`), checked as argon2id off the loop
 and remembered (gateway.passwords), so that only the first request waits; or an API key of the account, under
-the account's name or an app's. Wrong ones are answered alike, whatever is wrong, and slowed down as wrong
-keys are (gateway.http.auth).
+the account's name or an app's, with the scopes that the same thing takes over our own API. Wrong ones are
+answered alike, whatever is wrong, and slowed down as wrong keys are (gateway.http.auth).
 
 Deliberately not here: how an API says who it is, what it is answered.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,6 +26,8 @@ from router.nouns import Account
 
 Known = Callable[[Account], None]
 Unknown = Callable[[BadRequest], None]
+
+SEND = ("messages.send",)
 
 _KEY = f"{ACCOUNT_KEY}_".encode()
 _LONGEST = 256
@@ -89,23 +91,40 @@ class Apps:
         self._passwords.keep({hashed for app in self._apps.values() for hashed in app.hashes})
 
     def ask(
-        self, request: Request, api: str, user: bytes, password: bytes, known: Known, unknown: Unknown
+        self,
+        request: Request,
+        api: str,
+        user: bytes,
+        password: bytes,
+        known: Known,
+        unknown: Unknown,
+        scopes: Sequence[str] = SEND,
     ) -> None:
         """Calls `known` with the account that may speak `api`, or `unknown` with what to answer; at once,
-        or from a task where the password has to be hashed first.
+        or from a task where the password has to be hashed first. `scopes`: what an API key must have.
         """
         if not user or not password or len(user) > _LONGEST or len(password) > _LONGEST:
             unknown(self._keys.refused(request.peer))
         elif password.startswith(_KEY):
-            self._by_key(request, api, user, password, known, unknown)
+            self._by_key(request, api, user, password, known, unknown, scopes)
         else:
             self._by_password(request, api, user, password, known, unknown)
 
     def _by_key(
-        self, request: Request, api: str, user: bytes, key: bytes, known: Known, unknown: Unknown
+        self,
+        request: Request,
+        api: str,
+        user: bytes,
+        key: bytes,
+        known: Known,
+        unknown: Unknown,
+        scopes: Sequence[str],
     ) -> None:
+        first, *others = scopes
         try:
-            account = self._keys.authenticate(b"Bearer " + key, request.peer)
+            account = self._keys.authenticate(b"Bearer " + key, request.peer, first)
+            for scope in others:
+                self._keys.authenticate(b"Bearer " + key, request.peer, scope)
         except BadRequest as refusal:
             unknown(refusal)
             return

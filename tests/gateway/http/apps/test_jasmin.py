@@ -12,8 +12,9 @@ import pytest
 from gateway.door import Refusal, Submission
 from gateway.http.apps.jasmin import JasminApi
 from gateway.http.apps.who import Apps
+from gateway.http.auth import new_key
 from gateway.ids import uuid_of
-from router.nouns import Account, CallbackFormat, ReceiptWish, Relay
+from router.nouns import Account, ApiKey, CallbackFormat, ReceiptWish, Relay
 from tests.gateway.http.apps.house import FIRST_ID, PASSWORD, USER, Door, House, account, speaking
 from tests.gateway.http.wire import WALL_MS, Answer, request
 from tests.trio_case import trio_test
@@ -253,6 +254,8 @@ async def test_a_batch_has_messages_of_their_own_and_what_they_share() -> None:
         ({"messages": 7}, 400),
         ({"messages": [7]}, 400),
         ({"messages": [{"to": [TO] * 1_001, "content": "x"}]}, 400),
+        ({"messages": [{}] * 1_001}, 400),
+        ({"globals": {f"x{number}": 0 for number in range(100)}, "messages": [{}]}, 400),
         ({"messages": [], "batch_config": {"schedule_at": "tomorrow"}}, 412),
         ({"messages": [], "batch_config": {"schedule_at": "2020-01-01 00:00:00"}}, 412),
         ({"messages": [], "batch_config": {"callback_url": "http://x"}}, 400),
@@ -265,3 +268,16 @@ async def test_a_batch_that_cannot_be_is_refused_whole(body: object, status: int
         answer = await posted(house, "/secure/sendbatch", body, BASIC)
         assert answer.status == status
         assert not house.door.taken
+
+
+@pytest.mark.parametrize(("scope", "statuses"), [("messages.send", (403, 403)), ("balance.read", (200, 403)),
+                                                 ("messages.preview", (403, 200))])  # fmt: skip
+@trio_test
+async def test_balance_and_prices_take_their_scopes(scope: str, statuses: tuple[int, ...]) -> None:
+    key, prefix, digest = new_key()
+    mine = account(["jasmin"], keys=(ApiKey("k1", digest, prefix, "limited", scopes=(scope,)),))
+    async with speaking(jasmin, mine) as house:
+        found = []
+        for path in ("/balance?", "/rate?to=447700900123&content=x&"):
+            found.append((await asked(house, request(f"{path}username={USER}&password={key}"))).status)
+        assert tuple(found) == statuses

@@ -14,9 +14,21 @@ import pytest
 from gateway.door import Refusal
 from gateway.http.apps.twilio import TwilioApi, shown, status_of
 from gateway.http.apps.who import Apps
+from gateway.http.auth import new_key
 from gateway.ids import account_sid_of, sid_of
 from router.causes import Cause
-from router.nouns import Account, CallbackFormat, Login, Message, MessageState, Phase, Progress, Reason, Step
+from router.nouns import (
+    Account,
+    ApiKey,
+    CallbackFormat,
+    Login,
+    Message,
+    MessageState,
+    Phase,
+    Progress,
+    Reason,
+    Step,
+)
 from store.search import Page, Query
 from tests.gateway.http.apps.house import FIRST_ID, PASSWORD, USER, Door, House, account, speaking
 from tests.gateway.http.wire import WALL_MS, Answer, request
@@ -290,3 +302,37 @@ async def test_what_it_said_is_taken_out_wherever_it_is(
     async with speaking(speaking_twilio(archive), ACCOUNT) as house:
         answer = await asked(house, request(path, body, method=method, headers=(FORM, WHO)))
         assert (answer.status, archive.redacted) == (status, redacted)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "statuses"),
+    [
+        (("messages.send",), (201, 401, 401, 401, 401)),
+        (("messages.read", "messages.text", "messages.numbers"), (401, 200, 404, 401, 401)),
+        (
+            ("messages.cancel", "messages.read", "messages.text", "messages.numbers"),
+            (401, 200, 404, 404, 404),
+        ),
+        ((), (201, 200, 404, 404, 404)),
+    ],
+)
+@trio_test
+async def test_a_key_opens_what_its_scopes_open_over_our_own_api(
+    scopes: tuple[str, ...], statuses: tuple[int, ...]
+) -> None:
+    key, prefix, digest = new_key()
+    mine = account(["twilio"], keys=(ApiKey("k1", digest, prefix, "limited", scopes=scopes),))
+    resource = "/2010-04-01/Accounts/alice/Messages"
+    form = urlencode({"To": "+447700900123", "From": "+447700900999", "Body": "Hello"}).encode()
+    async with speaking(speaking_twilio(Nothing()), mine) as house:
+        found = []
+        for method, path, body in (
+            ("POST", ".json", form),
+            ("GET", ".json", b""),
+            ("GET", "/SM1.json", b""),
+            ("POST", "/SM1.json", b"Status=canceled"),
+            ("DELETE", "/SM1.json", b""),
+        ):
+            raw = request(resource + path, body, headers=(FORM, basic(USER, key)), method=method)
+            found.append((await asked(house, raw)).status)
+        assert tuple(found) == statuses
