@@ -30,6 +30,7 @@ from store.interface import AuditEntry, StoreError, Transaction
 
 PROBES = "probes"  # the account of test messages (gateway.probes), never a customer's
 MOST_LOGINS = 1_000  # of one account
+MOST_CALLBACK_SECRETS = 5  # that sign at a time: each makes every callback longer
 _LONGEST_KEYWORD = 200  # characters of a text that are searched
 _SHOWN = 20  # names in a message
 
@@ -159,10 +160,17 @@ class Accounts:
         return await self._change(name, change, "account.key_rotated"), key
 
     async def rotate_callback_secret(self, name: str, secret: str, older_until_ms: int) -> Account:
-        """A new secret for callbacks; the newest one until now signs, too, until that time, 0 = no more."""
+        """A new secret for callbacks; those that sign now do so until that time, 0 = no more.
+
+        All of them: who has not learnt the last one yet, or never heard of it, has an older one.
+        """
 
         def change(account: Account) -> None:
-            older = account.callback_secrets[:1] if older_until_ms else ()
+            older: tuple[str, ...] = ()
+            if older_until_ms:
+                known_until_ms = account.callback_secrets_until_ms
+                still = MOST_CALLBACK_SECRETS - 1 if self._wall_ms() < known_until_ms else 1
+                older = account.callback_secrets[:still]
             account.callback_secrets = (secret, *older)
             account.callback_secrets_until_ms = older_until_ms if older else 0
 

@@ -303,6 +303,30 @@ async def test_both_secrets_sign_until_the_overlap_ends(tmp_path: Path) -> None:
 
 
 @trio_test(mock_clock=True)
+async def test_a_second_rotation_does_not_end_the_secret_that_receivers_still_have(tmp_path: Path) -> None:
+    """Its overlap was promised; a rotation that got no answer is sent again."""
+    async with running(tmp_path, DELIVERS) as house:
+        fresh: list[str] = []
+        for _ in range(2):
+            made = await verb(house, "account.rotate_callback_secret", name="acme", overlap_s=60)
+            fresh.append(made["callback_secret"])
+        assert made["callback_secrets"] == 3
+        await house.submit("447700900123")
+        await house.until(lambda: len(house.customer.posts) == 1)
+        headers, body = house.customer.posts[0]
+        for secret in (SECRET, *fresh):
+            signed = headers["webhook-signature"]
+            verify([secret], headers["webhook-id"], headers["webhook-timestamp"], body, signed, None)
+        for _ in range(9):
+            made = await verb(house, "account.rotate_callback_secret", name="acme", overlap_s=60)
+        assert made["callback_secrets"] == 5, "there is an end to it"
+        await trio.sleep(61)
+        assert (await verb(house, "account.show", name="acme"))["callback_secrets"] == 1
+        made = await verb(house, "account.rotate_callback_secret", name="acme", overlap_s=60)
+        assert made["callback_secrets"] == 2, "those that have ended do not come back"
+
+
+@trio_test(mock_clock=True)
 async def test_an_account_hears_that_it_is_suspended_and_resumed(tmp_path: Path) -> None:
     async with running(tmp_path, DELIVERS, mo_url="http://127.0.0.1:9000/mo") as house:
         for suspended in (True, True, False):
