@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from gateway.account_settings import Wrong, WrongSettings
-from gateway.accounts import Accounts, in_my_commit
+from gateway.accounts import Accounts
 from gateway.admin import AdminError, Execute, Named, Verb, bad_arguments, typed
 from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import iso
@@ -123,13 +123,10 @@ class MoneyVerbs:
             {},
             {"amount": money.text(amount), "currency": account.currency, "for": reason},
         )
-        also = in_my_commit()
 
         def put(txn: Transaction) -> LedgerEntry:
             row = txn.credit(account.id, made)
             txn.audit(told)
-            if also is not None:
-                also(txn)
             return row
 
         with trio.CancelScope(shield=True):

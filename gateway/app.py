@@ -355,9 +355,7 @@ class Gateway:
         ).add_to(routes)
         CarrierApi(self.verbs.of_carriers).add_to(routes)
         CallbackApi(self.verbs).add_to(routes)
-        MoneyApi(
-            self.verbs.of_money, self.account_api.retries, lambda name: self.accounts.by_name.get(name)
-        ).add_to(routes)
+        MoneyApi(self.verbs.of_money, lambda name: self.accounts.by_name.get(name)).add_to(routes)
         self.cdr_api.add_to(routes)
         ConfigApi(self.verbs.of_config).add_to(routes)
         add_house(

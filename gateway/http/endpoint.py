@@ -72,7 +72,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, str] = {}
     answers: Mapping[int, Answer]
     problems: tuple[str, ...] = ()
-    idempotency: Literal["", "may", "must", "kept", "told-once"] = ""
+    idempotency: Literal["", "may", "must", "kept", "must-kept", "told-once"] = ""
     shows_text: bool = False  # of messages, to people of the house, too: each view is in the audit trail
     audited: bool = False  # a change by an operator: takes a header Audit-Reason
 

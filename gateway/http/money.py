@@ -6,7 +6,7 @@ What they do are the admin verbs of money (gateway.admin_money), so that money p
 Invariants: an account sees its own money only, and nobody else's account exists for it; a credit with the
 same Idempotency-Key is carried out once.
 
-Deliberately not here: who is let in (access.py), what was carried out already (retries.py).
+Deliberately not here: who is let in (access.py), what was carried out already (repeatable.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.http.operated import PRIVATE, handler
 from gateway.http.paging import after, page
 from gateway.http.problems import BadRequest, FieldError, Headers
 from gateway.http.request import Request
-from gateway.http.retries import Answered, Retries, key_of
+from gateway.http.retries import Answered, key_of
 from gateway.http.routes import Respond, Routes, SyncHandler
 from gateway.http.table import money as table
 from gateway.http.typed import read_body, read_query
@@ -37,9 +37,8 @@ _TWICE = "carrying a credit out twice would book it twice"
 class MoneyApi:
     """`named` finds an account by its name, None = there is none."""
 
-    def __init__(self, verbs: MoneyVerbs, retries: Retries, named: Callable[[str], Account | None]) -> None:
+    def __init__(self, verbs: MoneyVerbs, named: Callable[[str], Account | None]) -> None:
         self._verbs = verbs
-        self._retries = retries
         self._named = named
 
     def add_to(self, routes: Routes) -> None:
@@ -79,18 +78,12 @@ class MoneyApi:
     # the act
 
     async def _credit(self, request: Request) -> Answered:
-        key = key_of(request.headers.get(b"idempotency-key"), needed=_TWICE)
+        key_of(request.headers.get(b"idempotency-key"), needed=_TWICE)
         name = request.params["name"]
         if self._named(name) is None:
             raise _no_such(name)
         wish = read_body(request, table.CreditIn)
-
-        async def credit() -> Answered:
-            return _answer(201, await self._verbs.account_credit(Credit(name, wish.amount, wish.reason)))
-
-        said = b"\n".join((request.method.encode(), request.path.encode(), request.body))
-        who = request.headers[b"authorization"][7:].strip().decode("latin-1")
-        return await self._retries.once(who, key, said, credit)
+        return _answer(201, await self._verbs.account_credit(Credit(name, wish.amount, wish.reason)))
 
 
 def _answering(look: Callable[[Request], Answered]) -> SyncHandler:

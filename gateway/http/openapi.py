@@ -155,7 +155,7 @@ def _operation(one: Endpoint, shapes: _Shapes) -> dict[str, Any]:
         told["x-scope"] = {"name": one.access, "allows": SCOPES[one.access]}
     parameters = [*_path_parameters(one), *_query_parameters(one)]
     if one.idempotency:
-        parameters.append({**_IDEMPOTENCY_KEY, "required": one.idempotency == "must"})
+        parameters.append({**_IDEMPOTENCY_KEY, "required": one.idempotency in ("must", "must-kept")})
     if one.audited:
         parameters.append(_AUDIT_REASON)
     if parameters:

@@ -1,9 +1,10 @@
 """POSTs over admin verbs that an Idempotency-Key lets be sent again, whatever they do.
 
-An endpoint whose table entry says `idempotency="kept"` is wrapped by `guard`: the first commit that its act
-makes writes, too, that the request was carried out, so that no crash makes a retry do it again; its answer is
-written after it, before it is given, and kept for a day. Where an answer tells a secret (`"told-once"`) it is
-kept in memory alone (retries.py). Both know a request by its key and by whoever sent it.
+An endpoint whose table entry says `idempotency="kept"` (or `"must-kept"`: nothing is done without a key) is
+wrapped by `guard`: the first commit that its act makes writes, too, that the request was carried out, so that
+no crash makes a retry do it again; its answer is written after it, before it is given, and kept for a day.
+Where an answer tells a secret (`"told-once"`) it is kept in memory alone (retries.py). Both know a request by
+its key and by whoever sent it.
 
 Invariant: what was refused, and wrote nothing, may be tried again.
 
@@ -50,11 +51,11 @@ class Repeatable:
 
     def guard(self, endpoint: Endpoint, handler: Handler) -> Handler:
         """The handler, behind the question whether this was carried out already."""
-        if endpoint.idempotency not in ("kept", "told-once"):
+        if endpoint.idempotency not in ("kept", "must-kept", "told-once"):
             return handler
         assert inspect.iscoroutinefunction(handler), endpoint.id
         act = cast(AsyncHandler, handler)
-        carry_out = self._kept if endpoint.idempotency == "kept" else self._told_once
+        carry_out = self._told_once if endpoint.idempotency == "told-once" else self._kept
 
         async def guarded(request: Request, respond: Respond) -> None:
             header = request.headers.get(b"idempotency-key")

@@ -26,6 +26,7 @@ from smpp.status import Status
 from store.cdr_files import Mark, Writer
 from store.check import check
 from store.table_build import Builder
+from tests.gateway import house as running_house
 from tests.gateway.conftest import Typed
 from tests.gateway.house import NUMBER, MemoryWorld, Running, carrier, route, running, simulator
 from tests.gateway.smpp_server.esme import bound
@@ -420,6 +421,20 @@ async def test_an_operator_books_money_over_http_once_for_each_idempotency_key(
         trail = [row.entry for row in house.gateway.store.audit_log()]
         (entry,) = [one for one in trail if one.act == "account.credited"]
         assert (entry.who, entry.after["amount"]) == ("ann", "250")
+
+
+@trio_test(mock_clock=True)
+async def test_a_credit_is_booked_once_whichever_key_of_the_operator_repeats_it_and_answered_alike(
+    tmp_path: Path, cards: Cards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with paying(tmp_path) as house:
+        key = await as_operator(house)
+        first = await credit(house, key, "a-1", amount="10", reason="bank transfer 7")
+        other = str((await ask(house, "operator.rotate", name="ann"))["operator_key"])
+        assert await credit(house, other, "a-1", amount="10", reason="bank transfer 7") == first
+        monkeypatch.setattr(running_house, "START_MS", running_house.START_MS + 20 * 60_000)
+        assert await credit(house, other, "a-1", amount="10", reason="bank transfer 7") == first
+        assert len(house.gateway.store.ledger(house.gateway.accounts.by_name["acme"].id)) == 1
 
 
 @trio_test(mock_clock=True)

@@ -163,14 +163,14 @@ CREDIT = Endpoint(
     id="creditAccount",
     tag="Money",
     summary="Put money into an account, or take it out",
-    description="A repetition with the same Idempotency-Key is carried out once.",
+    description="A repetition with the same Idempotency-Key is done once, and answered alike for a day.",
     access="balance.write",
     params=_NAMED,
     body=CreditIn,
     example={"amount": "250.00", "reason": "bank transfer 2026-118"},
     answers={201: Answer(CreditOut, "The row of the ledger")},
     problems=("operator-key-needed", "no-such-account", "scope-needed", "store-full", "store-failed"),
-    idempotency="must",
+    idempotency="must-kept",
     audited=True,
 )
 
