@@ -79,6 +79,7 @@ _ENCODINGS = {
 _UCS2 = int(Encoding.UCS2)
 _APIS = {int(via): via.name.lower() for via in Via}
 _SENDERS_CACHED = 10_000
+_LONGEST_SEGMENT = 160  # characters, in GSM 7-bit
 _FULL_RETRY_S = 5.0
 
 
@@ -628,6 +629,9 @@ def content_of(
     if text is not None and wanted == Encoding.BINARY:
         return Refusal(422, "bad-encoding", "encoding", "encoding binary takes data (hex), not text")
     smart = account.smart_encoding if request.smart_encoding is None else request.smart_encoding
+    if text is not None and len(text) > max_parts * _LONGEST_SEGMENT * (2 if smart else 1):
+        # Said before each of a thousand receivers has it encoded.
+        return Refusal(422, "too-long", field, f"needs more than {max_parts} segments, {max_parts} allowed")
     if smart and text and wanted == AUTO:
         text = _smart(text, 0)[0]
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,10 @@ import pytest
 import trio
 
 from gateway.admin_keys import MOST_KEYS
+from gateway.door import Refusal, Submission, content_of
+from gateway.http.apps.content import put_text
 from gateway.http.table import ENDPOINTS
+from router.nouns import Account
 from tests.security.house import MESSAGE, staffed
 from tests.trio_case import trio_test
 
@@ -96,3 +100,15 @@ async def test_a_request_that_does_not_come_to_an_end_is_cut_off(tmp_path: Path)
             await stream.send_all(b"POST /v1/messages HTTP/1.1\r\nHost: test\r\n")
             with trio.fail_after(60):
                 assert (await stream.receive_some(65536)).startswith(b"HTTP/1.1 408")
+
+
+def test_a_text_that_is_too_long_is_refused_at_once_for_each_of_a_thousand_receivers() -> None:
+    text, account = "€" * 100_000, Account(id=7, name="acme")
+    began = time.process_time()
+    for _ in range(1_000):
+        one = Submission("447700900123", "ACME")
+        put_text(one, text)
+        found = content_of(one, account, 10)
+        assert isinstance(found, Refusal)
+        assert found.code == "too-long"
+    assert time.process_time() - began < 2  # not 20

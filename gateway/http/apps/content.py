@@ -25,6 +25,9 @@ class BadContent(Exception):
 
 def put_text(submission: Submission, text: str, data_coding: int = -1, udh: bytes = b"") -> None:
     """`data_coding` -1: what its alphabet has. `udh` with its length octet. Errors: BadContent."""
+    if data_coding < 0 and not udh:  # the door finds out, and refuses what is too long before it looks
+        submission.text = text
+        return
     encoding = encoding_of(text)
     if udh:
         dcs = DATA_CODING[encoding] if data_coding < 0 else data_coding
