@@ -100,7 +100,8 @@ class Setting(NamedTuple):
             return [one for text in given for one in text.split(",") if one.strip()]
         if self.kind.shape == "pairs":
             return dict(_pair(text, read) for text in given)
-        return read(given[-1]) if given else ""
+        nothing = 0 if self.none and read is _number_from_text else ""
+        return read(given[-1]) if given else nothing
 
     def to_text(self, value: Any) -> str:
         """A JSON value for people."""

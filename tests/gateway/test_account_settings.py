@@ -360,3 +360,10 @@ def test_accounts_are_suspended_resumed_and_closed_by_commands(typed: Typed) -> 
     code, told = typed("account", "resume", "shop")
     assert (code, "closed for good" in told) == (FAILED, True)
     assert "closed" in typed("account", "list")[1]
+
+
+@pytest.mark.parametrize("name", [one.name for one in SETTINGS if one.none and one.kind.shape != "yes_no"])
+def test_an_empty_text_empties_each_setting_of_which_the_help_says_so(name: str) -> None:
+    setting = BY_NAME[name]
+    emptied = setting.read(setting.from_texts(("",)))
+    assert emptied == getattr(Account(0, ""), name)
