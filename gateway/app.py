@@ -464,7 +464,8 @@ class Gateway:
         if refusal is not None:
             return str(refusal)
         if self.carriers and not any(carrier.able() for carrier in self.carriers):
-            return "no carrier is bound"
+            bound = any(link.can_submit for carrier in self.carriers for link in carrier.links)
+            return "no carrier takes messages, though some are bound" if bound else "no carrier is bound"
         return ""
 
     # running

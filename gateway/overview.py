@@ -149,7 +149,7 @@ def problems(gateway: Gateway) -> list[Trouble]:
 def _of_gateway(gateway: Gateway) -> Iterator[Trouble]:
     why = gateway.not_ready()
     if why:
-        yield Trouble(CRITICAL, "gateway:", f"takes no messages: {why}")
+        yield Trouble(CRITICAL, "gateway:", f"is not ready: {why}")
     for stall in gateway.watchdog.stalls.values():
         yield Trouble(
             CRITICAL,

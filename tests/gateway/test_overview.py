@@ -73,6 +73,8 @@ async def test_health_is_ok_or_says_what_is_not_the_worst_first(tmp_path: Path) 
         await submitted(ann, one["api_key"], 4)
         health = await told(ann, "/v1/health")
         assert health["status"] == "failing"
+        not_ready = "no carrier takes messages, though some are bound"
+        assert health["problems"][0]["what"] == f"is not ready: {not_ready}", "the submits were answered 202"
         assert health["problems"][0]["severity"] == "critical"
         said = {problem["subject"]: problem["what"] for problem in health["problems"]}
         assert "their work" in said["carrier:north"]
