@@ -63,6 +63,9 @@ class CdrApi:
         own = caller.account
         if own is not None:
             _of_an_account(own, query)
+        if query.to and "messages.numbers" not in caller.scopes:
+            detail = "this key sees no whole numbers and searches for none: it needs messages.numbers"
+            raise BadRequest(403, "scope-needed", detail)
         wish = Wish(
             _ms(query.since),
             _ms(query.until),

@@ -35,7 +35,6 @@ ANSWER_MS = 15 * 60_000
 REMEMBERED_MS = 24 * 3_600_000
 MOST_REMEMBERED = 1_000
 
-_ROW = "idempotency"
 _DIGEST_BYTES = 16
 _LONGEST_KEY = 255
 _NAME = "Idempotency-Key"
@@ -60,13 +59,16 @@ class _Done(msgspec.Struct, frozen=True, array_like=True):
 class Retries:
     """`once` is the whole of it. The acts must be changes of accounts or operators."""
 
-    def __init__(self, store: Keeping, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, store: Keeping, wall_ms: Callable[[], int], row: str = "idempotency") -> None:
+        """`row`: where it is kept. Requests that customers make have one of their own, so that theirs never
+        push out what operators did."""
+        self._row = row
         self._wall_ms = wall_ms
         self._under_way: set[bytes] = set()
         self._answers: dict[bytes, Answered] = {}
         try:
-            row = store.meta(_ROW)
-            kept = msgspec.msgpack.decode(row, type=list[_Done]) if row else []
+            known = store.meta(row)
+            kept = msgspec.msgpack.decode(known, type=list[_Done]) if known else []
         except (Damaged, msgspec.DecodeError):
             kept = []  # `store check` names it; the next request that is carried out writes it anew
         self._done = {one.key: one for one in kept}  # oldest first
@@ -98,7 +100,7 @@ class Retries:
             nonlocal written
             written = True
             rows = [*self._done.values(), one][-MOST_REMEMBERED:]
-            txn.put_meta(_ROW, msgspec.msgpack.encode(rows))
+            txn.put_meta(self._row, msgspec.msgpack.encode(rows))
 
         try:
             with in_the_same_commit(write):

@@ -80,7 +80,7 @@ def read(data: bytes) -> Any:
             machine.do(opcode.name, argument)
     except BadPickle:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadPickle(f"it is damaged: {error}") from None
     raise BadPickle("it ends too early")
 
@@ -165,11 +165,8 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
 
 
 def _key(key: Any) -> Any:
-    try:
-        hash(key)
-    except TypeError:
-        return repr(key)
-    return key
+    """Keys are plain values; what is none gets a name."""
+    return key if key is None or isinstance(key, str | bytes | int | float) else f"({type(key).__name__})"
 
 
 def _made(what: Any, arguments: Any) -> Any:

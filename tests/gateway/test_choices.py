@@ -63,7 +63,7 @@ async def test_the_best_carrier_is_tried_first(tmp_path: Path, monkeypatch: pyte
         await house.bound()
         assert await sent_by(house, "447700900001") == "north"
         ratios = {"north": 0.4, "south": 0.9}
-        monkeypatch.setattr(house.gateway.health, "delivered_ratio", lambda one: ratios[one.name])
+        monkeypatch.setattr(house.gateway.health, "delivered_ratio", lambda one, code=0: ratios[one.name])
         await trio.sleep(6)
         assert await sent_by(house, "447700900002") == "south"
 

@@ -334,7 +334,7 @@ def _tlvs(meta_data: str) -> tuple[tuple[int, bytes], ...]:
                 continue
             tag, kind = known
             if isinstance(kind, IntegerTlv):
-                if value.isdigit() and int(value) < 1 << 8 * kind.octets:
+                if len(value) <= 10 and value.isdigit() and int(value) < 1 << 8 * kind.octets:
                     found.append((tag, int(value).to_bytes(kind.octets, "big")))
             elif isinstance(kind, CStringTlv):
                 found.append((tag, value[: kind.size - 1] + b"\0"))

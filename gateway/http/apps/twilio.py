@@ -447,15 +447,11 @@ def _page(
     path: str, given: Parameters, size: int, rows: list[dict[str, object]], before: int
 ) -> dict[str, object]:
     number = _whole(given, b"Page", 0)
-    kept = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in given.pairs
-        if name not in (b"Page", b"PageSize", b"PageToken")
-    }
+    kept = [one for one in given.pairs if one[0] not in (b"Page", b"PageSize", b"PageToken")]
 
     def uri(page: int, token: int = 0) -> str:
-        more = {"PageSize": size, "Page": page} | ({"PageToken": f"PASM{token}"} if token else {})
-        return f"{path}?{urlencode(kept | more)}"
+        more = [("PageSize", size), ("Page", page), *([("PageToken", f"PASM{token}")] if token else [])]
+        return f"{path}?{urlencode([*kept, *more])}"
 
     return {
         "end": number * size + max(0, len(rows) - 1),

@@ -3,7 +3,8 @@
 The password is that of an app of the account (`signalbox account app set`), checked as argon2id off the loop
 and remembered (gateway.passwords), so that only the first request waits; or an API key of the account, under
 the account's name or an app's, with the scopes that the same thing takes over our own API. Wrong ones are
-answered alike, whatever is wrong, and slowed down as wrong keys are (gateway.http.auth).
+answered alike, whatever is wrong. Wrong passwords lock a name for one network, and a network for all names,
+for a minute (gateway.smpp_server.locks), but never one that was right before. Addresses are asked first.
 
 Deliberately not here: how an API says who it is, what it is answered.
 """
@@ -16,11 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+import trio
 
 from gateway.http.auth import ACCOUNT_KEY, Keys
 from gateway.http.problems import BadRequest
 from gateway.http.request import Request
 from gateway.passwords import NoLongerWanted, Passwords, TooBusy
+from gateway.smpp_server.addresses import network_of
+from gateway.smpp_server.locks import Locks
 from gateway.smpp_server.networks import Networks
 from router.nouns import Account
 
@@ -32,6 +36,7 @@ SEND = ("messages.send",)
 _KEY = f"{ACCOUNT_KEY}_".encode()
 _LONGEST = 256
 _ROUNDS = 2  # hashes computed for a failure, as many as an app may have
+_PAIR_FAILURES, _NETWORK_FAILURES, _LOCK_S = 10, 50, 60.0
 _BUSY = BadRequest(
     503,
     "too-many-questions",
@@ -65,7 +70,17 @@ class _Who(msgspec.Struct, frozen=True):
 class Apps:
     """`ask` is the whole of it."""
 
-    def __init__(self, accounts: AccountsInMemory, keys: Keys, passwords: Passwords) -> None:
+    def __init__(
+        self,
+        accounts: AccountsInMemory,
+        keys: Keys,
+        passwords: Passwords,
+        now: Callable[[], float] = trio.current_time,
+    ) -> None:
+        """`now`: monotonic seconds."""
+        self._locks = Locks(
+            now, pair_failures=_PAIR_FAILURES, network_failures=_NETWORK_FAILURES, lock_s=_LOCK_S
+        )
         self._accounts = accounts
         self._keys = keys
         self._passwords = passwords
@@ -141,16 +156,42 @@ class Apps:
         if self._passwords.known(user, password, app.hashes):
             self._told(request, api, app.account, known, unknown)
             return
+        where, name = network_of(request.peer), user.decode("latin-1")
+        who = self._who.get(app.account)
+        if who is not None and who.addresses is not None and request.peer not in who.addresses:
+            unknown(self._keys.refused(request.peer))
+            return
+
+        def locked() -> bool:
+            """Guesses have an end: of one name from one network, and of all names from it."""
+            left_s = self._locks.left_s(where, name)
+            if left_s:
+                unknown(_locked(left_s))
+            return bool(left_s)
 
         async def check() -> None:
             try:
-                matched = await self._passwords.check(user, password, app.hashes, rounds=_ROUNDS)
-            except (TooBusy, NoLongerWanted):
+                matched = await self._passwords.check(
+                    user,
+                    password,
+                    app.hashes,
+                    rounds=_ROUNDS,
+                    wanted=lambda: not self._locks.left_s(where, name),
+                )
+            except TooBusy:
                 unknown(_BUSY)
                 return
+            except NoLongerWanted:
+                locked()
+                return
+            if matched is None:
+                self._locks.failed(where, name, spared=False)
+            else:
+                self._locks.succeeded(where, name)
             self._told(request, api, app.account if matched is not None else 0, known, unknown)
 
-        request.later(check)
+        if not locked():
+            request.later(check)
 
     def _told(self, request: Request, api: str, account: int, known: Known, unknown: Unknown) -> None:
         """The last word, by what the account is now."""
@@ -163,6 +204,16 @@ class Apps:
             known(who.account)
         else:
             unknown(self._keys.refused(request.peer))
+
+
+def _locked(left_s: float) -> BadRequest:
+    wait_s = str(int(left_s) + 1)
+    return BadRequest(
+        429,
+        "too-many-failures",
+        f"too many wrong passwords; wait {wait_s} s, then send the right one",
+        headers=(("Retry-After", wait_s),),
+    )
 
 
 def basic_of(header: bytes | None) -> tuple[bytes, bytes]:

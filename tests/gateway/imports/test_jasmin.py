@@ -144,6 +144,11 @@ def test_nothing_is_called(protocol: int) -> None:
     assert (found.name, found.arguments) == ("exit", ("it was called",))
 
 
+def test_nested_tuples_as_keys_cost_nothing() -> None:
+    nested = b"\x80\x02}(" + b")" + b"2\x86" * 60 + b"K\x01u."
+    assert list(read(nested)) == ["(tuple)"]
+
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),

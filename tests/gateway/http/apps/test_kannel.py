@@ -93,6 +93,7 @@ async def test_each_receiver_gets_a_message_of_its_own() -> None:
         ("text=x&meta-data=%3Fsmpp%3Fuser_message_reference%3D258%26nothing%3D1",
          {"relay": Relay(tlvs=((0x0204, b"\x01\x02"),))}),
         ("text=x&from=ACME", {"sender": "12345"}),
+        (f"text=x&meta-data=%3Fsmpp%3Fsource_port%3D{'9' * 5_000}", {"relay": None}),
     ],
 )  # fmt: skip
 @trio_test

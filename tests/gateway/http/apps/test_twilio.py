@@ -194,6 +194,7 @@ async def test_a_list_asks_for_the_accounts_own_and_leads_on() -> None:
         )
         await asked(house, request(said["next_page_uri"], headers=(WHO,)))
         first, second = nothing.queries
+        nothing.queries.clear()
         assert (first.accounts, first.to, first.sender, first.limit) == (
             (7,),
             ("447700900123",),
@@ -202,6 +203,9 @@ async def test_a_list_asks_for_the_accounts_own_and_leads_on() -> None:
         )
         assert first.until_ms - first.since_ms == 86_400_000
         assert second.before == 12
+        answer = await asked(house, request(f"{path}?From=%C3%9Cber", headers=(WHO,)))
+        said = answer.json()
+        assert "From=%C3%9Cber&" in said["next_page_uri"]
         for wrong in ("PageSize=x", "DateSent=yesterday"):
             answer = await asked(house, request(f"{path}?{wrong}", headers=(WHO,)))
             assert (answer.status, answer.json()["code"]) == (400, 20001)  # type: ignore[index]

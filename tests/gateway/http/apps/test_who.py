@@ -98,16 +98,39 @@ async def test_an_answer_comes_after_the_commit_also_when_the_password_had_to_be
             assert answers[0].status == 202
 
 
-@trio_test
-async def test_who_keeps_failing_is_told_to_wait_and_others_are_not_held_up() -> None:
+@trio_test(mock_clock=True)
+async def test_guesses_have_an_end_and_others_are_not_held_up() -> None:
+    """A right password among the guesses is not found either, until the lock ends by itself."""
     async with speaking(kannel, account(["kannel"])) as house:
-        statuses = [(await sent(house, USER, "wrong")).status for _ in range(15)]
-        assert (statuses[0], statuses[-1]) == (403, 503)
+        statuses = [(await sent(house, USER, f"wrong{number}")).status for number in range(12)]
+        assert statuses == [403] * 10 + [503] * 2
+        assert house.hashing.computed == 20, "what is locked is not hashed"
+        assert (await sent(house, USER, PASSWORD)).status == 503
+        assert (await sent(house, "acme", KEY)).status == 202
+        await trio.sleep(61)
         assert (await sent(house, USER, PASSWORD)).status == 202
+
+
+@trio_test(mock_clock=True)
+async def test_a_password_that_was_right_before_is_never_locked() -> None:
+    async with speaking(kannel, account(["kannel"])) as house:
+        assert (await sent(house, USER, PASSWORD)).status == 202
+        for number in range(20):
+            await sent(house, USER, f"wrong{number}")
+        assert (await sent(house, USER, PASSWORD)).status == 202
+
+
+@trio_test(mock_clock=True)
+async def test_a_network_that_guesses_at_many_names_is_locked_for_all() -> None:
+    async with speaking(kannel, account(["kannel"])) as house:
+        for number in range(50):
+            await sent(house, f"nobody{number}", PASSWORD)
+        assert (await sent(house, USER, PASSWORD)).status == 503
 
 
 @trio_test
 async def test_a_password_outside_the_accounts_addresses_is_wrong() -> None:
     async with speaking(kannel, account(["kannel"], allowed_addresses=("192.0.2.0/24",))) as house:
         assert (await sent(house, USER, PASSWORD)).status == 403
+        assert not house.hashing.computed, "the address is asked first"
         assert (await sent(house, USER, KEY)).status == 403
