@@ -324,6 +324,7 @@ class HealthWatch:
                 "delivered_ratio": _ratio(figures["delivered_permille"]),
                 "receipt_p50_s": _seconds(figures["receipt_p50_ms"]),
                 "looks_false": one.looks_false,
+                "bad": "" if health.bad is None else _FAULTS[health.bad],
                 "countries": self.countries.view(carrier.id, int(trio.current_time()), _FAULTS),
             },
         }

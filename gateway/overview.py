@@ -192,6 +192,10 @@ def _of_carriers(gateway: Gateway) -> Iterator[Trouble]:
             )
         elif facts["slowed"]:
             yield Trouble(WARNING, subject, f"slowed down: {facts['slowed']}")
+        health = facts["health"]
+        if isinstance(health, dict) and health["bad"]:
+            what = f"goes on taking messages, but {health['bad']}"
+            yield Trouble(WARNING, subject, what, f"signalbox events --subject {subject}")
 
 
 def _of_lanes(gateway: Gateway) -> Iterator[Trouble]:

@@ -254,6 +254,11 @@ class Health:
             self._times = 0
         return self._open(now_s, fault, self.figures(now_s))
 
+    @property
+    def bad(self) -> Fault | None:
+        """What it would be taken out for, and goes on all the same."""
+        return self._told if self.state is State.CLOSED else None
+
     def close(self, now_s: int) -> Change | None:
         """An operator says so; None: it was closed."""
         return None if self.state is State.CLOSED else self._close(now_s, {}, times=0)

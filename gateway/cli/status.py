@@ -114,7 +114,13 @@ def takes_work(carrier: dict[str, Any]) -> str:
         return f"no: {words(carrier['out']['why'])}{end}: {carrier['out']['reason']}"
     if carrier["able"] and carrier["paused_until"]:
         return f"paused until {carrier['paused_until']}" + _slowed(carrier) + _out_for(carrier)
-    return "yes" + _slowed(carrier) + _out_for(carrier) if carrier["able"] else "no"
+    return "yes" + _bad(carrier) + _slowed(carrier) + _out_for(carrier) if carrier["able"] else "no"
+
+
+def _bad(carrier: dict[str, Any]) -> str:
+    """Why it would be out, and is not."""
+    bad = carrier.get("health", {}).get("bad")
+    return f", but {bad}" if bad else ""
 
 
 def _out_for(carrier: dict[str, Any]) -> str:

@@ -19,11 +19,12 @@ import pytest
 import structlog
 import trio
 
-from gateway.admin_status import status_facts
-from gateway.cli.status import print_facts
+from gateway.admin_status import carrier_facts, status_facts
+from gateway.cli.status import print_facts, takes_work
 from gateway.door import Accepted, Refusal, Submission
 from gateway.hours import HOUR_MS, WEEK, Hour
 from gateway.logs import configure
+from gateway.overview import problems
 from gateway.simulator.smsc import SimulatedSmsc
 from router.nouns import Phase
 from tests.gateway.house import START_MS, Running, carrier, route, running, simulator
@@ -257,6 +258,10 @@ async def test_receipts_do_not_take_the_only_carrier_out(ram_path: Path) -> None
             await trio.sleep(30)
         assert kinds(house)[:1] == ["carrier.would_open"]
         assert house.gateway.carriers[0].able()
+        facts = carrier_facts(house.gateway)["north"]
+        assert takes_work(facts) == "yes, but too few messages are delivered"
+        said = {one.subject: one.what for one in problems(house.gateway)}
+        assert said["carrier:north"] == "goes on taking messages, but too few messages are delivered"
 
 
 @trio_test(mock_clock=True)

@@ -45,6 +45,7 @@ class Health(msgspec.Struct):
     delivered_ratio: float | None
     receipt_p50_s: float | None
     looks_false: Annotated[str, Meta(description="why its receipts look made up; empty: they do not")]
+    bad: Annotated[str, Meta(description="why it would be out; empty: it is well, or out: see `out`")]
     countries: list[dict[str, Any]]
 
 
