@@ -38,6 +38,7 @@ Scenarios = dict[str, Callable[[], Figures]]
 
 FLOOR, FLOOR_32 = "floor", "floor, 32 in flight"
 CYCLE = "full cycle, no callbacks"
+SUBMIT_200 = "http submit, 200 in flight"
 SENDSMS = "kannel's sendsms here"
 _OTPS = 60
 HEADLINE, MANY = "smpp, one bind", "smpp, 50 customers, 10 carriers"
@@ -45,6 +46,7 @@ HEADLINE, MANY = "smpp, one bind", "smpp, 50 customers, 10 carriers"
 PAIRS = (
     ("http submit", FLOOR_32),
     ("http submit", FLOOR),
+    (SUBMIT_200, FLOOR),
     ("http submit", "kannel submit"),
     (SENDSMS, "kannel submit"),
     ("http batch of 100", FLOOR),
@@ -113,6 +115,7 @@ def wanted_over_http(tool: Path, messages: int) -> Scenarios:
         FLOOR: lambda: scenarios.floor(tool, messages * 2),
         FLOOR_32: lambda: scenarios.floor(tool, messages, 32),
         "http submit": lambda: scenarios.http_submit(tool, messages),
+        SUBMIT_200: lambda: scenarios.http_submit(tool, messages, 200),
         "http batch of 100": lambda: scenarios.http_batch(tool, messages * 4),
         CYCLE: lambda: scenarios.full_cycle_without_callbacks(tool, messages),
         SENDSMS: lambda: scenarios_http.sendsms(tool, messages),

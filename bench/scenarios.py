@@ -47,10 +47,11 @@ def floor(tool: Path, count: int, window: int = 500) -> Figures:
     return {"per_s": found["e2e_per_s"], "p99_ms": found["latency"]["p99_ms"], "cpu_us": cpu_us}
 
 
-def http_submit(tool: Path, count: int) -> Figures:
-    """Single submits over 32 connections, accepted and fsynced; the carrier is down, so nothing else runs."""
+def http_submit(tool: Path, count: int, connections: int = 32) -> Figures:
+    """Single submits, one at a time on each connection, accepted and fsynced; the carrier is down, so that
+    nothing else runs."""
     with scratch() as path, gateway(path) as signalbox:
-        found = post_load(tool, signalbox.key, count)
+        found = post_load(tool, signalbox.key, count, connections=connections)
         return {"per_s": found["req_per_s"], "p99_ms": found["latency"]["p99_ms"]}
 
 
