@@ -610,7 +610,7 @@ class Store(Protocol):
 
     def waiting_queues(self, most_each: int, most: int) -> list[ReadyQueue]:
         """All ready queues, those without turns, too, by lane and priority, 3 first. Counts `most_each` rows
-        of a queue and `most` in all; it costs as much as it counts."""
+        of a queue and `most` in all, but one of each queue; it costs as much as it counts."""
 
     def leases(self) -> Iterable[tuple[int, int, int]]:
         """(carrier id, lease, message id) of everything in carriers' hands. Leases grow with time."""

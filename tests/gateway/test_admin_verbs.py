@@ -93,6 +93,9 @@ class FakeStore:
     def audit(self, entry: AuditEntry) -> None:
         self.told.append(entry)
 
+    def tell_account(self, account: int, what: str, data: bytes, at_ms: int) -> bool:
+        return bool(self.kept[account].callback_url)
+
     def meta(self, name: str) -> bytes | None:
         return None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from router.nouns import Event, Login
+from router.nouns import Event, EventKind, Login
 from store.interface import SMPP_ORIGIN, OutboxRow
 from tests.store.conformance.subject import Subject
 
@@ -102,3 +102,14 @@ def test_events_for_an_accounts_own_sessions_are_announced_as_they_are_committed
 
 def plain(row: OutboxRow) -> tuple[int, int, Event]:
     return row.endpoint, row.seq, msgspec.structs.replace(row.event)
+
+
+def test_an_account_is_told_of_itself_where_it_has_a_url(subject: Subject) -> None:
+    def tell(account: int) -> bool:
+        answer: bool = subject.do(lambda txn: txn.tell_account(account, "suspended", b"{}", subject.now_ms))
+        return answer
+
+    subject.account(2, callback_url="")
+    assert [tell(1), tell(2), tell(9)] == [True, False, False]
+    (row,) = subject.store.outbox_page(max(subject.store.outbox_endpoints()), 0, 10)
+    assert (row.event.kind, row.event.account, row.event.error) == (EventKind.ACCOUNT, 1, "suspended")

@@ -460,3 +460,26 @@ def test_receipts_of_the_carrier_that_a_long_message_has_left_are_recorded_and_n
     assert steps.count(Step.RESENT) == 1
     assert steps.count(Step.FINAL) == 1
     assert subject.store.check() == []
+
+
+def test_queues_that_wait_are_counted_as_far_as_is_asked(subject: Subject) -> None:
+    lane, other = subject.lane("a"), subject.lane("b")
+    subject.account(2)
+    subject.accept(lane, 3, priority=1)
+    subject.accept(lane, 2, priority=3)
+    subject.accept(lane, 1, account=2, priority=1)
+    subject.accept(other, 1, priority=1)
+
+    def counted(each: int, most: int) -> list[tuple[int, int, int, int, bool]]:
+        rows = subject.store.waiting_queues(each, most)
+        return [(row.lane, row.priority, row.account, row.count, row.more) for row in rows]
+
+    assert counted(100, 100) == [
+        (lane, 3, 1, 2, False),
+        (lane, 1, 1, 3, False),
+        (lane, 1, 2, 1, False),
+        (other, 1, 1, 1, False),
+    ]
+    assert counted(2, 100)[1] == (lane, 1, 1, 2, True)
+    assert len(counted(100, 2)) == 4, "each queue is told, with one message at least"
+    assert sum(row[3] for row in counted(100, 2)) < 7
