@@ -9,6 +9,7 @@ Deliberately not here: the forms over SMPP (gateway.smpp_server.translate), maki
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from uuid import UUID
 
 _MARK = 0x7369676E616C62  # "signalb": the last 56 bits of every UUID of ours
@@ -44,6 +45,11 @@ def sid_of(id: int) -> str:
 def account_sid_of(account: int) -> str:
     """`AC` and 32 hexadecimal digits."""
     return f"AC{account:032x}"
+
+
+def account_sid_among(names: Iterable[str]) -> str:
+    """The first that has the form of an account's SID, whoever made it; "" without one."""
+    return next((name for name in names if name.startswith("AC") and _SID.fullmatch(name)), "")
 
 
 def id_of_sid(text: str) -> int | None:

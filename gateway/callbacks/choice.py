@@ -82,11 +82,15 @@ def jasmin(dlr_url: str, dlr_level: int = jasmin_format.SMSC, dlr_method: str = 
     )
 
 
-def twilio(status_callback: str) -> Callbacks:
-    """`StatusCallback`: sent, and then delivered, undelivered or failed."""
+def twilio(status_callback: str, account_sid: str = "") -> Callbacks:
+    """`StatusCallback`: sent, and then delivered, undelivered or failed.
+
+    `account_sid`: of the request's path, which its callbacks name.
+    """
     if not status_callback:
         return NONE
-    choice = CallbackChoice(CallbackFormat.TWILIO, tells_sent=True)
+    given = (("account-sid", account_sid),) if account_sid else ()
+    choice = CallbackChoice(CallbackFormat.TWILIO, tells_sent=True, given=given)
     return Callbacks(status_callback, choice, ReceiptWish.FINAL)
 
 

@@ -6,6 +6,7 @@ Deliberately not here: the formats, the clock and chance (both are arguments).
 from __future__ import annotations
 
 from gateway.callbacks.formats import BY_NAME, FORMATS, Format, Terms
+from gateway.ids import account_sid_among
 from router.nouns import Account, CallbackFormat, Event
 
 _STANDARD = FORMATS[CallbackFormat.STANDARD]
@@ -32,6 +33,7 @@ def terms_of(account: Account, event: Event, url: str, now_ms: int, chance: int 
         secrets_in_force(account, now_ms),
         f"{chance:032x}",
         account.callback_batch > 1 and event.callback is None,
+        account_sid_among(login.system_id for login in account.app_logins) if account.app_logins else "",
     )
 
 

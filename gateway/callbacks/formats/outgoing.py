@@ -31,6 +31,7 @@ class Terms(NamedTuple):
     secrets: tuple[str, ...] = ()
     nonce: str = ""  # 32 hexadecimal digits by chance, for formats that sign one
     batch: bool = False  # the account takes several events at a time
+    sid: str = ""  # AC…, the first one that an app of the account logs in with, "" = none
 
     @property
     def old_secret(self) -> str:

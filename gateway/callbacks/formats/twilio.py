@@ -4,6 +4,9 @@ Source: Twilio's webhook guides (messaging, status callbacks, security). Signed 
 field's name and value, sorted by name, with HMAC-SHA1 under the account's callback secret as it is printed
 (`whsec_…`), which takes the place of the auth token. A GET has its fields in the URL and is signed by that.
 
+AccountSid is what the app submitted with; without that, the first of the account's apps that has a name like
+one, else what Signalbox makes of the account (gateway.ids).
+
 An inbound message may be answered with TwiML; what that says is read in twiml.py.
 
 Deliberately not here: the newer signature over a shared key, media, TwiML.
@@ -48,7 +51,7 @@ def render(events: Sequence[Event], terms: Terms) -> Outgoing | None:
     event = events[0]
     if event.kind == EventKind.ACCOUNT:
         return None
-    fields = _inbound(event) if event.kind == EventKind.MO else _status(event)
+    fields = _inbound(event, terms) if event.kind == EventKind.MO else _status(event, terms)
     post = method_of(terms, "post") != "get"
     made = by_get_or_form(terms, fields, post=post)
     token = terms.old_secret
@@ -85,13 +88,18 @@ def e164(digits: str, is_international: bool) -> str:
     return f"+{digits}" if is_international and digits.isdecimal() else digits
 
 
-def _status(event: Event) -> list[tuple[str, str | bytes]]:
+def _account_sid(event: Event, terms: Terms) -> str:
+    given = dict(terms.choice.given) if terms.choice is not None else {}
+    return given.get("account-sid") or terms.sid or account_sid_of(event.account)
+
+
+def _status(event: Event, terms: Terms) -> list[tuple[str, str | bytes]]:
     sid, status = sid_of(event.shown or event.message_id), status_of(event)
     code = error_code_of(event.cause) if status in ("undelivered", "failed") else ""
     return [
         ("MessageSid", sid),
         ("SmsSid", sid),
-        ("AccountSid", account_sid_of(event.account)),
+        ("AccountSid", _account_sid(event, terms)),
         ("From", e164(event.source, event.source_type >> 4 == _INTERNATIONAL)),
         ("To", e164(event.destination, is_international=True)),
         ("MessageStatus", status),
@@ -101,14 +109,14 @@ def _status(event: Event) -> list[tuple[str, str | bytes]]:
     ]
 
 
-def _inbound(event: Event) -> list[tuple[str, str | bytes]]:
+def _inbound(event: Event, terms: Terms) -> list[tuple[str, str | bytes]]:
     sid = sid_of(event.message_id)
     country = facts(event.source).country if event.source.isdecimal() and event.source.isascii() else ""
     return [
         ("MessageSid", sid),
         ("SmsSid", sid),
         ("SmsMessageSid", sid),
-        ("AccountSid", account_sid_of(event.account)),
+        ("AccountSid", _account_sid(event, terms)),
         ("From", e164(event.source, len(event.source) > _LONGEST_SHORT_CODE)),
         ("To", e164(event.destination, len(event.destination) > _LONGEST_SHORT_CODE)),
         ("Body", event.text),

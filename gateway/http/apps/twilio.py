@@ -140,8 +140,8 @@ class TwilioApi:
 
         def known(account: Account) -> None:
             given = _given(request)
-            submission = submission_of(given, account, self._wall_ms())
             sid = request.params["account"]
+            submission = submission_of(given, account, sid, self._wall_ms())
 
             def done(results: list[Accepted | Refusal]) -> None:
                 result = results[0]
@@ -338,8 +338,8 @@ class TwilioApi:
         return query, size
 
 
-def submission_of(given: Parameters, account: Account, now_ms: int) -> Submission:
-    """What a create asks for. Errors: Failed."""
+def submission_of(given: Parameters, account: Account, sid: str, now_ms: int) -> Submission:
+    """What a create asks for. `sid`: of the path. Errors: Failed."""
     to, body = given.text(b"To"), given.text(b"Body")
     if not to:
         raise Failed(400, 21604, "A 'To' phone number is required.")
@@ -368,7 +368,7 @@ def submission_of(given: Parameters, account: Account, now_ms: int) -> Submissio
         submission.send_at_ms = _instant(given.text(b"SendAt"))
         if submission.send_at_ms <= now_ms:
             raise Failed(400, 35114, "SendAt must lie ahead")
-    return callbacks(given.text(b"StatusCallback")).attach(submission)
+    return callbacks(given.text(b"StatusCallback"), sid).attach(submission)
 
 
 def status_of(message: Message, progress: Progress) -> str:

@@ -9,7 +9,8 @@ import pytest
 from gateway.callbacks.choice import twilio
 from gateway.callbacks.formats import Outgoing, Terms
 from gateway.callbacks.formats.twilio import render, signature_of
-from router.nouns import MessageState, Reason
+from gateway.callbacks.terms import terms_of
+from router.nouns import Account, Login, MessageState, Reason
 from tests.gateway.callbacks.outside import EPOCH_MS, event
 
 SID, ACCOUNT = "SM" + "0" * 30 + "4d", "AC" + "0" * 31 + "1"
@@ -58,6 +59,23 @@ def test_an_inbound_message() -> None:
         "&Body=Hi+%26+%C3%A9&NumMedia=0&NumSegments=2&SmsStatus=received&FromCountry=GB&ApiVersion=2010-04-01"
         .encode(),
     )  # fmt: skip
+
+
+def test_a_status_callback_names_the_account_as_its_app_did() -> None:
+    terms = Terms(URL, EPOCH_MS, 1, "acme", twilio(URL, "AC" + "5" * 32).choice, sid="AC" + "7" * 32)
+    posted = render([event(77, **DLR)], terms)
+    assert posted is not None
+    assert b"&AccountSid=AC55555555555555555555555555555555&From=" in posted.body
+
+
+def test_what_no_app_submitted_names_the_accounts_first_app_with_such_a_name() -> None:
+    logins = tuple(Login(name) for name in ("shop", "ACME", "AC" + "7" * 32, "AC" + "8" * 32))
+    account = Account(1, "acme", app_logins=logins)
+    for more in ({"kind": 1}, DLR):
+        told = event(77, **more)
+        posted = render([told], terms_of(account, told, URL, EPOCH_MS))
+        assert posted is not None
+        assert b"&AccountSid=AC77777777777777777777777777777777&From=" in posted.body
 
 
 def test_the_signature_is_that_of_twilios_own_example() -> None:

@@ -130,6 +130,7 @@ async def test_what_parameters_become() -> None:
     )  # fmt: skip
     (one,) = door.taken
     assert (one.callback_url, one.callback.format) == ("https://app.example/s", CallbackFormat.TWILIO)
+    assert one.callback.given == (("account-sid", USER),)
     assert (one.validity_s, one.smart_encoding, one.send_at_ms) == (600, True, 1_900_022_400_000)
 
 
