@@ -167,6 +167,17 @@ class Invoice:
             self.bad.append(Bad(line, why))
 
 
+def is_recorded(directory: Path, carrier: str) -> bool:
+    """Whether any record, of whatever time, is of this carrier."""
+    needle = _naming(carrier)
+    return any(needle in raw for _, raw in read(directory))
+
+
+def _naming(carrier: str) -> bytes:
+    """What is in each of its records."""
+    return b'"carrier":' + msgspec.json.encode(carrier)
+
+
 class Books:
     """Both sides in one scratch file, and what they say of each other."""
 
@@ -202,7 +213,7 @@ class Books:
     def take_ours(self, directory: Path, carrier: str, since_ms: int, until_ms: int) -> None:
         """Attempts that the carrier took; those a day around the period may match, and are not missed."""
         matches = matcher(Wish(since_ms - DAY_MS, until_ms + DAY_MS, carrier=carrier, type="attempt"))
-        needle = b'"carrier":' + msgspec.json.encode(carrier)
+        needle = _naming(carrier)
         decode = msgspec.json.Decoder(Line).decode
 
         def rows() -> Iterator[tuple[object, ...]]:

@@ -11,7 +11,7 @@ import csv
 import os
 import tempfile
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click
@@ -22,6 +22,7 @@ from gateway.cli.output import counted, print_json, print_table
 from gateway.cli.place import Place, json_option, place_options
 
 _NICE = 10
+_NAMES = 50
 _FIELDS = ("kind", "line", "id", "number", "at", "theirs", "ours", "message_id")
 
 
@@ -59,7 +60,7 @@ def reconcile(
 ) -> int:
     """Compare the invoice FILE with the records (CDRs) of what the carrier took.
 
-    Exit code 0: they agree; 1: they do not, or rows could not be read; 2: a wrong option or file.
+    Exit code 0: they agree; 1: they do not, or rows could not be read; 2: a wrong option, carrier or file.
     """
     from gateway.reconcile import KINDS, Books, Difference, Invoice, InvoiceProblem, amount
     from store.cdr_files import DIRECTORY, files
@@ -90,6 +91,8 @@ def reconcile(
             )
         books.take_ours(directory, carrier, since_ms or period[0], until_ms or period[1])
         books.match()
+        if not books.totals()[1].rows:
+            _check_name(place, directory, carrier)
         writer = None
         if output is not None:
             handle = output.open("w", newline="", encoding="utf-8")
@@ -142,6 +145,24 @@ def reconcile(
         if not counts and not invoice.bad_rows:
             click.echo("\nThey agree.")
     return FAILED if counts or invoice.bad_rows else OK
+
+
+def _check_name(place: Place, directory: Path, carrier: str) -> None:
+    """Errors: Failure for a carrier that neither configuration, nor gateway, nor store, nor records know."""
+    from gateway.reconcile import is_recorded
+
+    names: set[str] = set()
+    with suppress(Failure):  # records may lie where there is no gateway
+        names.update(one.name for one in place.config.carriers)
+    with suppress(Failure):
+        names.update(one["name"] for one in place.ask("carrier.list"))
+    if carrier in names or is_recorded(directory, carrier):
+        return
+    raise Failure(
+        f"no carrier {carrier} is known, and no record names it",
+        f"known: {', '.join(sorted(names)[:_NAMES]) or 'none'}",
+        USAGE,
+    )
 
 
 def _columns(text: str) -> dict[str, str]:

@@ -203,6 +203,23 @@ def test_without_records_it_says_what_to_switch_on(case: Case) -> None:
     assert (code, "[cdrs] enabled = true" in told) == (FAILED, True)
 
 
+def test_a_carrier_that_nobody_knows_is_no_invoice_full_of_differences(case: Case) -> None:
+    case.sent(record("a1"))
+    code, told = case.run(row("a1"), "--carrier", "nroth")
+    assert code == USAGE
+    assert "no carrier nroth is known, and no record names it" in told
+    assert "known: sim" in told, "those of the configuration"
+    assert "missing_here" not in told
+
+
+def test_a_carrier_that_only_records_or_the_configuration_know_is_compared(case: Case) -> None:
+    case.sent(record("s1", carrier="south"))
+    elsewhere = row("a1").replace("2026-09-21", "2027-01-01")
+    for name in ("south", "sim-a"):
+        code, told = case.told(elsewhere, "--carrier", name)
+        assert (code, kinds(told)) == (FAILED, {"missing_here": 1}), name
+
+
 def test_the_example_of_the_documentation_works_as_it_is_typed(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
