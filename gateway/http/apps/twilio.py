@@ -35,6 +35,7 @@ from gateway.http.ports import DoorPort, WallClock
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.request import Request
 from gateway.http.routes import Respond, Routes
+from gateway.http.search import MOST_AT_ONCE
 from gateway.ids import account_sid_of, id_of_sid, sid_of
 from router.nouns import Account, Message, MessageState, Phase, Progress, Reason, Step
 from router.numbers import NumberProblem
@@ -118,6 +119,7 @@ class TwilioApi:
     ) -> None:
         """`recipient`: a number as the account writes it in E.164 digits. Errors: NumberProblem."""
         self._in_thread = in_thread
+        self._asking: dict[int, int] = {}  # account → its lists that are being answered
         self._door = door
         self._apps = apps
         self._wall_ms = wall_ms
@@ -192,6 +194,10 @@ class TwilioApi:
         def known(account: Account) -> None:
             given = forms.of_query(request.query)
             query, size = self._query(given, account)
+            asking = self._asking.get(account.id, 0)
+            if asking >= MOST_AT_ONCE:
+                raise Failed(429, 20429, "Too Many Requests", 1)
+            self._asking[account.id] = asking + 1
 
             async def search() -> None:
                 try:
@@ -199,6 +205,8 @@ class TwilioApi:
                 except Exception:
                     respond(*Failed(503, 20503, "The search is not ready; try again", 2).answer())
                     raise
+                finally:
+                    self._asking[account.id] -= 1
                 found = (self._store.find(account.id, hit.id) for hit in page.hits)
                 sid = request.params["account"]
                 rows = [shown(sid, *one) for one in found if one is not None and not _gone(one[1])]

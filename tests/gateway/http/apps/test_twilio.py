@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import pytest
+import trio
+import trio.testing
 
 from gateway.door import Refusal
 from gateway.http.apps.twilio import TwilioApi, shown, status_of
 from gateway.http.apps.who import Apps
 from gateway.http.auth import new_key
+from gateway.http.search import MOST_AT_ONCE
 from gateway.ids import account_sid_of, sid_of
 from router.causes import Cause
 from router.nouns import (
@@ -210,6 +213,37 @@ async def test_a_list_asks_for_the_accounts_own_and_leads_on() -> None:
         for wrong in ("PageSize=x", "DateSent=yesterday"):
             answer = await asked(house, request(f"{path}?{wrong}", headers=(WHO,)))
             assert (answer.status, answer.json()["code"]) == (400, 20001)  # type: ignore[index]
+
+
+class Slow(Nothing):
+    """Searches that wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = trio.Event()
+
+    async def search(self, query: Query) -> Page:
+        self.queries.append(query)
+        await self.go.wait()
+        return Page([], 0, False, 0)
+
+
+@trio_test
+async def test_an_account_has_so_many_lists_at_a_time() -> None:
+    slow = Slow()
+    async with speaking(speaking_twilio(slow), ACCOUNT) as house:
+        raw = request(f"/2010-04-01/Accounts/{USER}/Messages.json", headers=(WHO,))
+        assert (
+            await asked(house, request(f"/2010-04-01/Accounts/{USER}/Messages/SMx.json", headers=(WHO,)))
+        ).status == 404
+        clients = [house.client() for _ in range(MOST_AT_ONCE)]
+        for client in clients:
+            await client.send(raw)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await asked(house, raw)).status == 429
+        slow.go.set()
+        assert [(await client.answer()).status for client in clients] == [200] * MOST_AT_ONCE
+        assert (await asked(house, raw)).status == 200
 
 
 def message(text: str = "") -> Message:
