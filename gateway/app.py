@@ -361,7 +361,7 @@ class Gateway:
         ConfigApi(self.verbs.of_config).add_to(routes)
         add_house(
             routes,
-            ready=self.not_ready,
+            ready=self.takes_nothing,
             metrics=lambda: (CONTENT_TYPE, self.metrics.render()),
         )
         add_documents(routes, VERSION)
@@ -455,15 +455,20 @@ class Gateway:
         named.update({f"account {one.name} rate_card": one.rate_card for one in accounts if not one.closed})
         return ", ".join(key for key, name in named.items() if name == table)
 
-    def not_ready(self) -> str:
-        """Why new work would be refused or stay put; "" when all is well."""
+    def takes_nothing(self) -> str:
+        """Why new work would be refused; "" when it is taken."""
         if not self.ready:
             return "starting"
         if self.stopping.is_set():
             return "shutting down"
         refusal = self.store.admission()
-        if refusal is not None:
-            return str(refusal)
+        return "" if refusal is None else str(refusal)
+
+    def not_ready(self) -> str:
+        """Why new work would be refused or stay put; "" when all is well."""
+        refused = self.takes_nothing()
+        if refused:
+            return refused
         if self.carriers and not any(carrier.able() for carrier in self.carriers):
             bound = any(link.can_submit for carrier in self.carriers for link in carrier.links)
             return "no carrier takes messages, though some are bound" if bound else "no carrier is bound"

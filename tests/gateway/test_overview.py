@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from gateway.overview import COUNTED_EACH
+from store.interface import StoreFull
 from tests.gateway.http.test_accounts import Operator, operator
 from tests.trio_case import trio_test
 
@@ -82,6 +84,21 @@ async def test_health_is_ok_or_says_what_is_not_the_worst_first(tmp_path: Path) 
         assert health["backlog"]["ready"] == 4
         await trio.sleep(120)
         assert (await told(ann, "/v1/health"))["status"] == "ok"
+
+
+@trio_test(mock_clock=True)
+async def test_a_load_balancer_goes_on_sending_while_messages_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with operator(tmp_path) as ann:
+        one = await ann.made("one")
+        await ann.house.bound()
+        await ann.ask("POST", "/v1/carriers/north/suspend", {"for_s": 60}, audit_reason="their work")
+        await submitted(ann, one["api_key"], 1)
+        assert (await told(ann, "/v1/health"))["status"] == "failing"
+        assert await ann.house.http("GET", "/readyz") == (200, "ready\n")
+        monkeypatch.setattr(ann.house.gateway.store, "admission", lambda: StoreFull("the disk is full", ""))
+        assert await ann.house.http("GET", "/readyz") == (503, "the disk is full\n")
 
 
 @trio_test(mock_clock=True)

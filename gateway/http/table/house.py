@@ -44,7 +44,7 @@ READY = Endpoint(
     access=PUBLIC,
     answers={
         200: Answer(bytes, "They are", "ready\n", _TEXT),
-        503: Answer(bytes, "They are not, and why", "no carrier is bound\n", _TEXT),
+        503: Answer(bytes, "They are not, and why", "shutting down\n", _TEXT),
     },
 )
 METRICS = Endpoint(
