@@ -1,8 +1,8 @@
 """The endpoints of the house itself: what there is, alive, ready, metrics.
 
-/healthz says that the process serves; /readyz that it takes messages now, or else why not. While no
-carrier is bound they are taken, and wait, as /v1/health says. Neither of both nor /metrics needs a key, so bind
-them where only operators reach them.
+/healthz says that the process serves; /readyz that it takes messages now, or else why not. While no carrier
+is bound they are taken, and wait, as /v1/health says. Neither these nor /metrics need a key, so bind them
+where only operators reach them.
 
 Deliberately not here: what makes it ready and what is measured: both are callables from the gateway.
 """
