@@ -75,9 +75,11 @@ from gateway.http.once import Once
 from gateway.http.overview import OverviewApi
 from gateway.http.repeatable import Repeatable
 from gateway.http.retries import Retries
+from gateway.http.route_list import RouteListApi
 from gateway.http.routes import Routes
 from gateway.http.search import SearchApi
 from gateway.http.secured import SecureListener, for_http
+from gateway.http.senders import SenderApi
 from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.http.stream import MessageStream
@@ -354,6 +356,8 @@ class Gateway:
             self.world.wall_ms,
             to_accounts=self.config.http.explain_to_accounts,
         ).add_to(routes)
+        RouteListApi(lambda: (self.config, self.routes), self.board.able).add_to(routes)
+        SenderApi(self.verbs.of_accounts, lambda name: self.accounts.by_name.get(name)).add_to(routes)
         CarrierApi(self.verbs.of_carriers).add_to(routes)
         CallbackApi(self.verbs).add_to(routes)
         MoneyApi(self.verbs.of_money, lambda name: self.accounts.by_name.get(name)).add_to(routes)

@@ -28,6 +28,7 @@ from gateway.http.table import (
     operations,
     overview,
     routing,
+    senders,
 )
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -37,6 +38,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *accounts.ENDPOINTS,
     *money.ENDPOINTS,
     *keys.ENDPOINTS,
+    *senders.ENDPOINTS,
     *callbacks.ENDPOINTS,
     *cdrs.ENDPOINTS,
     *operations.ENDPOINTS,

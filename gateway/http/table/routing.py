@@ -1,4 +1,4 @@
-"""The endpoints that tell what would become of a message: preview, explain."""
+"""The endpoints of routes: what there are, and what would become of a message (preview, explain)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ from gateway.http.fields import (
     Url,
 )
 from gateway.http.table.messages import OF_A_MESSAGE
-from gateway.http.table.types import Time
+from gateway.http.table.types import Cursor, Next, Time
+
+PAGE = 50
+MOST_OF_A_PAGE = 200
+SHOWN = 20  # entries of a list of conditions
 
 AccountName = Annotated[str, Meta(description="for operators: whom it is asked for")]
 
@@ -174,6 +178,44 @@ class ExplainOut(msgspec.Struct, rename={"sender": "from", "message_class": "cla
     cost: Cost | None
 
 
+class LaneOut(msgspec.Struct):
+    """A carrier of a route's lane. `weight` null: the lane is in order of preference; 0: it drains."""
+
+    carrier: str
+    weight: int | None
+
+
+class RouteOut(msgspec.Struct):
+    """A route, with the keys of [[routes]]. `able`: a carrier of its lane takes messages now."""
+
+    name: str
+    match: Annotated[
+        dict[str, Any],
+        Meta(description=f"what it asks for, empty: all that are left; the first {SHOWN} of each list"),
+    ]
+    counts: Annotated[
+        dict[str, int], Meta(description="of the lists that are cut (prefix, not.account): their entries")
+    ]
+    lane: list[LaneOut]
+    choose: str
+    tps: float
+    max_queue_age_s: int
+    when_down: str
+    able: bool
+
+
+class RoutesOut(msgspec.Struct):
+    """In the order in which they are asked."""
+
+    routes: list[RouteOut]
+    next: Next
+
+
+class RoutesQuery(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Annotated[int, Meta(ge=1, le=MOST_OF_A_PAGE)] = PAGE
+    cursor: Cursor = ""
+
+
 _PROBLEMS = ("no-such-account", "operator-key-needed", "too-many-questions", *OF_A_MESSAGE)
 
 PREVIEW = Endpoint(
@@ -203,4 +245,16 @@ EXPLAIN = Endpoint(
     problems=_PROBLEMS,
 )
 
-ENDPOINTS = (PREVIEW, EXPLAIN)
+ROUTES = Endpoint(
+    method="GET",
+    path="/v1/routes",
+    id="listRoutes",
+    tag="Routes",
+    summary="List routes in their order: what each asks for, its lane, whether a carrier is able",
+    access="routes.read",
+    query=RoutesQuery,
+    answers={200: Answer(RoutesOut, "A page of the configuration in force", headers=("Link",))},
+    problems=("operator-key-needed",),
+)
+
+ENDPOINTS = (PREVIEW, EXPLAIN, ROUTES)
