@@ -29,6 +29,7 @@ import msgspec
 from gateway.carriers.carrier import Flight
 from gateway.carriers.standing import Standing, Standings, code_of
 from router.cells import (
+    BLAMELESS,
     CELL,
     CODE_BITS,
     CODE_MASK,
@@ -400,7 +401,8 @@ class Countries:
             cell.health.submits.move(now_s)
             cell.health.receipts.move(now_s)
             figures = _figures(cell.health)
-            if figures["submits_sampled"] or figures["receipts"] or cell.standing is not None:
+            heard = figures["receipts"] or figures["receipts_blameless"]
+            if figures["submits_sampled"] or heard or cell.standing is not None:
                 bad = faults[cell.bad] if cell.bad is not None else ""
                 circuit = cell.health.state.value
                 rows.append(
@@ -438,6 +440,7 @@ def _figures(health: Health) -> dict[str, object]:
         "response_mean_s": round(answers[TIME_MS] / answered / 1000, 3) if answered else None,
         "response_p90_s": quantile_ms(answers[TIMES:], 900) / 1000 if answered else None,
         "receipts": judged,
+        "receipts_blameless": receipts[BLAMELESS],
         "delivered_ratio": round(receipts[DELIVERED] / judged, 3) if judged else None,
         "receipt_p50_s": quantile_ms(receipts[HISTOGRAM:CELL], 500) / 1000 if receipts[DELAYS] else None,
     }

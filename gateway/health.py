@@ -321,6 +321,7 @@ class HealthWatch:
                 "response_mean_s": _seconds(figures["response_mean_ms"]),
                 "response_p90_s": _seconds(figures["response_p90_ms"]),
                 "receipts": figures["receipts"],
+                "receipts_blameless": figures["receipts_blameless"],
                 "delivered_ratio": _ratio(figures["delivered_permille"]),
                 "receipt_p50_s": _seconds(figures["receipt_p50_ms"]),
                 "looks_false": one.looks_false,

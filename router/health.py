@@ -378,6 +378,7 @@ def figures_of(submits: Sequence[int], receipts: Sequence[int], bounds: Sequence
         "response_mean_ms": submits[TIME_MS] // answers if answers else -1,
         "response_p90_ms": _response_ms(submits, 900, bounds),
         "receipts": judged,
+        "receipts_blameless": receipts[BLAMELESS],  # failures that no carrier can help
         "delivered_permille": _permille(receipts[DELIVERED], judged),
         "receipt_p50_ms": quantile_ms(list(receipts[HISTOGRAM:CELL]), 500) if receipts[DELAYS] else -1,
     }

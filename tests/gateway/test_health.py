@@ -297,6 +297,8 @@ async def test_a_carrier_that_is_bad_for_one_country_is_told(ram_path: Path) -> 
         shown: Any = status_facts(house.gateway)["carriers"]
         countries = {row["code"]: row for row in shown["north"]["health"]["countries"]}
         assert countries[44]["delivered_ratio"] == 1
+        assert countries[33]["receipts"] == 0, "its receipts blame nobody"
+        assert min(countries[33]["receipts_blameless"], shown["north"]["health"]["receipts_blameless"]) >= 40
         assert countries[33]["bad"] == "too few messages are delivered"
         assert countries[44]["response_p90_s"] is not None
 

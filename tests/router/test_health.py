@@ -225,6 +225,8 @@ def test_failures_that_no_carrier_can_help_count_for_nothing() -> None:
     assert Told().run(60, GOOD, receipts(blameless=9, delivered=1, sent=10)).changes == []
     told = Told().run(60, GOOD, receipts(blameless=10, sent=10))
     assert (told.fault(), told.changes[0][0]) == (Fault.UNDELIVERED, 10), "unless nothing is delivered at all"
+    figures = told.changes[0][1].figures
+    assert (figures["receipts"], figures["delivered_permille"], figures["receipts_blameless"]) == (0, -1, 100)
 
 
 def test_a_carrier_that_falls_silent_is_out_after_the_time_of_silence() -> None:

@@ -42,6 +42,9 @@ class Health(msgspec.Struct):
     response_mean_s: float | None
     response_p90_s: float | None
     receipts: int
+    receipts_blameless: Annotated[
+        int, Meta(description="failures that no carrier can help, in no ratio; if all fail, they count, too")
+    ]
     delivered_ratio: float | None
     receipt_p50_s: float | None
     looks_false: Annotated[str, Meta(description="why its receipts look made up; empty: they do not")]
