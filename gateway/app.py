@@ -339,7 +339,9 @@ class Gateway:
         repeatable = Repeatable(once, self.account_api.retries, self.committer)
         routes = Routes(lambda endpoint, act: access.guard(endpoint, repeatable.guard(endpoint, act)))
         MessageApi(self.door, self.store, once, rates=self.door.rates).add_to(routes)
-        routes.serve(messages.SEND_STREAM, MessageStream(self.door, self.keys, self.door.rates).streaming)
+        routes.serve(
+            messages.SEND_STREAM, MessageStream(self.door, self.keys, once, self.door.rates).streaming
+        )
         changes = Changes(self.store, self.committer, self.door, once, self.world.wall_ms)
         changes.add_to(routes)
         self.search_api.add_to(routes)

@@ -33,7 +33,6 @@ CODES: Mapping[str, Code] = {
     "bad-chunk": Code(400, _READ),
     "bad-gzip": Code(400, _READ),
     "idempotency-key-needed": Code(400, "send a header `Idempotency-Key` of 1 to 255 visible characters"),
-    "idempotency-key-not-here": Code(400, "leave `Idempotency-Key` out, or send batches"),
     "not-authenticated": Code(401, "send a valid key"),
     "insufficient-balance": Code(402, _PAY),
     "daily-cap-reached": Code(402, _PAY),

@@ -77,6 +77,15 @@ class Once:
         """
         key = _digest(b"key", f"{who}\n{key_of(header, needed='this one is empty')}".encode())
         said = _digest(b"request", b"\n".join((request.method.encode(), request.path.encode(), request.body)))
+        return self._asked(account, key, said)
+
+    def line(self, account: int, key: str, number: int, said: bytes) -> Asked | Answered:
+        """The same for one line of a stream, whose key is that of its stream and its number there."""
+        return self._asked(
+            account, _digest(b"line", f"{number}\n{key}".encode()), _digest(b"request", said.strip())
+        )
+
+    def _asked(self, account: int, key: bytes, said: bytes) -> Asked | Answered:
         place = account, key
         if place in self.under_way:
             raise still_running()

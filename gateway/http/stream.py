@@ -5,19 +5,24 @@ id or what is wrong. A bad line does not end the stream, an empty one is passed 
 answer says whether all was taken (`done`) and how many lines there were; where it is not, why, and where to
 go on.
 
+With an Idempotency-Key each line that was accepted is remembered, by its number, in the commit that accepts
+it: the same stream sent again answers those lines as before, and takes the others.
+
 An account's tps holds up its stream, instead of having lines refused; a full queue does so for a while.
 
 Invariants: at most MOST_UNANSWERED lines are between being read and being answered, and at most one read's
 worth waits before them; a line has LONGEST_LINE octets. Whose key it is is asked again for each portion, so
 that a stream does not outlive it.
 
-Deliberately not here: chunks and time limits (connection.py), what a message may say (fields.py).
+Deliberately not here: chunks and time limits (connection.py), what a message may say (fields.py), what
+retries get (once.py).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import trio
@@ -26,14 +31,17 @@ from gateway.door import Accepted, Refusal, Submission
 from gateway.http.auth import Keys
 from gateway.http.fields import read_one
 from gateway.http.messages import accepted_out, problem_of
+from gateway.http.once import Asked, Once
 from gateway.http.ports import RoomyDoorPort
 from gateway.http.problems import BadRequest, Headers, problem
 from gateway.http.request import Request
+from gateway.http.retries import Answered, key_of
 from gateway.http.routes import Streaming
 from gateway.http.streams import Outflow
 from gateway.http.table.messages import StreamEnd
 from gateway.submit_rates import SubmitRates
 from router.nouns import Account
+from store.interface import Transaction
 
 LONGEST_LINE = 262_144
 MOST_UNANSWERED = 2_000
@@ -44,6 +52,8 @@ _MEDIA = frozenset({b"application/x-ndjson", b"application/ndjson", b"applicatio
 _HEADERS: Headers = (("Content-Type", "application/x-ndjson"), ("Cache-Control", "no-store"))
 
 _encode = msgspec.json.Encoder().encode
+
+_Item = Submission | BadRequest | Answered  # a line: for the door, wrong, or answered before
 
 
 class _Portion:
@@ -60,8 +70,9 @@ class _Portion:
 class MessageStream:
     """Opens streams: `streaming` is what a route serves."""
 
-    def __init__(self, door: RoomyDoorPort, keys: Keys, rates: SubmitRates | None = None) -> None:
+    def __init__(self, door: RoomyDoorPort, keys: Keys, once: Once, rates: SubmitRates | None = None) -> None:
         self._door = door
+        self._once = once
         self._rates = rates or SubmitRates()
         self._keys = keys
         self.streaming = Streaming(self._open, _HEADERS)
@@ -69,24 +80,33 @@ class MessageStream:
     def _open(self, request: Request, out: Outflow) -> _Lines:
         authorization, peer = request.headers.get(b"authorization"), request.peer
         _check_media(request.headers.get(b"content-type"))
-        if b"idempotency-key" in request.headers:
-            raise BadRequest(
-                400,
-                "idempotency-key-not-here",
-                "a stream is not repeated as a whole: its answer says which lines were taken. Leave the "
-                "Idempotency-Key out, or send batches",
-            )
-        return _Lines(self._door, self._rates, lambda: self._keys.authenticate(authorization, peer), out)
+        key = key_of(request.headers.get(b"idempotency-key"))
+        return _Lines(
+            self._door,
+            self._rates,
+            self._once,
+            key,
+            lambda: self._keys.authenticate(authorization, peer),
+            out,
+        )
 
 
 class _Lines:
     """streams.Taker of one stream."""
 
     def __init__(
-        self, door: RoomyDoorPort, rates: SubmitRates, account: Callable[[], Account], out: Outflow
+        self,
+        door: RoomyDoorPort,
+        rates: SubmitRates,
+        once: Once,
+        key: str,
+        account: Callable[[], Account],
+        out: Outflow,
     ) -> None:
         self._door = door
         self._rates = rates
+        self._once = once
+        self._key = key  # "": none came
         self._account = account
         self._out = out
         self._rest = bytearray()  # of a line that has begun
@@ -193,21 +213,47 @@ class _Lines:
         if count < 1:
             return False
         lines = [self._lines.popleft() for _ in range(count)]
-        items = [(number, _read(line)) for number, line in lines]
+        items: list[tuple[int, _Item]] = [(number, _read(line)) for number, line in lines]
+        asked = self._asked(account, lines, items) if self._key else []
         good = [item for _, item in items if isinstance(item, Submission)]
         portion = _Portion(len(items))
         self._portions.append(portion)
         self._unanswered += portion.count
 
         def done(results: Sequence[Accepted | Refusal]) -> None:
+            for one in asked:
+                one.end()
             portion.out = _answered(portion, items, results)
             self._answer()
 
-        if good:
-            self._door.submit(account, good, done)
-        else:
+        if not good:
             done(())
+            return True
+        try:
+            self._door.submit(account, good, done, keep=partial(_kept, asked, good) if asked else None)
+        except BaseException:
+            for one in asked:
+                one.end()
+            raise
         return True
+
+    def _asked(
+        self, account: Account, lines: Sequence[tuple[int, bytes | None]], items: list[tuple[int, _Item]]
+    ) -> list[Asked]:
+        """One for each submission that is left in `items`, where what was answered before takes its place."""
+        found: list[Asked] = []
+        for place, (number, line) in enumerate(lines):
+            if isinstance(items[place][1], Submission) and line is not None:
+                try:
+                    asked = self._once.line(account.id, self._key, number, line)
+                except BadRequest as refusal:
+                    items[place] = number, refusal
+                    continue
+                if isinstance(asked, Answered):
+                    items[place] = number, asked
+                else:
+                    found.append(asked)
+        return found
 
     def _answer(self) -> None:
         """What is known of all portions before the first that is not."""
@@ -243,26 +289,45 @@ def _read(line: bytes | None) -> Submission | BadRequest:
         return refusal
 
 
+def _kept(
+    asked: Sequence[Asked], good: Sequence[Submission], results: Sequence[Accepted | Refusal]
+) -> Callable[[Transaction], None]:
+    """What remembers those that are accepted; refused ones may be tried again."""
+    rows = [
+        one.kept(Answered(202, (), _encode(accepted_out(result, item, 202))))
+        for one, item, result in zip(asked, good, results, strict=True)
+        if isinstance(result, Accepted)
+    ]
+
+    def keep(txn: Transaction) -> None:
+        for row in rows:
+            row(txn)
+
+    return keep
+
+
 def _answered(
     portion: _Portion,
-    items: Sequence[tuple[int, Submission | BadRequest]],
+    items: Sequence[tuple[int, _Item]],
     results: Sequence[Accepted | Refusal],
 ) -> bytes:
     """A line for each; what never reached the door is joined with what the door said."""
     told = iter(results)
     out: list[bytes] = []
     for number, item in items:
-        one: msgspec.Struct
-        if isinstance(item, BadRequest):
-            one = problem(item.status, item.code, item.detail, "", item.errors)
+        if isinstance(item, Answered):
+            portion.accepted += 1
+            said = item.body
+        elif isinstance(item, BadRequest):
+            said = _encode(problem(item.status, item.code, item.detail, "", item.errors))
         else:
             result = next(told)
             if isinstance(result, Refusal):
-                one = problem_of(result)
+                said = _encode(problem_of(result))
             else:
                 portion.accepted += 1
-                one = accepted_out(result, item, 202)
-        out.append(b'{"line":%d,%b\n' % (number, _encode(one)[1:]))
+                said = _encode(accepted_out(result, item, 202))
+        out.append(b'{"line":%d,%b\n' % (number, said[1:]))
     portion.refused = portion.count - portion.accepted
     return b"".join(out)
 

@@ -147,14 +147,16 @@ SEND_STREAM = Endpoint(
     description=(
         "The body is one message a line, of any length, sent with a length or in chunks. The answer has a "
         "line for each: its number in `line`, with what a submit or a problem answers, as soon as it is on "
-        "disk; read it while you send. A bad line does not end the stream. The last line is a StreamEnd."
+        "disk; read it while you send. A bad line does not end the stream. The last line is a StreamEnd. An "
+        "Idempotency-Key counts for each line by its number: the same stream sent again takes no line twice."
     ),
     access="messages.send",
     body=MessageIn,
     body_media="application/x-ndjson",
     body_may_be_empty=True,
     answers={200: Answer(bytes, "A line for each message, and a last one", None, "application/x-ndjson")},
-    problems=("account-key-needed", "not-ndjson", "idempotency-key-not-here", "line-too-long"),
+    problems=("account-key-needed", "not-ndjson", "line-too-long"),
+    idempotency="may",
 )
 
 SHOW = Endpoint(

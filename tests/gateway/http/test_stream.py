@@ -14,14 +14,15 @@ import trio.testing
 
 from gateway.door import Refusal, Submission
 from gateway.http.auth import Keys, new_key
+from gateway.http.once import Once
 from gateway.http.routes import Routes
 from gateway.http.settings import HttpSettings
 from gateway.http.stream import LONGEST_LINE, MOST_UNANSWERED, MessageStream
 from gateway.http.table import messages
 from router.nouns import Account
-from tests.gateway.house import running
+from tests.gateway.house import carrier, route, running
 from tests.gateway.http.test_messages import FakeDoor
-from tests.gateway.http.wire import Client, Serving, echo, guard, request, serving
+from tests.gateway.http.wire import WALL_MS, Client, Serving, echo, guard, request, serving
 from tests.trio_case import trio_test
 
 KEY, PREFIX, HASH = new_key()
@@ -46,7 +47,9 @@ class House:
 async def house(**limits: Any) -> AsyncIterator[House]:
     door, keys = FakeDoor(), Keys([ACME], trio.current_time)
     routes = Routes(guard(keys))
-    routes.serve(messages.SEND_STREAM, MessageStream(door, keys).streaming)
+    routes.serve(
+        messages.SEND_STREAM, MessageStream(door, keys, Once(door.memory, lambda: WALL_MS)).streaming
+    )
     routes.add("POST", "/echo", echo)
     async with serving(routes, HttpSettings(**limits)) as running:
         yield House(running, door, keys)
@@ -212,12 +215,73 @@ async def test_lines_that_the_door_refuses_say_why() -> None:
         assert (first["status"], second["status"], end["refused"]) == (202, 429, 1)
 
 
+def keyed(body: bytes, key: bytes = b"k") -> bytes:
+    return whole(body).replace(b"Host: gateway", b"Host: gateway\r\nIdempotency-Key: " + key)
+
+
+def saying(*texts: bytes) -> bytes:
+    return b"\n".join(GOOD.replace(b"Hello", text) for text in texts)
+
+
+@trio_test
+async def test_a_stream_sent_again_with_its_key_takes_only_the_lines_that_were_not() -> None:
+    async with house() as at:
+        await at.client.send(keyed(saying(b"a", b"b")))
+        first = await lines_of(at.client)
+        await at.client.send(keyed(saying(b"a", b"b", b"c")))
+        again = await lines_of(at.client)
+        assert [one.text for _, one in at.door.taken] == ["a", "b", "c"]
+        assert again[:2] == first[:2]
+        assert (again[2]["line"], again[2]["status"], again[3]["accepted"]) == (3, 202, 3)
+        await at.client.send(keyed(saying(b"a"), b"another"))
+        assert (await lines_of(at.client))[0]["id"] != first[0]["id"]
+
+
+@trio_test
+async def test_a_line_with_another_text_under_the_same_key_is_refused_alone() -> None:
+    async with house() as at:
+        await at.client.send(keyed(saying(b"a", b"b")))
+        await lines_of(at.client)
+        await at.client.send(keyed(saying(b"a", b"x")))
+        one, other, _ = await lines_of(at.client)
+        assert (one["status"], other["status"]) == (202, 422)
+        assert other["type"].endswith("idempotency-key-reused")
+        assert len(at.door.taken) == 2
+
+
+@trio_test
+async def test_a_line_that_was_refused_is_tried_anew_with_the_same_key() -> None:
+    async with house() as at:
+        at.door.verdict = lambda one: Refusal(429, "queue-full", "", "full", 5) if one.text == "b" else None
+        await at.client.send(keyed(saying(b"a", b"b")))
+        assert [one["status"] for one in (await lines_of(at.client))[:2]] == [202, 429]
+        at.door.verdict = lambda one: None
+        await at.client.send(keyed(saying(b"a", b"b")))
+        assert [one["status"] for one in (await lines_of(at.client))[:2]] == [202, 202]
+        assert [one.text for _, one in at.door.taken] == ["a", "b"]
+
+
+@trio_test
+async def test_a_line_that_is_under_way_in_another_stream_is_told_to_wait() -> None:
+    async with house() as at:
+        at.door.waits = True
+        await at.client.send(keyed(saying(b"a")))
+        await trio.testing.wait_all_tasks_blocked()
+        other = at.running.client()
+        await other.send(keyed(saying(b"a")))
+        told = (await lines_of(other))[0]
+        assert (told["status"], told["type"].rsplit(":", 1)[1]) == (409, "still-running")
+        at.door.waiting.pop()()
+        assert (await lines_of(at.client))[0]["status"] == 202
+        assert len(at.door.taken) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
         ((KEY.encode(), b"sbk_no"), 401),
         ((b"application/x-ndjson", b"application/json"), 415),
-        ((b"Host: gateway", b"Host: gateway\r\nIdempotency-Key: k"), 400),
+        ((b"Host: gateway", b"Host: gateway\r\nIdempotency-Key: "), 400),
         ((b"Host: gateway", b"Host: gateway\r\nContent-Encoding: br"), 415),
     ],
 )
@@ -389,6 +453,22 @@ async def test_an_accounts_tps_holds_its_lines_up_and_refuses_none(tmp_path: Pat
         assert not [one for one in answers if one["status"] == 429]
         assert 2.5 < trio.current_time() - begun < 5
         assert end["done"]
+        await stream.aclose()
+
+
+@trio_test(mock_clock=True)
+async def test_a_key_is_written_with_the_messages_of_its_lines(tmp_path: Path) -> None:
+    async with running(tmp_path, carrier("north", 2790) + route("north")) as gateway:
+        stream = await gateway.world.connect("127.0.0.1", gateway.http_port)
+        client = Client(stream)
+        body = keyed(saying(b"a", b"b").replace(b"ACME", b"12345")).replace(
+            KEY.encode(), gateway.key.encode()
+        )
+        await client.send(body)
+        first = await lines_of(client)
+        await client.send(body)
+        assert await lines_of(client) == first
+        assert first[-1]["accepted"] == 2
         await stream.aclose()
 
 
