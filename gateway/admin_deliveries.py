@@ -12,7 +12,7 @@ Deliberately not here: delivering (gateway.smpp_server.deliveries), events that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -34,6 +34,8 @@ from store.lmdb_store import LmdbStore
 
 if TYPE_CHECKING:
     from gateway.smpp_server.server import SmppServer
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 _PORTION = 300
 _BREATH_S = 0.002
@@ -103,6 +105,7 @@ class DeliveryVerbs:
         self._smpp = smpp
         self._pump = pump
         self._busy: set[int] = set()  # accounts with a job under way
+        self.in_thread: InThread = trio.to_thread.run_sync
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -160,15 +163,14 @@ class DeliveryVerbs:
         with self._alone(account):
             job = self._job(wish, account)
             while True:
-                page: FinishedPage | InboundPage
-                if job.inbound:
-                    page = await trio.to_thread.run_sync(
-                        self._store.inbound_page, account.id, job.after, job.to, _PORTION
-                    )
-                else:
-                    page = await trio.to_thread.run_sync(
+                read = (
+                    partial(self._store.inbound_page, account.id, job.after, job.to, _PORTION)
+                    if job.inbound
+                    else partial(
                         self._store.finished_page, account.id, job.after, job.to, job.state, _PORTION
                     )
+                )
+                page: FinishedPage | InboundPage = await self.in_thread(read)
                 job = await self._execute(partial(self._portion, account, job, page, self._wall_ms()))
                 if page.after is None:
                     break

@@ -254,7 +254,7 @@ class Running:
 
 
 async def inline(load: Callable[[], T]) -> T:
-    """InThread of gateway.reload and gateway.cdrs without a thread: MockClock would jump while it works."""
+    """InThread of gateway.reload, cdrs and the like without a thread: MockClock would jump while it works."""
     await trio.lowlevel.checkpoint()
     return load()
 
@@ -294,6 +294,7 @@ async def running(
             gateway = Gateway(config, store, InlineWriter(store), world)
             gateway.reload.in_thread = inline
             gateway.cdr_api.in_thread = inline
+            gateway.verbs.of_deliveries.in_thread = inline
             if gateway.cdrs is not None:
                 gateway.cdrs.in_thread = inline
             gateway.recover()
