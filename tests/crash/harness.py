@@ -20,8 +20,10 @@ import sys
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.crash.customer import PASSWORD, SYSTEM_ID, Customer
 
@@ -192,6 +194,27 @@ class Harness:
                     if result.get("status") == 202:
                         self.report.answered[result["id"]] = text
         connection.close()
+
+    def stream(self, texts: Sequence[str], most: int) -> dict[str, Any]:
+        """Send these as one stream, with the same Idempotency-Key each time; read until so many are answered.
+
+        Returns the last line of the answer, {} where `most` came first.
+        """
+        key = (self.directory / "data" / "demo.key").read_text().strip()
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "one stream"}
+        headers["Content-Type"] = "application/x-ndjson"
+        lines = (json.dumps({"to": "+447700900123", "from": "CRASH", "text": text}) for text in texts)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("POST", "/v1/messages/stream", "\n".join(lines), headers)
+            answer = connection.getresponse()
+            for _ in range(most):
+                said: dict[str, Any] = json.loads(answer.readline())
+                if "done" in said:
+                    return said
+                text = texts[said["line"] - 1]
+                assert self.report.answered.setdefault(said["id"], text) == text
+        return {}
 
     def kill(self) -> None:
         assert self.gateway is not None

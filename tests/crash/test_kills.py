@@ -52,3 +52,21 @@ def test_fm30_forty_random_kills_under_load(tmp_path: Path) -> None:
     assert report.kills == 40
     assert report.over_smpp
     nothing_lost(report)
+
+
+def test_a_stream_sent_again_after_kills_takes_each_line_once(tmp_path: Path) -> None:
+    texts = [f"line {number}" for number in range(1, 1_001)]
+    with Harness(tmp_path) as harness:
+        for most in (1, 400, 750):
+            assert harness.start()
+            assert harness.stream(texts, most) == {}
+            harness.kill()
+        assert harness.start()
+        end = harness.stream(texts, 1_001)
+        harness.kill()
+        assert (end["done"], end["accepted"]) == (True, len(texts))
+        report = harness.finish()
+    assert len(report.answered) == len(texts) == len(set(report.answered.values()))
+    assert report.totals["accepted"] == len(texts)
+    assert report.sent_again <= report.announced
+    assert (report.lost, report.not_final, report.findings) == ([], 0, "The store is sound.")
