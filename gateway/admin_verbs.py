@@ -6,8 +6,8 @@ when no gateway runs. Results are plain JSON values; ids are decimal strings, ti
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), operators
 (gateway.admin_operators), keys of both (gateway.admin_keys), carriers (gateway.admin_carriers), messages
 (gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds,
-gateway.admin_deliveries), tables (gateway.admin_tables), the audit trail (gateway.admin_audit),
-configurations (gateway.admin_config), text for people (gateway.cli).
+gateway.admin_deliveries), what passes and waits (gateway.admin_figures), tables (gateway.admin_tables), the
+audit trail (gateway.admin_audit), configurations (gateway.admin_config), text for people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from gateway.admin_carriers import CarrierVerbs
 from gateway.admin_carriers import Facts as CarrierFacts
 from gateway.admin_config import ConfigVerbs
 from gateway.admin_deliveries import DeliveryVerbs
+from gateway.admin_figures import FigureVerbs
 from gateway.admin_keys import KeyVerbs
 from gateway.admin_money import Assignments, MoneyVerbs, Tariff
 from gateway.admin_operators import OperatorVerbs
@@ -50,6 +51,8 @@ from store.search import Page, Query
 from store.tables import DIRECTORY, Tables
 
 if TYPE_CHECKING:
+    from gateway.figures import Figures
+    from gateway.overview import LaneView
     from gateway.reload import Reload
     from gateway.smpp_server.server import SmppServer
 
@@ -115,6 +118,8 @@ class AdminVerbs:
         keys: Keys | None = None,
         tariff: Tariff | None = None,
         default_region: Callable[[], str] = lambda: "",
+        figures: Figures | None = None,
+        queues: Callable[[], list[LaneView]] | None = None,
     ) -> None:
         self._accounts = accounts
         self._store = store
@@ -137,6 +142,7 @@ class AdminVerbs:
         self._of_audit = AuditVerbs(store)
         self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used, assignments.of_card)
         self.of_config = ConfigVerbs(Revisions(store, execute, wall_ms), reload)
+        self._of_figures = FigureVerbs(accounts, store, figures, queues)
         self.of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
 
     def table(self) -> dict[str, Verb]:
@@ -159,6 +165,7 @@ class AdminVerbs:
             **self.of_config.table(),
             **self.of_deliveries.table(),
             **self._of_tables.table(),
+            **self._of_figures.table(),
         }
 
     async def ping(self, _: Nothing) -> object:

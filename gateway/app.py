@@ -48,6 +48,7 @@ from gateway.cli import VERSION
 from gateway.committer import Committer
 from gateway.door import Door, Limits
 from gateway.explain import explain, previewed
+from gateway.figures import Figures
 from gateway.health import HealthWatch
 from gateway.http.access import Access
 from gateway.http.accounts import AccountApi
@@ -257,6 +258,7 @@ class Gateway:
             world.wall_ms,
         )
         self.health = HealthWatch(self)
+        self.figures = Figures(self)
         self.keys.use.tell = self.health.tell
         self.probes = Probes(self)
         self.rolled_back: Revision | None = None  # the configuration is that of a roll-back
@@ -283,6 +285,8 @@ class Gateway:
             keys=self.keys,
             tariff=self.known,
             default_region=lambda: self.config.gateway.default_region,
+            figures=self.figures,
+            queues=partial(queues, self),
         )
         retries = Retries(store, world.wall_ms)
         self.account_api = AccountApi(self.verbs.of_accounts, retries)
@@ -347,7 +351,11 @@ class Gateway:
         self.search_api.add_to(routes)
         Mos(self.store).add_to(routes)
         OverviewApi(
-            partial(queues, self), partial(problems, self), partial(waiting_messages, self), VERSION
+            partial(queues, self),
+            partial(problems, self),
+            partial(waiting_messages, self),
+            VERSION,
+            self.figures,
         ).add_to(routes)
         self.account_api.add_to(routes)
         self.key_api.add_to(routes)
@@ -561,6 +569,7 @@ class Gateway:
         nursery.start_soon(self._keep_waking)
         nursery.start_soon(self.watchdog.run)
         nursery.start_soon(self.health.run)
+        nursery.start_soon(self.figures.run)
         nursery.start_soon(self.probes.run)
 
     async def _keep_waking(self) -> None:

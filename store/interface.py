@@ -608,6 +608,9 @@ class Store(Protocol):
     def ready_queues(self, lane: int) -> dict[int, int]:
         """The lane's queues that have turns: mask of carriers that had the messages → oldest due time."""
 
+    def oldest_by_lane(self, most: int = 2_000) -> dict[int, int]:
+        """Lane → due time of its oldest ready message, of lanes that have any; looks at so many queues."""
+
     def waiting_queues(self, most_each: int, most: int) -> list[ReadyQueue]:
         """All ready queues, those without turns, too, by lane and priority, 3 first. Counts `most_each` rows
         of a queue and `most` in all, but one of each queue; it costs as much as it counts."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import lmdb
@@ -399,6 +400,11 @@ class LmdbStore:
         """
         with self.reading() as tx:
             return reads.oldest_ready_ms(tx, self.tables, self.memory.active.groups, lane, unseen_by)
+
+    def oldest_by_lane(self, most: int = 2_000) -> dict[int, int]:
+        """Lane → due time of its oldest ready message, of lanes that have any; looks at so many queues."""
+        with self.reading() as tx:
+            return reads.oldest_by_lane(tx, self.tables, islice(self.memory.active.groups, most))
 
     def waiting_queues(self, most_each: int, most: int) -> list[ReadyQueue]:
         """All ready queues, by lane and priority; counts `most_each` rows of each and `most` in all."""

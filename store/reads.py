@@ -161,6 +161,17 @@ def oldest_ready_ms(
     return oldest
 
 
+def oldest_by_lane(tx: Read, tables: Tables, groups: Iterable[bytes]) -> dict[int, int]:
+    """One seek for each of these non-empty queues."""
+    oldest: dict[int, int] = {}
+    with tx.cursor(tables.ready.handle) as cursor:
+        for prefix in groups:
+            if cursor.set_range(prefix) and cursor.key().startswith(prefix):
+                lane, due_ms = READY_PREFIX.unpack(prefix)[0], READY_KEY.unpack(cursor.key())[4]
+                oldest[lane] = min(due_ms, oldest.get(lane, due_ms))
+    return oldest
+
+
 def ready_queues(tx: Read, tables: Tables, groups: Iterable[bytes], lane: int) -> dict[int, int]:
     """One seek for each of the lane's non-empty queues."""
     oldest: dict[int, int] = {}

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from gateway.figures import Snapshot
 from gateway.http.endpoint import Answer, Endpoint
 from gateway.overview import LaneView, Trouble
 
@@ -31,6 +32,10 @@ class HealthOut(msgspec.Struct):
     version: str
 
 
+class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
+    history: Annotated[bool, Meta(description="also each of the last 300 seconds")] = False
+
+
 QUEUES = Endpoint(
     method="GET",
     path="/v1/queues",
@@ -53,5 +58,18 @@ HEALTH = Endpoint(
     answers={200: Answer(HealthOut, "As it is now")},
     problems=("operator-key-needed",),
 )
+TOP = Endpoint(
+    method="GET",
+    path="/v1/top",
+    id="getTop",
+    tag="Operations",
+    summary="What passes a second: carriers and accounts by rate, queue and errors; problems first",
+    description="Read once a second for all who ask. `accounts` is null for a key without accounts.read, "
+    "`problems` is empty for one without queues.read.",
+    access="carriers.read",
+    query=TopQuery,
+    answers={200: Answer(Snapshot, "As it is now")},
+    problems=("operator-key-needed",),
+)
 
-ENDPOINTS = (QUEUES, HEALTH)
+ENDPOINTS = (QUEUES, HEALTH, TOP)
