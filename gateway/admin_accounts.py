@@ -24,6 +24,7 @@ from gateway.admin import AdminError, Named, Verb, WrongArguments, bad_arguments
 from gateway.admin_shapes import iso
 from gateway.callbacks.signature import encode_secret
 from gateway.callbacks.terms import secrets_in_force
+from gateway.previews import Previews
 from router.nouns import Account, Login
 from store.lmdb_store import LmdbStore
 
@@ -99,6 +100,11 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
 
 
+class AccountAct(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    preview: bool = False
+
+
 class Taken(AdminError):
     """What there is already, or cannot be changed any more. `field`: which argument says it, if one does."""
 
@@ -116,9 +122,11 @@ class AccountVerbs:
         store: LmdbStore,
         wall_ms: Callable[[], int],
         fits: Callable[[Account | None, Account], None] = lambda before, after: None,
+        previews: Previews | None = None,
     ) -> None:
         """`fits`: what an account would be, before and after a change. Errors: WrongSettings."""
         self._fits = fits
+        self._previews = previews or Previews()
         self._accounts = accounts
         self._store = store
         self._wall_ms = wall_ms
@@ -133,10 +141,12 @@ class AccountVerbs:
             "account.login.rotate": typed(LoginRotation, self.login_rotate),
             "account.app.set": typed(AppPassword, self.app_set),
             "account.app.remove": typed(AppOf, self.app_remove),
+            "account.resume": typed(AccountAct, self.account_resume),
             "account.rotate": typed(Rotation, self.account_rotate),
             "account.rotate_callback_secret": typed(SecretRotation, self.rotate_callback_secret),
             "account.set": self.account_set,
             "account.show": typed(Named, self.account_show),
+            "account.suspend": typed(AccountAct, self.account_suspend),
         }
 
     async def account_create(self, args: dict[str, Any]) -> dict[str, object]:
@@ -197,6 +207,22 @@ class AccountVerbs:
             if _MONEY & settings.keys():
                 self._fits(known, _as(known, settings))
             return self.view(await self._accounts.update(name, **settings))
+
+    async def account_suspend(self, wish: AccountAct) -> object:
+        """Nothing is taken from it, its sessions end, and what waits of it stands still."""
+        if wish.preview:
+            with account_problems():
+                account = self._accounts.named(wish.name)
+            return self._previews.account_suspended(account, self._store.queued(account.id))
+        return await self.account_set({"name": wish.name, "suspended": True})
+
+    async def account_resume(self, wish: AccountAct) -> object:
+        """Again changes nothing."""
+        if wish.preview:
+            with account_problems():
+                account = self._accounts.named(wish.name)
+            return self._previews.account_resumed(account, self._store.queued(account.id))
+        return await self.account_set({"name": wish.name, "suspended": False})
 
     async def account_close(self, wish: Named) -> dict[str, object]:
         with account_problems():

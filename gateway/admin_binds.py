@@ -19,6 +19,7 @@ from gateway.admin import AdminError, Execute, Nothing, Verb, bad_arguments, typ
 from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import iso
 from gateway.audit import entry
+from gateway.previews import Preview, of
 from store.backlog import waiting
 from store.interface import SMPP_ORIGIN
 from store.lmdb_store import LmdbStore
@@ -38,10 +39,12 @@ class BindsOf(msgspec.Struct, forbid_unknown_fields=True):
 
 class Drop(msgspec.Struct, forbid_unknown_fields=True):
     id: str
+    preview: bool = False
 
 
 class Unlock(msgspec.Struct, forbid_unknown_fields=True):
     who: str  # an address, a network as `locks` shows it, or a system_id
+    preview: bool = False
 
 
 class BindVerbs:
@@ -91,6 +94,8 @@ class BindVerbs:
         for connection in self._bound():
             if str(connection.number) == wish.id:
                 view = self._view(connection, 0)
+                if wish.preview:
+                    return _dropped(view)
                 await self._tell("bind.dropped", f"bind:{view['account']}:{view['system_id']}", after=view)
                 connection.unbind("dropped by an operator")
                 return {"id": wish.id, "account": view["account"], "system_id": view["system_id"]}
@@ -118,6 +123,8 @@ class BindVerbs:
             raise AdminError(
                 "not_found", f"nothing is locked for {wish.who!r}", "signalbox locks lists what is"
             )
+        if wish.preview:
+            return Preview([f"{of(len(locked), 'lock')} of {wish.who} end: it may bind again at once"])
         await self._tell("lock.released", f"lock:{wish.who}", before={"locks": len(locked)})
         released = gate.unlock(wish.who)
         return {"who": wish.who, "released": released}
@@ -168,6 +175,20 @@ class BindVerbs:
 
     def _at(self, clock: float) -> str:
         return iso(self._wall_ms() - int((trio.current_time() - clock) * 1000))
+
+
+def _dropped(view: dict[str, Any]) -> Preview:
+    """What ending a bind touches."""
+    who = f"{view['system_id']} ({view['account']}) from {view['address']}"
+    touches = [f"the {view['bind']} of {who} is asked to leave"]
+    if view["unanswered"]:
+        touches.append(
+            f"{of(view['unanswered'], 'submit')} that wait for their commit are answered before it"
+        )
+    if view["delivering"]:
+        touches.append(f"{of(view['delivering'], 'event')} sent on it and not answered go out again")
+    warnings = ["its customer may bind again at once: binds.ban keeps it out"]
+    return Preview(touches, view["unanswered"] + view["delivering"], warnings=warnings)
 
 
 def _version(number: int) -> str:

@@ -25,6 +25,7 @@ from gateway.callbacks.endpoint import EndpointState, Health
 from gateway.callbacks.formats.standard import event_id, type_of
 from gateway.callbacks.guard import Refused
 from gateway.callbacks.pump import Trial
+from gateway.previews import Preview, named, of
 from router.nouns import Account, Event, EventKind, MessageState, Reason
 from store import undelivered
 from store.backlog import Backlog, BacklogWalk
@@ -33,6 +34,9 @@ from store.interface import AuditEntry, Endpoint, Transaction
 from store.lmdb_store import LmdbStore
 from store.names import origin_of
 from store.outbox import account_url
+
+MOST_COUNTED = 20_000  # given-up events, for a preview
+MOST_TOLD = 20  # endpoints, one by one
 
 _ANSWER_SHOWN = 2_048
 
@@ -56,6 +60,15 @@ class Which(msgspec.Struct, forbid_unknown_fields=True):
     endpoint: int = 0
     account: str = ""
     all: bool = False
+
+
+class ReplayOf(msgspec.Struct, forbid_unknown_fields=True):
+    """One endpoint, all of one account, or all there are."""
+
+    endpoint: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
+    account: str = ""
+    all: bool = False
+    preview: bool = False
 
 
 class GivenUpOf(msgspec.Struct, forbid_unknown_fields=True):
@@ -110,7 +123,7 @@ class CallbackVerbs:
             "callbacks.events": typed(EventsOf, self.events),
             "callbacks.given_up": typed(GivenUpOf, self.given_up),
             "callbacks.list": typed(Which, self.list_endpoints),
-            "callbacks.replay": typed(Which, self.replay),
+            "callbacks.replay": typed(ReplayOf, self.replay),
             "callbacks.test": typed(Try, self.test),
         }
 
@@ -200,12 +213,33 @@ class CallbackVerbs:
             },
         }
 
-    async def replay(self, wish: Which) -> object:
+    async def replay(self, given: ReplayOf) -> object:
         """What was given up until now goes out again, with all its attempts before it."""
+        wish = Which(given.endpoint, given.account, given.all)
         _check_said(wish)
         chosen = self._chosen(wish)
+        if given.preview:
+            return self._previewed(chosen)
         replayed = await self._replayed(chosen, _subject(wish))
         return {"replayed": replayed, "shut": self._shut(chosen) if replayed else []}
+
+    def _previewed(self, chosen: Mapping[int, Endpoint]) -> Preview:
+        rows = self._store.given_up(list(chosen), MOST_COUNTED + 1)
+        counts: dict[int, int] = {}
+        for row in rows[:MOST_COUNTED]:
+            counts[row.endpoint] = counts.get(row.endpoint, 0) + 1
+        touches = [
+            f"{of(count, 'event')} of {self._name(chosen[id])} go to {chosen[id].origin} again"
+            for id, count in sorted(counts.items(), key=lambda one: -one[1])[:MOST_TOLD]
+        ]
+        if len(counts) > MOST_TOLD:
+            touches.append(f"and those of {of(len(counts) - MOST_TOLD, 'more endpoint')}")
+        shut = [
+            f"{one['origin']} ({one['state']})" for one in self._shut(chosen) if one["endpoint"] in counts
+        ]
+        warnings = [f"nothing is sent now to {named(shut)}: they wait there"] if shut else []
+        more = len(rows) > MOST_COUNTED
+        return Preview(touches or ["nothing was given up there"], sum(counts.values()), more, warnings)
 
     async def _replayed(self, chosen: Mapping[int, Endpoint], subject: str) -> int:
         now_ms = self._wall_ms()

@@ -16,6 +16,7 @@ from gateway.admin import AdminError, Named, Nothing, Verb, typed
 from gateway.admin_shapes import iso
 from gateway.notices import notice_view
 from gateway.orders import CarrierOrder, Orders
+from gateway.previews import Previews
 from store.interface import NO_ID
 from store.lmdb_store import LmdbStore
 
@@ -33,6 +34,12 @@ class Suspension(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     for_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_S)] = 0
+    preview: bool = False
+
+
+class Resumption(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    preview: bool = False
 
 
 class Events(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,19 +54,25 @@ class CarrierVerbs:
     """The verbs as methods. `facts` is None when no gateway runs; `close`: its circuit breaker, too."""
 
     def __init__(
-        self, store: LmdbStore, orders: Orders, facts: Facts | None, close: Callable[[str], None]
+        self,
+        store: LmdbStore,
+        orders: Orders,
+        facts: Facts | None,
+        close: Callable[[str], None],
+        previews: Previews,
     ) -> None:
         self._store = store
         self._orders = orders
         self._facts = facts
         self._close = close
+        self._previews = previews
 
     def table(self) -> dict[str, Verb]:
         return {
             "carrier.list": typed(Nothing, self.carrier_list),
             "carrier.show": typed(Named, self.carrier_show),
             "carrier.suspend": typed(Suspension, self.carrier_suspend),
-            "carrier.resume": typed(Named, self.carrier_resume),
+            "carrier.resume": typed(Resumption, self.carrier_resume),
             "events.list": typed(Events, self.events_list),
         }
 
@@ -73,17 +86,21 @@ class CarrierVerbs:
         self._check(wish.name, facts)
         return self._view(wish.name, facts)
 
-    async def carrier_suspend(self, wish: Suspension) -> dict[str, object]:
+    async def carrier_suspend(self, wish: Suspension) -> object:
         """It takes nothing new from now on; its binds stay and receipts go on coming."""
         self._check(wish.name, self._facts() if self._facts else {})
+        if wish.preview:
+            return self._previews.carrier_suspended(wish.name)
         await self._orders.suspend(wish.name, wish.for_s)
         return await self.carrier_show(Named(wish.name))
 
-    async def carrier_resume(self, wish: Named) -> dict[str, object]:
+    async def carrier_resume(self, wish: Resumption) -> object:
         """Also what its circuit breaker took out. Once more changes nothing. A carrier that is gone from the
         configuration may be resumed."""
         if wish.name not in self._orders.by_carrier:
             self._check(wish.name, self._facts() if self._facts else {})
+        if wish.preview:
+            return self._previews.carrier_resumed(wish.name)
         await self._orders.resume(wish.name)
         self._close(wish.name)
         return self._view(wish.name, self._facts() if self._facts else {})

@@ -19,6 +19,7 @@ from config.diff import Diff
 from config.load import ConfigErrors
 from gateway.admin import AdminError, Nothing, Verb, bad_arguments, typed
 from gateway.admin_shapes import iso
+from gateway.previews import Preview
 from gateway.revisions import Revision, RevisionProblem, Revisions
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Take(msgspec.Struct, forbid_unknown_fields=True):
     path: str = ""
     dry_run: bool = False
     partial: bool = False
+    preview: bool = False
 
 
 class Numbered(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,6 +45,7 @@ class Back(msgspec.Struct, forbid_unknown_fields=True):
     number: _Number
     dry_run: bool = False
     partial: bool = False
+    preview: bool = False
 
 
 class Between(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,6 +53,21 @@ class Between(msgspec.Struct, forbid_unknown_fields=True):
 
     older: _Number
     newer: _Number = 0
+
+
+class Reread(msgspec.Struct, forbid_unknown_fields=True):
+    """A reload of the gateway's own file, as an act. `partial`: leave out what needs a restart."""
+
+    partial: bool = False
+    preview: bool = False
+
+
+class GoBack(msgspec.Struct, forbid_unknown_fields=True):
+    """A roll-back, as an act. `partial`: leave out what needs a restart."""
+
+    number: _Number
+    partial: bool = False
+    preview: bool = False
 
 
 class ConfigVerbs:
@@ -75,7 +93,9 @@ class ConfigVerbs:
             raise bad_arguments("path", f"{wish.path!r} is not an absolute path")
         path = Path(wish.path) if wish.path else None
         with _Told(str(path or reload.file)):
-            return view_of(await reload.reload(path, dry_run=wish.dry_run, partial=wish.partial))
+            dry_run = wish.dry_run or wish.preview
+            done = await reload.reload(path, dry_run=dry_run, partial=wish.partial)
+        return previewed(done) if wish.preview else view_of(done)
 
     async def list_revisions(self, _: Nothing) -> object:
         """Newest first."""
@@ -93,8 +113,9 @@ class ConfigVerbs:
 
     async def roll_back(self, wish: Back) -> object:
         with _Told(f"revision {wish.number}"):
-            done = await self._running().roll_back(wish.number, dry_run=wish.dry_run, partial=wish.partial)
-        return view_of(done)
+            dry_run = wish.dry_run or wish.preview
+            done = await self._running().roll_back(wish.number, dry_run=dry_run, partial=wish.partial)
+        return previewed(done) if wish.preview else view_of(done)
 
     async def end_roll_back(self, _: Nothing) -> object:
         """Only on a stopped gateway: one that runs reloads."""
@@ -146,6 +167,21 @@ def view_of(done: Reloaded) -> dict[str, object]:
         "needs_restart": list(done.pending),
         "warnings": list(done.warnings),
     }
+
+
+def previewed(done: Reloaded) -> Preview:
+    """What a dry run says, as the preview of an act."""
+    touches = []
+    for one in done.diff.changes:
+        keys = ", ".join(key.key for key in one.keys)
+        rebinds = "; its binds are drained and made anew" if one.rebinds else ""
+        touches.append(
+            f"{one.section} {one.name}".strip() + f" {one.what}" + (f": {keys}" if keys else "") + rebinds
+        )
+    warnings = [*done.warnings]
+    if done.pending:
+        warnings.append(f"needs a restart: {', '.join(done.pending)}")
+    return Preview(touches or ["nothing: what is in force is the same"], warnings=warnings)
 
 
 def changes_view(found: Diff) -> list[dict[str, object]]:

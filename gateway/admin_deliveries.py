@@ -26,8 +26,9 @@ from gateway.admin import AdminError, Execute, Verb, bad_arguments, typed
 from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import iso
 from gateway.audit import entry
+from gateway.previews import Preview, of
 from router.nouns import FINAL_STATES, Account, MessageState
-from store.backlog import Backlog, BacklogWalk, joined
+from store.backlog import Backlog, BacklogWalk, joined, waiting
 from store.ids import first_id_at
 from store.interface import NO_ID, SMPP_ORIGIN, AuditEntry, Endpoint, FinishedPage, InboundPage, Transaction
 from store.lmdb_store import LmdbStore
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from gateway.smpp_server.server import SmppServer
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+MOST_COUNTED = 20_000  # messages or events, for a preview
 
 _PORTION = 300
 _BREATH_S = 0.002
@@ -68,11 +71,13 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True):
     kind: Literal["receipts", "received"] = "receipts"
     resume: bool = False
     abandon: bool = False
+    preview: bool = False
 
 
 class Move(msgspec.Struct, forbid_unknown_fields=True):
     account: str
     to: Literal["http", "smpp"]
+    preview: bool = False
 
 
 class Job(msgspec.Struct):
@@ -160,6 +165,8 @@ class DeliveryVerbs:
     async def replay(self, wish: Replay) -> object:
         """Receipts of finished messages (or MOs) once more, to where the account wants them now."""
         account = self._named(wish.account)
+        if wish.preview:
+            return await self._replay_previewed(account, self._job(wish, account))
         with self._alone(account):
             job = self._job(wish, account)
             while True:
@@ -182,6 +189,25 @@ class DeliveryVerbs:
                 f"signalbox message {wish.id}",
             )
         return {"account": account.name, "messages": job.messages, "receipts": job.receipts}
+
+    async def _replay_previewed(self, account: Account, job: Job) -> Preview:
+        """Counted in pages, up to MOST_COUNTED."""
+        looked, after = 0, job.after
+        while looked < MOST_COUNTED:
+            read: Callable[[], FinishedPage | InboundPage] = (
+                partial(self._store.inbound_page, account.id, after, job.to, _PORTION)
+                if job.inbound
+                else partial(self._store.finished_page, account.id, after, job.to, job.state, _PORTION)
+            )
+            page: FinishedPage | InboundPage = await self.in_thread(read)
+            looked += len(page.messages if isinstance(page, InboundPage) else page.pairs)
+            if page.after is None:
+                break
+            after = page.after
+            await trio.sleep(_BREATH_S)
+        else:
+            return Preview(_replayed(account, job, looked), looked, True)
+        return Preview(_replayed(account, job, looked), looked)
 
     def _portion(
         self, account: Account, job: Job, page: FinishedPage | InboundPage, now_ms: int, txn: Transaction
@@ -263,6 +289,8 @@ class DeliveryVerbs:
                 f"signalbox account login add {account.name} SYSTEM_ID",
             )
         url = SMPP_ORIGIN if wish.to == "smpp" else account.callback_url
+        if wish.preview:
+            return self._move_previewed(account, wish.to)
         moved = 0
         with self._alone(account):
             for endpoint in list(self._store.outbox_endpoints().values()):
@@ -273,6 +301,17 @@ class DeliveryVerbs:
                 told = self._told("deliveries.moved", account, moved, True, to=wish.to)
                 await self._execute(lambda txn: txn.audit(told))
         return {"account": account.name, "to": wish.to, "moved": moved}
+
+    def _move_previewed(self, account: Account, to: str) -> Preview:
+        found = [
+            waiting(self._store, one.id, MOST_COUNTED)
+            for one in self._store.outbox_endpoints().values()
+            if one.account == account.id and (one.origin == SMPP_ORIGIN) == (to == "http")
+        ]
+        there = "its callback URL" if to == "http" else "its SMPP sessions"
+        touches = [f"{of(sum(found), 'event')} of {account.name} that wait go to {there}"]
+        warnings = ["those that wait for their next attempt are moved, and not counted here"]
+        return Preview(touches, sum(found), any(one >= MOST_COUNTED for one in found), warnings)
 
     async def _move(self, account: Account, endpoint: int, url: str, skip: Collection[int]) -> int:
         moved = 0
@@ -333,6 +372,15 @@ def _move_portion(
     endpoint: int, url: str, skip: Collection[int], now_ms: int, after: bytes, txn: Transaction
 ) -> Any:
     return txn.move_events(endpoint, url, skip, now_ms, _PORTION, after)
+
+
+def _replayed(account: Account, job: Job, looked: int) -> list[str]:
+    what = "inbound message" if job.inbound else "finished message"
+    told = "it" if job.inbound else "its receipt, where one was asked for"
+    touches = [f"{of(looked, what)} of {account.name}: {told} is told again, once each"]
+    if job.messages:
+        touches.append(f"behind {of(job.messages, 'message')} that were replayed before it was cut off")
+    return touches
 
 
 def _job_name(account: Account) -> str:

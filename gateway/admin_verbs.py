@@ -32,6 +32,7 @@ from gateway.admin_carriers import Facts as CarrierFacts
 from gateway.admin_config import ConfigVerbs
 from gateway.admin_deliveries import DeliveryVerbs
 from gateway.admin_figures import FigureVerbs
+from gateway.admin_held import HeldRelease
 from gateway.admin_keys import KeyVerbs
 from gateway.admin_money import Assignments, MoneyVerbs, Tariff
 from gateway.admin_operators import OperatorVerbs
@@ -43,6 +44,7 @@ from gateway.cli import VERSION
 from gateway.http.auth import Keys
 from gateway.operators import Operators
 from gateway.orders import Orders
+from gateway.previews import Preview, Previews, of
 from gateway.revisions import Revisions
 from router.nouns import Phase, Reason
 from store.interface import AuditEntry, Released, Transaction
@@ -66,6 +68,7 @@ TIMEOUTS_S = {
     "deliveries.replay": _LONG_S,
     "store.backup": _LONG_S,
     "store.check": _LONG_S,
+    "held.release": _LONG_S,
     "store.release": _LONG_S,
     "table.drop": 600.0,
     "table.use": 600.0,
@@ -120,7 +123,9 @@ class AdminVerbs:
         default_region: Callable[[], str] = lambda: "",
         figures: Figures | None = None,
         queues: Callable[[], list[LaneView]] | None = None,
+        previews: Previews | None = None,
     ) -> None:
+        previews = previews or Previews()
         self._accounts = accounts
         self._store = store
         self._execute = execute
@@ -128,13 +133,13 @@ class AdminVerbs:
         self._facts = facts
         self.tables = tables or Tables(store.path.parent / DIRECTORY)
         assignments = Assignments(accounts, store, self.tables)
-        self.of_accounts = AccountVerbs(accounts, store, wall_ms, assignments.of_account)
+        self.of_accounts = AccountVerbs(accounts, store, wall_ms, assignments.of_account, previews)
         self.of_money = MoneyVerbs(accounts, store, execute, wall_ms, self.tables, tariff, default_region)
         self._of_operators = OperatorVerbs(operators)
         self.of_keys = KeyVerbs(
             accounts, operators, keys or keys_of_a_store(accounts, operators, store, wall_ms), wall_ms
         )
-        self.of_carriers = CarrierVerbs(store, orders, carrier_facts, close_circuit)
+        self.of_carriers = CarrierVerbs(store, orders, carrier_facts, close_circuit, previews)
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region)
         self.of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
@@ -148,6 +153,7 @@ class AdminVerbs:
     def table(self) -> dict[str, Verb]:
         return {
             "ping": typed(Nothing, self.ping),
+            "held.release": typed(HeldRelease, self.held_release),
             "store.backup": typed(Backup, self.store_backup),
             "store.check": typed(Nothing, self.store_check),
             "store.release": typed(Release, self.store_release),
@@ -217,6 +223,22 @@ class AdminVerbs:
             released += portion.count
             after = portion.after
         return {"released": released, "reason": wish.reason, "carrier": wish.carrier}
+
+    async def held_release(self, wish: HeldRelease) -> object:
+        """The same as an act: its reason is why it is done."""
+        given = Release(wish.held_as, wish.carrier)
+        if not wish.preview:
+            return await self.store_release(given)
+        carrier = self._carrier(given)
+        totals = self._store.totals().messages
+        if wish.held_as == "unknown":
+            unknown = self._store.outcome_unknown()
+            count = unknown.get(carrier, 0) if carrier else totals[Phase.UNKNOWN]
+            touches = [f"{of(count, 'message')} with an unknown outcome are sent again"]
+            return Preview(touches, count, warnings=["each of them may arrive twice"] if count else [])
+        count = totals[Phase.HELD]
+        touches = [f"of {of(count, 'held message')} those that are held as {wish.held_as} are sent"]
+        return Preview(touches, count)
 
     def _carrier(self, wish: Release) -> int:
         """The id of the carrier asked for, 0 = any."""

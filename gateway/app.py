@@ -52,6 +52,7 @@ from gateway.figures import Figures
 from gateway.health import HealthWatch
 from gateway.http.access import Access
 from gateway.http.accounts import AccountApi
+from gateway.http.acts import ActApi
 from gateway.http.apps.jasmin import JasminApi
 from gateway.http.apps.kannel import KannelApi
 from gateway.http.apps.kannel_status import KannelStatus
@@ -95,6 +96,7 @@ from gateway.operators import Operators
 from gateway.orders import Orders
 from gateway.overview import problems, queues
 from gateway.passwords import Passwords
+from gateway.previews import Previews
 from gateway.probes import Probes
 from gateway.recovery import decider
 from gateway.reload import Reload
@@ -287,6 +289,7 @@ class Gateway:
             default_region=lambda: self.config.gateway.default_region,
             figures=self.figures,
             queues=partial(queues, self),
+            previews=Previews(self),
         )
         retries = Retries(store, world.wall_ms)
         self.account_api = AccountApi(self.verbs.of_accounts, retries)
@@ -373,6 +376,7 @@ class Gateway:
         MoneyApi(self.verbs.of_money, lambda name: self.accounts.by_name.get(name)).add_to(routes)
         self.cdr_api.add_to(routes)
         ConfigApi(self.verbs.of_config).add_to(routes)
+        ActApi(self.verbs.table(), self.orders.in_force).add_to(routes)
         add_house(
             routes,
             ready=self.takes_nothing,

@@ -13,6 +13,7 @@ itself (gateway.health).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -41,6 +42,20 @@ class CarrierOrder(msgspec.Struct, frozen=True, array_like=True):
     until_ms: int = 0  # 0 = until somebody resumes it
 
 
+class InForce(NamedTuple):
+    """An order as operators see it. `subject` is kind:name; `ended_by` with `arguments` ends it."""
+
+    kind: str
+    subject: str
+    who: str
+    reason: str
+    since_ms: int
+    until_ms: int
+    value: str
+    ended_by: str
+    arguments: dict[str, object]
+
+
 class Orders:
     def __init__(self, committer: Committing, wall_ms: Callable[[], int]) -> None:
         self._committer = committer
@@ -61,6 +76,24 @@ class Orders:
         self.by_carrier = {order.carrier: order for order in kept}
         for hook in self.changed:
             hook()
+
+    def in_force(self) -> list[InForce]:
+        """All of them, the newest first."""
+        found = [
+            InForce(
+                "carrier.suspended",
+                f"carrier:{one.carrier}",
+                one.who,
+                one.reason,
+                one.since_ms,
+                one.until_ms,
+                "",
+                "carrier.resume",
+                {"name": one.carrier},
+            )
+            for one in self.by_carrier.values()
+        ]
+        return sorted(found, key=lambda one: -one.since_ms)
 
     async def suspend(self, carrier: str, for_s: float = 0) -> CarrierOrder:
         """From now on, for `for_s` seconds (0: until resumed). Once more: with the new end and reason.

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.admin import AdminError, WrongArguments
 from gateway.admin_accounts import OVERLAP_S, AccountVerbs, SecretRotation
-from gateway.admin_callbacks import CallbackVerbs, EventsOf, OfEndpoint, Try, Which
+from gateway.admin_callbacks import CallbackVerbs, EventsOf, OfEndpoint, ReplayOf, Try, Which
 from gateway.admin_deliveries import DeliveryVerbs, Replay
 from gateway.http.fields import invalid
 from gateway.http.operated import PRIVATE, handler
@@ -107,7 +107,7 @@ class CallbackApi:
                 [FieldError("given_up", "given-up events are replayed whole: leave the others out")]
             )
         account = _whose(request, wish.account or "")
-        which = Which(self._endpoint(request, wish.endpoint) if wish.endpoint else 0, account, not account)
+        which = ReplayOf(self._endpoint(request, wish.endpoint) if wish.endpoint else 0, account, not account)
         done: Any = await self._callbacks.replay(which)
         return _answer({"account": account, "events": done["replayed"]})
 

@@ -10,12 +10,12 @@ Deliberately not here: who is let in (access.py), how keys and reasons are read 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from gateway.admin import AdminError, Named, Nothing, WrongArguments
-from gateway.admin_carriers import CarrierVerbs, Events, NoSuchCarrier, Suspension
+from gateway.admin_carriers import CarrierVerbs, Events, NoSuchCarrier, Resumption, Suspension
 from gateway.http.fields import invalid
 from gateway.http.operated import PRIVATE, handler
 from gateway.http.paging import after, page
@@ -62,11 +62,13 @@ class CarrierApi:
         name = request.params["name"]
         await self._verbs.carrier_show(Named(name))
         wish = read_body(request, table.SuspendIn, may_be_empty=True)
-        return _answer(_told(await self._verbs.carrier_suspend(Suspension(name, wish.for_s or 0))))
+        view: Any = await self._verbs.carrier_suspend(Suspension(name, wish.for_s or 0))
+        return _answer(_told(view))
 
     async def _resume(self, request: Request) -> Answered:
         read_body(request, Empty, may_be_empty=True)
-        return _answer(_told(await self._verbs.carrier_resume(Named(request.params["name"]))))
+        view: Any = await self._verbs.carrier_resume(Resumption(request.params["name"]))
+        return _answer(_told(view))
 
     async def _events(self, request: Request) -> Answered:
         query = read_query(request.query, table.EventsQuery)

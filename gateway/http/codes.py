@@ -52,6 +52,7 @@ CODES: Mapping[str, Code] = {
     "no-such-operator": Code(404, _UNKNOWN),
     "no-such-carrier": Code(404, _UNKNOWN),
     "no-such-endpoint": Code(404, _UNKNOWN),
+    "no-such-subject": Code(404, _UNKNOWN),
     "not-found": Code(404, "GET / lists what there is"),
     "method-not-allowed": Code(405, "`Allow` has the methods that go"),
     "timeout": Code(408, "the request did not arrive in time; send it again"),
@@ -64,6 +65,7 @@ CODES: Mapping[str, Code] = {
     "key-conflict": Code(409, "there are too many keys, or the account is closed for good"),
     "carrier-conflict": Code(409, "look at the carrier"),
     "callbacks-conflict": Code(409, "look at the account's callbacks; `detail` says what stands in the way"),
+    "act-refused": Code(409, "look at what it is about; `detail` says what stands in the way"),
     "needs-restart": Code(409, "restart the gateway, or reload with `partial`"),
     "still-running": Code(
         409, "the request with this `Idempotency-Key` is under way: wait for `Retry-After`, ask again"

@@ -18,6 +18,7 @@ from __future__ import annotations
 from gateway.http.endpoint import Endpoint
 from gateway.http.table import (
     accounts,
+    acts,
     callbacks,
     cdrs,
     house,
@@ -42,6 +43,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *callbacks.ENDPOINTS,
     *cdrs.ENDPOINTS,
     *operations.ENDPOINTS,
+    *acts.ENDPOINTS,
     *overview.ENDPOINTS,
     *house.ENDPOINTS,
 )

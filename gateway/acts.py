@@ -1,0 +1,169 @@
+"""The acts: everything an operator does to live traffic, each declared once. The table.
+
+Of it follow `POST /v1/acts/<verb>` (gateway.http.table.acts), the console's dialog and the tests that hold
+API, console and command line to the same list. An act is the admin verb of its name: `arguments` is what the
+verb takes (or the part of it that an act may give), and the first of its fields says which one is meant. A
+verb that is called with `preview` changes nothing and returns a Preview; `for_s`, where there is one, is how
+long it lasts, 0: until somebody ends it. Why it is done is no argument: it comes with gateway.audit.acting.
+
+To add one: let the verb take `preview`, add a line here, a command in gateway.cli (named in
+tests/gateway/test_acts.py) and a row in docs/acts.md.
+
+Deliberately not here: doing anything, counting what is touched (gateway.previews), who may (router.roles).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from gateway.admin_accounts import AccountAct
+from gateway.admin_binds import Drop, Unlock
+from gateway.admin_callbacks import ReplayOf
+from gateway.admin_carriers import Resumption, Suspension
+from gateway.admin_config import GoBack, Reread
+from gateway.admin_deliveries import Move, Replay
+from gateway.admin_held import HeldRelease
+from gateway.previews import Preview
+
+__all__ = ["ACTS", "BY_VERB", "Act", "Preview", "acts_of"]
+
+
+class Act(NamedTuple):
+    """`title` is a button's, `does` a sentence; `subject` the kind of thing it is done to; `example` is good
+    arguments, as an operator would give them."""
+
+    verb: str
+    scope: str  # of router.roles
+    arguments: type[msgspec.Struct]
+    title: str
+    does: str
+    subject: str
+    example: Mapping[str, Any] = {}
+
+    @property
+    def ends(self) -> bool:
+        """Whether it can be given an end, `for_s`."""
+        return "for_s" in self.arguments.__struct_fields__
+
+
+ACTS: Final[tuple[Act, ...]] = (
+    Act(
+        "carrier.suspend",
+        "carriers.write",
+        Suspension,
+        "Suspend a carrier",
+        "It takes nothing new; its binds stay, and its messages go to the other carriers of their lanes.",
+        "carrier",
+        {"name": "north", "for_s": 7200},
+    ),
+    Act(
+        "carrier.resume",
+        "carriers.write",
+        Resumption,
+        "Resume a carrier",
+        "It takes messages again, also where its circuit breaker took it out.",
+        "carrier",
+        {"name": "north"},
+    ),
+    Act(
+        "account.suspend",
+        "accounts.write",
+        AccountAct,
+        "Suspend an account",
+        "Nothing is taken from it, its sessions end, and what waits of it stands still.",
+        "account",
+        {"name": "acme"},
+    ),
+    Act(
+        "account.resume",
+        "accounts.write",
+        AccountAct,
+        "Resume an account",
+        "Its messages are taken and sent again.",
+        "account",
+        {"name": "acme"},
+    ),
+    Act(
+        "binds.drop",
+        "binds.write",
+        Drop,
+        "Disconnect a bind",
+        "A customer's session is asked to leave; its customer may bind again.",
+        "bind",
+        {"id": "1"},
+    ),
+    Act(
+        "locks.release",
+        "binds.write",
+        Unlock,
+        "End a lock",
+        "Whoever was locked out after wrong passwords may try again.",
+        "lock",
+        {"who": "192.0.2.7"},
+    ),
+    Act(
+        "callbacks.replay",
+        "queues.write",
+        ReplayOf,
+        "Replay given-up events",
+        "Events that nobody took go out again.",
+        "callbacks",
+        {"account": "acme"},
+    ),
+    Act(
+        "deliveries.replay",
+        "queues.write",
+        Replay,
+        "Replay receipts",
+        "Receipts of finished messages, or inbound messages, are told once more.",
+        "account",
+        {"account": "acme", "since": "2030-01-31T09:30:00Z"},
+    ),
+    Act(
+        "deliveries.move",
+        "queues.write",
+        Move,
+        "Move deliveries",
+        "What waits for an account's sessions goes to its callback URL, or the other way round.",
+        "account",
+        {"account": "acme", "to": "http"},
+    ),
+    Act(
+        "held.release",
+        "queues.write",
+        HeldRelease,
+        "Release held messages",
+        "Messages that were held for one reason are sent.",
+        "messages",
+        {"held_as": "restored"},
+    ),
+    Act(
+        "config.reload",
+        "config.write",
+        Reread,
+        "Reload the configuration",
+        "The gateway's file is read again, and what changed is applied at once.",
+        "config",
+        {},
+    ),
+    Act(
+        "config.rollback",
+        "config.write",
+        GoBack,
+        "Roll the configuration back",
+        "A revision that was in force is applied again, until the next reload.",
+        "config",
+        {"number": 1},
+    ),
+)
+
+BY_VERB: Final[Mapping[str, Act]] = {one.verb: one for one in ACTS}
+
+
+def acts_of(scopes: Iterable[str]) -> list[Act]:
+    """Those that somebody with these scopes may do."""
+    allowed = frozenset(scopes)
+    return [one for one in ACTS if one.scope in allowed]

@@ -1,0 +1,157 @@
+"""What an act would touch, told before it is done: in sentences, with counts.
+
+Invariants: nothing here changes anything; what is not counted in memory already is counted up to
+gateway.overview.COUNTED, and `more` says that there is more.
+
+Deliberately not here: the acts themselves (the verbs), which there are (gateway.acts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from router.nouns import Account, Phase
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+    from gateway.carriers.carrier import Carrier
+
+MOST_NAMED = 10  # lanes, accounts, binds in one sentence
+_WAITING = (Phase.READY, Phase.DEFERRED)
+
+
+class Preview(msgspec.Struct):
+    """`touches`: sentences, what happens to what; `messages`: how many are concerned; `more`: there are more
+    than were counted."""
+
+    touches: list[str]
+    messages: int = 0
+    more: bool = False
+    warnings: list[str] = []
+
+
+class Previews:
+    """`gateway` None: none runs, and nothing waits for anything but its start."""
+
+    def __init__(self, gateway: Gateway | None = None) -> None:
+        self._gateway = gateway
+
+    def carrier_suspended(self, name: str) -> Preview:
+        """Nothing new goes to it."""
+        touches = [f"carrier {name} takes nothing new; its binds stay, and receipts go on coming"]
+        carrier = self.carrier(name)
+        if carrier is None:
+            return Preview(touches, warnings=[] if self._gateway else [_STOPPED])
+        warnings = [] if not carrier.suspended else [f"carrier {name} is suspended already"]
+        if carrier.in_flight:
+            touches.append(f"{of(carrier.in_flight, 'segment')} in flight there are finished as usual")
+        return self._without(carrier, touches, warnings)
+
+    def carrier_resumed(self, name: str) -> Preview:
+        """It takes messages again."""
+        touches = [f"carrier {name} takes messages again, also where its circuit breaker took it out"]
+        carrier = self.carrier(name)
+        if carrier is None or self._gateway is None:
+            return Preview(touches, warnings=[] if self._gateway else [_STOPPED])
+        warnings = [] if carrier.able() or carrier.suspended else [f"carrier {name} has no bind now"]
+        waiting = sum(self._waiting(lane) for lane in self._lanes_of(carrier))
+        if waiting:
+            touches.append(f"{of(waiting, 'message')} in its lanes may go to it")
+        return Preview(touches, waiting, warnings=warnings)
+
+    def account_suspended(self, account: Account, queued: int) -> Preview:
+        """Nothing is taken from it, and what waits of it stands still."""
+        touches = [f"account {account.name}: new messages are refused, and its sessions are unbound"]
+        if queued:
+            touches.append(f"{of(queued, 'message')} that wait stay where they are until it is resumed")
+        binds = self.binds_of(account.id)
+        if binds:
+            touches.append(f"{of(binds, 'SMPP session')} of it end")
+        warnings = [f"account {account.name} is suspended already"] if account.suspended else []
+        return Preview(touches, queued, warnings=warnings)
+
+    def account_resumed(self, account: Account, queued: int) -> Preview:
+        """Its messages are taken again."""
+        touches = [f"account {account.name}: messages are taken again, and it may bind again"]
+        if queued:
+            touches.append(f"{of(queued, 'message')} that wait are sent")
+        warnings = [] if account.suspended else [f"account {account.name} is not suspended"]
+        return Preview(touches, queued, warnings=warnings)
+
+    # facts
+
+    def carrier(self, name: str) -> Carrier | None:
+        """One that runs."""
+        carriers = self._gateway.carriers if self._gateway is not None else []
+        return next((one for one in carriers if one.name == name), None)
+
+    def binds_of(self, account: int) -> int:
+        """How many SMPP sessions it has."""
+        tenants = self._gateway.smpp.tenants.values() if self._gateway is not None else ()
+        return sum(len(one.connections) for one in tenants if one.account.id == account)
+
+    def _without(self, carrier: Carrier, touches: list[str], warnings: list[str]) -> Preview:
+        """What becomes of what waits in the lanes of a carrier that takes nothing any more."""
+        from gateway.measures import lane_name
+
+        gateway = self._gateway
+        assert gateway is not None
+        members = {one.id: one for one in gateway.carriers}
+        last: list[int] = []
+        for lane in self._lanes_of(carrier):
+            able = [
+                one
+                for one in gateway.store.lane(lane).carriers
+                if one != carrier.id and one in members and members[one].able()
+            ]
+            if not able:
+                last.append(lane)
+            elif (waiting := self._waiting(lane)) > 0:
+                others = ", ".join(members[one].name for one in able)
+                touches.append(
+                    f"lane {lane_name(gateway, lane)}: {of(waiting, 'message')} that wait go to {others}"
+                )
+        routes = [one.name for one in gateway.config.routes if carrier.name in one.carriers]
+        if routes:
+            touches.append(f"routes that name it: {named(routes)}")
+        stuck = 0
+        for lane in last:
+            waiting = self._waiting(lane)
+            stuck += waiting
+            if waiting:
+                what = f"{of(waiting, 'message')} wait until a carrier takes them"
+                touches.append(f"lane {lane_name(gateway, lane)}: {what}")
+        if last:
+            lanes = named([lane_name(gateway, lane) for lane in last])
+            warnings.append(f"no other carrier takes messages now in: {lanes}")
+        return Preview(touches, stuck, warnings=warnings)
+
+    def _lanes_of(self, carrier: Carrier) -> list[int]:
+        """Lanes in force that name it."""
+        assert self._gateway is not None
+        store, board = self._gateway.store, self._gateway.board
+        return [lane for lane in board.lanes() if carrier.id in store.lane(lane).carriers]
+
+    def _waiting(self, lane: int) -> int:
+        """Messages that are ready, or wait for their next attempt."""
+        assert self._gateway is not None
+        counts = self._gateway.store.lane_totals().get(lane)
+        return sum(counts[phase] for phase in _WAITING) if counts else 0
+
+
+_STOPPED = "no gateway runs: it is kept for its next start"
+
+
+def of(count: int, noun: str) -> str:
+    """`1 message`, `1,200 messages`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def named(names: Iterable[str]) -> str:
+    """The first few, and how many more."""
+    found = list(names)
+    more = len(found) - MOST_NAMED
+    return ", ".join(found[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
