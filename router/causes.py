@@ -147,6 +147,7 @@ _BY_REASON: dict[int, Cause] = {
     Reason.EXPIRED_IN_QUEUE: Cause.EXPIRED,
     Reason.NO_RECEIPT: Cause.NO_RECEIPT,
     Reason.CANCELLED: Cause.CANCELLED,
+    Reason.BOUNCED: Cause.CANCELLED,
     Reason.PARTS: Cause.INCOMPLETE,
     Reason.NO_ROUTE: Cause.NO_ROUTE,
     Reason.LANE_GONE: Cause.NO_ROUTE,

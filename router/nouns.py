@@ -85,6 +85,7 @@ class Reason(IntEnum):
     PARTS = 20  # a part of a long message that waits for the others, or whose others never came
     SUSPECT = 21  # links ended again and again while it was unanswered: it goes alone, then it is held
     REFUSED_HELD = 22  # refused with a status that its carrier's configuration holds
+    BOUNCED = 23  # an operator ended it while it waited
 
 
 class MessageClass(IntEnum):
@@ -190,6 +191,9 @@ class Step(IntEnum):
     REPLANNED = 15  # its lane was gone from the configuration: detail = the carriers of the new one
     PASSED_ON = 20  # a carrier that had accepted it did not deliver: detail = why
     REDACTED = 21  # what it said was taken out: detail = "deleted" where its customer wants it gone
+    MOVED = 22  # an operator gave it another lane: detail = from where to where, by whom and why
+    FORCED = 23  # an operator sends it now: detail = over which carrier, by whom and why
+    BOUNCED = 24  # an operator ended it: detail = by whom and why
 
 
 class Relay(msgspec.Struct, array_like=True, gc=False):

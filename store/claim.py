@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.lanes import MAX_CARRIERS
 from router.nouns import Leased, MessageClass, MessageState, Phase, Progress, Reason, Step
 from router.turns import Turns
 from store import fail_over
@@ -29,6 +30,7 @@ from store.batch import scan
 from store.ending import finalize
 from store.groups import take_train
 from store.interface import ClaimResult
+from store.queues import FORCED
 from store.records import (
     ENTRY,
     LOST,
@@ -381,6 +383,8 @@ def _take_fresh(
 def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tried: int) -> int:
     """The parts that come along with the first one of a customer's long message. Returns segments."""
     took = 0
+    if tried & FORCED and len(batch.core.names.lane(lane).carriers) < MAX_CARRIERS:
+        tried = 0  # nobody has refused them: the first one was forced
     for other in take_train(batch, message):
         if other.lane != lane:  # the first part was planned anew: this one must come back there too
             elsewhere = Progress(Phase.LEASED, MessageState.ENROUTE, tried=tried, lane=lane)

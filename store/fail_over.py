@@ -125,7 +125,7 @@ def kept_out(batch: Batch, message: Message, spec: LaneSpec, progress: Progress,
 
     `carrier` did not take it now, or not all of it: where all others had it, it stays there.
     """
-    had = _had(spec, progress)
+    had = had_by(spec, progress)
     mask = progress.tried | had
     if not all_had(mask, spec):
         return mask
@@ -176,7 +176,7 @@ def end_delivered(batch: Batch, key: bytes, message: Message, progress: Progress
 
 def _next(spec: LaneSpec, progress: Progress, policy: OnReceipt) -> int | None:
     """The mask of carriers that are not to have it; None: nobody is left."""
-    mask = _had(spec, progress)
+    mask = had_by(spec, progress)
     if not all_had(mask, spec):
         return mask
     mask = _bits(spec, {progress.parts[0].carrier} if progress.parts else set())
@@ -189,7 +189,7 @@ def _told_by_parts(batch: Batch, message: Message, progress: Progress) -> bool:
     return len(progress.parts) > 1 and account is not None and account.per_part_receipts
 
 
-def _had(spec: LaneSpec, progress: Progress) -> int:
+def had_by(spec: LaneSpec, progress: Progress) -> int:
     """The carriers that accepted it once, whatever became of it then."""
     had = {event[2] for event in progress.events if event[1] == Step.SENT}
     return _bits(spec, had)

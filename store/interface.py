@@ -26,6 +26,7 @@ from router.nouns import (
     Leased,
     Message,
     Outcome,
+    Phase,
     Progress,
     ReceiptFate,
     ReceiptIn,
@@ -128,6 +129,48 @@ class Replanned(msgspec.Struct, gc=False):
     @property
     def handled(self) -> int:
         return self.moved + self.held + self.lost
+
+
+class Which(NamedTuple):
+    """Which waiting messages an act is about: those that fit all of it. An empty set: any."""
+
+    phases: frozenset[int] = frozenset({Phase.SCHEDULED, Phase.READY, Phase.DEFERRED, Phase.HELD})
+    lanes: frozenset[int] = frozenset()
+    accounts: frozenset[int] = frozenset()
+    priorities: frozenset[int] = frozenset()
+    first_id: int = 0
+    before_id: int = NO_ID
+    fits: Callable[[Message], bool] | None = None  # asked last, of those that fit all else
+
+
+class Waiting(NamedTuple):
+    """A waiting message as it stands. `reason`: why it is held. `maybe_sent`: it is a possible duplicate."""
+
+    message: Message
+    lane: int
+    phase: int
+    reason: int
+    maybe_sent: bool
+
+
+class WaitingPage(NamedTuple):
+    """Some of them, and where the next page begins; b"": that was the last."""
+
+    found: list[Waiting]
+    after: bytes
+
+
+class Acted(msgspec.Struct, gc=False):
+    """A portion of a mass act: how many messages it concerned, why others stay as they are, and where the
+    next portion begins; b"": the walk is over."""
+
+    count: int = 0
+    segments: int = 0
+    stayed: dict[str, int] = {}
+    after: bytes = b""
+
+    def stays(self, why: str, count: int = 1) -> None:
+        self.stayed[why] = self.stayed.get(why, 0) + count
 
 
 class Replacement(msgspec.Struct, gc=False):
@@ -387,6 +430,27 @@ class Transaction(Protocol):
     def replan_held(self, decide: Callable[[Message], int], after: tuple[int, int], limit: int) -> Released:
         """HELD(LANE_GONE) messages behind `after` go where `decide` says by now; 0: they stay."""
 
+    def move(
+        self, which: Which, decide: Callable[[Message], int | str], said: str, limit: int, after: bytes = b""
+    ) -> Acted:
+        """Up to `limit` waiting messages, `after` an earlier portion, go to the lane that `decide` names, or
+        stay for the reason it gives; `said` (by whom and why) is for their timelines. Never what carriers
+        have in hand, nor what nobody knows the outcome of. What is in its lane already is passed over."""
+
+    def bounce(
+        self, which: Which, state: int, now_ms: int, said: str, limit: int, after: bytes = b""
+    ) -> Acted:
+        """Up to `limit` of them end in this MessageState with Reason.BOUNCED, and are told; but not what may
+        have been sent before."""
+
+    def reroute(self, account: int, id: int, lane: int, said: str) -> str:
+        """One waiting message goes to this lane: `moved`, `there` already, or why not: `unknown`, `leased`,
+        `sent`, `final`, `outcome_unknown`, `parts`, `had` (all carriers there accepted it before)."""
+
+    def force(self, account: int, id: int, carrier: int, now_ms: int, said: str) -> str:
+        """One waiting message is ready now, and the next that this carrier of its lane takes there: `forced`,
+        or why not, as `reroute` says it; `elsewhere`: the carrier is not in its lane; `expired`."""
+
     def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int:
         """Parts of customers' long messages that waited since before `before_ms` go on without the rest."""
 
@@ -614,6 +678,10 @@ class Store(Protocol):
     def waiting_queues(self, most_each: int, most: int) -> list[ReadyQueue]:
         """All ready queues, those without turns, too, by lane and priority, 3 first. Counts `most_each` rows
         of a queue and `most` in all, but one of each queue; it costs as much as it counts."""
+
+    def waiting_page(self, which: Which, after: bytes, limit: int) -> WaitingPage:
+        """Up to `limit` waiting messages that `move` and `bounce` would look at, from where `after`, of the
+        page before, says; b"": from the first."""
 
     def leases(self) -> Iterable[tuple[int, int, int]]:
         """(carrier id, lease, message id) of everything in carriers' hands. Leases grow with time."""

@@ -24,6 +24,7 @@ from store import (
     audit,
     customer,
     lanes,
+    moving,
     notices,
     once,
     reads,
@@ -55,6 +56,8 @@ from store.interface import (
     StoreError,
     StoreFull,
     Totals,
+    WaitingPage,
+    Which,
 )
 from store.layout import (
     SALVAGE_HINT,
@@ -410,6 +413,11 @@ class LmdbStore:
         """All ready queues, by lane and priority; counts `most_each` rows of each and `most` in all."""
         with self.reading() as tx:
             return reads.waiting_queues(tx, self.tables, most_each, most)
+
+    def waiting_page(self, which: Which, after: bytes, limit: int) -> WaitingPage:
+        """Waiting messages that fit, some at a time."""
+        with self.reading() as tx:
+            return moving.waiting_page(tx, self.tables, which, after, limit)
 
     def ready_queues(self, lane: int) -> dict[int, int]:
         """The lane's queues that have turns: mask of carriers that had the messages → oldest due time."""

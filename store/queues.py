@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.lanes import MAX_CARRIERS
 from router.nouns import Message, Phase, Progress
 from store.records import (
     DUE_KEY,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from store.layout import Table, Tables
 
     Has = Callable[[Table, bytes], bool]
+
+
+FORCED = 1 << MAX_CARRIERS - 1  # in a queue's mask: no carrier's bit, but in lanes of as many as there may be
 
 
 def entry_of(message: Message, progress: Progress | None, first_part: int = 0, lost: int = 0) -> Entry:

@@ -56,7 +56,7 @@ def replan(batch: Batch, lane: int, decide: Decide, limit: int, after: bytes = b
             done.lost += 1
         elif chosen:
             batch.change_lane(lane, chosen, Phase.READY)
-            _move(batch, message, entry, chosen, due_ms)
+            _move(batch, entry, chosen, due_ms)
             done.moved += 1
         else:
             _hold(batch, message, entry)
@@ -81,7 +81,7 @@ def replan_held(batch: Batch, decide: Decide, after: tuple[int, int], limit: int
             continue
         batch.delete(batch.tables.held, key)
         batch.change_lane(entry.lane, chosen, phase)
-        _move(batch, message, entry, chosen, first_due_ms(message))
+        _move(batch, entry, chosen, first_due_ms(message))
         batch.move(account, chosen, entry.segments, phase, Phase.READY)
         released += 1
     if len(rows) < limit:
@@ -90,13 +90,26 @@ def replan_held(batch: Batch, decide: Decide, after: tuple[int, int], limit: int
     return Released(released, (last[0], last[1]))
 
 
-def _move(batch: Batch, message: Message, entry: Entry, lane: int, due_ms: int) -> None:
+def _move(batch: Batch, entry: Entry, lane: int, due_ms: int) -> None:
     """Into the new lane's queue; its old row is gone already."""
-    names, now_ms = batch.core.names, batch.options.clock()
-    old, new = names.lane(entry.lane), names.lane(lane)
+    now_ms = batch.options.clock()
     key = MESSAGE_KEY.pack(entry.account, entry.id)
     progress = batch.progress(key) or Progress(Phase.READY, MessageState.ENROUTE)
-    progress.tried = mask = _carried_over(progress.tried, old, new)
+    entry = in_lane(batch, entry, progress, lane, now_ms)
+    progress.phase, progress.until_ms = Phase.READY, due_ms
+    if progress.reason == Reason.LANE_GONE:
+        progress.reason = Reason.NONE
+    note(progress, now_ms, Step.REPLANNED, 0, f"to {carriers_of(batch, lane)}")
+    batch.put_progress(key, progress)
+    put_ready(batch, entry, due_ms)
+
+
+def in_lane(batch: Batch, entry: Entry, progress: Progress, lane: int, now_ms: int) -> Entry:
+    """A message's place in another lane, and `progress` as it is there: which of the lane's carriers have had
+    it, and whether the rest of a long message goes on with the carrier of its first parts."""
+    names = batch.core.names
+    new = names.lane(lane)
+    progress.tried = mask = _carried_over(progress.tried, names.lane(entry.lane), new)
     first_part = entry.first_part
     if first_part:
         carrier = progress.parts[0].carrier if progress.parts else 0
@@ -106,14 +119,14 @@ def _move(batch: Batch, message: Message, entry: Entry, lane: int, due_ms: int) 
         else:
             note(progress, now_ms, Step.RESENT, carrier, whole_elsewhere(first_part))
             first_part = 0
-    progress.phase, progress.until_ms = Phase.READY, due_ms
-    if progress.reason == Reason.LANE_GONE:
-        progress.reason = Reason.NONE
     progress.lane, progress.queue_mask = lane, mask
-    where = ">".join(names.carrier_name(carrier) for carrier in new.carriers)
-    note(progress, now_ms, Step.REPLANNED, 0, f"to {where}")
-    batch.put_progress(key, progress)
-    put_ready(batch, entry._replace(lane=lane, tried=mask, first_part=first_part), due_ms)
+    return entry._replace(lane=lane, tried=mask, first_part=first_part)
+
+
+def carriers_of(batch: Batch, lane: int) -> str:
+    """A lane as timelines tell of it: its carriers in order."""
+    names = batch.core.names
+    return ">".join(names.carrier_name(carrier) for carrier in names.lane(lane).carriers)
 
 
 def _hold(batch: Batch, message: Message, entry: Entry) -> None:

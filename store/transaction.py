@@ -19,6 +19,7 @@ from store import (
     customer,
     fail_over,
     given_up,
+    moving,
     notices,
     once,
     parked,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from router.nouns import Account, InboundMessage, Message, Outcome, Progress, ReceiptIn
     from store.batch import Batch
     from store.interface import (
+        Acted,
         AuditEntry,
         Claim,
         ClaimResult,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         Remembered,
         Replacement,
         Replanned,
+        Which,
     )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -172,6 +175,26 @@ class LmdbTransaction:
     @_verb
     def replan_held(self, decide: Callable[[Message], int], after: tuple[int, int], limit: int) -> Released:
         return replanning.replan_held(self.batch, decide, after, limit)
+
+    @_verb
+    def move(
+        self, which: Which, decide: Callable[[Message], int | str], said: str, limit: int, after: bytes = b""
+    ) -> Acted:
+        return moving.move(self.batch, which, decide, said, limit, after)
+
+    @_verb
+    def bounce(
+        self, which: Which, state: int, now_ms: int, said: str, limit: int, after: bytes = b""
+    ) -> Acted:
+        return moving.bounce(self.batch, which, state, now_ms, said, limit, after)
+
+    @_verb
+    def reroute(self, account: int, id: int, lane: int, said: str) -> str:
+        return moving.reroute(self.batch, account, id, lane, said)
+
+    @_verb
+    def force(self, account: int, id: int, carrier: int, now_ms: int, said: str) -> str:
+        return moving.force(self.batch, account, id, carrier, now_ms, said)
 
     @_verb
     def release_groups(self, before_ms: int, now_ms: int, limit: int) -> int:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router.nouns import EventKind, Leased, Message, Outcome, Phase, Progress, Reason, ReceiptWish, Settle
-from store.interface import Store
+from store.interface import Acted, Store, Which
 from store.options import StoreOptions
 from tests.store.conformance.engines import ENGINES, Engine
 from tests.store.records_for_tests import (
@@ -162,6 +165,62 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(to=st.integers(0, 1), limit=st.integers(1, 4))
     def replan_held(self, to: int, limit: int) -> None:
         commit(self.store, lambda txn: txn.replan_held(lambda one: self.lanes[to], (0, 0), limit))
+
+    @rule(
+        to=st.integers(0, 1),
+        limit=st.integers(1, 4),
+        only=st.sampled_from([0, 1, 2]),
+        cut=st.booleans(),
+        stays=st.integers(0, 5),
+    )
+    def move(self, to: int, limit: int, only: int, cut: bool, stays: int) -> None:
+        """Where `cut`, one portion alone, as if the gateway had been stopped; messages of one length stay."""
+        which = Which(accounts=frozenset({only} if only else ()))
+
+        def decide(one: Message) -> int | str:
+            return "too long" if one.segments == stays else self.lanes[to]
+
+        self._in_portions(cut, lambda txn, after: txn.move(which, decide, "by ann: x", limit, after))
+
+    @rule(limit=st.integers(1, 4), lane=st.integers(0, 1), cut=st.booleans())
+    def bounce(self, limit: int, lane: int, cut: bool) -> None:
+        which, now_ms = Which(lanes=frozenset({self.lanes[lane]})), self.clock.now_ms
+        self._in_portions(cut, lambda txn, after: txn.bounce(which, 5, now_ms, "by ann: x", limit, after))
+
+    def _in_portions(self, cut: bool, act: Callable[[Any, bytes], Acted]) -> None:
+        after, portions = b"", 0
+        while not portions or (after and not cut):
+            (done,) = commit(self.store, partial(lambda at, txn: act(txn, at), after))
+            after, portions = done.after, portions + 1
+
+    @rule(which=st.integers(0, 100), carrier=st.sampled_from(["a", "b"]), to=st.integers(-1, 1))
+    def force_or_reroute(self, which: int, carrier: str, to: int) -> None:
+        if not self.accepted:
+            return
+        one = list(self.accepted.values())[which % len(self.accepted)]
+        before = self.store.find(one.account, one.id)
+        assert before is not None
+        phase, id, now_ms = before[1].phase, self.store.carrier_id(carrier), self.clock.now_ms
+        if to < 0:
+            (answer,) = commit(
+                self.store, lambda txn: txn.force(one.account, one.id, id, now_ms, "by ann: x")
+            )
+        else:
+            (answer,) = commit(
+                self.store, lambda txn: txn.reroute(one.account, one.id, self.lanes[to], "by ann: x")
+            )
+        after = self.store.find(one.account, one.id)
+        assert after is not None
+        if answer == "forced":
+            assert after[1].phase == Phase.READY
+        elif answer not in ("moved", "there", "had", "expired", "elsewhere"):
+            words = {
+                "leased": Phase.LEASED,
+                "final": Phase.FINAL,
+                "sent": Phase.AWAITING_RECEIPT,
+                "outcome_unknown": Phase.UNKNOWN,
+            }
+            assert words[answer] == phase == after[1].phase
 
     @rule(portion=st.integers(1, 3), carrier=st.sampled_from(["", "a", "b"]))
     def release(self, portion: int, carrier: str) -> None:
