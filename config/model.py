@@ -248,7 +248,7 @@ class StoreConfig:
     archive_after_s: int = key(600, "A finished message moves to its day's archive after so long.", low=0)
     retention_days: int = key(
         30,
-        "Days' archives, inbound messages, given-up callbacks and stray receipts go after so many days.",
+        "Days' archives go after so many days; and the rest where `[retention]` does not say otherwise.",
         low=1,
         high=3_660,
     )
@@ -257,6 +257,27 @@ class StoreConfig:
         "How commits run: `split` puts in the loop, begin and fsync in a thread; "
         "`inline` all in the loop (tests).",
         choices=("split", "inline"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionConfig:
+    """`[retention]`: how long each kind of data is kept (privacy.md). Messages as a whole, and what has 0
+    here, go by `[store] retention_days`; call detail records by `[cdrs] retention_days`.
+    """
+
+    texts_h: float = key(
+        0.0,
+        "Texts go so many hours after their message was accepted, once it has ended; its facts stay. "
+        "0: with the message.",
+        low=0,
+        high=87_840,
+    )
+    mos_days: int = key(0, "Inbound messages.", low=0, high=3_660)
+    given_up_days: int = key(0, "Callbacks that nobody took.", low=0, high=3_660)
+    unmatched_days: int = key(0, "Receipts that belong to no message.", low=0, high=3_660)
+    requests_h: float = key(
+        24.0, "Requests that were carried out, by their Idempotency-Keys.", low=0.1, high=720
     )
 
 
@@ -1288,6 +1309,7 @@ class Config:
     http: HttpConfig = table(HttpConfig, "The API.")
     smpp: SmppConfig = table(SmppConfig, "Our SMSC side.")
     store: StoreConfig = table(StoreConfig, "The durable queue.")
+    retention: RetentionConfig = table(RetentionConfig, "How long each kind of data is kept.")
     receipts: ReceiptsConfig = table(ReceiptsConfig, "Matching receipts.")
     messages: MessagesConfig = table(MessagesConfig, "What may be submitted.")
     numbers: NumbersConfig = table(NumbersConfig, "Which recipients, and what is known about them.")

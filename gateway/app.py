@@ -109,7 +109,7 @@ from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
 from gateway.spent import Spent
-from gateway.timers import Clockwork
+from gateway.timers import Clockwork, Retention
 from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World, listen_on
 from gateway.writer import InlineWriter, SplitWriter, Writer
@@ -136,7 +136,7 @@ _COLLECT_AFTER = (5_000, 20, 100)
 
 def store_options(config: Config, clock: Callable[[], int] | None = None) -> StoreOptions:
     """What the configuration says of the store."""
-    chosen = config.store
+    chosen, kept = config.store, config.retention
     options: dict[str, object] = {
         "map_size": int(chosen.map_size_gb * (1 << 30)),
         "accept_watermark": chosen.accept_watermark,
@@ -146,13 +146,21 @@ def store_options(config: Config, clock: Callable[[], int] | None = None) -> Sto
         "park_s": config.receipts.park_s,
         "archive_after_s": chosen.archive_after_s,
         "claim_window_ms": int(config.receipts.claim_window_h * 3_600_000),
-        "retention_days": chosen.retention_days,
+        "retention_days": kept.mos_days or chosen.retention_days,
+        "remembered_ms": int(kept.requests_h * 3_600_000),
+        "texts_ms": int(kept.texts_h * 3_600_000),
         "mo_match_ms": int(config.messages.mo_match_days * 86_400_000),
         "announce": log.warning,
     }
     if clock is not None:
         options["clock"] = clock
     return StoreOptions(**options)  # type: ignore[arg-type]
+
+
+def retention_of(config: Config) -> Retention:
+    """What the clockwork drops by age."""
+    days, kept = config.store.retention_days, config.retention
+    return Retention(days, kept.given_up_days or days, kept.unmatched_days or days)
 
 
 class Gateway:
@@ -226,7 +234,7 @@ class Gateway:
             self.inbound,
             grace_s=config.receipts.grace_s,
             parts_wait_s=int(config.messages.mo_parts_timeout_s),
-            retention_days=config.store.retention_days,
+            retention=retention_of(config),
             replan=self.replan,
             groups_wait_s=config.smpp.parts_timeout_s,
         )

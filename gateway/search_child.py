@@ -117,6 +117,7 @@ def main(wish: Wish, ours: int = 0, theirs: int = 1) -> None:
                 if asked.now_ms - kept_ms > _KEEP_EVERY_MS:
                     kept_ms = asked.now_ms
                     search.keep(asked.now_ms, wish.retention_days)
+                search.refresh()
                 search.builder.follow(asked.settled)
                 _say(theirs, Told(search.facts()))
     except BrokenPipeError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 import structlog
 import trio
@@ -38,6 +39,14 @@ _BREATH_S = 0.002
 _DAY_MS = 86_400_000
 
 
+class Retention(NamedTuple):
+    """How many days are kept; texts and inbound messages are the store's own matter (its options)."""
+
+    messages: int
+    given_up: int
+    unmatched: int
+
+
 class Clockwork:
     def __init__(
         self,
@@ -48,11 +57,11 @@ class Clockwork:
         *,
         grace_s: int,
         parts_wait_s: int,
-        retention_days: int,
+        retention: Retention,
         replan: Replan | None = None,
         groups_wait_s: float = 10.0,
         portion: int = _PORTION,
-        in_thread: Callable[[Callable[[], None]], Awaitable[None]] = trio.to_thread.run_sync,
+        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = trio.to_thread.run_sync,
     ) -> None:
         self._store = store
         self._committer = committer
@@ -60,7 +69,7 @@ class Clockwork:
         self._inbound = inbound
         self._grace_ms = grace_s * 1000
         self._parts_wait_ms = parts_wait_s * 1000
-        self._retention_days = retention_days
+        self._keeps = retention
         self._replan = replan
         self._groups_wait_ms = int(groups_wait_s * 1000)
         self._portion = portion
@@ -177,18 +186,36 @@ class Clockwork:
     async def _retention(self) -> None:
         while True:
             now_ms = self._world.wall_ms()
-            dropped = self._store.drop_old(now_ms, self._retention_days)
+            dropped = self._store.drop_old(now_ms, self._keeps.messages)
             if dropped:
-                log.info("archives dropped", days=dropped, retention_days=self._retention_days)
-            before_ms = now_ms - self._retention_days * _DAY_MS
-            for what, verb in (
-                ("callbacks that were given up", _drop_given_up),
-                ("receipts that belong to no message", _drop_unmatched),
+                log.info("archives dropped", days=dropped, retention_days=self._keeps.messages)
+            for what, verb, days in (
+                ("callbacks that were given up", _drop_given_up, self._keeps.given_up),
+                ("receipts that belong to no message", _drop_unmatched, self._keeps.unmatched),
             ):
-                count = await self._portions(partial(verb, before_ms, self._portion))
+                count = await self._portions(partial(verb, now_ms - days * _DAY_MS, self._portion))
                 if count:
-                    log.warning("too old, dropped", what=what, count=count, days=self._retention_days)
+                    log.warning("too old, dropped", what=what, count=count, days=days)
+            try:
+                await self._old_texts(now_ms)
+            except StoreError as error:
+                log.error("texts are kept for longer than they should be", error=str(error), hint=error.hint)
             await trio.sleep(_RETENTION_S)
+
+    async def _old_texts(self, now_ms: int) -> None:
+        """Days of the archive lose their texts, one after the other. Errors: StoreError."""
+        if not self._store.options.texts_ms:
+            return
+        for day in await self._in_thread(partial(self._store.days_with_old_texts, now_ms)):
+            anew = await self._in_thread(partial(self._store.without_texts, day, now_ms))
+            try:
+                while await self._in_thread(anew.step):
+                    await trio.sleep(_BREATH_S)
+                await self._in_thread(anew.finish)
+            except BaseException:
+                anew.drop()
+                raise
+            log.info("an archive's texts are gone", day=day)
 
 
 def _drop_given_up(before_ms: int, portion: int, txn: Transaction) -> int:

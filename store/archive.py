@@ -3,16 +3,19 @@
 A batch moves in three steps, so that nothing blocks the loop and a crash between them only repeats work:
 `pick` (reads the hot store), `write` (fsynced into the day's environment, in a worker thread), `forget` (a
 verb of the next transaction). Day environments are opened, written and dropped here and nowhere else, by one
-thread at a time; reading makes nothing.
+thread at a time; reading makes nothing. Where texts go before their messages (options.texts_ms), those that
+are that old are archived without theirs, and whole days are rewritten (rewriting.py).
 
 Deliberately not here: when to move (gateway.timers).
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +25,7 @@ import lmdb
 import msgspec
 
 from router.nouns import Message, Progress
-from store import correlation
+from store import correlation, customer, rewriting
 from store.batch import SEALED_NAME
 from store.ids import first_id_at, ms_of
 from store.layout import DATA, open_environment, sync_names, translated
@@ -32,6 +35,7 @@ from store.records import (
     RECIPIENT,
     TIMED_KEY,
     decode_message,
+    decode_pair,
     decode_progress,
     encode,
     number_of,
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 
 
 _MOST_LOOKED_AT = 1_000_000  # some seconds
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_RETIRED_S = 60.0  # how long a file that was replaced stays open for those who read it just then
 
 
 Numbered = tuple[int, tuple[Message, Progress] | None]  # a message by its id; None where it cannot be read
@@ -70,6 +76,10 @@ class Archive:
         self._open: dict[str, tuple[lmdb.Environment, lmdb._Database, lmdb._Database]] = {}
         self._lasting: set[str] = set()  # days whose names are certain to last through a power cut
         self._changing = threading.RLock()
+        self._written: dict[str, set[int]] = {}  # day that is being rewritten → ids written to it meanwhile
+        self._retired: list[tuple[float, lmdb.Environment]] = []  # replaced files, and when they were
+        if not readonly and directory.is_dir():
+            rewriting.tidy(directory)
 
     def days(self) -> list[str]:
         return [day for day in self._names() if self._has(day)]
@@ -88,7 +98,7 @@ class Archive:
         if value is None:
             return None
         try:
-            message, progress = _decode(unseal(id.to_bytes(8, "big"), value))
+            message, progress = decode_pair(unseal(id.to_bytes(8, "big"), value))
         except (Damaged, msgspec.DecodeError):
             return None
         return (message, progress) if account in (None, message.account) else None
@@ -131,7 +141,7 @@ class Archive:
                 if not after < id <= to:
                     return
                 try:
-                    pair = _decode(unseal(key, value))
+                    pair = decode_pair(unseal(key, value))
                 except (Damaged, msgspec.DecodeError):
                     pair = None
                 yield id, pair
@@ -162,7 +172,7 @@ class Archive:
                 if id >= to:
                     return
                 try:
-                    found.append((id, _decode(unseal(key, value))))
+                    found.append((id, decode_pair(unseal(key, value))))
                 except (Damaged, msgspec.DecodeError):
                     found.append((id, None))
                 there = cursor.next()
@@ -184,7 +194,7 @@ class Archive:
                     value = tx.get(id.to_bytes(8, "big"), None, messages)
                     if value is None:
                         continue
-                    message, _ = _decode(value[5:])
+                    message, _ = decode_pair(value[5:])
                     if message.destination == recipient and message.source == sender:
                         return account, id
         return None
@@ -206,7 +216,7 @@ class Archive:
                     left -= 1
                     with suppress(Damaged, msgspec.DecodeError):
                         if _whose.decode(value[HEAD_SIZE:])[0].account == account:
-                            found.append(_decode(unseal(key, value))[0])
+                            found.append(decode_pair(unseal(key, value))[0])
         return found
 
     def write(self, rows: Sequence[Finished]) -> None:
@@ -224,15 +234,95 @@ class Archive:
 
     def _write_day(self, day: str, pairs: list[tuple[Message, Progress]]) -> None:
         env, messages, recipients = self._environment(day)
+        says = False
         with env.begin(write=True) as tx:
-            for message, progress in pairs:
+            for message, progress in map(self._aged, pairs):
+                says = says or rewriting.says(message)
                 key = message.id.to_bytes(8, "big")
                 tx.put(key, seal(key, encode((message, progress))), db=messages)
                 row_key = RECIPIENT.pack(number_of(message.destination), message.account, message.id)
                 tx.put(row_key, b"", db=recipients)
+        if day in self._written:
+            self._written[day].update(message.id for message, _ in pairs)
+        if says and self.texts_gone(day):
+            with env.begin(write=True) as tx:
+                tx.delete(rewriting.TEXTS_GONE, db=env.open_db(b"told", txn=tx))
         if day not in self._lasting:
             sync_names(self._directory / day, self._directory.parent)
             self._lasting.add(day)
+
+    def _aged(self, pair: tuple[Message, Progress]) -> tuple[Message, Progress]:
+        """Without what it said, if that is to be gone already."""
+        message, progress = pair
+        if not self._options.texts_ms or not rewriting.says(message):
+            return pair
+        now_ms = self._options.clock()
+        if ms_of(message.id) + self._options.texts_ms > now_ms:
+            return pair
+        return customer.redacted(message, progress, now_ms, rewriting.OF_AGE)
+
+    # days that are written anew (rewriting.py)
+
+    @property
+    def map_size(self) -> int:
+        return self._options.archive_map_size
+
+    def path_of(self, day: str) -> Path:
+        return self._directory / day
+
+    def opened(self, day: str) -> tuple[lmdb.Environment, lmdb._Database, lmdb._Database]:
+        """Its environment, messages and recipients. Errors: lmdb.Error."""
+        return self._environment(day)
+
+    def texts_gone(self, day: str) -> bool:
+        """Whether it is known that no message of this day says anything any more."""
+        env, _, _ = self._environment(day)
+        try:
+            told = env.open_db(b"told", create=False)
+        except lmdb.NotFoundError:
+            return False
+        with env.begin() as tx:
+            return tx.get(rewriting.TEXTS_GONE, None, told) is not None
+
+    def days_with_old_texts(self, now_ms: int) -> list[str]:
+        """Days in which every text is to be gone, and may be there."""
+        kept_ms = self._options.texts_ms
+        if not kept_ms:
+            return []
+        past = _day_of(first_id_at(max(0, now_ms - kept_ms)))  # the texts of this day may stay, in part
+        return [day for day in self.days() if day < past and not self.texts_gone(day)]
+
+    def watch(self, day: str) -> None:
+        """From now on it is known what is written to this day."""
+        with self._changing:
+            self._written[day] = set()
+
+    def unwatch(self, day: str) -> None:
+        with self._changing:
+            self._written.pop(day, None)
+
+    def replace(
+        self, day: str, new: Path, last: Callable[[set[int]], None], close: Callable[[], None]
+    ) -> bool:
+        """The file in `new` is the day's from now on, after `last` has put in what was written since `watch`,
+        and `close`. False: there is no such day any more."""
+        with self._changing:
+            there = self._has(day)
+            if there:
+                last(self._written.pop(day))
+            self.unwatch(day)
+            close()
+            if there:
+                rewriting.exchange(self._directory / day, new)
+                sync_names(self._directory / day, self._directory)
+                self._retired.append((time.monotonic(), self._open.pop(day)[0]))
+            shutil.rmtree(new)
+            self._close_retired(time.monotonic() - _RETIRED_S)
+        return there
+
+    def _close_retired(self, before: float) -> None:
+        while self._retired and self._retired[0][0] <= before:
+            self._retired.pop(0)[1].close()
 
     def copy(self, day: str, directory: Path) -> None:
         """A compact copy of one day."""
@@ -248,9 +338,11 @@ class Archive:
                     self._open.pop(day)[0].close()
                 self._lasting.discard(day)
                 shutil.rmtree(self._directory / day)
+            self._close_retired(time.monotonic() - _RETIRED_S)
         return dropped
 
     def close(self) -> None:
+        self._close_retired(float("inf"))
         while self._open:
             self._open.popitem()[1][0].close()
 
@@ -290,7 +382,8 @@ class Archive:
         """Every day's directory, also one that a power cut left without its file."""
         if not self._directory.is_dir():
             return []
-        return sorted(entry.name for entry in self._directory.iterdir() if entry.is_dir())
+        entries = self._directory.iterdir()
+        return sorted(one.name for one in entries if _DAY.fullmatch(one.name) and one.is_dir())
 
     def _has(self, day: str) -> bool:
         return (self._directory / day / DATA).is_file()
@@ -380,10 +473,6 @@ def _read(tx: lmdb.Transaction[bytes], handle: lmdb._Database, key: bytes, decod
         return None
 
 
-def _decode(payload: bytes) -> tuple[Message, Progress]:
-    return _pair.decode(payload)
-
-
 class _Whose(msgspec.Struct, array_like=True, gc=False):
     """The beginning of a Message."""
 
@@ -391,7 +480,6 @@ class _Whose(msgspec.Struct, array_like=True, gc=False):
     account: int
 
 
-_pair = msgspec.msgpack.Decoder(tuple[Message, Progress])
 _whose = msgspec.msgpack.Decoder(tuple[_Whose, msgspec.Raw])
 
 

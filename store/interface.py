@@ -340,6 +340,19 @@ class OtherLimits(NamedTuple):
     lane_now: Callable[[int, Message], int]
 
 
+class Anew(Protocol):
+    """A file that is being written anew, in portions, by worker threads one after the other."""
+
+    def step(self) -> bool:
+        """One portion; False when nothing is left. Errors: StoreError."""
+
+    def finish(self) -> bool:
+        """It takes the old one's place; False: that one is gone meanwhile. Errors: StoreError."""
+
+    def drop(self) -> None:
+        """As if it had not begun."""
+
+
 class Transaction(Protocol):
     """One write transaction. Verbs are applied in the order of architecture §2: D, B, C, A, L."""
 
@@ -759,6 +772,12 @@ class Store(Protocol):
 
     def redact_archived(self, account: int, id: int, now_ms: int, detail: str = "") -> bool:
         """What an archived message said is taken out; whether it is archived. May run in a thread."""
+
+    def days_with_old_texts(self, now_ms: int) -> list[str]:
+        """Archived days whose texts are to be gone by now (`options.texts_ms`); from a thread."""
+
+    def without_texts(self, day: str, now_ms: int) -> Anew:
+        """Such a day, written anew without them; from a thread."""
 
     def drop_old(self, now_ms: int, retention_days: int) -> list[str]:
         """Archived days past the retention are gone; their names."""

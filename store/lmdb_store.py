@@ -73,6 +73,7 @@ from store.memory import Memory
 from store.names import Names
 from store.options import StoreOptions
 from store.records import OUTBOX_KEY, SILENCE_KEY, Parked
+from store.rewriting import Rewriting, WithoutTexts
 from store.tallies import Tallies
 from store.transaction import LmdbTransaction
 from store.values import Damaged, unseal
@@ -581,6 +582,14 @@ class LmdbStore:
         changed, told = customer.redacted(*found, now_ms, detail)
         self.archive.write([archiving.Finished(b"", changed, told)])
         return True
+
+    def days_with_old_texts(self, now_ms: int) -> list[str]:
+        """Archived days whose texts are to be gone by now."""
+        return self.archive.days_with_old_texts(now_ms)
+
+    def without_texts(self, day: str, now_ms: int) -> Rewriting:
+        """A day of the archive without its texts, to be written in portions. For worker threads."""
+        return Rewriting(self.archive, day, WithoutTexts(now_ms), texts_gone=True)
 
     def drop_old(self, now_ms: int, retention_days: int) -> list[str]:
         """Archived days past the retention, unlinked."""

@@ -38,6 +38,7 @@ class StoreOptions:
     retention_days: int = 30  # of MOs
     mo_match_ms: int = 3 * 86_400_000  # how far back an MO may look for the message it answers
     remembered_ms: int = 86_400_000  # how long requests that were carried out are known (Idempotency-Key)
+    texts_ms: int = 0  # how long texts are kept of messages that have ended; 0: as long as the message
     clock: Callable[[], int] = wall_ms
     check_filesystem: bool = True  # refuse NFS and CIFS
     announce: Callable[[str], None] = to_stderr  # a format upgrade, while the store is opened

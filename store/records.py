@@ -151,6 +151,7 @@ encoder = msgspec.msgpack.Encoder()
 encode = encoder.encode
 decode_message = msgspec.msgpack.Decoder(Message).decode
 decode_progress = msgspec.msgpack.Decoder(Progress).decode
+decode_pair = msgspec.msgpack.Decoder(tuple[Message, Progress]).decode  # of the archive
 decode_event = msgspec.msgpack.Decoder(Event).decode
 decode_inbound = msgspec.msgpack.Decoder(InboundMessage).decode
 decode_part = msgspec.msgpack.Decoder(MoPart).decode

@@ -129,6 +129,10 @@ class Search:
     def keep(self, now_ms: int, retention_days: int) -> None:
         """Retention: days that the archive drops go here, too."""
         self.builder.drop_before(day_before(now_ms, retention_days))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Files of the archive that another process dropped or replaced since are given up."""
         self._source.refresh()
 
     def facts(self) -> Facts:

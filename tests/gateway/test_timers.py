@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import structlog
 import trio
 
 from gateway.carriers.inbound import Inbound
 from gateway.committer import Committer
-from gateway.timers import Clockwork
+from gateway.timers import Clockwork, Retention
 from gateway.world import RealWorld
 from gateway.writer import InlineWriter
 from router.nouns import Event, EventKind
@@ -32,8 +32,8 @@ from tests.store.test_power import finished
 from tests.trio_case import trio_test
 
 
-async def inline(work: Callable[[], None]) -> None:
-    work()
+async def inline(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 class World(RealWorld):
@@ -53,7 +53,7 @@ async def ticking(store: LmdbStore, clock: Clock) -> AsyncIterator[Committer]:
     committer = Committer(store, InlineWriter(store), World(clock))
     clockwork = Clockwork(
         store, committer, World(clock), cast(Inbound, None),  # no MO parts come
-        grace_s=60, parts_wait_s=60, retention_days=30, in_thread=inline,
+        grace_s=60, parts_wait_s=60, retention=Retention(30, 30, 30), in_thread=inline,
     )  # fmt: skip
     async with trio.open_nursery() as nursery:
         await nursery.start(committer.run)
@@ -96,4 +96,17 @@ async def test_what_nobody_took_is_kept_for_the_retention_and_then_dropped_aloud
     assert (store.given_up_count(), len(store.unmatched())) == (50, 0)
     told = [(line["what"], line["count"]) for line in logs if line["event"] == "too old, dropped"]
     assert told == [("callbacks that were given up", 650), ("receipts that belong to no message", 1)]
+    store.close()
+
+
+@trio_test(mock_clock=True)
+async def test_texts_go_by_age_and_their_messages_stay(tmp_path: Path) -> None:
+    clock = Clock()
+    store, ids = finished(tmp_path, clock, count=10, texts_ms=DAY_MS)
+    async with ticking(store, clock):
+        await trio.sleep(20)
+        assert all(one is not None and one[0].text for one in map(store.find_any, ids))
+        clock.now_ms += 3 * DAY_MS
+        await trio.sleep(3600)
+        assert not any(one is None or one[0].text for one in map(store.find_any, ids))
     store.close()
