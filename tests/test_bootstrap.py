@@ -306,6 +306,54 @@ def test_a_fast_start_imports_nothing_slow(clone: Clone) -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.fixture
+def with_console(clone: Clone) -> Clone:
+    """A clone whose console has a lock file."""
+    console = Path(clone.root, "gateway", "console")
+    console.mkdir(parents=True)
+    (console / "package-lock.json").write_text("{}")
+    return clone
+
+
+def npm_of(commands: list[list[str]]) -> list[list[str]]:
+    return [command for command in commands if "ci" in command]
+
+
+def test_what_the_consoles_pages_load_is_installed_by_its_lock_file(
+    with_console: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    (command,) = npm_of(with_console.start())
+    assert command[:2] == ["npm", "ci"]
+    assert "--ignore-scripts" in command
+    console = Path(with_console.root, "gateway", "console")
+    (console / "node_modules").mkdir()
+    assert with_console.start() == []
+    with_console.edit_pyproject("alpha==1.0", "alpha==1.1")
+    assert npm_of(with_console.start()) == []
+    (console / "package-lock.json").write_text('{"other": 1}')
+    assert len(npm_of(with_console.start())) == 1
+
+
+def test_where_there_is_no_npm_one_is_borrowed(with_console: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with_console.edit_pyproject("[tool.signalbox]", '[tool.signalbox]\nnpm = "nodes==1.0"')
+    commands = with_console.start()
+    assert pins_of(commands[-2]) == ["nodes==1.0"]
+    assert commands[-1][0].endswith("bin/node")
+    assert not Path(with_console.root, ".venv", "npm").exists()
+
+
+def test_a_gateway_whose_console_cannot_be_equipped_starts_and_says_so(
+    with_console: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    with_console.broken = {"ci"}
+    with_console.start()
+    assert "will not move by themselves: it failed" in capsys.readouterr().err
+    assert with_console.start() == []
+
+
 def test_the_projects_own_pins_are_exact_and_explained() -> None:
     wanted, constraints = bootstrap.read_pins(str(ROOT / "pyproject.toml"))
     text = (ROOT / "pyproject.toml").read_text()

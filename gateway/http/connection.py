@@ -64,7 +64,8 @@ class Connection:
         self._settings = owner.settings
         self._known = owner.heads.known
         self._stream = stream
-        self._renderer = owner.secured if isinstance(stream, trio.SSLStream) else owner.renderer
+        self.secure = isinstance(stream, trio.SSLStream)
+        self._renderer = owner.secured if self.secure else owner.renderer
         # A socket is read and written directly: no extra checkpoint, no failed first attempt.
         self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else -1
         self._answers = Answers(stream, self._fd, owner.settings, self._peer_gone)

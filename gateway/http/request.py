@@ -23,6 +23,7 @@ class Asker(Protocol):
     """The connection, as its requests see it."""
 
     peer: str
+    secure: bool  # inside TLS
 
     def answer(
         self, request: Request, head: Head, status: int, headers: Headers, body: bytes, since: float
@@ -62,6 +63,11 @@ class Request:
     @property
     def peer(self) -> str:
         return self._asker.peer
+
+    @property
+    def secure(self) -> bool:
+        """Whether it came by TLS to this server itself."""
+        return self._asker.secure
 
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer, now or later, once. For a peer that has gone it does nothing."""

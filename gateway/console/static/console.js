@@ -1,0 +1,136 @@
+// The console's own script: keys, theme, copy buttons, dialogs, charts. Every page is whole without it.
+(() => {
+  const dark = () =>
+    (document.documentElement.dataset.theme ??
+      (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+
+  const toggleTheme = () => {
+    const next = dark() ? "light" : "dark";
+    document.documentElement.dataset.theme = next;
+    localStorage.setItem("theme", next);
+    charts.forEach((one) => one.again());
+  };
+
+  const help = () => document.getElementById("help")?.showModal();
+
+  // rows: j and k move, Enter opens the row's first link
+  const rows = () => [...document.querySelectorAll("tr[data-row]")];
+  const move = (by) => {
+    const all = rows();
+    if (!all.length) return;
+    const at = all.indexOf(document.activeElement?.closest?.("tr[data-row]"));
+    const next = all[Math.min(all.length - 1, Math.max(0, at < 0 ? 0 : at + by))];
+    next.tabIndex = -1;
+    next.focus();
+  };
+
+  const typing = (event) =>
+    event.target.closest?.("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]");
+
+  if (window.tinykeys) {
+    const act = (what) => (event) => {
+      if (typing(event)) return;
+      event.preventDefault();
+      what();
+    };
+    const keys = {
+      "/": act(() => document.getElementById("find")?.focus()),
+      "Shift+?": act(help),
+      j: act(() => move(1)),
+      k: act(() => move(-1)),
+      t: act(toggleTheme),
+    };
+    for (const link of document.querySelectorAll("a[data-key]"))
+      if (link.dataset.key) keys[`g ${link.dataset.key}`] = act(() => link.click());
+    tinykeys.tinykeys(window, keys);
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.matches?.("tr[data-row]"))
+      event.target.querySelector("a")?.click();
+  });
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("button");
+    if (!button) return;
+    if ("themeToggle" in button.dataset) toggleTheme();
+    if ("help" in button.dataset) help();
+    if ("closeDialog" in button.dataset) button.closest("dialog")?.close();
+    if ("copy" in button.dataset) {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.dataset.said = button.dataset.said ?? button.textContent;
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = button.dataset.said), 1500);
+    }
+  });
+
+  // what htmx puts into #act is a dialog that opens
+  document.addEventListener("htmx:after:swap", () => {
+    const act = document.getElementById("act");
+    if (act && act.childElementCount && !act.open) act.showModal();
+  });
+
+  // charts: <div class="chart" data-chart="NAME"> is drawn from event `figures`:
+  // {"times": [s, …], "charts": {"NAME": {"labels": […], "rows": [[…], …]}}}
+  const colours = ["--line-1", "--line-2", "--line-3", "--line-4"];
+  class Chart {
+    constructor(box) {
+      this.box = box;
+      new ResizeObserver(() => this.plot?.setSize(this.size())).observe(box);
+    }
+    size() {
+      return { width: Math.max(200, this.box.clientWidth), height: 180 };
+    }
+    show(times, figures) {
+      this.last = [times, figures];
+      const data = [times, ...figures.rows];
+      if (this.plot) this.plot.setData(data);
+      else this.draw(data, figures.labels);
+    }
+    draw(data, labels) {
+      const style = getComputedStyle(document.documentElement);
+      const of = (name) => style.getPropertyValue(name).trim();
+      const axis = { stroke: of("--faint"), grid: { stroke: of("--line"), width: 1 }, ticks: { show: false } };
+      this.plot = new uPlot(
+        {
+          ...this.size(),
+          cursor: { drag: { x: false, y: false } },
+          scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+          axes: [axis, { ...axis, size: 60 }],
+          series: [{}, ...labels.map((label, i) => ({ label, stroke: of(colours[i % 4]), width: 2 }))],
+        },
+        data,
+        this.box,
+      );
+    }
+    again() {
+      this.plot?.destroy();
+      this.plot = undefined;
+      if (this.last) this.show(...this.last);
+    }
+  }
+  const charts = new Map();
+  const live = document.querySelector("[data-live]");
+  live?.addEventListener("figures", (event) => {
+    if (!window.uPlot) return;
+    const figures = JSON.parse(event.detail.data);
+    for (const box of document.querySelectorAll("[data-chart]")) {
+      const one = figures.charts[box.dataset.chart];
+      if (!one) continue;
+      if (!charts.has(box)) charts.set(box, new Chart(box));
+      charts.get(box).show(figures.times, one);
+    }
+  });
+
+  // whether what is shown still moves
+  const state = document.getElementById("live-state");
+  const say = (what) => state && state.textContent !== what && (state.textContent = what);
+  if (live) {
+    let heard = Date.now();
+    const hear = () => ((heard = Date.now()), say("live"));
+    document.addEventListener("htmx:sse:after:connection", hear);
+    document.addEventListener("htmx:sse:after:message", hear);
+    document.addEventListener("htmx:sse:error", () => say("connection lost; trying again"));
+    setInterval(() => Date.now() - heard > 40000 && say("nothing heard for 40 s"), 5000);
+  }
+})();

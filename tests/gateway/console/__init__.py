@@ -1,0 +1,1 @@
+"""The console: pages, who may see them, and what moves on them."""
