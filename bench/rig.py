@@ -158,7 +158,8 @@ CONFIG = """
 [gateway]
 data_dir = "{data}"
 demo = true
-log_level = "error"
+[log]
+level = "error"
 [http]
 listen = ["127.0.0.1:{http}"]
 {more}

@@ -31,9 +31,9 @@ _LIVE: Mapping[str, frozenset[str] | None] = {
             "rest_elsewhere_after_s",
             "drain_timeout_s",
             "watchdog_s",
-            "log_level",
         }
     ),
+    "log": frozenset({"level", "levels"}),
     "messages": frozenset(
         {"validity_default_s", "max_validity_s", "max_schedule_s", "max_parts", "mo_parts_timeout_s"}
     ),

@@ -132,9 +132,50 @@ class GatewayConfig:
         low=0,
         high=86_400,
     )
-    log_level: str = key("info", "How much is logged.", choices=("debug", "info", "warning", "error"))
-    log_format: str = key(
-        "auto", "`auto` is console on a terminal and json elsewhere.", choices=("auto", "console", "json")
+
+
+LEVELS = ("debug", "info", "warning", "error")
+# Parts of the gateway as their records name them; a test holds this to what they call themselves.
+COMPONENTS = (
+    *("admin", "callbacks", "carrier", "cdr", "committer", "figures", "gateway", "health", "http"),
+    *("inbound", "keys", "numbers", "orders", "probes", "reload", "replan", "search", "sending"),
+    *("simulator", "smpp", "spent", "timers", "tls", "watchdog"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """`[log]`: what the gateway says about itself, a record for each fact (operations.md)."""
+
+    level: str = key("info", "How much is logged.", choices=LEVELS)
+    levels: dict[str, str] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "words": Words(
+                f'Another level for a part of the gateway, as `carrier = "debug"`: {", ".join(COMPONENTS)}.',
+                choices=LEVELS,
+            )
+        },
+    )
+    format: str = key(
+        "auto",
+        "`json`: one object a line; `text`: for people; `auto`: text on a terminal, json elsewhere.",
+        choices=("auto", "text", "json"),
+    )
+    file: str = key("", "Where records go; empty: to stderr, for the service manager to keep.", path=True)
+    rotate_mb: float = key(
+        100.0,
+        "`file` is renamed to `file.1`, and a new one begun, at this size in MiB; 0 = never, where logrotate "
+        "moves it away.",
+        low=0,
+        high=100_000,
+    )
+    keep_files: int = key(10, "Renamed files that are kept.", low=1, high=1_000)
+    max_waiting: int = key(
+        10_000,
+        "Records that wait for a slow disk or a slow reader of stderr; more are dropped, and counted.",
+        low=100,
+        high=1_000_000,
     )
 
 
@@ -1306,6 +1347,7 @@ class Config:
     """A whole configuration. `path` is the file it came from, `source` its text as read."""
 
     gateway: GatewayConfig = table(GatewayConfig, "The process.")
+    log: LogConfig = table(LogConfig, "What the gateway says about itself.")
     http: HttpConfig = table(HttpConfig, "The API.")
     smpp: SmppConfig = table(SmppConfig, "Our SMSC side.")
     store: StoreConfig = table(StoreConfig, "The durable queue.")

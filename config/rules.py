@@ -16,7 +16,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from config.carrier_rules import check_writing
-from config.model import CarrierConfig, Config, ExpectConfig, RouteConfig, address_of
+from config.model import COMPONENTS, CarrierConfig, Config, ExpectConfig, RouteConfig, address_of
 from config.problems import Notes, Path, meant
 from router.causes import Causes, plain_error
 from router.judge import Fate, Refusal
@@ -39,6 +39,7 @@ _NETWORK = re.compile(r"([0-9]{1,3}):(0[xX][0-9a-fA-F]{1,4}|[0-9]{1,5})")
 def check(config: Config, notes: Notes) -> None:
     """Note everything that does not fit together."""
     _names(config, notes)
+    _log(config, notes)
     _listeners(config, notes)
     _listeners_tls(config, notes)
     _smpp(config, notes)
@@ -77,6 +78,13 @@ def _names(config: Config, notes: Notes) -> None:
                     "give each its own name",
                 )
             first.setdefault(name, index)
+
+
+def _log(config: Config, notes: Notes) -> None:
+    for name in config.log.levels:
+        if name not in COMPONENTS:
+            hint = meant(name, COMPONENTS) or f"one of {', '.join(COMPONENTS)}"
+            notes.wrong(("log", "levels", name), "no part of the gateway is called so", hint)
 
 
 def _listeners(config: Config, notes: Notes) -> None:

@@ -25,7 +25,7 @@ import trio
 import gateway.logs as logs
 from config.expect import failures
 from config.load import ConfigErrors, load
-from config.model import Address, Config, SimulatorConfig
+from config.model import Address, Config, LogConfig, SimulatorConfig
 from config.routing import accounts_named, table_of
 from gateway.accounts import AccountProblem, Accounts, in_the_same_commit
 from gateway.admin import AdminServer
@@ -90,6 +90,7 @@ from gateway.http.stream import MessageStream
 from gateway.http.table import messages
 from gateway.http.views import Views
 from gateway.known import Known
+from gateway.log_sink import LogSink, add_log_measures, log_sink
 from gateway.lookup import Lookup, LookupSettings, add_lookup_measures
 from gateway.measures import add_measures
 from gateway.metrics import CONTENT_TYPE, Counts, Metrics
@@ -106,6 +107,7 @@ from gateway.replan import Replan
 from gateway.revisions import Revision, RevisionProblem, Revisions
 from gateway.searching import Searching, add_search_measures
 from gateway.sending import Sending
+from gateway.service import Service
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.measures import add_smpp_measures
@@ -717,9 +719,24 @@ def callback_settings(config: Config) -> CallbackSettings:
 def main(config_path: Path | str, data_dir: Path | str | None = None) -> int:
     """Run until SIGTERM or SIGINT. Errors: ConfigErrors, StoreError, AdminError, OSError."""
     config = _placed(load(config_path), data_dir)
+    sink = _log_as(config.log)
+    try:
+        return _run(config, data_dir, sink)
+    finally:
+        sink.close()
+
+
+def _log_as(chosen: LogConfig) -> LogSink:
+    """From now on records go where `[log]` says. Errors: OSError where its file cannot be opened."""
+    sink = log_sink(chosen.file, chosen.rotate_mb, chosen.keep_files, chosen.max_waiting)
+    on_terminal = not chosen.file and sys.stderr.isatty()
+    as_json = chosen.format == "json" or (chosen.format == "auto" and not on_terminal)
+    logs.configure(as_json, chosen.level, chosen.levels, sink.write)
+    return sink
+
+
+def _run(config: Config, data_dir: Path | str | None, sink: LogSink) -> int:
     chosen = config.gateway
-    as_json = chosen.log_format == "json" or (chosen.log_format == "auto" and not sys.stderr.isatty())
-    logs.configure(as_json, chosen.log_level)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the writer thread must not wait 5 ms for a busy loop
     gc.set_threshold(*_COLLECT_AFTER)
     world = RealWorld()
@@ -729,11 +746,11 @@ def main(config_path: Path | str, data_dir: Path | str | None = None) -> int:
         rolled_back = Revisions(store, None, world.wall_ms).pinned()
         if rolled_back is not None:
             config = _placed(_back_to(rolled_back, store, world, config), data_dir or chosen.data_dir)
-            logs.set_level(config.gateway.log_level)
+            logs.set_level(config.log.level, config.log.levels)
             store.close()  # it may be told other things
             store = LmdbStore(chosen.data_dir / STORE_DIRECTORY, store_options(config, world.wall_ms))
         given = Path(data_dir) if data_dir is not None else None
-        trio.run(_serve, config, store, world, rolled_back, given)
+        trio.run(_serve, config, store, world, rolled_back, given, sink)
     finally:
         store.close()
     return 0
@@ -759,7 +776,12 @@ def _back_to(revision: Revision, store: LmdbStore, world: World, config: Config)
 
 
 async def _serve(
-    config: Config, store: LmdbStore, world: World, rolled_back: Revision | None, data_dir: Path | None
+    config: Config,
+    store: LmdbStore,
+    world: World,
+    rolled_back: Revision | None,
+    data_dir: Path | None,
+    sink: LogSink,
 ) -> None:
     writer: Writer = InlineWriter(store) if config.store.writer == "inline" else SplitWriter(store)
     gateway = Gateway(config, store, writer, world)
@@ -768,16 +790,19 @@ async def _serve(
     if crash_at:
         gateway.committer.probe = _crasher(crash_at)
         gateway.committer.probe("startup-before-recovery")
+    add_log_measures(gateway.metrics, sink)
+    service = Service.of_environment(gateway, os.environ)
     gateway.searching.in_a_process()
     gateway.recover()
     if gateway.committer.probe is not None:
         gateway.committer.probe("startup-after-recovery")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_signals, gateway)
+        nursery.start_soon(_signals, gateway, service, sink)
         await nursery.start(gateway.run)
         gc.collect()
         gc.freeze()  # what start-up has made stays: no need to look through it again and again
         await _announce(gateway)
+        nursery.start_soon(service.run)
         await gateway.stopping.wait()
         nursery.cancel_scope.deadline = trio.current_time() + config.gateway.drain_timeout_s + 60
         await gateway.finished.wait()
@@ -798,14 +823,20 @@ def _crasher(wish: str) -> Callable[[str], None]:
     return probe
 
 
-async def _signals(gateway: Gateway) -> None:
+async def _signals(gateway: Gateway, service: Service, sink: LogSink) -> None:
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             async for number in received:
                 if number == signal.SIGHUP:
-                    nursery.start_soon(gateway.reload.by_signal)
+                    sink.reopen()
+                    nursery.start_soon(_reload, gateway, service)
                 else:
                     gateway.stop()
+
+
+async def _reload(gateway: Gateway, service: Service) -> None:
+    async with service.reloading():
+        await gateway.reload.by_signal()
 
 
 async def _announce(gateway: Gateway) -> None:

@@ -368,7 +368,7 @@ class Reload:
                 )
         gateway.take_lanes(config, ready.lanes)
         gateway.change(config, ready.routes, ready.callbacks)
-        logs.set_level(config.gateway.log_level)
+        logs.set_level(config.log.level, config.log.levels)
         gateway.committer.wake()
 
 

@@ -40,7 +40,7 @@ _CORE = {
     "dlr-storage": "receipts are matched in the store",
     "log-file": _ELSEWHERE,
     "access-log": _ELSEWHERE,
-    "log-level": "[gateway] log_level has words: debug, info, warning, error",
+    "log-level": "[log] level has words: debug, info, warning, error",
     "sms-resend-freq": "see [carriers.retry]",
     "sms-resend-retry": "see [carriers.retry]",
     "sms-combine-concatenated-mo": "parts of an inbound message are always joined",

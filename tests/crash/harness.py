@@ -32,7 +32,8 @@ _CONFIG = """
 [gateway]
 data_dir = "{data}"
 demo = true
-log_format = "json"
+[log]
+format = "json"
 [http]
 listen = ["127.0.0.1:{http}"]
 [smpp]

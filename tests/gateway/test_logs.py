@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 import structlog
 
+from config.model import COMPONENTS
+from gateway import logs
 from gateway.logs import HIDDEN, configure, mask, mask_number
 
 
@@ -64,6 +67,27 @@ def test_secrets_inside_other_values_are_hidden(value: str) -> None:
     assert "MfKQ" not in shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("no route for +447700900123", "no route for +4477*****123"),
+        ("to:447700900123: refused", "to:4477*****123: refused"),
+        (["447700900123", {"why": "of 447700900123"}], ["4477*****123", {"why": "of 4477*****123"}]),
+        ({"to": "447700900123", "text": "hi"}, {"to": "4477*****123", "text": HIDDEN}),
+        ("4611686018427387905 waits", "4611686018427387905 waits"),  # an id of ours
+        ("127.0.0.1:2775 since 2026-11-21T22:47:40.123456789Z", None),
+    ],
+)
+def test_numbers_inside_other_values_are_masked(value: object, shown: object) -> None:
+    assert masked(error=value) == {"error": value if shown is None else shown}
+
+
+def test_every_part_of_the_gateway_can_have_a_level_of_its_own() -> None:
+    made = re.compile(r"""get_logger\("([a-z]+)"\)""")
+    files = Path(logs.__file__).parent.rglob("*.py")
+    assert {name for file in files for name in made.findall(file.read_text())} == set(COMPONENTS)
+
+
 def test_json_lines_hold_the_facts_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     configure(json=True)
     structlog.get_logger("t").info("submitted", to="447700900123", text="hello", carrier="north")
@@ -72,6 +96,7 @@ def test_json_lines_hold_the_facts_and_no_secret(capsys: pytest.CaptureFixture[s
     assert line == {
         "event": "submitted",
         "level": "info",
+        "component": "t",
         "to": "4477*****123",
         "text": HIDDEN,
         "carrier": "north",
