@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gateway.acts import BY_VERB
 from gateway.console.assets import Assets
 
 if TYPE_CHECKING:
@@ -39,7 +40,12 @@ class Frame:
         self._environment.filters |= {
             "count": count, "age": age, "when": when, "share": share, "rate": rate, "bytes": octets,
         }  # fmt: skip
-        self._environment.globals |= {"asset": assets.url, "version": version, "has_asset": assets.has}
+        self._environment.globals |= {
+            "asset": assets.url,
+            "version": version,
+            "has_asset": assets.has,
+            "act_of": BY_VERB.get,
+        }
 
     def page(self, template: str, visit: Visit, facts: Mapping[str, Any]) -> str:
         """A whole page."""

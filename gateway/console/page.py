@@ -78,6 +78,10 @@ class Visit:
         """A parameter of the query, without spaces around it; what is too long is cut."""
         return str(self.request.query_params.get(name, default))[:longest].strip()
 
+    async def ask(self, verb: str, **arguments: Any) -> Any:
+        """What an admin verb answers. Errors: AdminError, StoreError."""
+        return await self.gateway.verbs.table()[verb](arguments)
+
     def render(self, template: str, *, status: int = 200, **facts: Any) -> Response:
         """The template in the frame: navigation, who is signed in, live connection."""
         return Response(
@@ -87,6 +91,11 @@ class Visit:
     def fragment(self, template: str, **facts: Any) -> Response:
         """The template alone, for htmx to swap in."""
         return Response(self._frame.part(template, self, facts), media_type="text/html", headers=_PRIVATE)
+
+    @property
+    def by_htmx(self) -> bool:
+        """Whether a fragment is wanted, and no whole page."""
+        return "hx-request" in self.request.headers
 
     def go(self, path: str) -> Response:
         """See Other, to a path of the console's own: `/carriers`."""

@@ -51,11 +51,16 @@
   });
 
   document.addEventListener("click", async (event) => {
+    const cancel = event.target.closest?.("dialog a[data-close-dialog]");
+    if (cancel) {
+      event.preventDefault();
+      cancel.closest("dialog").close();
+      return;
+    }
     const button = event.target.closest?.("button");
     if (!button) return;
     if ("themeToggle" in button.dataset) toggleTheme();
     if ("help" in button.dataset) help();
-    if ("closeDialog" in button.dataset) button.closest("dialog")?.close();
     if ("copy" in button.dataset) {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
       button.dataset.said = button.dataset.said ?? button.textContent;
