@@ -411,6 +411,68 @@ class CallbacksConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OidcConfig:
+    """`console.oidc`: signing in through an OpenID provider, beside passwords. Off without `issuer`."""
+
+    issuer: str = key(
+        "",
+        "Whose ID tokens count, exactly as they say it: `https://login.example.net`. Empty: nobody's.",
+        pattern=r"(https?://[!-~]+)?",
+    )
+    client_id: str = key("", "As the provider gave it.", pattern=r"[ -~]{0,256}")
+    client_secret: str = key(
+        "", "As the provider gave it, best as `${env:NAME}`. Empty: none, PKCE alone.", secret=True
+    )
+    scopes: tuple[str, ...] = key(
+        ("openid", "profile", "email"), "What it is asked for.", pattern=r"[!-~]{1,64}"
+    )
+    name_claim: str = key(
+        "email",
+        "The claim that names an operator here; an address must be a verified one.",
+        pattern=r"[!-~]{1,64}",
+    )
+    role_claim: str = key("groups", "The claim, a word or a list, that roles go by.", pattern=r"[!-~]{1,64}")
+    roles: dict[str, str] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "words": Words(
+                'Whose members are what: `"noc" = "operator"`. The first line that fits decides; whom none '
+                "fits is not let in.",
+                choices=("owner", "operator", "support", "auditor"),
+            )
+        },
+    )
+    hosts: tuple[str, ...] = key(
+        (),
+        "Hosts beside the issuer's own that its endpoints may be on.",
+        pattern=r"[A-Za-z0-9.:\[\]-]{1,255}",
+    )
+    timeout_s: float = key(10.0, "For each of its answers.", low=0.1, high=60)
+    ca_file: str = key("", "PEM file of certificate authorities; empty: the system's.", path=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleConfig:
+    """`[console]`: people in a browser, and how they sign in."""
+
+    public_url: str = key(
+        "",
+        "How browsers reach us, as `https://sms.example.net`: for links, and for `console.oidc`. With https, "
+        "cookies go over TLS only.",
+        pattern=r"(https?://[A-Za-z0-9.:\[\]-]+)?",
+    )
+    secure_cookies: bool = key(
+        False, "Cookies go over TLS only, also where a proxy ends it and we see none of it."
+    )
+    session_idle_s: float = key(3_600.0, "A session unused for so long ends.", low=60, high=604_800)
+    session_max_s: float = key(
+        43_200.0, "A session ends after so long, however used.", low=60, high=2_592_000
+    )
+    trusted_from: tuple[str, ...] = key((), "Addresses (CIDR) that are never locked out.")
+    oidc: OidcConfig = table(OidcConfig, "Signing in through an OpenID provider.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LookupConfig:
     """`numbers.lookup`: a web service (HLR, MNP) that is asked where a route asks for a number's network."""
 
@@ -1350,6 +1412,7 @@ class Config:
     log: LogConfig = table(LogConfig, "What the gateway says about itself.")
     http: HttpConfig = table(HttpConfig, "The API.")
     smpp: SmppConfig = table(SmppConfig, "Our SMSC side.")
+    console: ConsoleConfig = table(ConsoleConfig, "People in a browser.")
     store: StoreConfig = table(StoreConfig, "The durable queue.")
     retention: RetentionConfig = table(RetentionConfig, "How long each kind of data is kept.")
     receipts: ReceiptsConfig = table(ReceiptsConfig, "Matching receipts.")

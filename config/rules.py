@@ -14,6 +14,7 @@ import zoneinfo
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from config.carrier_rules import check_writing
 from config.model import COMPONENTS, CarrierConfig, Config, ExpectConfig, RouteConfig, address_of
@@ -43,6 +44,7 @@ def check(config: Config, notes: Notes) -> None:
     _listeners(config, notes)
     _listeners_tls(config, notes)
     _smpp(config, notes)
+    _console(config, notes)
     _values(config, notes)
     for index, carrier in enumerate(config.carriers):
         _carrier(carrier, ("carriers", index), notes)
@@ -140,6 +142,45 @@ def _smpp(config: Config, notes: Notes) -> None:
         for index, text in enumerate(getattr(smpp, name)):
             if not _is_network(text):
                 notes.wrong(("smpp", name, index), f'"{text}" is no address and no network', '"192.0.2.0/24"')
+
+
+def _console(config: Config, notes: Notes) -> None:
+    """Who may sign in."""
+    console = config.console
+    for index, text in enumerate(console.trusted_from):
+        if not _is_network(text):
+            where = ("console", "trusted_from", index)
+            notes.wrong(where, f'"{text}" is no address and no network', '"192.0.2.0/24"')
+    if console.session_idle_s > console.session_max_s:
+        notes.warn(("console", "session_idle_s"), "is longer than session_max_s: it has no effect")
+    oidc, path = console.oidc, ("console", "oidc")
+    if not oidc.issuer:
+        return
+    issuer = urlsplit(oidc.issuer)
+    if not issuer.hostname or issuer.query or issuer.fragment:
+        notes.wrong((*path, "issuer"), "is no issuer", '"https://login.example.net"')
+    elif issuer.scheme != "https" and not _is_loopback(issuer.hostname):
+        notes.wrong((*path, "issuer"), "must be https, but for a provider on this machine", "https://…")
+    if not oidc.client_id:
+        notes.wrong((*path, "client_id"), "is missing", "the provider gives one to each application")
+    if not console.public_url:
+        notes.wrong(
+            ("console", "public_url"),
+            "is missing: the provider must know where to send people back to",
+            'public_url = "https://sms.example.net"',
+        )
+    if "openid" not in oidc.scopes:
+        notes.wrong((*path, "scopes"), 'has no "openid"', '["openid", "profile", "email"]')
+    if not oidc.roles:
+        notes.warn((*path, "roles"), "is empty: nobody is let in", 'roles = { "noc" = "operator" }')
+    _files(oidc.ca_file, (*path, "ca_file"), notes)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_network(text: str) -> bool:

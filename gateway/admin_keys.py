@@ -200,7 +200,7 @@ class KeyVerbs:
             if isinstance(owner, Account):
                 await self._accounts.change_keys(owner.name, change)
             else:
-                await self._operators.change_keys(owner.name, change)
+                await self._operators.change(owner.name, change)
         except NoSuchAccount as problem:
             raise Absent(str(problem), "account") from None
         except NoSuchOperator as problem:

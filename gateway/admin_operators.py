@@ -21,6 +21,7 @@ from router.roles import HOUSE, Role
 
 LONGEST_OVERLAP_S = 30 * 86_400
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_NAME_HINT = "up to 64 of A-Z a-z 0-9 . _ @ -"
 
 
 class NewOperator(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,10 +60,8 @@ class OperatorVerbs:
 
     async def operator_create(self, wish: NewOperator) -> object:
         """The new operator's view, with `operator_key`: this once."""
-        if not _NAME.fullmatch(wish.name):
-            raise bad_arguments(
-                "name", f"{wish.name!r} is no operator's name", "up to 64 of A-Z a-z 0-9 . _ @ -"
-            )
+        if name_problem(wish.name):
+            raise bad_arguments("name", f"{wish.name!r} is no operator's name", _NAME_HINT)
         try:
             operator, key = await self._operators.create(wish.name, _role(wish.role))
         except OperatorProblem as problem:
@@ -92,6 +91,11 @@ class OperatorVerbs:
             return _view(await self._operators.remove(wish.name))
         except NoSuchOperator as problem:
             raise AdminError("not_found", str(problem)) from None
+
+
+def name_problem(name: str) -> str:
+    """Why it can be no operator's name; "" where it can."""
+    return "" if _NAME.fullmatch(name) else f"an operator's name has {_NAME_HINT}"
 
 
 def _role(name: str) -> Role:

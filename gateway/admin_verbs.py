@@ -4,10 +4,11 @@
 when no gateway runs. Results are plain JSON values; ids are decimal strings, times ISO 8601 UTC.
 
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), operators
-(gateway.admin_operators), keys of both (gateway.admin_keys), carriers (gateway.admin_carriers), messages
-(gateway.admin_traffic), callbacks (gateway.admin_callbacks), sessions (gateway.admin_binds,
-gateway.admin_deliveries), what passes and waits (gateway.admin_figures), tables (gateway.admin_tables), the
-audit trail (gateway.admin_audit), configurations (gateway.admin_config), text for people (gateway.cli).
+(gateway.admin_operators), how they sign in (gateway.admin_people), keys of both (gateway.admin_keys),
+carriers (gateway.admin_carriers), messages (gateway.admin_traffic), callbacks (gateway.admin_callbacks),
+sessions (gateway.admin_binds, gateway.admin_deliveries), what passes and waits (gateway.admin_figures),
+tables (gateway.admin_tables), the audit trail (gateway.admin_audit), configurations (gateway.admin_config), text
+for people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import msgspec
 import trio
@@ -36,6 +37,7 @@ from gateway.admin_held import HeldRelease
 from gateway.admin_keys import KeyVerbs
 from gateway.admin_money import Assignments, MoneyVerbs, Tariff
 from gateway.admin_operators import OperatorVerbs
+from gateway.admin_people import PeopleVerbs
 from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
@@ -46,6 +48,7 @@ from gateway.operators import Operators
 from gateway.orders import Orders
 from gateway.previews import Preview, Previews, of
 from gateway.revisions import Revisions
+from gateway.sign_in import SignIns, sign_ins_of_a_store
 from router.nouns import Phase, Reason
 from store.interface import AuditEntry, Released, Transaction
 from store.lmdb_store import LmdbStore
@@ -53,6 +56,7 @@ from store.search import Page, Query
 from store.tables import DIRECTORY, Tables
 
 if TYPE_CHECKING:
+    from gateway.committer import Committing
     from gateway.figures import Figures
     from gateway.overview import LaneView
     from gateway.reload import Reload
@@ -94,6 +98,13 @@ class Release(msgspec.Struct, forbid_unknown_fields=True):
     carrier: str = ""  # only what is unknown with this one
 
 
+class _Executing(NamedTuple):
+    """A committer, for those who keep small values."""
+
+    store: LmdbStore
+    execute: Execute[Any]
+
+
 class AdminVerbs:
     """All verbs. `door`, `pump`, `smpp`, `reload` are None when no gateway runs; `facts` adds to `ping`."""
 
@@ -106,6 +117,7 @@ class AdminVerbs:
         *,
         operators: Operators,
         orders: Orders,
+        sign_ins: SignIns | None = None,
         door: Submitter | None = None,
         pump: Pump | None = None,
         smpp: SmppServer | None = None,
@@ -136,6 +148,17 @@ class AdminVerbs:
         self.of_accounts = AccountVerbs(accounts, store, wall_ms, assignments.of_account, previews)
         self.of_money = MoneyVerbs(accounts, store, execute, wall_ms, self.tables, tariff, default_region)
         self._of_operators = OperatorVerbs(operators)
+        self.of_people = PeopleVerbs(
+            (lambda: sign_ins)
+            if sign_ins is not None
+            else partial(
+                sign_ins_of_a_store,
+                cast("Committing", _Executing(store, execute)),
+                operators,
+                store.path.parent,
+                wall_ms,
+            )
+        )
         self.of_keys = KeyVerbs(
             accounts, operators, keys or keys_of_a_store(accounts, operators, store, wall_ms), wall_ms
         )
@@ -161,6 +184,7 @@ class AdminVerbs:
             **self.of_accounts.table(),
             **self.of_money.table(),
             **self._of_operators.table(),
+            **self.of_people.table(),
             **self.of_keys.table(),
             **self.of_carriers.table(),
             **self._of_traffic.table(),

@@ -47,7 +47,6 @@ from gateway.certificates import Certificates
 from gateway.cli import VERSION
 from gateway.committer import Committer
 from gateway.console.app import Console
-from gateway.console.live import NOBODY
 from gateway.door import Door, Limits
 from gateway.explain import explain, previewed
 from gateway.figures import Figures
@@ -105,9 +104,13 @@ from gateway.recovery import decider
 from gateway.reload import Reload
 from gateway.replan import Replan
 from gateway.revisions import Revision, RevisionProblem, Revisions
+from gateway.sealing import KEY_FILE, Seal
 from gateway.searching import Searching, add_search_measures
 from gateway.sending import Sending
 from gateway.service import Service
+from gateway.sessions import Sessions
+from gateway.sign_in import SignIns
+from gateway.sign_in_links import FIRST_OWNER, path_of
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.measures import add_smpp_measures
@@ -249,6 +252,21 @@ class Gateway:
         self.board.paced = self.sending
         self.operators = Operators(self.committer, world.wall_ms)
         self.keys = keys_of_a_store(self.accounts, self.operators, store, world.wall_ms)
+        self.sessions = Sessions(
+            self.committer,
+            self.operators,
+            world.wall_ms,
+            idle_s=config.console.session_idle_s,
+            longest_s=config.console.session_max_s,
+        )
+        self.sign_ins = SignIns(
+            self.committer,
+            self.operators,
+            self.sessions,
+            Seal(config.gateway.data_dir / KEY_FILE),
+            world.wall_ms,
+            trusted_from=config.console.trusted_from,
+        )
         self.orders = Orders(self.committer, world.wall_ms)
         self.cdr_api = CdrApi(config.gateway.data_dir / CDRS)
         self.cdrs = (
@@ -284,6 +302,7 @@ class Gateway:
             world.wall_ms,
             operators=self.operators,
             orders=self.orders,
+            sign_ins=self.sign_ins,
             door=self.door,
             pump=self.pump,
             smpp=self.smpp,
@@ -309,7 +328,7 @@ class Gateway:
         self.key_api = KeyApi(self.verbs.of_keys, self.keys, of_keys)
         self.http_certificates = Certificates(config.http, "[http]", for_http)
         self.apps = AppServers(config.http, world, self._apis(), self.http_certificates)
-        self.console = Console(self, lambda: NOBODY)
+        self.console = Console(self, lambda: self.sessions)
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.simulators: list[SimulatedSmsc] = []
@@ -540,6 +559,7 @@ class Gateway:
                 inner.cancel_scope.cancel()
             await self.fleet.save()
             await self.keys.use.save(self.committer)
+            await self.sessions.finish()
             self.committer.stop()
         self.tables.close()
         self.finished.set()
@@ -568,6 +588,7 @@ class Gateway:
             await nursery.start(self.cdrs.run)
         await nursery.start(self.sending.run)
         await nursery.start(self.keys.use.run, self.committer)
+        await nursery.start(self.sessions.run)
         await nursery.start(self.fleet.run)
         listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
         for address in self.config.http.listen:
@@ -866,6 +887,9 @@ async def _announce(gateway: Gateway) -> None:
     lines.append(f"  a crash can send at most {config.possible_duplicates} segments twice")
     failing = failures(config, gateway.world.wall_ms(), gateway.known)
     lines += [f"  warning   {warning}" for warning in (*config.warnings, *failing)]
+    if gateway.sign_ins.nobody_yet:
+        link = console_url(config) + path_of(await gateway.sign_ins.make_link(FIRST_OWNER))
+        lines += ["", "Open the console within an hour, and become its first owner:", "", f"  {link}"]
     if config.gateway.demo:
         key = await _demo_key(gateway)
         lines += [
@@ -878,6 +902,15 @@ async def _announce(gateway: Gateway) -> None:
             "",
         ]
     print("\n".join(lines), flush=True)
+
+
+def console_url(config: Config) -> str:
+    """Where browsers find the console, without its path: as configured, or on this machine."""
+    if config.console.public_url:
+        return config.console.public_url.rstrip("/")
+    if config.http.listen:
+        return f"http://{dialable(config.http.listen[0])}"
+    return f"https://{dialable(config.http.listen_tls[0])}"
 
 
 def dialable(address: Address) -> Address:

@@ -1,6 +1,8 @@
 """Operators in memory, as the store has them: people and programs of the house, whose keys open it over HTTP.
 
-An operator is a name, a role (router.roles) and its API keys, of which only hashes are kept (gateway.keys).
+An operator is a name, a role (router.roles), its API keys, of which only hashes are kept (gateway.keys), and,
+where it is a person, what it signs in to the console with (gateway.sign_in): a hash of its password, the
+sealed secret of its second factor, hashes of recovery codes, or whom an OpenID provider knows it as.
 They are few: all of them are one small value of the store, written whole by each change, which is visible
 only once it is durable. `changed` hooks let others (the keys) rebuild what they derive.
 
@@ -8,7 +10,8 @@ Invariants: one change at a time, waited for to the end of its commit even when 
 audit trail tells of each in the same transaction; a key, once shown, is nowhere. A rotated key works
 until its overlap ends, and no longer than to the next rotation.
 
-Deliberately not here: checking a key (gateway.http.auth), what operators may do (router.roles).
+Deliberately not here: checking a key (gateway.http.auth) or a password (gateway.sign_in), what operators may
+do (router.roles).
 """
 
 from __future__ import annotations
@@ -45,6 +48,15 @@ class Operator(msgspec.Struct, frozen=True, array_like=True):
     previous_until_ms: int = 0  # when that one stops working
     role: str = ""  # of router.roles; "" = owner, as all were before there were roles
     keys: tuple[ApiKey, ...] = ()  # beside this one
+    password: str = ""  # its argon2id hash; "" = none
+    password_ms: int = 0  # when it was chosen
+    password_due: bool = False  # another must be chosen when it is next used
+    totp: bytes = b""  # the second factor's secret, sealed; b"" = none
+    recovery: tuple[str, ...] = ()  # sha256 hex of codes that stand in for it, each once
+    subject: str = ""  # "issuer subject" of an OpenID provider
+
+    def __repr__(self) -> str:
+        return f"Operator({self.name!r}, {role_of(self)!r})"  # no hashes in anybody's log
 
 
 class OperatorProblem(Exception):
@@ -82,12 +94,7 @@ class Operators:
         """A new operator and its key, shown this once. Errors: OperatorProblem, StoreError."""
         key, prefix, digest = new_key(OPERATOR_KEY)
         async with self._one_at_a_time:
-            if name in self.by_name:
-                raise OperatorProblem(
-                    f"operator {name!r} exists; `signalbox operator remove {name}` makes room for another"
-                )
-            if len(self.by_name) >= MOST_OPERATORS:
-                raise OperatorProblem(f"there are {MOST_OPERATORS} operators, and there may not be more")
+            self._check_new(name)
             operator = Operator(name, digest, prefix, self._wall_ms(), role=role.value)
             await self._put({**self.by_name, name: operator}, "operator.created", operator)
         return operator, key
@@ -117,12 +124,30 @@ class Operators:
             await self._put({**self.by_name, name: operator}, "operator.role_changed", operator, old)
         return operator
 
-    async def change_keys(
-        self, name: str, change: Callable[[Operator], tuple[Operator, AuditEntry]]
+    async def admit(
+        self, name: str, role: Role, *, password: str = "", password_ms: int = 0, subject: str = ""
     ) -> Operator:
-        """Its keys (gateway.keys): `change` makes the operator as it is to be, and says it for the trail.
+        """A person without a key; `password`: its hash. Errors: OperatorProblem, StoreError."""
+        async with self._one_at_a_time:
+            self._check_new(name)
+            operator = Operator(
+                name,
+                "",
+                "",
+                self._wall_ms(),
+                role=role.value,
+                password=password,
+                password_ms=password_ms,
+                subject=subject,
+            )
+            await self._put({**self.by_name, name: operator}, "operator.created", operator)
+        return operator
 
-        Errors: OperatorProblem, StoreError.
+    async def change(self, name: str, change: Callable[[Operator], tuple[Operator, AuditEntry]]) -> Operator:
+        """What it signs in with, or its keys: `change` makes the operator as it is to be, and says it for the
+        trail.
+
+        Errors: OperatorProblem, StoreError, and what `change` raises.
         """
         async with self._one_at_a_time:
             operator, told = change(self.named(name))
@@ -136,6 +161,14 @@ class Operators:
             stay = {one: operator for one, operator in self.by_name.items() if operator is not gone}
             await self._put(stay, "operator.removed", None, gone)
         return gone
+
+    def _check_new(self, name: str) -> None:
+        if name in self.by_name:
+            raise OperatorProblem(
+                f"operator {name!r} exists; `signalbox operator remove {name}` makes room for another"
+            )
+        if len(self.by_name) >= MOST_OPERATORS:
+            raise OperatorProblem(f"there are {MOST_OPERATORS} operators, and there may not be more")
 
     def named(self, name: str) -> Operator:
         operator = self.by_name.get(name)
@@ -176,6 +209,8 @@ class Operators:
 def _told(operator: Operator, other: Operator | None) -> dict[str, str]:
     """What the trail says of it, beside what it was or is to be."""
     shown = {"key_prefix": operator.key_prefix}
+    if operator.subject:
+        shown["subject"] = operator.subject
     if other is None or role_of(other) != role_of(operator):
         shown["role"] = role_of(operator)
     return shown

@@ -1,4 +1,6 @@
-"""Passwords of customers: argon2id, hashed off the event loop, and not at all for one that was right before.
+"""Passwords: argon2id, hashed off the event loop, and not at all for one that was right before.
+
+Those of customers, and, dearer and never remembered, those of people of the house (gateway.sign_in).
 
 The parameters: an SMPP password has at most 8 characters (3.4 section 5.2.2), so no hash saves a chosen one
 from an attacker who has the store, and locks (gateway.smpp_server.locks) stop guessing over the wire. The
@@ -43,6 +45,9 @@ MOST_VALID = 2  # passwords of one login at a time
 _LONGEST_OF_AN_APP = 128
 _OF_MD5 = "md5+"  # before a hash of a password's MD5
 _DRAWN_FROM = string.ascii_letters + string.digits
+_LEAST_OF_A_PERSON = 12
+_LONGEST_OF_A_PERSON = 128
+_OF_A_PERSON = {"passes": 2, "memory_kib": 19 * 1024}  # what OWASP recommends for web logins
 _PASSES = 2
 _MEMORY_KIB = 4 * 1024
 _LANES = 1
@@ -64,10 +69,15 @@ class NoLongerWanted(Exception):
     """When its turn came, nobody wanted the answer any more."""
 
 
-def hash_password(password: bytes) -> str:
+def hash_password(password: bytes, passes: int = _PASSES, memory_kib: int = _MEMORY_KIB) -> str:
     """`$argon2id$v=19$m=…,t=…,p=…$salt$hash`, as `Login.hashes` has it. Takes milliseconds."""
     salt = secrets.token_bytes(_SALT_BYTES)
-    return hash_secret(password, salt, _PASSES, _MEMORY_KIB, _LANES, _HASH_BYTES, Type.ID).decode("ascii")
+    return hash_secret(password, salt, passes, memory_kib, _LANES, _HASH_BYTES, Type.ID).decode("ascii")
+
+
+def hash_of_a_person(password: bytes) -> str:
+    """The same, dearer: people sign in a few times a day, and choose passwords themselves."""
+    return hash_password(password, **_OF_A_PERSON)
 
 
 def hash_digest(digest: bytes) -> str:
@@ -88,6 +98,21 @@ def app_password_problem(password: str) -> str:
     if password.isascii() and password.isprintable() and 1 <= len(password) <= _LONGEST_OF_AN_APP:
         return ""
     return f"an app's password has 1 to {_LONGEST_OF_AN_APP} printable ASCII characters"
+
+
+def person_password_problem(password: str, name: str) -> str:
+    """Why it can be no password of the operator `name`; "" where it can. Length is what counts
+    (NIST SP 800-63B 3.1.1.2): nothing is asked of its characters."""
+    if not _LEAST_OF_A_PERSON <= len(password) <= _LONGEST_OF_A_PERSON:
+        return f"a password has {_LEAST_OF_A_PERSON} to {_LONGEST_OF_A_PERSON} characters; some words will do"
+    if not password.isprintable():
+        return "a password has printable characters only"
+    plain = password.casefold()
+    if len(set(plain)) < 5:
+        return "this password repeats the same few characters; take some words"
+    if len(name) > 3 and name.casefold() in plain:
+        return "the password must not have the name in it"
+    return ""
 
 
 def draw_password() -> str:
@@ -128,15 +153,18 @@ class Passwords:
         at_once: int = 0,
         most_waiting: int = _WAITING,
         most_remembered: int = _REMEMBERED,
+        make: Callable[[bytes], str] = hash_password,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`at_once`: verifications at a time, each in a thread; 0: one, or two on three cores or more.
 
         `most_waiting`: in each of the two queues. `run`: where a verification runs instead of a thread.
+        `make`: how the hashes are made that it is asked about.
         """
         at_once = at_once or (2 if (os.cpu_count() or 1) > 2 else 1)
         self._run = run or partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(at_once))
         self._verify = verify
+        self._make = make
         self._clock = clock
         self._turns = _Turns(at_once, most_waiting)
         self._key = secrets.token_bytes(32)
@@ -144,7 +172,7 @@ class Passwords:
         self._most_remembered = most_remembered
         self._flights: dict[tuple[bytes, tuple[str, ...], bool], _Flight] = {}
         began = clock()
-        self._nobody = hash_password(secrets.token_bytes(MOST_CHARACTERS))
+        self._nobody = make(secrets.token_bytes(MOST_CHARACTERS))
         self._took: deque[float] = deque([clock() - began], maxlen=_SAMPLES)  # what a failure takes
 
     @property
@@ -198,6 +226,12 @@ class Passwords:
         if flight.matched is not None:
             self._remember(digest, flight.matched)
         return flight.matched
+
+    async def hashed(self, password: bytes) -> str:
+        """A new password's hash, made off the loop."""
+        made = await self._run(partial(self._make, password))
+        assert made is not None
+        return made
 
     async def pretend(self, *, first: bool = False) -> float:
         """Wait as a check would, and hash nothing. Returns the seconds that hashing would have taken.
