@@ -7,8 +7,8 @@ Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accou
 (gateway.admin_operators), how they sign in (gateway.admin_people), keys of both (gateway.admin_keys),
 carriers (gateway.admin_carriers), messages (gateway.admin_traffic), callbacks (gateway.admin_callbacks),
 sessions (gateway.admin_binds, gateway.admin_deliveries), what passes and waits (gateway.admin_figures),
-tables (gateway.admin_tables), the audit trail (gateway.admin_audit), configurations (gateway.admin_config), text
-for people (gateway.cli).
+tables (gateway.admin_tables), the audit trail (gateway.admin_audit), configurations (gateway.admin_config),
+text for people (gateway.cli).
 """
 
 from __future__ import annotations
