@@ -191,6 +191,7 @@ class Step(IntEnum):
     REPLANNED = 15  # its lane was gone from the configuration: detail = the carriers of the new one
     PASSED_ON = 20  # a carrier that had accepted it did not deliver: detail = why
     REDACTED = 21  # what it said was taken out: detail = "deleted" where its customer wants it gone
+    ERASED = 30  # its number and what it said were taken out, on somebody's demand
     MOVED = 22  # an operator gave it another lane: detail = from where to where, by whom and why
     FORCED = 23  # an operator sends it now: detail = over which carrier, by whom and why
     BOUNCED = 24  # an operator ended it: detail = by whom and why
@@ -398,6 +399,7 @@ class InboundMessage(msgspec.Struct, array_like=True, gc=False):
     relay: Relay | None = None  # what its PDU said beyond it; of a long one, its first part's
     source_type: int = 0x11  # TON << 4 | NPI, as the carrier wrote them
     destination_type: int = 0x11
+    erased_ms: int = 0  # when its number and text were taken out; 0: they were not
 
 
 class EventKind(IntEnum):

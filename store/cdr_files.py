@@ -6,7 +6,8 @@ DIRECTORY/cdr-YYYYMMDDTHHMMSSZ-NUMBER.jsonl, and .csv beside it if wanted. The o
 follows, in the store, after the file was fsynced; what is behind it in the file when it is opened again is
 cut off and written once more.
 
-Invariants: a file without `.part` never changes; the mark never names what is not on the disk.
+Invariants: a file without `.part` never changes, but that a number which is erased gets stars, as many as it
+had digits, so that every line stays at its place; the mark never names what is not on the disk.
 
 Deliberately not here: what a record says (gateway.cdr_lines), what is followed (gateway.cdrs).
 """
@@ -17,21 +18,25 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import msgspec
 
 from store.layout import sync_names
+
+if TYPE_CHECKING:
+    from store.person import Number
 
 DIRECTORY = "cdr"  # inside the data directory
 PART = ".part"
 
 _NAME = re.compile(r"cdr-([0-9]{8}T[0-9]{6}Z)-([0-9]{6,12})\.jsonl(\.part)?")
 _TIME = "%Y%m%dT%H%M%SZ"
+_STARRED = ("to", "from", "client_ref")  # what may have a number in it
 
 
 class Mark(msgspec.Struct, array_like=True, frozen=True):
@@ -155,6 +160,82 @@ class Writer:
 
     def _csv_of(self, path: Path) -> Path:
         return path.with_name(path.name.replace(".jsonl", ".csv"))
+
+
+def star_out(one: File, number: Number) -> int:
+    """Stars for this number in a file's records, and in its CSV's; how many records were changed.
+
+    No writer may have it open; each file is replaced in one step by one of the same length. Errors: OSError.
+    """
+    changed = _rewritten(one.path, lambda file: _starred_lines(file, number), number)
+    table = one.path.with_name(one.path.name.replace(".jsonl", ".csv"))
+    if table.exists():
+        _rewritten(table, lambda file: _starred_rows(file, number), number)
+    return changed
+
+
+def record_of(line: bytes, number: Number) -> dict[str, Any] | None:
+    """A line's record, if it is about this number."""
+    if not number.is_in(line):
+        return None
+    try:
+        record: dict[str, Any] = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return None
+    return record if number.is_it(str(record.get("to")), str(record.get("from"))) else None
+
+
+def _starred_lines(file: BinaryIO, number: Number) -> Iterator[tuple[bytes, bool]]:
+    """Its lines, and whether each is another one now."""
+    for line in file:
+        record = record_of(line, number)
+        if record is None:
+            yield line, False
+            continue
+        changed = line
+        for name in _STARRED:
+            told = msgspec.json.encode({name: record.get(name, "")})[1:-1]
+            changed = changed.replace(told, number.starred_bytes(told), 1)
+        yield changed, changed != line
+
+
+def _starred_rows(file: BinaryIO, number: Number) -> Iterator[tuple[bytes, bool]]:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    heads: list[str] = []
+    for row in csv.reader(text):
+        heads = heads or row
+        cells = dict(zip(heads, row, strict=False))
+        changed = row
+        if number.is_it(cells.get("to", ""), cells.get("from", "")):
+            changed = [
+                number.starred(row[at]) if heads[at] in _STARRED else row[at] for at in range(len(row))
+            ]
+        told = io.StringIO(newline="")
+        csv.writer(told, lineterminator="\r\n").writerow(changed)
+        yield told.getvalue().encode(), changed != row
+    text.detach()
+
+
+def _rewritten(path: Path, lines: Callable[[BinaryIO], Iterator[tuple[bytes, bool]]], number: Number) -> int:
+    with path.open("rb") as file:
+        if not any(number.is_in(line) for line in file):
+            return 0
+        file.seek(0)
+        aside = path.with_name(path.name + ".tmp")
+        count = 0
+        with aside.open("wb") as new:
+            os.chmod(aside, path.stat().st_mode & 0o777)
+            for line, changed in lines(file):
+                new.write(line)
+                count += changed
+            new.flush()
+            os.fsync(new.fileno())
+    if aside.stat().st_size != path.stat().st_size:
+        aside.unlink()
+        raise OSError(f"{path} is not what was written there; it was left as it is")
+    os.replace(aside, path)
+    sync_names(path.parent, path.parent)
+    return count
 
 
 class Place(NamedTuple):

@@ -34,7 +34,9 @@ from router.nouns import (
 )
 
 if TYPE_CHECKING:
+    from store.erasing import Erased
     from store.options import StoreOptions
+    from store.person import Answers, Kind, Looked, Number
     from store.records import Parked
     from store.tallies import Tallies
 
@@ -507,6 +509,15 @@ class Transaction(Protocol):
     def drop_given_up(self, before_ms: int, limit: int) -> int:
         """Retention of given-up events."""
 
+    def erase(
+        self, rows: Sequence[tuple[str, bytes]], number: Number, now_ms: int, drop_events: bool
+    ) -> Erased:
+        """Rows (kind, key) that `look` found lose the number, or go; what has to stay is counted by why.
+        `drop_events`: also events that wait for delivery."""
+
+    def end_for_erasing(self, account: int, id: int, now_ms: int) -> str:
+        """Let a message end whose number is to be erased: `ended`, `leased` or `final`."""
+
     def drop_unmatched(self, before_ms: int, limit: int) -> int:
         """Retention of unmatched receipts; how many went."""
 
@@ -772,6 +783,15 @@ class Store(Protocol):
 
     def redact_archived(self, account: int, id: int, now_ms: int, detail: str = "") -> bool:
         """What an archived message said is taken out; whether it is archived. May run in a thread."""
+
+    def look(self, number: Number, kind: Kind, after: bytes, answers: Answers) -> Looked:
+        """A portion of what is kept of one kind about a number; may be called from a thread."""
+
+    def look_at_archive(self, number: Number, day: str, after: bytes) -> Looked:
+        """The same of an archived day."""
+
+    def without_number(self, day: str, number: Number, now_ms: int) -> Anew:
+        """An archived day, written anew without a number; from a thread."""
 
     def days_with_old_texts(self, now_ms: int) -> list[str]:
         """Archived days whose texts are to be gone by now (`options.texts_ms`); from a thread."""

@@ -27,6 +27,7 @@ from store import (
     moving,
     notices,
     once,
+    person,
     reads,
     recipients,
     recovery,
@@ -37,6 +38,7 @@ from store import archive as archiving
 from store import backup as copying
 from store import check as checking
 from store.batch import EPOCH_NAME, SEALED_NAME, STATE_NAME, Batch, Core
+from store.erasing import OutOfArchive
 from store.ids import IdSource
 from store.interface import (
     NO_ID,
@@ -72,6 +74,7 @@ from store.layout import (
 from store.memory import Memory
 from store.names import Names
 from store.options import StoreOptions
+from store.person import Answers, Kind, Looked, Number
 from store.records import OUTBOX_KEY, SILENCE_KEY, Parked
 from store.rewriting import Rewriting, WithoutTexts
 from store.tallies import Tallies
@@ -308,11 +311,6 @@ class LmdbStore:
         """Give up read transactions of processes that have died, which keep pages from being used again."""
         with self._lmdb_errors():
             return int(self._env.reader_check())
-
-    def copy_compact(self, directory: Path) -> None:
-        """A copy of the hot file without its free pages."""
-        with self._lmdb_errors():
-            self._env.copy(str(directory), compact=True)
 
     def find(self, account: int, id: int) -> tuple[Message, Progress] | None:
         """A message and how far it came, wherever it is."""
@@ -582,6 +580,22 @@ class LmdbStore:
         changed, told = customer.redacted(*found, now_ms, detail)
         self.archive.write([archiving.Finished(b"", changed, told)])
         return True
+
+    # one number
+
+    def look(self, number: Number, kind: Kind, after: bytes, answers: Answers) -> Looked:
+        """A portion of what is kept of one kind about a number; may be called from a thread."""
+        with self._lmdb_errors(), self._env.begin() as tx:
+            return person.look(tx, self.tables, number, kind, after, answers)
+
+    def look_at_archive(self, number: Number, day: str, after: bytes) -> Looked:
+        """The same of an archived day; from a thread."""
+        with self._lmdb_errors():
+            return person.look_at_archive(self.archive, number, day, after)
+
+    def without_number(self, day: str, number: Number, now_ms: int) -> Rewriting:
+        """An archived day, to be written anew in portions without a number; from a thread."""
+        return Rewriting(self.archive, day, OutOfArchive(number, now_ms))
 
     def days_with_old_texts(self, now_ms: int) -> list[str]:
         """Archived days whose texts are to be gone by now."""

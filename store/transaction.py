@@ -17,6 +17,7 @@ from store import (
     again,
     audit,
     customer,
+    erasing,
     fail_over,
     given_up,
     moving,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from router.money import LedgerEntry
     from router.nouns import Account, InboundMessage, Message, Outcome, Progress, ReceiptIn
     from store.batch import Batch
+    from store.erasing import Erased
     from store.interface import (
         Acted,
         AuditEntry,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
         Replanned,
         Which,
     )
+    from store.person import Number
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -275,6 +278,16 @@ class LmdbTransaction:
     @_verb
     def drop_given_up(self, before_ms: int, limit: int) -> int:
         return given_up.drop(self.batch, before_ms, limit)
+
+    @_verb
+    def erase(
+        self, rows: Sequence[tuple[str, bytes]], number: Number, now_ms: int, drop_events: bool
+    ) -> Erased:
+        return erasing.erase(self.batch, rows, number, now_ms, drop_events)
+
+    @_verb
+    def end_for_erasing(self, account: int, id: int, now_ms: int) -> str:
+        return erasing.end(self.batch, account, id, now_ms)
 
     @_verb
     def drop_unmatched(self, before_ms: int, limit: int) -> int:

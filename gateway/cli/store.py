@@ -154,17 +154,24 @@ def released_text(count: int, reason: str, carrier: str) -> str:
 
 
 @store.command()
+@click.option(
+    "--archive/--no-archive", default=True, show_default=True, help="The archive's days, too, one by one."
+)
 @place_options
 @json_option
-def compact(place: Place, as_json: bool) -> None:
-    """Shrink the files of a stopped gateway's store."""
+def compact(archive: bool, place: Place, as_json: bool) -> None:
+    """Write the files of a stopped gateway's store anew: smaller, and without a byte of what was erased.
+
+    Takes some ten seconds for a million messages, and as much room as the files have now.
+    """
     from store.backup import compact as compact_in_place
+    from store.options import wall_ms
 
     need_stopped(place, "compact")
     directory = existing(place)
     before = size_of(directory)
     with store_failures():
-        compact_in_place(directory)
+        compact_in_place(directory, wall_ms(), archive=archive)
     now = size_of(directory)
     if as_json:
         print_json({"bytes_before": before, "bytes_now": now})

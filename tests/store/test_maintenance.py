@@ -144,7 +144,7 @@ def test_compacting_keeps_every_record(tmp_path: Path) -> None:
     store, _ = busy_store(tmp_path)
     before = store.totals()
     store.close()
-    compact(tmp_path / "store")
+    compact(tmp_path / "store", NOW_MS)
     store = open_store(tmp_path)
     assert store.totals() == before
     assert check(store) == []
