@@ -115,6 +115,7 @@ class CallbackVerbs:
         self._execute = execute
         self._wall_ms = wall_ms
         self._pump = pump
+        self.why: Callable[[int], str] = lambda endpoint: ""  # its events do not go
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -331,6 +332,7 @@ class CallbackVerbs:
             "given_up": found.given_up,
             "oldest_at": iso(found.oldest_ms),
             "last_error": last_error,
+            "reason": self.why(endpoint.id) if found.ready + found.retrying else "",
         }
 
     def _state_view(self, endpoint: Endpoint, state: EndpointState | None) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class DeliveryVerbs:
         self._smpp = smpp
         self._pump = pump
         self._busy: set[int] = set()  # accounts with a job under way
+        self.why: Callable[[int], str] = lambda account: ""  # what waits for its sessions does not go
         self.in_thread: InThread = trio.to_thread.run_sync
 
     def table(self) -> dict[str, Verb]:
@@ -157,6 +158,7 @@ class DeliveryVerbs:
             "given_up": found.given_up,
             "oldest_at": iso(found.oldest_ms),
             "last_error": found.last_error,
+            "reason": self.why(account_id) if channel == "smpp" and found.ready + found.retrying else "",
             "replay": {"messages": job.messages, "receipts": job.receipts} if job else None,
         }
 

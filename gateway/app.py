@@ -117,6 +117,7 @@ from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
 from gateway.spent import Spent
 from gateway.timers import Clockwork, Retention
+from gateway.troubles import Troubles, add_trouble_measures
 from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World, listen_on
 from gateway.writer import InlineWriter, SplitWriter, Writer
@@ -331,11 +332,15 @@ class Gateway:
         self.console = Console(self, lambda: self.sessions)
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
+        self.troubles = Troubles(self)
+        self.verbs.of_deliveries.why = self.troubles.why_account
+        self.verbs.of_callbacks.why = self.troubles.why_endpoint
         self.simulators: list[SimulatedSmsc] = []
         self.ready = False
         self.stopping = trio.Event()
         self.finished = trio.Event()
         add_measures(self)
+        add_trouble_measures(self.metrics, self.troubles)
         if self.cdrs is not None:
             add_cdr_measures(self.metrics, self.cdrs)
         add_search_measures(self.metrics, self.searching)
@@ -608,6 +613,7 @@ class Gateway:
         await nursery.start(self.searching.run)
         nursery.start_soon(self._keep_waking)
         nursery.start_soon(self.watchdog.run)
+        nursery.start_soon(self.troubles.run)
         nursery.start_soon(self.health.run)
         nursery.start_soon(self.figures.run)
         nursery.start_soon(self.probes.run)

@@ -267,6 +267,12 @@ class HealthWatch:
             if fault not in (Fault.SILENCE, Fault.FALSE)
         ]
 
+    def bad(self, name: str) -> str:
+        """What a carrier would be taken out for, and goes on all the same; "" where nothing is bad."""
+        one = self._watched.get(name)
+        fault = one.health.bad if one is not None else None
+        return "" if fault is None else _FAULTS[fault]
+
     def out_for(self) -> Iterable[tuple[str, Verdict]]:
         """(carrier, country that it is out for, or on trial in), as of now."""
         return [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli import VERSION
 from gateway.http.counts import BUCKETS_S
-from gateway.metrics import Histogram, state_name
+from gateway.metrics import MOST_ACCOUNTS, Histogram, state_name
 from gateway.notices import KINDS
 from router.health import State
 from router.nouns import Phase
@@ -148,6 +148,32 @@ def _add_traffic(gateway: Gateway) -> None:
             (),
             lambda name=name: (((), float(usage()[name])),),  # type: ignore[misc]
         )
+    options = store.options
+    for name, help_, read in (
+        ("store_disk_free_bytes", "Free on the data directory's disk.", lambda: usage()["free_disk_bytes"]),
+        (
+            "store_disk_reserve_bytes",
+            "New messages are refused while less is free.",
+            lambda: options.min_free_disk,
+        ),
+        (
+            "store_accept_watermark_ratio",
+            "New messages are refused while more of the map is used.",
+            lambda: options.accept_watermark,
+        ),
+        (
+            "accepting",
+            "1: new messages are taken; 0: they are refused, as /readyz says.",
+            lambda: not gateway.takes_nothing(),
+        ),
+    ):
+        gauge("signalbox_" + name, help_, (), lambda read=read: (((), float(read())),))  # type: ignore[misc]
+    gauge(
+        "signalbox_account_queued_messages",
+        "Messages of an account that count against its max_queued.",
+        ("account",),
+        lambda: _by_account(gateway),
+    )
     metrics.counter(
         "signalbox_store_quarantined",
         "Damaged values set aside, over restarts.",
@@ -163,6 +189,19 @@ def _add_traffic(gateway: Gateway) -> None:
         (),
         lambda: (((), store.given_up_count()),),
     )
+
+
+def _by_account(gateway: Gateway) -> Rows:
+    """The first accounts by themselves, the others together."""
+    others = 0
+    for at, account in enumerate(list(gateway.accounts.by_id.values())):
+        queued = gateway.store.queued(account.id)
+        if at < MOST_ACCOUNTS:
+            yield (account.name,), queued
+        else:
+            others += queued
+    if others or len(gateway.accounts.by_id) > MOST_ACCOUNTS:
+        yield ("other",), others
 
 
 def _add_process(gateway: Gateway) -> None:

@@ -20,7 +20,7 @@ from smpp.status import Status
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-_MOST_ACCOUNTS = 500
+MOST_ACCOUNTS = 500
 _MOST_STATUSES = 64
 _OTHER = "other"
 
@@ -132,7 +132,7 @@ class Counts:
 
     def refused(self, account: str, api: str, code: str, messages: int) -> None:
         key = (account, api, code)
-        if key not in self.refusals and len(self.refusals) >= _MOST_ACCOUNTS:
+        if key not in self.refusals and len(self.refusals) >= MOST_ACCOUNTS:
             key = (_OTHER, api, code)
         self.refusals[key] = self.refusals.get(key, 0) + messages
 
@@ -143,7 +143,7 @@ class Counts:
 
 def _count(counts: dict[tuple[str, str], int], account: str, api: str, messages: int) -> None:
     key = (account, api)
-    if key not in counts and len(counts) >= _MOST_ACCOUNTS:
+    if key not in counts and len(counts) >= MOST_ACCOUNTS:
         key = (_OTHER, api)
     counts[key] = counts.get(key, 0) + messages
 

@@ -25,7 +25,7 @@ from gateway.admin_shapes import iso
 from gateway.measures import lane_name
 from router.lanes import drains
 from router.nouns import Phase
-from router.waiting import CarrierFacts, LaneFacts, LaneWait, Queue, Wait, why_lane, why_leases
+from router.waiting import CarrierFacts, LaneFacts, LaneWait, Queue, Wait, line_of, why_lane, why_leases
 from store.interface import SMPP_ORIGIN
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def _under_limits(
 def lane_waits(gateway: Gateway) -> dict[str, object]:
     """Every lane with anything in it: how much, and why it does not move, for people and programs."""
     now, now_ms = trio.current_time(), gateway.world.wall_ms()
-    carriers = {carrier.id: carrier.facts(now) for carrier in gateway.carriers}
+    carriers = gateway.troubles.carriers(now)
     waits: dict[str, object] = {}
     for lane, counts in sorted(gateway.store.lane_totals().items()):
         if not any(counts):
@@ -303,6 +303,7 @@ def lane_waits(gateway: Gateway) -> dict[str, object]:
         waits[lane_name(gateway, lane)] = {
             **{phase.name.lower(): counts[phase] for phase in Phase if counts[phase]},
             "reason": why.reason.name.lower(),
+            "line": line_of(facts, why),
             "carriers": _by_name(facts, why),
         }
     return waits

@@ -113,6 +113,11 @@ class Adaptive:
         of = f" of {limit:g}/s" if limit else ""
         return f"rate {self.rate:.3g}/s{of}: {_SAID[self._said].format(self.in_last_minute(now, self._said))}"
 
+    @property
+    def said(self) -> Cause:
+        """Why it was lowered last."""
+        return self._said
+
     def in_last_minute(self, now: float, cause: Cause) -> int:
         """How often it was told so."""
         number, since = _NUMBER[cause], now - _MINUTE_S

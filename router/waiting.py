@@ -112,6 +112,7 @@ class CarrierFacts(msgspec.Struct, frozen=True):
     out: Wait | None = (
         None  # why the gateway itself gives it nothing new: MAINTENANCE, CIRCUIT_OPEN, TRIAL, COUNTRY_…
     )
+    trouble: str = ""  # what is wrong with it, in words, where somebody found out
 
 
 class Queue(NamedTuple):
@@ -144,6 +145,21 @@ class LaneWait(msgspec.Struct, frozen=True):
 
     reason: Wait
     carriers: tuple[Wait, ...] = ()
+
+
+def line_of(facts: LaneFacts, why: LaneWait) -> str:
+    """Why a lane does not move, in one line: the reason, and what is wrong with its carriers.
+
+    "carrier north: no bind since 12 s: connection refused" or "paused after a refusal (carrier north:
+    throttles: 83% of …)".
+    """
+    reason = why.reason.value
+    troubled = [one for one in facts.carriers if one is not None and one.trouble]
+    if not troubled or not facts.ready + facts.deferred:
+        return reason
+    said = "; ".join(f"carrier {one.name}: {one.trouble}" for one in troubled)
+    is_said = len(troubled) == len(facts.carriers) and all(one.trouble.startswith(reason) for one in troubled)
+    return said if is_said else f"{reason} ({said})"
 
 
 def why_carrier(facts: CarrierFacts, now: float) -> Wait:

@@ -110,6 +110,16 @@ def joined(backlogs: Iterable[Backlog]) -> Backlog:
     return whole
 
 
+def retrying(store: LmdbStore, most: int) -> dict[int, int]:
+    """By endpoint, events that wait for their next attempt: of the first `most` of all."""
+    found: dict[int, int] = {}
+    with store.reading() as tx, tx.cursor(store.tables.outbox_due.handle) as cursor:
+        for key, _ in islice(scan(cursor, b"\0"), most):
+            endpoint = OUTBOX_DUE_KEY.unpack(key)[1]
+            found[endpoint] = found.get(endpoint, 0) + 1
+    return found
+
+
 def waiting(store: LmdbStore, endpoint: int, most: int) -> int:
     """How many events may go to one endpoint now, counted up to `most`."""
     prefix = endpoint.to_bytes(4, "big")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("carrier")
 
 LOOK_S = 0.25
+_REFUSALS = (Cause.THROTTLED, Cause.QUEUE_FULL)
 _CAUSES = {Reason.THROTTLED: Cause.THROTTLED, Reason.QUEUE_FULL: Cause.QUEUE_FULL}
 
 
@@ -74,6 +75,15 @@ class Pacing:
         if not lowered:
             return ""
         return min(lowered, key=lambda one: one.rate).reason(now, self._carrier.settings.tps)
+
+    @property
+    def throttled(self) -> bool:
+        """Whether it is lowered because the carrier said that it is sent too much."""
+        return any(one.said in _REFUSALS for one in self._of.values() if one.rate)
+
+    def lowered_lately(self, now: float) -> bool:
+        """Whether the carrier said so, or was slow, in the last minute."""
+        return any(one.in_last_minute(now, one.said) for one in self._of.values() if one.rate)
 
     @property
     def rate_per_s(self) -> float:

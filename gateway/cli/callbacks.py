@@ -200,7 +200,7 @@ def test(account: str, kind: str, place: Place, as_json: bool) -> int:
 
 
 def print_endpoints(endpoints: list[dict[str, Any]]) -> None:
-    headings = ("ENDPOINT", "ACCOUNT", "ORIGIN", "STATE", "BACKLOG", "GIVEN UP", "OLDEST", "LAST ERROR")
+    headings = ("ENDPOINT", "ACCOUNT", "ORIGIN", "STATE", "BACKLOG", "GIVEN UP", "OLDEST", "WHY")
     rows = [
         (
             str(one["endpoint"]),
@@ -210,7 +210,7 @@ def print_endpoints(endpoints: list[dict[str, Any]]) -> None:
             one["backlog"],
             one["given_up"],
             one["oldest_at"],
-            one["last_error"],
+            one["reason"] or one["last_error"],
         )
         for one in endpoints
     ]

@@ -109,7 +109,7 @@ def move(account: str, target: str, place: Place, as_json: bool) -> None:
 def print_backlogs(found: list[dict[str, Any]]) -> None:
     headings = (
         "ACCOUNT", "CHANNEL", "RECEIVERS", "BACKLOG", "OLDEST", "UNDER WAY", "RETRYING", "< 1 MIN", "< 1 H",
-        "< 1 DAY", "OLDER", "GIVEN UP", "LAST ERROR",
+        "< 1 DAY", "OLDER", "GIVEN UP", "WHY",
     )  # fmt: skip
     rows = [
         (
@@ -122,7 +122,7 @@ def print_backlogs(found: list[dict[str, Any]]) -> None:
             one["retrying"],
             *one["ages"].values(),
             one["given_up"],
-            one["last_error"],
+            one["reason"] or one["last_error"],
         )
         for one in found
     ]

@@ -150,6 +150,9 @@ def error(link: dict[str, Any]) -> str:
 
 def why(lane: dict[str, Any]) -> str:
     """The lane's reason, and its carriers' where they have other ones. A lane that moves needs none."""
+    line = str(lane.get("line", ""))
+    if "carrier " in line:
+        return line
     reason = words(lane["reason"])
     others = [
         f"{carrier}: {words(wait)}" for carrier, wait in lane["carriers"].items() if wait != lane["reason"]

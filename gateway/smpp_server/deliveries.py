@@ -108,7 +108,7 @@ class Port:
     __slots__ = (
         "account", "behind", "busy", "cursor", "delivered", "ended", "endpoint", "expired", "in_flight",
         "later", "overtaken", "parked", "paused_until", "ready", "receivers", "refusals", "refused",
-        "retried", "throttle", "timer", "turn",
+        "retried", "silent", "throttle", "timer", "turn",
     )  # fmt: skip
 
     def __init__(self, account: Account) -> None:
@@ -130,6 +130,7 @@ class Port:
         self.paused_until = -math.inf
         self.timer = math.inf  # when to look again
         self.delivered = self.refused = self.retried = self.expired = 0
+        self.silent = 0  # of those retried: not answered in time
 
     def next_receiver(self) -> Receiver | None:
         """One with room, in turns."""
@@ -404,6 +405,7 @@ class Deliveries:
             context.rest.clear()
         if isinstance(row, OutboxRow):
             port.in_flight -= 1
+            port.silent += 1
             self._again(port, row, "no answer in time")
 
     def finish(self, port: Port, done: Sequence[OutboxRow]) -> None:

@@ -51,6 +51,13 @@ def add_smpp_measures(metrics: Metrics, server: SmppServer) -> None:
                 count[peer, fate] += getattr(port, fate)
         return list(count.items())
 
+    def unanswered() -> Rows:
+        names = peers()
+        count: Counter[tuple[str]] = Counter()
+        for id, port in server.deliveries.ports.items():
+            count[names.get(id, _OTHER),] += port.in_flight
+        return list(count.items())
+
     listeners = server.listeners
     metrics.gauge("signalbox_smpp_sessions", "Binds by state.", ("side", "peer", "mode", "state"), sessions)
     metrics.counter(
@@ -64,6 +71,12 @@ def add_smpp_measures(metrics: Metrics, server: SmppServer) -> None:
         "Events over customers' sessions, by what became of them.",
         ("peer", "fate"),
         deliveries,
+    )
+    metrics.gauge(
+        "signalbox_smpp_deliveries_unanswered",
+        "Events sent over customers' sessions and not answered yet.",
+        ("peer",),
+        unanswered,
     )
     metrics.gauge(
         "signalbox_smpp_connections",

@@ -332,7 +332,14 @@ async def test_fm27_messages_of_a_suspended_account_are_no_stall(tmp_path: Path)
         house.gateway.carriers[0].suspended = False
         await trio.sleep(LONG_S)
         lanes = house.gateway.facts()["lanes"]
-        assert lanes == {"sim": {"ready": 1, "reason": "account_suspended", "carriers": {"sim": "free"}}}
+        assert lanes == {
+            "sim": {
+                "ready": 1,
+                "reason": "account_suspended",
+                "line": "the account is suspended",
+                "carriers": {"sim": "free"},
+            }
+        }
         await house.gateway.accounts.update("acme", suspended=False)
         assert (await house.final(message_id))["state"] == "DELIVERED"
         assert stalls(lines) == []
@@ -344,7 +351,12 @@ async def test_fm27_messages_for_later_are_no_stall(tmp_path: Path) -> None:
         await house.submit("447700900123", send_at="2026-09-22T14:13:00Z")
         await trio.sleep(LONG_S)
         assert house.gateway.facts()["lanes"] == {
-            "sim": {"scheduled": 1, "reason": "scheduled", "carriers": {"sim": "free"}}
+            "sim": {
+                "scheduled": 1,
+                "reason": "scheduled",
+                "line": "scheduled for later",
+                "carriers": {"sim": "free"},
+            }
         }
         assert stalls(lines) == []
 

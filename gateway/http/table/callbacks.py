@@ -27,6 +27,7 @@ class EndpointOut(msgspec.Struct):
 
     `state`: good, failing, open (only probed after many failures), paused (it said Retry-After), disabled (it
     said 410; without `tried_again_at` until it is enabled), or "" where nothing was sent since the start.
+    `reason`: why what waits does not go, in one line.
     """
 
     endpoint: int
@@ -39,6 +40,7 @@ class EndpointOut(msgspec.Struct):
     given_up: int
     oldest_at: Time | None
     last_error: str
+    reason: str
 
 
 class EndpointsOut(msgspec.Struct):

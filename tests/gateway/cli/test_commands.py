@@ -73,6 +73,7 @@ ENDPOINT: dict[str, Any] = {
     "given_up": 3,
     "oldest_at": "2026-01-01T00:00:00.000Z",
     "last_error": "HTTP 410: endpoint disabled",
+    "reason": "",
 }
 GIVEN_UP: dict[str, Any] = {
     "id": "rcpt_7_2_1",
@@ -479,7 +480,7 @@ def test_endpoints_are_listed_with_their_state_and_what_is_behind(
     assert root.run(["callbacks", "list", "--account", "shop", "--all"]) == OK
     heading, row = capsys.readouterr().out.splitlines()
     assert row.startswith("1234 ")
-    assert heading.index("LAST ERROR") == row.index("HTTP 410")
+    assert heading.index("WHY") == row.index("HTTP 410")
     assert "disabled until 2026-01-02" in row
     assert gateway.asked == [("callbacks.list", {"endpoint": 0, "account": "shop", "all": True})]
     gateway.answers["callbacks.list"] = []

@@ -1,0 +1,669 @@
+"""What is wrong, for people and for alerts: looked at once a second, the worst first.
+
+Each trouble has a code of CODES, which is the same in the console, on the command line, over HTTP, in
+`signalbox_problem_since_timestamp_seconds` and, in camel case, as the name of its alert and of its page under
+docs/runbooks. It stands from the look that found it first (`since`) until a look does not find it any more.
+
+Order: critical before warning; what is a mere consequence of others after them; then by how many accounts and
+messages are hurt.
+
+Cost: a look reads counters and what is in memory, some rows of the outbox for accounts and endpoints that are
+in trouble, and nothing for a message. Memory follows carriers, and accounts that are in trouble.
+
+Deliberately not here: reasons of lanes (router.waiting), what stands still without one (gateway.watchdog),
+alert rules (ops/prometheus), deciding anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import msgspec
+import structlog
+import trio
+
+from gateway.admin_shapes import iso
+from gateway.callbacks.endpoint import EndpointState, Health
+from gateway.measures import lane_name
+from gateway.watchdog import lane_facts
+from router.nouns import Account, Phase
+from router.waiting import CarrierFacts, Wait, why_lane
+from smpp.status import Status
+from store.backlog import retrying, waiting
+from store.interface import SMPP_ORIGIN
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+    from gateway.carriers.carrier import Carrier
+    from gateway.metrics import Metrics, Rows
+    from gateway.smpp_server.deliveries import Port
+
+LOOK_S = 1.0
+CRITICAL, WARNING = "critical", "warning"
+_RANK = {CRITICAL: 0, WARNING: 1}
+
+CODES = {  # code → what it is, for documentation
+    "account-away": "an account's events wait for it to bind",
+    "account-not-reading": "an account is bound and does not answer what it is sent",
+    "callback-down": "a callback endpoint fails",
+    "carrier-bad": "a carrier's health is bad, and it goes on taking messages",
+    "carrier-bind-missing": "some of a carrier's binds are down",
+    "carrier-no-bind": "a carrier has no bind that can submit",
+    "carrier-out": "a carrier is taken out by its circuit breaker or a maintenance window",
+    "carrier-slowed": "a carrier is sent less than configured, because of how it answers",
+    "carrier-suspended": "a carrier is suspended by an operator",
+    "carrier-throttled": "a carrier answers that it is sent too much",
+    "certificate-ends": "a TLS certificate ends soon, or has ended",
+    "config-differs": "what is in force differs from the configuration file",
+    "disk-nearly-full": "the data disk is nearly full, or so full that new messages are refused",
+    "events-given-up": "events were taken by nobody",
+    "lane-stands": "a lane's messages wait for longer than traffic makes them",
+    "messages-held": "messages are held until somebody releases them",
+    "not-ready": "new messages are refused, or stay where they are",
+    "outcome-unknown": "of some messages nobody knows whether they were sent",
+    "records-damaged": "damaged records were set aside",
+    "stalled": "something stands still without a reason: a fault of the gateway",
+    "store-nearly-full": "the store is nearly full, or so full that new messages are refused",
+}
+_CONSEQUENCES = frozenset({"not-ready", "lane-stands"})
+
+_CERTIFICATE_DAYS = 14
+_NEAR_FULL = 0.85  # of what new messages may fill
+_STANDING = {  # what keeps a lane's messages for longer than traffic does
+    Wait.NO_BIND,
+    Wait.SUSPENDED,
+    Wait.MAINTENANCE,
+    Wait.CIRCUIT_OPEN,
+    Wait.COUNTRY_OUT,
+    Wait.LANE_GONE,
+    Wait.HAD_BEFORE,
+    Wait.DRAINS,
+}
+_OF_A_CARRIER = {Wait.NO_BIND, Wait.SUSPENDED, Wait.MAINTENANCE, Wait.CIRCUIT_OPEN}  # said of it already
+_WINDOW_S = 10.0  # answers are looked at together
+_THROTTLED_SHARE = 0.05
+_FEW_ANSWERS = 20
+_MOSTLY = 0.5  # of so few
+_SILENT_S = 5.0  # of a customer that has something to answer
+_AWAY_S = 60.0  # events wait for an account that is not bound
+_FAILURES = 3  # of an endpoint, in a row
+_COUNTED = 1_000  # events of one account or endpoint
+_COUNTED_EACH_LOOK = 10  # accounts and endpoints whose events are counted
+_ENDPOINTS_A_LOOK = 100
+_FILE_S = 5.0  # between two looks at the configuration file
+_SHOWN = 200  # series of metrics
+
+log = structlog.get_logger("troubles")
+
+
+class Trouble(msgspec.Struct):
+    """`subject` is kind:name; `todo` what an operator can do; `since` ISO 8601, None: from now on.
+
+    `messages` wait because of it, of so many `accounts`; 0 where nobody counts.
+    """
+
+    severity: str
+    subject: str
+    what: str
+    todo: str = ""
+    code: str = ""
+    since: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})] | None = None
+    messages: int = 0
+    accounts: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """As one line: "carrier north: no bind: …"."""
+        named = self.subject.replace(":", " ", 1).strip()
+        return f"{named}: {self.what}" if named else self.what
+
+
+def alert_name(code: str) -> str:
+    """carrier-no-bind → CarrierNoBind, also the name of its page under docs/runbooks."""
+    return "".join(word.capitalize() for word in code.split("-"))
+
+
+class Quiet(NamedTuple):
+    """An account that is bound, or was, and has not answered what it was sent."""
+
+    progress: int
+    since: float  # monotonic seconds
+    since_ms: int
+
+
+class Throttled(NamedTuple):
+    """What a carrier answered lately."""
+
+    answers: int
+    refused: int
+    name: str  # of the status that came most
+
+    @property
+    def share(self) -> float:
+        return self.refused / self.answers if self.answers else 0.0
+
+
+class Troubles:
+    """`run` looks once a second; `listed` says what is wrong now."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._since_ms: dict[tuple[str, str], int] = {}  # (code, subject) → when it was seen first
+        self._answers: dict[str, deque[tuple[float, int, int]]] = {}  # carrier → (when, answers, throttled)
+        self._quiet: dict[int, Quiet] = {}  # by account
+        self._away: dict[int, int] = {}  # endpoint of an account's sessions → its oldest event
+        self._failing: dict[int, int] = {}  # callback endpoint → since (UTC ms)
+        self._counts: dict[int, int] = {}  # endpoint → events that wait, counted so far
+        self._file: dict[str, object] = {}  # how the configuration in force differs from it
+        self._file_read_at = -math.inf
+        self._endpoint = 0  # where the last look at accounts' sessions ended
+
+    async def run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except Exception:
+                # Whoever watches must not be what falls over.
+                log.exception("cannot look for what is wrong")
+            await trio.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """Once at everything: from now on it is known since when what is wrong stands."""
+        now, now_ms = trio.current_time(), self._gateway.world.wall_ms()
+        self._look_at_answers(now)
+        self._look_at_sessions(now, now_ms)
+        self._look_at_endpoints(now_ms)
+        self._count_events()
+        found = [(one.code, subject) for one, subject in self._found(now, now_ms, names=True)]
+        self._since_ms = {key: self._since_ms.get(key, now_ms) for key in found}
+
+    def listed(self, *, names: bool = True) -> list[Trouble]:
+        """What is not well, the worst first. `names`: of accounts, too, and of their callback URLs."""
+        now, now_ms = trio.current_time(), self._gateway.world.wall_ms()
+        found = []
+        for one, subject in self._found(now, now_ms, names=names):
+            since_ms = self._since_ms.get((one.code, subject), 0)
+            one.since = one.since or (iso(since_ms) if since_ms else None)
+            found.append(one)
+        return sorted(found, key=_rank)
+
+    def throttled(self, carrier: str) -> Throttled:
+        """What it answered in the last seconds."""
+        samples = self._answers.get(carrier)
+        if not samples:
+            return Throttled(0, 0, "")
+        counts = self._gateway.counts.carrier(carrier)
+        by_status = {
+            status: counts.statuses.get(status, 0)
+            for status in (Status.ESME_RTHROTTLED, Status.ESME_RMSGQFUL)
+        }
+        (_, answers, refused), (_, answers_now, refused_now) = samples[0], samples[-1]
+        most = max(by_status, key=lambda status: by_status[status])
+        return Throttled(answers_now - answers, refused_now - refused, most.name)
+
+    def names(self) -> list[str]:
+        """Of carriers that run."""
+        return [carrier.name for carrier in self._gateway.carriers]
+
+    def carriers(self, now: float) -> dict[int, CarrierFacts]:
+        """Every carrier's facts with its trouble in words, for router.waiting."""
+        now_ms = self._gateway.world.wall_ms()
+        return {
+            carrier.id: msgspec.structs.replace(
+                carrier.facts(now), trouble=self._trouble_of(carrier, now, now_ms)
+            )
+            for carrier in self._gateway.carriers
+        }
+
+    def why_account(self, account: int) -> str:
+        """Why what waits for an account's sessions does not go, in one line; "" when nothing keeps it."""
+        port = self._gateway.smpp.deliveries.ports.get(account)
+        if port is None or not port.receivers:
+            return "not bound as a receiver or transceiver"
+        now = trio.current_time()
+        quiet = self._quiet.get(account)
+        if quiet is not None and now - quiet.since >= _SILENT_S:
+            return f"bound, and does not read: no answer for {now - quiet.since:.0f} s"
+        if now < port.paused_until:
+            return "paused: it did not take the last events"
+        return ""
+
+    def why_endpoint(self, endpoint: int) -> str:
+        """The same for a callback endpoint."""
+        pump = self._gateway.pump
+        state = next((one for one in pump.endpoints() if one.id == endpoint), None)
+        why, _ = pump.why(endpoint, trio.current_time())
+        if state is None or not _is_failing(state):
+            return why
+        return f"it fails: {state.last_error}, {state.failures} times in a row; tried again from time to time"
+
+    # looking
+
+    def _look_at_answers(self, now: float) -> None:
+        names = set()
+        for carrier in self._gateway.carriers:
+            names.add(carrier.name)
+            samples = self._answers.setdefault(carrier.name, deque())
+            samples.append((now, sum(carrier.counts.statuses.values()), carrier.counts.throttled))
+            while len(samples) > 1 and samples[1][0] <= now - _WINDOW_S:
+                samples.popleft()
+        for gone in set(self._answers) - names:
+            del self._answers[gone]
+
+    def _look_at_sessions(self, now: float, now_ms: int) -> None:
+        deliveries, store = self._gateway.smpp.deliveries, self._gateway.store
+        for account, port in deliveries.ports.items():
+            if not port.receivers or not (port.in_flight or port.refusals):
+                self._quiet.pop(account, None)
+                continue
+            progress = port.delivered + port.refused + port.retried - port.silent
+            quiet = self._quiet.get(account)
+            if quiet is None or quiet.progress != progress:
+                self._quiet[account] = Quiet(progress, now, now_ms)
+        endpoints = store.outbox_endpoints()
+        ids = sorted(id for id, endpoint in endpoints.items() if endpoint.origin == SMPP_ORIGIN)
+        turn = [id for id in ids if id > self._endpoint] + [id for id in ids if id <= self._endpoint]
+        for id in turn[:_ENDPOINTS_A_LOOK]:
+            self._endpoint = id
+            away = deliveries.ports.get(endpoints[id].account)
+            page = [] if away is not None and away.receivers else store.outbox_page(id, 0, 1)
+            if page and now_ms - page[0].event.at_ms >= _AWAY_S * 1000:
+                self._away[id] = page[0].event.at_ms
+            else:
+                self._away.pop(id, None)
+        for id in [id for id in self._away if id not in endpoints]:
+            del self._away[id]
+
+    def _look_at_endpoints(self, now_ms: int) -> None:
+        failing = [state.id for state in self._gateway.pump.endpoints() if state.failures]
+        self._failing = {id: self._failing.get(id, now_ms) for id in failing}
+
+    def _count_events(self) -> None:
+        """Of some accounts and endpoints that are in trouble."""
+        store = self._gateway.store
+        wanted = [port.endpoint for _, port in self._not_reading() if port.endpoint]
+        wanted += [*self._away, *(state.id for state in self._gateway.pump.endpoints() if _is_failing(state))]
+        if not wanted:
+            self._counts = {}
+            return
+        later = retrying(store, _COUNTED)
+        self._counts = {
+            id: waiting(store, id, _COUNTED) + later.get(id, 0) for id in wanted[:_COUNTED_EACH_LOOK]
+        }
+
+    def _not_reading(self) -> list[tuple[int, Port]]:
+        """(account, port), the one that is silent for longest first."""
+        now, ports = trio.current_time(), self._gateway.smpp.deliveries.ports
+        silent = sorted(self._quiet.items(), key=lambda one: one[1].since)
+        return [(id, ports[id]) for id, quiet in silent if now - quiet.since >= _SILENT_S and id in ports]
+
+    # finding: (what is shown, the subject by which it is known)
+
+    def _found(self, now: float, now_ms: int, *, names: bool) -> Iterator[tuple[Trouble, str]]:
+        shown = [
+            *self._of_store(),
+            *self._of_carriers(now, now_ms),
+            *self._of_watchdog(),
+            *self._of_lanes(now, now_ms),
+            *self._of_messages(),
+            *self._of_config(now_ms),
+        ]
+        told = {one.code for one in shown}
+        why = self._gateway.not_ready()
+        if why and not (told & {"disk-nearly-full", "store-nearly-full"} and self._gateway.store.admission()):
+            waiting_for = sum(self._gateway.store.totals().messages[phase] for phase in _WAITING)
+            shown.append(
+                Trouble(CRITICAL, "gateway:", f"is not ready: {why}", code="not-ready", messages=waiting_for)
+            )
+        yield from ((one, one.subject) for one in shown)
+        yield from self._of_sessions(now_ms, names)
+        yield from self._of_callbacks(names)
+
+    def _of_store(self) -> Iterator[Trouble]:
+        gateway = self._gateway
+        usage, options = gateway.store.usage(), gateway.store.options
+        accounts = len(gateway.accounts.by_id)
+        share = usage["used_bytes"] / usage["map_bytes"]
+        if share > options.accept_watermark * _NEAR_FULL:
+            full = share > options.accept_watermark
+            yield Trouble(
+                CRITICAL if full else WARNING,
+                "store:",
+                f"{share:.0%} full; new messages are refused at {options.accept_watermark:.0%}",
+                "[store] map_size_gb, or archive_after_s",
+                "store-nearly-full",
+                accounts=accounts,
+            )
+        free = usage["free_disk_bytes"]
+        if free < 2 * options.min_free_disk:
+            full = free < options.min_free_disk
+            least = f"{options.min_free_disk >> 20:,} MB"
+            yield Trouble(
+                CRITICAL if full else WARNING,
+                "disk:",
+                f"full: {free >> 20:,} MB free, new messages are refused until there are {least}"
+                if full
+                else f"nearly full: {free >> 20:,} MB free; new messages are refused below {least}",
+                "free space on the data directory's disk",
+                "disk-nearly-full",
+                accounts=accounts,
+            )
+        if usage["quarantined"]:
+            yield Trouble(
+                WARNING,
+                "store:quarantine",
+                f"{usage['quarantined']} damaged records were set aside",
+                "signalbox store check",
+                "records-damaged",
+            )
+
+    def _of_carriers(self, now: float, now_ms: int) -> Iterator[Trouble]:
+        for carrier in self._gateway.carriers:
+            one = self._of_carrier(carrier, now, now_ms)
+            if one is not None:
+                yield one
+            bad = self._gateway.health.bad(carrier.name)
+            if bad:
+                subject = f"carrier:{carrier.name}"
+                yield Trouble(
+                    WARNING,
+                    subject,
+                    f"goes on taking messages, but {bad}",
+                    f"signalbox events --subject {subject}",
+                    "carrier-bad",
+                )
+
+    def _of_carrier(self, carrier: Carrier, now: float, now_ms: int) -> Trouble | None:
+        gateway, facts = self._gateway, carrier.facts(now)
+        subject = f"carrier:{carrier.name}"
+        order = gateway.orders.by_carrier.get(carrier.name)
+        waits = self._waits_for(carrier)
+        if order is not None:
+            end = f" until {iso(order.until_ms)}" if order.until_ms else ""
+            reason = f": {order.reason}" if order.reason else ""
+            what = f"suspended{end} by {order.who}{reason}"
+            todo = f"signalbox carrier resume {carrier.name}"
+            since = iso(order.since_ms)
+            return Trouble(WARNING, subject, what, todo, "carrier-suspended", since, waits)
+        if carrier.out is not None or carrier.trial <= 0:
+            out = gateway.health.view(carrier, now_ms)["out"]
+            if isinstance(out, dict):
+                what = f"takes nothing: {out['why']}, {out['reason']}"
+                todo = f"signalbox carrier {carrier.name}"
+                return Trouble(WARNING, subject, what, todo, "carrier-out", str(out["since"]) or None, waits)
+        if not facts.bound and not facts.stopping:
+            what = self._no_bind(carrier, now_ms) + (f"; {waits:,} messages wait" if waits else "")
+            todo = "its address, system_id and password, and what its operator says"
+            return Trouble(CRITICAL, subject, what, todo, "carrier-no-bind", messages=waits)
+        slow = self._slow(carrier, now, waits)
+        if slow is not None:
+            code, what = slow
+            todo = "its contract's TPS against [[carriers]] tps; another carrier for the route"
+            return Trouble(WARNING, subject, what, todo, code, messages=waits)
+        down = [link for link in carrier.links if not link.bound]
+        if down and not facts.stopping:
+            error = next((link.last_error for link in down if link.last_error), "")
+            what = f"{len(down)} of {len(carrier.links)} binds are down" + (f": {error}" if error else "")
+            todo = "how many binds its operator allows, and what it says"
+            return Trouble(WARNING, subject, what, todo, "carrier-bind-missing", messages=waits)
+        return None
+
+    def _no_bind(self, carrier: Carrier, now_ms: int) -> str:
+        since_ms = self._since_ms.get(("carrier-no-bind", f"carrier:{carrier.name}"), now_ms)
+        errors = sorted({link.last_error for link in carrier.links if link.last_error})
+        why = f": {'; '.join(errors)}" if errors else ""
+        return f"no bind since {max(0, now_ms - since_ms) // 1000} s{why}"
+
+    def _slow(self, carrier: Carrier, now: float, waits: int) -> tuple[str, str] | None:
+        """(code, in words) of a carrier that is sent less than is configured."""
+        lately, slowed = self.throttled(carrier.name), carrier.pacing.reason(now)
+        if lately.share >= (_THROTTLED_SHARE if lately.answers >= _FEW_ANSWERS else _MOSTLY):
+            what = f"throttles: {lately.share:.0%} of its last {lately.answers:,} answers are {lately.name}"
+            return "carrier-throttled", f"{what}; {slowed}" if slowed else what
+        if not slowed or not (waits or carrier.pacing.lowered_lately(now)):
+            return None
+        if carrier.pacing.throttled:
+            return "carrier-throttled", f"throttled lately: {slowed}"
+        return "carrier-slowed", f"slowed down: {slowed}"
+
+    def _trouble_of(self, carrier: Carrier, now: float, now_ms: int) -> str:
+        """For the line that says why a lane does not move."""
+        one = self._of_carrier(carrier, now, now_ms)
+        if one is None or one.code == "carrier-bind-missing":
+            return ""
+        return self._no_bind(carrier, now_ms) if one.code == "carrier-no-bind" else one.what
+
+    def _waits_for(self, carrier: Carrier) -> int:
+        """Messages in the lanes that name it, and those that it has."""
+        store = self._gateway.store
+        return sum(
+            counts[Phase.READY] + counts[Phase.LEASED]
+            for lane, counts in store.lane_totals().items()
+            if (counts[Phase.READY] or counts[Phase.LEASED]) and carrier.id in store.lane(lane).carriers
+        )
+
+    def _of_sessions(self, now_ms: int, names: bool) -> Iterator[tuple[Trouble, str]]:
+        """Accounts that are bound and do not read, and accounts that are not bound."""
+        for id, port in self._not_reading():
+            subject = f"account:{port.account.name}"
+            page = self._gateway.store.outbox_page(port.endpoint, 0, 1) if port.endpoint else []
+            quiet = self._quiet[id]
+            oldest_ms = page[0].event.at_ms if page else quiet.since_ms
+            events = max(port.in_flight, self._counts.get(port.endpoint, 0))
+            what = (
+                f"does not read: {_so_many(events)} wait, oldest {max(0, now_ms - oldest_ms) // 1000} s; "
+                f"no answer since {iso(quiet.since_ms)}"
+            )
+            yield (
+                Trouble(
+                    WARNING,
+                    subject if names else "account:",
+                    what,
+                    "ask the customer: its program does not answer deliver_sm; see signalbox binds",
+                    "account-not-reading",
+                    iso(quiet.since_ms),
+                    events,
+                    1,
+                ),
+                subject,
+            )
+        endpoints = self._gateway.store.outbox_endpoints()
+        for id, oldest_ms in self._away.items():
+            account = self._account(endpoints[id].account) if id in endpoints else None
+            if account is None:
+                continue
+            events, subject = self._counts.get(id, 1), f"account:{account.name}"
+            age_s = max(0, now_ms - oldest_ms) // 1000
+            what = f"is not bound: {_so_many(events)} wait for it, oldest {age_s} s"
+            todo = "ask the customer to bind as a transceiver or receiver; signalbox deliveries move"
+            yield (
+                Trouble(
+                    WARNING,
+                    subject if names else "account:",
+                    what,
+                    todo,
+                    "account-away",
+                    messages=events,
+                    accounts=1,
+                ),
+                subject,
+            )
+
+    def _of_callbacks(self, names: bool) -> Iterator[tuple[Trouble, str]]:
+        """One for each account: its endpoint that fails for longest."""
+        failing: dict[int, list[EndpointState]] = {}
+        for state in self._gateway.pump.endpoints():
+            if _is_failing(state):
+                failing.setdefault(state.account, []).append(state)
+        for id, states in failing.items():
+            account = self._account(id)
+            if account is None:
+                continue
+            states.sort(key=lambda state: self._failing.get(state.id, 0))
+            events = sum(self._counts.get(state.id, 0) for state in states)
+            first = states[0]
+            where = first.endpoint.origin if names else ""
+            more = f", and {len(states) - 1} more of its endpoints" if len(states) > 1 else ""
+            what = (
+                f"callback endpoint {where} fails".replace("  ", " ")
+                + f": {first.last_error}; {_so_many(events)} wait{more}"
+            )
+            since_ms = self._failing.get(first.id, 0)
+            subject = f"account:{account.name}"
+            yield (
+                Trouble(
+                    WARNING,
+                    subject if names else "account:",
+                    what,
+                    "ask the customer; signalbox callbacks list, then callbacks test and callbacks enable",
+                    "callback-down",
+                    iso(since_ms) if since_ms else None,
+                    events,
+                    1,
+                ),
+                subject,
+            )
+
+    def _account(self, id: int) -> Account | None:
+        return self._gateway.accounts.by_id.get(id)
+
+    def _of_watchdog(self) -> Iterator[Trouble]:
+        for stall in self._gateway.watchdog.stalls.values():
+            yield Trouble(
+                CRITICAL,
+                f"{stall.part}:{stall.name}",
+                f"stands still since {iso(stall.since_ms)}: {stall.waiting} wait, {stall.reason}",
+                "a fault of the gateway: keep its log; a restart loses nothing",
+                "stalled",
+                iso(stall.since_ms),
+                stall.waiting,
+            )
+
+    def _of_lanes(self, now: float, now_ms: int) -> Iterator[Trouble]:
+        gateway = self._gateway
+        carriers: dict[int, CarrierFacts] | None = None
+        for lane, counts in gateway.store.lane_totals().items():
+            if not counts[Phase.READY]:
+                continue
+            if carriers is None:
+                carriers = {carrier.id: carrier.facts(now) for carrier in gateway.carriers}
+            why = why_lane(lane_facts(gateway, lane, carriers, now, now_ms), now).reason
+            if why in _STANDING:
+                yield Trouble(
+                    WARNING,
+                    f"lane:{lane_name(gateway, lane)}",
+                    f"{counts[Phase.READY]} messages wait: {why.value}",
+                    "GET /v1/queues says more",
+                    "lane-stands",
+                    messages=counts[Phase.READY],
+                )
+
+    def _of_messages(self) -> Iterator[Trouble]:
+        store = self._gateway.store
+        totals = store.totals().messages
+        if totals[Phase.HELD]:
+            yield Trouble(
+                WARNING,
+                "messages:held",
+                f"{totals[Phase.HELD]} are held until they are released",
+                "signalbox store release",
+                "messages-held",
+                messages=totals[Phase.HELD],
+            )
+        if totals[Phase.UNKNOWN]:
+            yield Trouble(
+                WARNING,
+                "messages:unknown",
+                f"of {totals[Phase.UNKNOWN]} nobody knows whether they were sent: no answer came",
+                "they end by their carriers' unknown rules",
+                "outcome-unknown",
+                messages=totals[Phase.UNKNOWN],
+            )
+        given_up = store.given_up_count()
+        if given_up:
+            yield Trouble(
+                WARNING,
+                "events:given_up",
+                f"{given_up} events were taken by nobody",
+                "signalbox callbacks, to replay them",
+                "events-given-up",
+                messages=given_up,
+            )
+
+    def _of_config(self, now_ms: int) -> Iterator[Trouble]:
+        gateway = self._gateway
+        if trio.current_time() >= self._file_read_at + _FILE_S:
+            self._file_read_at = trio.current_time()
+            self._file = gateway.reload.state()
+        if self._file["differs_from_file"]:
+            yield Trouble(
+                WARNING,
+                "config:",
+                f"what is in force differs from {self._file['file']}: {self._file['differs_from_file']}",
+                "signalbox reload --dry-run shows how",
+                "config-differs",
+            )
+        for section, ends in (
+            ("http", gateway.http_certificates.expires_at),
+            ("smpp", gateway.smpp.listeners.certificate_expires_at),
+        ):
+            if ends is not None and ends - now_ms / 1000 < _CERTIFICATE_DAYS * 86_400:
+                yield Trouble(
+                    CRITICAL if ends < now_ms / 1000 else WARNING,
+                    f"certificate:{section}",
+                    f"the certificate of [{section}] listen_tls ends at {iso(int(ends * 1000))}",
+                    "write a new one over it: it is read again",
+                    "certificate-ends",
+                )
+
+    # metrics
+
+    def since(self) -> Rows:
+        """(code, severity, subject) → UTC seconds, the worst first, a bounded number of them."""
+        for one, _ in zip(self.listed(), range(_SHOWN), strict=False):
+            at_ms = self._since_ms.get((one.code, one.subject))
+            if at_ms is not None:
+                yield (one.code, one.severity, one.subject), at_ms / 1000
+
+
+_WAITING = (Phase.READY, Phase.DEFERRED, Phase.LEASED)
+
+
+def add_trouble_measures(metrics: Metrics, troubles: Troubles) -> None:
+    """Register them once."""
+    metrics.gauge(
+        "signalbox_problem_since_timestamp_seconds",
+        "When what is wrong was seen first; a row for each problem that there is, the worst 200.",
+        ("code", "severity", "subject"),
+        troubles.since,
+    )
+    metrics.gauge(
+        "signalbox_carrier_throttled_ratio",
+        "Share of a carrier's answers of the last ten seconds that were ESME_RTHROTTLED or ESME_RMSGQFUL.",
+        ("carrier",),
+        lambda: (((name,), troubles.throttled(name).share) for name in troubles.names()),
+    )
+
+
+def _rank(one: Trouble) -> tuple[int, bool, int, int, str, str]:
+    return (
+        _RANK[one.severity],
+        one.code in _CONSEQUENCES,
+        -one.accounts,
+        -one.messages,
+        one.code,
+        one.subject,
+    )
+
+
+def _is_failing(state: EndpointState) -> bool:
+    return state.failures >= _FAILURES or state.health in (Health.OPEN, Health.DISABLED)
+
+
+def _so_many(events: int) -> str:
+    if events >= _COUNTED:
+        return f"more than {_COUNTED:,} events"
+    return "1 event" if events == 1 else f"{events:,} events"
