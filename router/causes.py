@@ -219,6 +219,11 @@ def _type_and_code(network: str) -> tuple[int, int] | None:
     return (int(kind), int(code)) if colon else None
 
 
+def meaning(cause: str) -> str:
+    """What a cause's word means, in a few more; "" for one that a newer version stored."""
+    return _MEANINGS[Cause(cause)][1] if cause in Cause._value2member_map_ else ""
+
+
 def of_ending(state: int, reason: int, said: str) -> str:
     """The cause to keep of a message that ends so, `said` by the carrier or ""."""
     if state in _GOOD:
@@ -235,7 +240,7 @@ def markdown() -> str:
         "| cause | | what it means | command_status | err, and network_error_code of type 3 |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for cause, (permanent, meaning) in _MEANINGS.items():
+    for cause, (permanent, means) in _MEANINGS.items():
         statuses = ", ".join(f"`0x{int(one):02X}`" for one in sorted(_STATUSES_OF.get(cause, ())))
         if cause is Cause.INVALID_MESSAGE:
             statuses = "every other one that SMPP 3.4 or 5.0 names"
@@ -243,7 +248,7 @@ def markdown() -> str:
             statuses += ", and all that nobody names"
         codes = ", ".join(map(str, sorted(_CODES_OF.get(cause, ()))))
         kind = "permanent" if permanent else "temporary"
-        lines.append(f"| `{cause}` | {kind} | {meaning} | {statuses} | {codes} |")
+        lines.append(f"| `{cause}` | {kind} | {means} | {statuses} | {codes} |")
     return "\n".join(lines) + "\n"
 
 

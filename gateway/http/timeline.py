@@ -127,52 +127,57 @@ def message_json(
     message: Message, progress: Progress, carrier_name: Callable[[int], str], scopes: Container[str]
 ) -> bytes:
     """The whole answer body, for somebody with these scopes (router.roles)."""
+    return msgspec.json.encode(message_out(message, progress, carrier_name, scopes))
+
+
+def message_out(
+    message: Message, progress: Progress, carrier_name: Callable[[int], str], scopes: Container[str]
+) -> MessageOut:
+    """The same before it is JSON."""
     final = progress.phase == Phase.FINAL
     binary = message.encoding == Encoding.BINARY
     told = "messages.text" in scopes
     number = str if "messages.numbers" in scopes else mask_address
-    return msgspec.json.encode(
-        MessageOut(
-            id=str(message.id),
-            state=state_name(progress.state),
-            phase=_name(Phase, progress.phase),
-            final=final,
-            to=number(message.destination),
-            sender=number(message.source),
-            encoding=encoding_name(message.encoding),
-            segments=message.segments,
-            priority=message.priority,
-            message_class=_name(MessageClass, message.message_class),
-            receipt=_name(ReceiptWish, message.receipt),
-            route=message.route,
-            accepted_at=rfc3339(message.accepted_ms),
-            expires_at=rfc3339(message.expires_ms),
-            attempts=progress.attempts,
-            timeline=_timeline(message, progress, carrier_name),
-            reason=_name(Reason, progress.reason) if progress.reason else "",
-            cause=progress.cause,
-            text=message.text if told and not binary else None,
-            data=message.data.hex() if told and binary else None,
-            send_at=rfc3339(message.send_at_ms) if message.send_at_ms else None,
-            waiting_until=rfc3339(progress.until_ms) if progress.until_ms and not final else None,
-            finished_at=rfc3339(progress.finished_ms) if progress.finished_ms else None,
-            done_at=rfc3339(progress.done_ms) if progress.done_ms and final else None,
-            possible_duplicate=progress.possible_duplicate,
-            cancel_wished=progress.cancel_wished,
-            parts=[
-                PartOut(
-                    carrier_name(part.carrier),
-                    part.carrier_message_id,
-                    part_state(part),
-                    part.error,
-                    part.cause,
-                )
-                for part in progress.parts
-            ],
-            tags=message.tags,
-            client_ref=message.client_ref,
-            callback_url=message.callback_url,
-        )
+    return MessageOut(
+        id=str(message.id),
+        state=state_name(progress.state),
+        phase=_name(Phase, progress.phase),
+        final=final,
+        to=number(message.destination),
+        sender=number(message.source),
+        encoding=encoding_name(message.encoding),
+        segments=message.segments,
+        priority=message.priority,
+        message_class=_name(MessageClass, message.message_class),
+        receipt=_name(ReceiptWish, message.receipt),
+        route=message.route,
+        accepted_at=rfc3339(message.accepted_ms),
+        expires_at=rfc3339(message.expires_ms),
+        attempts=progress.attempts,
+        timeline=_timeline(message, progress, carrier_name),
+        reason=_name(Reason, progress.reason) if progress.reason else "",
+        cause=progress.cause,
+        text=message.text if told and not binary else None,
+        data=message.data.hex() if told and binary else None,
+        send_at=rfc3339(message.send_at_ms) if message.send_at_ms else None,
+        waiting_until=rfc3339(progress.until_ms) if progress.until_ms and not final else None,
+        finished_at=rfc3339(progress.finished_ms) if progress.finished_ms else None,
+        done_at=rfc3339(progress.done_ms) if progress.done_ms and final else None,
+        possible_duplicate=progress.possible_duplicate,
+        cancel_wished=progress.cancel_wished,
+        parts=[
+            PartOut(
+                carrier_name(part.carrier),
+                part.carrier_message_id,
+                part_state(part),
+                part.error,
+                part.cause,
+            )
+            for part in progress.parts
+        ],
+        tags=message.tags,
+        client_ref=message.client_ref,
+        callback_url=message.callback_url,
     )
 
 

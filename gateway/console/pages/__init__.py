@@ -9,7 +9,7 @@ Deliberately not here: figures and acts; a page asks gateway's own functions and
 from __future__ import annotations
 
 from gateway.console.page import Page, Topic
-from gateway.console.pages import acts, overview
+from gateway.console.pages import acts, messages, overview
 
-PAGES: tuple[Page, ...] = (*overview.PAGES, *acts.PAGES)
+PAGES: tuple[Page, ...] = (*overview.PAGES, *messages.PAGES, *acts.PAGES)
 TOPICS: tuple[Topic, ...] = (*overview.TOPICS, *acts.TOPICS)

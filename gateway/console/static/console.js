@@ -36,6 +36,7 @@
     const keys = {
       "/": act(() => document.getElementById("find")?.focus()),
       "Shift+?": act(help),
+      "?": act(help), // where it needs no Shift
       j: act(() => move(1)),
       k: act(() => move(-1)),
       t: act(toggleTheme),

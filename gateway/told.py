@@ -1,0 +1,103 @@
+"""What its customer has been told of one message: what waits, what was given up, how tries ended.
+
+The timeline is about carriers; events are rows of the outbox until their endpoint took them, so what is not
+there any more was taken. Tries are those that callbacks still remember since the start.
+
+Invariant: at most LOOKED rows of each of the account's endpoints are looked at; `Told.complete` says whether
+that was all of them.
+
+Deliberately not here: sending events (callbacks/, smpp_server/), telling them again (store.again).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.callbacks.formats.standard import type_of
+from router.nouns import EventKind, Message, Phase, Progress
+from store import undelivered
+from store.interface import SMPP_ORIGIN
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+
+LOOKED = 2_000
+_PAGES = 4
+
+
+class Waiting(NamedTuple):
+    """One event that nobody has taken. `state`: ready, retrying (until `at_ms`) or given_up (at `at_ms`)."""
+
+    what: str
+    where: str
+    state: str
+    at_ms: int
+    attempts: int
+    error: str
+
+
+class Try(NamedTuple):
+    at_ms: int
+    where: str
+    outcome: str
+    error: str
+
+
+class Told(NamedTuple):
+    waiting: list[Waiting]
+    tries: list[Try]  # newest first
+    complete: bool
+
+    def in_words(self, progress: Progress) -> str:
+        """One sentence."""
+        if self.waiting:
+            states = {one.state for one in self.waiting}
+            if states == {undelivered.GIVEN_UP}:
+                return "Its customer was not told: the event was given up. Replay it to try again."
+            return f"Its customer is still to be told {len(self.waiting)} thing(s)."
+        if not self.complete:
+            return "So much waits for this customer that not all of it was looked at."
+        if progress.phase != Phase.FINAL:
+            return "Nothing waits to be told to its customer."
+        return "Everything that its customer wanted to know was taken, or it wanted to know nothing."
+
+
+def told(gateway: Gateway, message: Message) -> Told:
+    """Of the endpoints of its account."""
+    waiting: list[Waiting] = []
+    tries: list[Try] = []
+    complete = True
+    remembered = {state.id: state.recent for state in gateway.pump.endpoints()}
+    for endpoint in gateway.store.outbox_endpoints().values():
+        if endpoint.account != message.account:
+            continue
+        where = "its SMPP sessions" if endpoint.origin == SMPP_ORIGIN else endpoint.origin
+        for state in undelivered.STATES:
+            found, all_of_it = _waiting(gateway, endpoint.id, state, message.id)
+            complete &= all_of_it
+            waiting += [
+                Waiting(type_of(row.event), where, state, row.at_ms, row.event.attempts, row.event.last_error)
+                for row in found
+            ]
+        tries += [
+            Try(one.at_ms, where, one.outcome, one.error)
+            for one in reversed(remembered.get(endpoint.id, ()))
+            if one.message_id == message.id
+        ]
+    return Told(waiting, tries, complete)
+
+
+def _waiting(
+    gateway: Gateway, endpoint: int, state: str, id: int
+) -> tuple[list[undelivered.Undelivered], bool]:
+    found: list[undelivered.Undelivered] = []
+    after = b""
+    for _ in range(_PAGES):
+        page = undelivered.page(gateway.store, endpoint, state, after, LOOKED // _PAGES)
+        found += [
+            row for row in page.rows if row.event.kind != EventKind.ACCOUNT and row.event.message_id == id
+        ]
+        after = page.after
+        if not after:
+            return found, True
+    return found, False
