@@ -137,9 +137,10 @@ class GatewayConfig:
 LEVELS = ("debug", "info", "warning", "error")
 # Parts of the gateway as their records name them; a test holds this to what they call themselves.
 COMPONENTS = (
-    *("admin", "callbacks", "carrier", "cdr", "committer", "figures", "gateway", "health", "http"),
-    *("inbound", "keys", "numbers", "orders", "probes", "reload", "replan", "search", "sending"),
-    *("simulator", "smpp", "spent", "timers", "tls", "watchdog"),
+    *("admin", "audit", "callbacks", "carrier", "cdr", "committer", "console", "figures", "gateway"),
+    *("health", "http", "inbound", "keys", "numbers", "orders", "probes", "reload", "replan"),
+    *("search", "sending", "sessions", "simulator", "smpp", "spent", "timers", "tls", "troubles"),
+    *("watchdog",),
 )
 
 
@@ -354,6 +355,18 @@ class MessagesConfig:
         1_200.0,
         "Parts of a long inbound message that are here after so long are delivered as they are.",
         low=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """`[audit]`: the trail of who did what (audit.md)."""
+
+    head_file: str = key(
+        "",
+        "Where the newest entry's number and hash are noted once a day and at a stop, outside the store; "
+        "`audit verify` compares. Empty: `audit.heads` in the data directory.",
+        path=True,
     )
 
 
@@ -1419,6 +1432,7 @@ class Config:
     messages: MessagesConfig = table(MessagesConfig, "What may be submitted.")
     numbers: NumbersConfig = table(NumbersConfig, "Which recipients, and what is known about them.")
     cdrs: CdrsConfig = table(CdrsConfig, "Records of attempts and final states.")
+    audit: AuditConfig = table(AuditConfig, "The trail of who did what.")
     inbound: InboundConfig = table(InboundConfig, "Whose inbound messages are.")
     accounts: AccountsConfig = table(AccountsConfig, "What a new account starts with.")
     callbacks: CallbacksConfig = table(CallbacksConfig, "Signed JSON POSTs.")

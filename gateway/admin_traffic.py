@@ -22,9 +22,10 @@ from gateway.audit import entry
 from gateway.door import Accepted, Refusal, Submission
 from gateway.finding import WishProblem, cursor_of, query_of, row_of
 from gateway.http.table.messages import MessagesQuery
+from gateway.logs import mask_number
 from gateway.searching import Inline, SearchUnavailable
 from router.nouns import Account, Encoding, Message, MessageState, Progress
-from store.interface import NO_ID, Transaction
+from store.interface import NO_ID, AuditEntry, StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from store.search import Page, Query
 
@@ -47,6 +48,13 @@ Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 class ById(msgspec.Struct, forbid_unknown_fields=True):
     id: str
+
+
+class Shown(msgspec.Struct, forbid_unknown_fields=True):
+    """`text` false: without its text, which is no view that the audit trail tells of."""
+
+    id: str
+    text: bool = True
 
 
 class Send(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,17 +105,35 @@ class TrafficVerbs:
     def table(self) -> dict[str, Verb]:
         return {
             "inbox": typed(Inbox, self.inbox),
-            "message": typed(ById, self.message),
+            "message": typed(Shown, self.message),
             "message.cancel": typed(ById, self.cancel),
             "message.list": typed(MessagesQuery, self.list_messages),
             "receipts.unmatched": typed(Unmatched, self.unmatched),
             "send": typed(Send, self.send),
         }
 
-    async def message(self, wish: ById) -> object:
+    async def message(self, wish: Shown) -> object:
         message, progress = self._found(wish.id)
         account = self._accounts.by_id.get(message.account)
-        return message_view(message, progress, account.name if account else "", self._store.carrier_name)
+        name = account.name if account else ""
+        view = message_view(message, progress, name, self._store.carrier_name)
+        if wish.text:
+            await self._tell_of_view(f"message:{message.id}", {"account": name})
+        else:
+            view |= {"text": "", "data": ""}
+        return view
+
+    async def _tell_of_view(self, subject: str, what: dict[str, object]) -> None:
+        """Into the audit trail, before a text is shown. Errors: AdminError where it cannot be written."""
+        told = entry(self._wall_ms(), "message.viewed", subject, after=what)
+        try:
+            await self._execute(partial(_tell, told))
+        except StoreError as error:
+            raise AdminError(
+                "not_told",
+                f"no text is shown, because the audit trail cannot be told of it: {error}",
+                f"{error.hint}; without texts (--no-text) it is shown all the same".removeprefix("; "),
+            ) from None
 
     async def list_messages(self, wish: MessagesQuery) -> object:
         """A page of messages that fit, newest first; `next` is the cursor of the next one, "" = that was all.
@@ -184,6 +210,13 @@ class TrafficVerbs:
             answers.extend(results)
             answered.set()
 
+        told = entry(
+            self._wall_ms(),
+            "message.sent",
+            f"account:{account.name}",
+            after={"to": mask_number(wish.to), "from": wish.sender},
+        )
+        await self._execute(partial(_tell, told))  # first: there is no message that nobody asked for
         request = Submission(
             to=wish.to, sender=wish.sender, text=wish.text, smart_encoding=wish.smart_encoding
         )
@@ -214,9 +247,19 @@ class TrafficVerbs:
             accounts += self._accounts.by_id
         before = int(wish.before or NO_ID)
         names = {account.id: account.name for account in self._accounts.by_id.values()}
+        found = self._store.inbox(accounts, wish.limit, before)
+        if wish.text and found:
+            whose = "(unowned)" if wish.unowned else wish.account or "(all)"
+            span = {
+                "account": whose,
+                "messages": len(found),
+                "from": str(found[-1].id),
+                "to": str(found[0].id),
+            }
+            await self._tell_of_view("mo:", span)
         return [
             inbound_view(message, names.get(message.account, ""), self._store.carrier_name, wish.text)
-            for message in self._store.inbox(accounts, wish.limit, before)
+            for message in found
         ]
 
     async def unmatched(self, wish: Unmatched) -> object:
@@ -224,6 +267,8 @@ class TrafficVerbs:
         waiting = self._store.parked(wish.limit)
         given_up = self._store.unmatched(wish.limit - len(waiting))
         name = self._store.carrier_name
+        if wish.text and (waiting or given_up):
+            await self._tell_of_view("receipts:unmatched", {"receipts": len(waiting) + len(given_up)})
         return [
             *(receipt_view(row, True, name, wish.text) for row in waiting),
             *(receipt_view(row, False, name, wish.text) for row in given_up),
@@ -239,6 +284,10 @@ class TrafficVerbs:
             )
         with account_problems():
             return self._accounts.named(chosen)
+
+
+def _tell(told: AuditEntry, txn: Transaction) -> None:
+    txn.audit(told)
 
 
 def _is_id(text: str) -> bool:

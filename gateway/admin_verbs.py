@@ -42,6 +42,7 @@ from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.audit import entry
+from gateway.audit_heads import NAME as HEADS
 from gateway.cli import VERSION
 from gateway.http.auth import Keys
 from gateway.operators import Operators
@@ -136,6 +137,7 @@ class AdminVerbs:
         figures: Figures | None = None,
         queues: Callable[[], list[LaneView]] | None = None,
         previews: Previews | None = None,
+        heads: Path | None = None,
     ) -> None:
         previews = previews or Previews()
         self._accounts = accounts
@@ -167,7 +169,7 @@ class AdminVerbs:
         self.of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
-        self._of_audit = AuditVerbs(store)
+        self._of_audit = AuditVerbs(store, heads or store.path.parent / HEADS)
         self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used, assignments.of_card)
         self.of_config = ConfigVerbs(Revisions(store, execute, wall_ms), reload)
         self._of_figures = FigureVerbs(accounts, store, figures, queues)
@@ -230,6 +232,8 @@ class AdminVerbs:
 
         if not os.path.isabs(wish.target):
             raise bad_arguments("target", f"{wish.target!r} is not an absolute path")
+        told = entry(self._wall_ms(), "store.backed_up", "store:", after={"target": wish.target})
+        await self._execute(partial(_tell, told))  # a copy has every text: told before it is made
         await trio.to_thread.run_sync(backup, self._store, Path(wish.target))
         return {"target": wish.target}
 
@@ -294,6 +298,10 @@ def keys_of_a_store(
     keys.rebuild_operators(operators.by_name.values())
     keys.use.load(store)
     return keys
+
+
+def _tell(told: AuditEntry, txn: Transaction) -> None:
+    txn.audit(told)
 
 
 def _release(

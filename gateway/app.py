@@ -32,6 +32,8 @@ from gateway.admin import AdminServer
 from gateway.admin_status import carrier_facts, status_facts, waiting_messages
 from gateway.admin_verbs import TIMEOUTS_S, AdminVerbs, keys_of_a_store
 from gateway.asking_door import AskingDoor
+from gateway.audit_heads import NAME as HEADS
+from gateway.audit_heads import AuditHeads
 from gateway.callbacks.guard import Guard, Refused, parse_url
 from gateway.callbacks.measures import add_callback_measures
 from gateway.callbacks.pump import CallbackPump
@@ -296,6 +298,10 @@ class Gateway:
         self.probes = Probes(self)
         self.rolled_back: Revision | None = None  # the configuration is that of a roll-back
         self.reload = Reload(self, Revisions(store, self.committer.execute, world.wall_ms))
+        chosen_heads = config.audit.head_file
+        self.audit_heads = AuditHeads(
+            store, Path(chosen_heads) if chosen_heads else config.gateway.data_dir / HEADS, world.wall_ms
+        )
         self.verbs = AdminVerbs(
             self.accounts,
             store,
@@ -309,6 +315,7 @@ class Gateway:
             smpp=self.smpp,
             explainer=partial(explain, self),
             reload=self.reload,
+            heads=self.audit_heads.path,
             facts=self.facts,
             carrier_facts=lambda: carrier_facts(self),
             tables=self.tables,
@@ -830,9 +837,11 @@ async def _serve(
         gc.freeze()  # what start-up has made stays: no need to look through it again and again
         await _announce(gateway)
         nursery.start_soon(service.run)
+        nursery.start_soon(gateway.audit_heads.run)
         await gateway.stopping.wait()
         nursery.cancel_scope.deadline = trio.current_time() + config.gateway.drain_timeout_s + 60
         await gateway.finished.wait()
+        await gateway.audit_heads.note()
         nursery.cancel_scope.cancel()
 
 

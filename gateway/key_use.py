@@ -4,7 +4,8 @@ A request costs nothing here while its key goes on being used from the same addr
 noted in memory: the time, the address, and, the first time in a day (UTC) that this key comes from that
 address, an entry of the audit trail. Once a minute, and at a stop, what was noted is written in one go; an
 entry for the trail is written at once. A key that is refused (an address that it may not be used from, after
-its end, for what it may not) is counted, and told in the event log once an hour for each key and cause.
+its end, after it was revoked or replaced, for what it may not) is counted, and told in the event log and the
+trail once an hour for each key and cause; the newest MOST_GONE of those that are gone are still known.
 
 Invariants: at most ADDRESSES_A_DAY entries of the trail for each key and day, an IPv6 peer counting by its
 /64; what is not written after a crash is at most EVERY_S of last uses, and the count of a day begins again
@@ -31,8 +32,10 @@ from store.values import Damaged
 EVERY_S = 60.0
 ADDRESSES_A_DAY = 20
 TELL_AGAIN_S = 3_600.0
+MOST_GONE = 1_000
 REFUSALS = {
     "unknown": "no key, or one that is not known (any more)",
+    "revoked": "after it was revoked, or replaced",
     "address": "from an address that this key may not be used from",
     "expired": "after the key's end",
     "scope": "for something that the key, or its role, may not do",
@@ -45,7 +48,9 @@ _ROWS_AT_ONCE = 16
 _AT_ONCE = 100
 _PAUSE_S = 10.0
 _MOST_WAITING = 1_000  # entries for the trail, while the store takes none
+_GONE = "key_use:gone"
 _KINDS = {
+    "revoked": "key.revoked_used",
     "address": "key.wrong_address",
     "expired": "key.expired",
     "scope": "key.over_scope",
@@ -97,6 +102,8 @@ class KeyUse:
         self._wake = trio.Event()
         self._told_at: dict[tuple[str, str], float] = {}  # (key, cause) → when it was told
         self._since: dict[tuple[str, str], int] = {}  # how often since then
+        self._gone: dict[str, tuple[str, str]] = {}  # hash of a secret → (who, id), the newest last
+        self._gone_changed = False
         self.refusals = dict.fromkeys(REFUSALS, 0)
         self.tell: Tell = lambda *_, **__: None
 
@@ -128,15 +135,33 @@ class KeyUse:
             self._note(noted, use, where)
 
     def _note(self, noted: Noted, use: Use, where: str) -> None:
-        if len(self._entries) >= _MOST_WAITING:
-            return
         after: dict[str, object] = {"address": where}
         if len(use.addresses) == ADDRESSES_A_DAY:
             after["note"] = "further addresses of this day are not told"
+        self._add(noted, "key.used", use.id, use.at_ms, after)
+
+    def _add(self, noted: Noted, act: str, id: str, at_ms: int, after: dict[str, object]) -> None:
+        if len(self._entries) >= _MOST_WAITING:
+            return
         with acting(Actor(noted.who.removeprefix("operator:"), "http")):
-            told = entry(use.at_ms, "key.used", subject(noted.who, use.id), None, after)
-        self._entries.append(told)
+            self._entries.append(entry(at_ms, act, subject(noted.who, id), None, after))
         self._wake.set()
+
+    def gone(self, digest: str, who: str, id: str) -> None:
+        """A secret opens nothing any more; whoever comes with it later is told of by name."""
+        self._gone.pop(digest, None)
+        if len(self._gone) >= MOST_GONE:
+            del self._gone[next(iter(self._gone))]
+        self._gone[digest] = (who, id)
+        self._gone_changed = True
+
+    def unknown(self, digest: str, address: str) -> None:
+        """A secret that opens nothing; "" = none came."""
+        known = self._gone.get(digest) if digest else None
+        if known is None:
+            self.refused("unknown")
+        else:
+            self.refused("revoked", Noted(known[0], Use(known[1])), address)
 
     def refused(self, cause: str, noted: Noted | None = None, address: str = "") -> None:
         """A key, or none, was not taken; `cause` is of REFUSALS."""
@@ -151,6 +176,8 @@ class KeyUse:
             return
         self._told_at[known] = now
         self._since[known] = 0
+        after = {"cause": cause, "address": network(address), "times": count}
+        self._add(noted, "key.refused", noted.use.id, self._wall_ms(), after)
         self.tell(
             _KINDS[cause],
             subject(noted.who, noted.use.id),
@@ -163,6 +190,11 @@ class KeyUse:
 
     def load(self, store: Keeping) -> None:
         """What was written before; a damaged row is as none. Errors: StoreError."""
+        try:
+            kept_gone = store.meta(_GONE)
+            self._gone = _decode_gone(kept_gone) if kept_gone else {}
+        except (Damaged, msgspec.MsgspecError):
+            log.error("which keys were revoked is unreadable; their use is told as that of unknown ones")
         for number in range(_ROWS):
             try:
                 row = store.meta(_row_name(number))
@@ -184,6 +216,7 @@ class KeyUse:
         there = set(ids)
         for id in [one for one in self._uses if one not in there]:
             del self._uses[id]
+        there.update(id for _, id in self._gone.values())
         for known in [one for one in self._told_at if one[0] not in there]:
             del self._told_at[known]
             self._since.pop(known, None)
@@ -212,6 +245,9 @@ class KeyUse:
         self._wake = trio.Event()
         entries, self._entries = self._entries, []
         rows = self._rows(self._taken()) if with_uses else []
+        if self._gone_changed:
+            rows.append((_GONE, msgspec.msgpack.encode(self._gone)))
+            self._gone_changed = False
         try:
             with trio.CancelScope(shield=True):
                 while entries:
@@ -222,6 +258,7 @@ class KeyUse:
         except StoreError as error:
             log.error("the use of keys is not written down", error=str(error), hint=error.hint)
             self._entries = [*entries, *self._entries][:_MOST_WAITING]
+            self._gone_changed = bool(self._gone)
             if self._entries:
                 self._wake.set()
             return False
@@ -252,6 +289,7 @@ class _Row(msgspec.Struct, array_like=True):
 
 
 _decode = msgspec.msgpack.Decoder(dict[str, _Row]).decode
+_decode_gone = msgspec.msgpack.Decoder(dict[str, tuple[str, str]]).decode
 
 
 def _tell(entries: list[AuditEntry], txn: Transaction) -> None:

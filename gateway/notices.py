@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "carrier.false_receipts": "its receipts look made up",
     "carrier.worse": "worse than in the same hour a week ago",
     "key.wrong_address": "a key was used from an address that it may not be used from",
+    "key.revoked_used": "a key was used after it was revoked, or replaced",
     "key.expired": "a key was used after its end",
     "key.over_scope": "a key was used for what it, or its role, may not",
     "callbacks.gone": "its callback URL said 410 Gone, and is not called any more",

@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 import trio
 
-from config.diff import Diff
+from config.diff import Diff, diff
 from config.kept import kept_text, secrets_of
-from config.load import parse
+from config.load import ConfigErrors, parse
 from config.model import Config
 from gateway.admin import Execute
 from gateway.audit import actor_now, entry
@@ -123,6 +123,8 @@ class Revisions:
         actor = actor_now()
         if last is not None and last.digest == digest and last.has_text and how == "start":
             return last
+        if how == "start" and last is not None:
+            found = self._since(last, config)
         revision = Revision(
             last.number + 1 if last is not None else 1,
             self._wall_ms(),
@@ -151,12 +153,19 @@ class Revisions:
                 txn.put_meta(_PIN, str(revision.number).encode())
             elif how == "reload":
                 txn.put_meta(_PIN, b"")
-            if how != "start":
+            if how != "start" or last is not None:
                 txn.audit(told)
 
         with trio.CancelScope(shield=True):
             await self._execute(put)
         return revision
+
+    def _since(self, last: Revision, config: Config) -> Diff | None:
+        """What a start brings that was not in force before it; None: that one cannot be read any more."""
+        try:
+            return diff(self.config(last, config), config)
+        except (RevisionProblem, ConfigErrors):
+            return None
 
     async def end_roll_back(self) -> bool:
         """From now on a start reads the file again; whether there was one. Errors: StoreError."""

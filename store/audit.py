@@ -12,6 +12,7 @@ Deliberately not here: what is worth an entry (gateway), who may read it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from itertools import islice
 from struct import Struct
@@ -67,9 +68,18 @@ def log(tx: lmdb.Transaction[bytes], tables: Tables, limit: int, before: int, su
     return found
 
 
-def verify(store: LmdbStore, number: int = 0, digest: str = "") -> AuditState:
-    """Walk the whole chain in short reads; `number` and `digest`: an entry and the hash it once had."""
-    walk = _Walk(number, digest)
+def after(
+    tx: lmdb.Transaction[bytes], tables: Tables, number: int, limit: int
+) -> list[tuple[int, AuditRow | None]]:
+    """Oldest first, numbered above `number`; None: there is an entry, but it is damaged."""
+    with tx.cursor(tables.audit.handle) as cursor:
+        rows = list(islice(scan(cursor, _KEY.pack(number + 1)), limit))
+    return [(_KEY.unpack(key)[0], _row(bytes(key), bytes(value))) for key, value in rows]
+
+
+def verify(store: LmdbStore, noted: Iterable[tuple[int, str]] = ()) -> AuditState:
+    """Walk the whole chain in short reads; `noted`: numbers of entries, and the hashes they once had."""
+    walk = _Walk(noted)
     after = b""
     while True:
         with store.reading() as tx:
@@ -86,12 +96,14 @@ def verify(store: LmdbStore, number: int = 0, digest: str = "") -> AuditState:
 class _Walk:
     """The chain as far as it was seen."""
 
-    def __init__(self, number: int, digest: str) -> None:
+    def __init__(self, noted: Iterable[tuple[int, str]]) -> None:
         self.entries = 0
         self.last = 0
         self.digest = _NOTHING
         self.findings: list[Finding] = []
-        self._noted = (number, digest)
+        self._noted: dict[int, set[str]] = {}
+        for number, digest in noted:
+            self._noted.setdefault(number, set()).add(digest.lower())
 
     def look(self, key: bytes, value: bytes) -> None:
         number = _KEY.unpack(key)[0]
@@ -105,8 +117,8 @@ class _Walk:
             before = f"entry {self.last} as it is now" if self.last else "nothing"
             self._say(number, f"does not follow {before}: one of them was altered, or moved")
         self.last, self.digest = number, _digest(key, value)
-        if self._noted[0] == number:
-            self._compare_noted()
+        if number in self._noted:
+            self._compare(self._noted.pop(number))
 
     def end(self, head: tuple[int, bytes] | None) -> AuditState:
         if head is None and self.entries:
@@ -116,17 +128,33 @@ class _Walk:
                 self._say(self.last + 1, f"missing, with all up to {head[0]}: the end was cut off")
             else:
                 self._say(self.last, "is not the newest entry that was written, or not as it was written")
-        if self._noted[0] > self.last:
-            self._say(self._noted[0], "missing: the trail ends before it")
+        if self._noted:
+            gone = min(self._noted)
+            if gone > self.last:
+                self._say(
+                    gone, f"missing: the trail ends before it, and it was noted{_also(len(self._noted))}"
+                )
+            else:
+                self._say(gone, f"missing, and it was noted{_also(len(self._noted))}")
         return AuditState(self.entries, self.last, self.digest.hex(), self.findings)
 
-    def _compare_noted(self) -> None:
-        if self.digest.hex() != self._noted[1].lower():
-            self._say(self.last, f"its hash was {self._noted[1]}, and is {self.digest.hex()}")
+    def _compare(self, noted: set[str]) -> None:
+        for digest in sorted(noted - {self.digest.hex()}):
+            self._say(self.last, f"its hash was {digest}, and is {self.digest.hex()}")
 
     def _say(self, number: int, what: str) -> None:
         if len(self.findings) < _MOST:
             self.findings.append(Finding(f"audit {number}", what))
+
+
+def _also(count: int) -> str:
+    return f", as were {count - 1} more that are missing" if count > 1 else ""
+
+
+def newest(tx: lmdb.Transaction[bytes], tables: Tables) -> tuple[int, str]:
+    """Number and hash of the newest entry, (0, "") for none: what to note elsewhere."""
+    number, digest = _newest(tx, tables)
+    return (number, digest.hex()) if number else (0, "")
 
 
 def _newest(tx: lmdb.Transaction[bytes], tables: Tables) -> tuple[int, bytes]:

@@ -757,8 +757,14 @@ class Store(Protocol):
         """The event log, newest first, numbered below `before`; of one subject, or with it among its
         parts."""
 
-    def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
-        """Whether every entry is there, as it was written; `number` must have `digest` if given."""
+    def audit_after(self, number: int, limit: int = 1_000) -> list[tuple[int, AuditRow | None]]:
+        """Entries oldest first, numbered above `number`; None: it is damaged."""
+
+    def audit_head(self) -> tuple[int, str]:
+        """Number and hash of the newest entry; (0, "") for none."""
+
+    def audit_verify(self, noted: Iterable[tuple[int, str]] = ()) -> AuditState:
+        """Whether every entry is there, as it was written; those `noted` must have these hashes."""
 
     def finished_page(
         self, account: int, after: int, to: int = NO_ID, state: int = -1, limit: int = 500

@@ -9,7 +9,7 @@ Deliberately not here: what verbs do (transaction.py and the files it names), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -534,9 +534,19 @@ class LmdbStore:
         with self.reading() as tx:
             return notices.log(tx, self.tables, limit, before, subject)
 
-    def audit_verify(self, number: int = 0, digest: str = "") -> AuditState:
-        """Whether every entry is there, as it was written; `number` must have `digest` if given."""
-        return audit.verify(self, number, digest)
+    def audit_after(self, number: int, limit: int = 1_000) -> list[tuple[int, AuditRow | None]]:
+        """Entries oldest first, numbered above `number`; None: it is damaged."""
+        with self.reading() as tx:
+            return audit.after(tx, self.tables, number, limit)
+
+    def audit_head(self) -> tuple[int, str]:
+        """Number and hash of the newest entry; (0, "") for none."""
+        with self.reading() as tx:
+            return audit.newest(tx, self.tables)
+
+    def audit_verify(self, noted: Iterable[tuple[int, str]] = ()) -> AuditState:
+        """Whether every entry is there, as it was written; those `noted` must have these hashes."""
+        return audit.verify(self, noted)
 
     def finished_page(
         self, account: int, after: int, to: int = NO_ID, state: int = -1, limit: int = 500

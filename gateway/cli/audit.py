@@ -6,6 +6,7 @@ Deliberately not here: log lines (they are the gateway's own), what customers su
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,16 +47,39 @@ def list_entries(subject: str, before: int | None, limit: int, place: Place, as_
 
 
 @audit.command()
+@click.option("--after", type=click.IntRange(0), default=0, help="Begin behind the entry with this number.")
+@place_options
+def export(after: int, place: Place) -> None:
+    """All entries, oldest first, one JSON object a line.
+
+    --after goes on where an earlier export ended.
+    """
+    while page := place.ask("audit.export", after=after):
+        for one in page:
+            click.echo(json.dumps(one, ensure_ascii=False))
+        after = page[-1]["number"]
+
+
+@audit.command()
 @click.option("--noted", default="", metavar="NUMBER:HASH", help="The entry that an earlier verify printed.")
+@click.option(
+    "--heads",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A copy of the file of noted entries that was kept elsewhere.  [default: the gateway's own]",
+)
 @place_options
 @json_option
-def verify(noted: str, place: Place, as_json: bool) -> int:
+def verify(noted: str, heads: Path | None, place: Place, as_json: bool) -> int:
     """Check that no entry was altered, removed or moved.
 
     Each entry carries the hash of the one before it. Somebody who can write the store's file could write all
-    of the trail anew; keep what this prints elsewhere, and give it to --noted later, to find that, too.
+    of the trail anew; so the newest entry is noted once a day in a file beside it ([audit] head_file), which
+    is compared. Keep a copy of it, or of what this prints, elsewhere: --heads and --noted take them.
     """
-    state = place.ask("audit.verify", timeout_s=_LONG_S, noted=noted)
+    asked = {"heads": str(heads.absolute())} if heads else {}
+    if heads is None and place.was_given and place.config.audit.head_file:
+        asked = {"heads": str(place.config.audit.head_file)}
+    state = place.ask("audit.verify", timeout_s=_LONG_S, noted=noted, **asked)
     if as_json:
         print_json(state)
     elif state["findings"]:
@@ -65,7 +89,9 @@ def verify(noted: str, place: Place, as_json: bool) -> int:
         click.echo("The audit trail is empty.")
     else:
         entries = "entry" if state["entries"] == 1 else "entries"
-        click.echo(f"The audit trail is whole: {state['entries']:,} {entries}. The newest is {state['last']}")
+        compared = f" It agrees with {state['heads']:,} noted before." if state["heads"] else ""
+        click.echo(f"The audit trail is whole: {state['entries']:,} {entries}.{compared}")
+        click.echo(f"The newest is {state['last']}")
     return FAILED if state["findings"] else OK
 
 

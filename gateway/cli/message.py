@@ -35,11 +35,14 @@ def message() -> None:
 
 @message.command(_SHOW)
 @click.argument("message_id", metavar="ID")
+@click.option(
+    "--text/--no-text", "with_text", default=True, help="With its text: the audit trail tells of it."
+)
 @place_options
 @json_option
-def show(message_id: str, place: Place, as_json: bool) -> None:
+def show(message_id: str, with_text: bool, place: Place, as_json: bool) -> None:
     """State and timeline of the message ID; `show` may be left out."""
-    view = place.ask("message", id=message_id)
+    view = place.ask("message", id=message_id, **({} if with_text else {"text": False}))
     if as_json:
         print_json(view)
     else:

@@ -142,6 +142,8 @@ class Keys:
                 for digest in (key.previous_hash, key.hash):
                     if digest:
                         found[digest] = self._for(digest, key, owner, before.get(digest))
+        for digest in before.keys() - found.keys():
+            self.use.gone(digest, before[digest].who, before[digest].use.id)
         return found
 
     def _for(self, digest: str, key: ApiKey, owner: Account | Operator, before: Caller | None) -> Caller:
@@ -259,9 +261,11 @@ class Keys:
         return caller
 
     def _unknown(self, authorization: bytes | None, address: str, how: str) -> BadRequest:
-        self.use.refused("unknown")
-        if authorization is None or authorization[:7] not in (b"Bearer ", b"bearer "):
+        bearer = authorization is not None and authorization[:7] in (b"Bearer ", b"bearer ")
+        if authorization is None or not bearer:
+            self.use.unknown("", address)
             return self._failed(address, f"an API key is needed: {how}", "")
+        self.use.unknown(sha256(authorization[7:_LONGEST_HEADER].strip()).hexdigest(), address)
         return self._failed(address, f"this API key is not known (any more); {how}", "invalid_token")
 
     def _failed(self, address: str, detail: str, error: str) -> BadRequest:

@@ -112,7 +112,8 @@ def test_from_an_address_that_is_not_its_own_a_key_is_as_unknown_as_any_other() 
     there = refusal(lambda: keys.authenticate(bearer(key), "198.51.100.1"))
     unknown = refusal(lambda: keys.authenticate(bearer("sbk_x"), "198.51.100.2"))
     assert (there.status, there.detail, there.headers) == (401, unknown.detail, unknown.headers)
-    assert keys.use.refusals == {"unknown": 1, "address": 1, "expired": 0, "scope": 0, "kind": 0}
+    counted = {"unknown": 1, "revoked": 0, "address": 1, "expired": 0, "scope": 0, "kind": 0}
+    assert keys.use.refusals == counted
 
 
 @pytest.mark.parametrize("address", ["192.0.2.9", "::ffff:192.0.2.9", "2001:db8:0:7::9"])
@@ -422,7 +423,8 @@ async def test_a_key_works_at_once_from_its_addresses_and_its_use_is_told(tmp_pa
         shown = await ask(house, "key.show", id=made["id"])
         assert (shown["last_used_from"], bool(shown["last_used_at"])) == ("198.51.100.7", True)
         trail = await ask(house, "audit.list", subject=made["id"])
-        assert [one["act"] for one in trail] == ["key.used", "key.created"]
+        assert [one["act"] for one in trail] == ["key.used", "key.refused", "key.created"]
+        assert trail[1]["after"] == {"cause": "address", "address": "192.0.2.1", "times": 1}
         (event,) = await ask(house, "events.list", subject=made["id"])
         assert (event["kind"], event["warning"]) == ("key.wrong_address", True)
         assert 'signalbox_key_refusals_total{cause="address"} 1.0' in house.gateway.metrics.render().decode()
@@ -431,6 +433,35 @@ async def test_a_key_works_at_once_from_its_addresses_and_its_use_is_told(tmp_pa
     async with running(tmp_path, ONE) as house:
         main = house.gateway.keys.caller(bearer(house.key), "192.0.2.1")
         assert main.role == Role.ACCOUNT
+
+
+@trio_test(mock_clock=True)
+async def test_who_comes_with_a_revoked_or_replaced_key_is_told_by_name_also_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, ONE) as house:
+        made = await ask(house, "key.create", account="acme")
+        turned = await ask(house, "key.rotate", id=made["id"], overlap_s=0)
+        keys = house.gateway.keys
+        refusal(lambda: keys.authenticate(bearer(made["key"]), "192.0.2.7"))
+        await ask(house, "key.revoke", id=made["id"])
+        refusal(lambda: keys.authenticate(bearer(turned["key"]), "192.0.2.7"))
+        refusal(lambda: keys.authenticate(bearer("sbk_" + "x" * 43), "192.0.2.7"))
+        assert (keys.use.refusals["revoked"], keys.use.refusals["unknown"]) == (2, 1)
+        await trio.sleep(120)
+    async with running(tmp_path, ONE) as house:
+        keys = house.gateway.keys
+        for _ in range(30):
+            refusal(lambda: keys.authenticate(bearer(turned["key"]), "192.0.2.8"))
+        await trio.sleep(2)
+        trail = await ask(house, "audit.list", subject=made["id"])
+        refused = [one["after"] for one in trail if one["act"] == "key.refused"]
+        assert [(one["cause"], one["address"]) for one in refused] == [
+            ("revoked", "192.0.2.8"),
+            ("revoked", "192.0.2.7"),
+        ]
+        (event, _) = await ask(house, "events.list", subject=made["id"])
+        assert event["kind"] == "key.revoked_used"
 
 
 @trio_test(mock_clock=True)

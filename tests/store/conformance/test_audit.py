@@ -31,9 +31,9 @@ def test_entries_are_numbered_and_listed_newest_first(subject: Subject) -> None:
     assert [row.number for row in subject.store.audit_log(before=1)] == []
     assert [row.number for row in subject.store.audit_log(subject="a")] == [2, 1]
     assert [row.number for row in subject.store.audit_log(subject="account:a")] == [1]
-    state = subject.store.audit_verify(2, rows[1].digest)
+    state = subject.store.audit_verify([(2, rows[1].digest)])
     assert (state.entries, state.last, state.digest, state.findings) == (3, 3, rows[0].digest, [])
-    assert subject.store.audit_verify(2, rows[0].digest).findings
+    assert subject.store.audit_verify([(2, rows[0].digest)]).findings
 
 
 def test_an_entry_is_there_if_and_only_if_its_change_is(steady: Subject) -> None:
