@@ -9,7 +9,9 @@ Deliberately not here: figures and acts; a page asks gateway's own functions and
 from __future__ import annotations
 
 from gateway.console.page import Page, Topic
-from gateway.console.pages import acts, messages, overview
+from gateway.console.pages import acts, me, messages, overview, sign_in
 
-PAGES: tuple[Page, ...] = (*overview.PAGES, *messages.PAGES, *acts.PAGES)
-TOPICS: tuple[Topic, ...] = (*overview.TOPICS, *acts.TOPICS)
+_MODULES = (overview, messages, acts, sign_in, me)
+
+PAGES: tuple[Page, ...] = tuple(page for module in _MODULES for page in module.PAGES)
+TOPICS: tuple[Topic, ...] = tuple(topic for module in _MODULES for topic in getattr(module, "TOPICS", ()))

@@ -38,6 +38,7 @@ class Person(NamedTuple):
     role: str
     scopes: frozenset[str]
     csrf: str = "csrf-token"
+    session: str = "s0"
 
 
 class Known:
