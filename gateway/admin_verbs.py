@@ -6,9 +6,9 @@ when no gateway runs. Results are plain JSON values; ids are decimal strings, ti
 Deliberately not here: the socket (gateway.admin), accounts (gateway.admin_accounts), operators
 (gateway.admin_operators), how they sign in (gateway.admin_people), keys of both (gateway.admin_keys),
 carriers (gateway.admin_carriers), messages (gateway.admin_traffic), callbacks (gateway.admin_callbacks),
-sessions (gateway.admin_binds, gateway.admin_deliveries), what passes and waits (gateway.admin_figures),
-tables (gateway.admin_tables), the audit trail (gateway.admin_audit), configurations (gateway.admin_config),
-text for people (gateway.cli).
+sessions (gateway.admin_binds, gateway.admin_deliveries), what passes and waits (gateway.admin_figures,
+gateway.admin_trace), tables (gateway.admin_tables), the audit trail (gateway.admin_audit), configurations
+(gateway.admin_config), text for people (gateway.cli).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from gateway.admin_operators import OperatorVerbs
 from gateway.admin_people import PeopleVerbs
 from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
+from gateway.admin_trace import TraceVerbs
 from gateway.admin_traffic import Submitter, TrafficVerbs
 from gateway.audit import entry
 from gateway.audit_heads import NAME as HEADS
@@ -57,6 +58,7 @@ from store.search import Page, Query
 from store.tables import DIRECTORY, Tables
 
 if TYPE_CHECKING:
+    from gateway.app import Gateway
     from gateway.committer import Committing
     from gateway.figures import Figures
     from gateway.overview import LaneView
@@ -138,6 +140,7 @@ class AdminVerbs:
         queues: Callable[[], list[LaneView]] | None = None,
         previews: Previews | None = None,
         heads: Path | None = None,
+        gateway: Gateway | None = None,
     ) -> None:
         previews = previews or Previews()
         self._accounts = accounts
@@ -172,6 +175,7 @@ class AdminVerbs:
         self._of_audit = AuditVerbs(store, heads or store.path.parent / HEADS)
         self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used, assignments.of_card)
         self.of_config = ConfigVerbs(Revisions(store, execute, wall_ms), reload)
+        self.of_traces = TraceVerbs(gateway)
         self._of_figures = FigureVerbs(accounts, store, figures, queues)
         self.of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
 
@@ -198,6 +202,7 @@ class AdminVerbs:
             **self.of_deliveries.table(),
             **self._of_tables.table(),
             **self._of_figures.table(),
+            **self.of_traces.table(),
         }
 
     async def ping(self, _: Nothing) -> object:

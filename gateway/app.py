@@ -89,6 +89,7 @@ from gateway.http.server import HttpServer
 from gateway.http.settings import HttpSettings
 from gateway.http.stream import MessageStream
 from gateway.http.table import messages
+from gateway.http.trace import TraceApi
 from gateway.http.views import Views
 from gateway.known import Known
 from gateway.log_sink import LogSink, add_log_measures, log_sink
@@ -119,6 +120,7 @@ from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
 from gateway.spent import Spent
 from gateway.timers import Clockwork, Retention
+from gateway.tracing import Traces
 from gateway.troubles import Troubles, add_trouble_measures
 from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World, listen_on
@@ -294,6 +296,8 @@ class Gateway:
         )
         self.health = HealthWatch(self)
         self.figures = Figures(self)
+        self.traces = Traces(world.wall_ms)
+        self.smpp.joined = self.traces.joined
         self.keys.use.tell = self.health.tell
         self.probes = Probes(self)
         self.rolled_back: Revision | None = None  # the configuration is that of a roll-back
@@ -329,6 +333,7 @@ class Gateway:
             figures=self.figures,
             queues=partial(queues, self),
             previews=Previews(self),
+            gateway=self,
         )
         retries = Retries(store, world.wall_ms)
         self.account_api = AccountApi(self.verbs.of_accounts, retries)
@@ -404,6 +409,7 @@ class Gateway:
             VERSION,
             self.figures,
         ).add_to(routes)
+        TraceApi(self.verbs.of_traces, self.traces, self.committer, self.world.wall_ms).add_to(routes)
         self.account_api.add_to(routes)
         self.key_api.add_to(routes)
         ExplainApi(
@@ -623,6 +629,7 @@ class Gateway:
         nursery.start_soon(self.troubles.run)
         nursery.start_soon(self.health.run)
         nursery.start_soon(self.figures.run)
+        nursery.start_soon(self.traces.run)
         nursery.start_soon(self.probes.run)
 
     async def _keep_waking(self) -> None:

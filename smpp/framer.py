@@ -40,6 +40,11 @@ class Framer:
         """Octets of a PDU that is not whole yet."""
         return len(self._pending)
 
+    @property
+    def rest(self) -> bytes:
+        """These octets."""
+        return bytes(self._pending)
+
     def feed(self, data: bytes | bytearray) -> list[Frame]:
         """All PDUs that `data` completes, in order. Never raises; look at `error` afterwards."""
         if self.error is not None:

@@ -120,6 +120,11 @@ class Session:
     def closed(self) -> bool:
         return self.state is SessionState.CLOSED
 
+    @property
+    def half_received(self) -> bytes:
+        """What has come of a PDU that is not whole yet, for somebody who begins to listen in."""
+        return self._framer.rest
+
     def change(self, settings: SessionSettings) -> None:
         """Other timers and another window from now on; what is in flight stays, and so does the version."""
         self.settings = settings

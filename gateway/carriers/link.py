@@ -13,7 +13,7 @@ import os
 import ssl
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
@@ -26,6 +26,9 @@ from smpp import events
 from smpp.constants import CommandId
 from smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter
 from smpp.session import Role, Session, SessionSettings, SessionState
+
+if TYPE_CHECKING:
+    from gateway.tracing import Taps
 
 log = structlog.get_logger("carrier")
 
@@ -119,6 +122,7 @@ class Link:
         self.paused_until = 0.0
         self.kept = False  # for one message alone: no room for others
         self.outbound = False  # the carrier connected to us
+        self.tap: Taps | None = None  # while somebody traces it
         self.make = 0  # of which settings it is: the fleet's count
         self._scope = trio.CancelScope()
         self._ended_for_good = trio.Event()
@@ -172,6 +176,8 @@ class Link:
         if self.session is not None and self.outlet is not None:
             data = self.session.data_to_send()
             if data:
+                if self.tap is not None:
+                    self.tap.outward(data, trio.current_time())
                 self.outlet.write(data)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -248,6 +254,8 @@ class Link:
         session = Session(Role.ESME, self._settings, now)
         outlet = Outlet(stream)
         self.session, self.outlet = session, outlet
+        if self.tap is not None:
+            self.tap.begin()
         if not outbound:
             self._send_bind(session, now)
         reason = "cancelled"
@@ -275,7 +283,10 @@ class Link:
                 return f"connection broken: {self._why(error, self.host.rpartition(':')[0])}"
             if not data:
                 return "peer unbound" if self._peer_unbound else "peer closed the connection"
-            self._handle(session.receive(bytes(data), trio.current_time()))
+            now = trio.current_time()
+            if self.tap is not None:
+                self.tap.inward(bytes(data), now)
+            self._handle(session.receive(bytes(data), now))
         return self.last_error or "session closed"
 
     async def _write(self, outlet: Outlet, scope: trio.CancelScope) -> None:

@@ -38,6 +38,7 @@ VERBS = {
     "carrier": _Verb("gateway.cli.carriers", "Carriers: how they are, suspend, resume."),
     "events": _Verb("gateway.cli.carriers", "What the gateway decided by itself, and noticed."),
     "binds": _Verb("gateway.cli.binds", "Customers' SMPP sessions; end one."),
+    "trace": _Verb("gateway.cli.trace", "PDUs of a carrier, a bind, an account or a number, live."),
     "locks": _Verb("gateway.cli.binds", "Who is locked out after wrong passwords."),
     "unlock": _Verb("gateway.cli.binds", "End the locks of an address or a system_id."),
     "route": _Verb("gateway.cli.route", "Explain which way a message would go, and why."),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.smpp_server.deliveries import Port
     from gateway.smpp_server.listener import Peer
     from gateway.smpp_server.server import SmppServer, Tenant
+    from gateway.tracing import Taps
     from router.nouns import Account
     from store.interface import OutboxRow
 
@@ -81,6 +82,7 @@ class Connection:
         self.active_at = now
         self.check_at = peer.accepted_at + server.settings.bind_timeout_s
         self.submits = 0
+        self.tap: Taps | None = None  # while somebody traces it
         self._tenant: Tenant | None = None
         self._port: Port | None = None
         self._unanswered = 0
@@ -126,6 +128,8 @@ class Connection:
         """Send what the session has written."""
         data = self.session.data_to_send()
         if data:
+            if self.tap is not None:
+                self.tap.outward(data, trio.current_time())
             self.outlet.write(data)
 
     def close(self, reason: str) -> None:
@@ -179,6 +183,8 @@ class Connection:
                 if self._early > _BEFORE_BIND:
                     self._reason = self._reason or f"more than {_BEFORE_BIND} octets before a bind"
                     return
+            if self.tap is not None:
+                self.tap.inward(bytes(data), now)
             self.handle(session.receive(data, now), now)  # type: ignore[arg-type]
             if self._leaving:
                 return

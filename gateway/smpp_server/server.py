@@ -94,6 +94,7 @@ class SmppServer:
         self.connections: set[Connection] = set()
         self.tenants: dict[int, Tenant] = {}
         self.violations = 0
+        self.joined: Callable[[], None] = lambda: None  # told of each new bind
         self._binds = 0  # how many there have been
         self._accounts = accounts
         self._committer = committer
@@ -174,6 +175,7 @@ class SmppServer:
         tenant.connections.append(connection)
         self.gate.bound(account.id)
         self.listeners.bound(connection.peer)
+        self.joined()
         return tenant
 
     def left(self, connection: Connection, port: Port | None, unanswered: Sequence[object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,7 @@ from msgspec import Meta
 from gateway.figures import Snapshot
 from gateway.http.endpoint import Answer, Endpoint
 from gateway.overview import LaneView, Trouble
+from gateway.tracing import MOST_S
 
 
 class QueuesOut(msgspec.Struct):
@@ -34,6 +35,33 @@ class HealthOut(msgspec.Struct):
 
 class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
     history: Annotated[bool, Meta(description="also each of the last 300 seconds")] = False
+
+
+class TraceQuery(msgspec.Struct, forbid_unknown_fields=True):
+    carrier: Annotated[str, Meta(max_length=64, description="all binds to it")] = ""
+    bind: Annotated[
+        str, Meta(max_length=64, description="a carrier's as north/1, a customer's by its number")
+    ] = ""
+    account: Annotated[str, Meta(max_length=64, description="all its SMPP binds")] = ""
+    number: Annotated[str, Meta(max_length=64, description="PDUs that name it, and their answers")] = ""
+    command: Annotated[
+        str, Meta(max_length=512, description="names with commas; a request's means its answers, too")
+    ] = ""
+    status: Annotated[str, Meta(max_length=512, description="answers with these, names or numbers")] = ""
+    errors: Annotated[bool, Meta(description="only answers that refuse")] = False
+    direction: Annotated[Literal["", "in", "out"], Meta(description="as the gateway sees it")] = ""
+    for_s: Annotated[float, Meta(ge=1, le=MOST_S, description="it ends after so long")] = 60
+    text: Annotated[bool, Meta(description="with texts, which needs messages.text")] = False
+
+
+class TraceState(msgspec.Struct):
+    """How a trace is. `dropped`: PDUs that were too many to look at; `ended`: why, empty while it runs."""
+
+    dropped: int
+    waiting: int
+    sessions: int
+    left_s: float
+    ended: str
 
 
 QUEUES = Endpoint(
@@ -71,5 +99,23 @@ TOP = Endpoint(
     answers={200: Answer(Snapshot, "As it is now")},
     problems=("operator-key-needed",),
 )
+TRACE = Endpoint(
+    method="GET",
+    path="/v1/trace",
+    id="trace",
+    tag="Operations",
+    summary="PDUs of a carrier, a bind, an account or a number, as they pass",
+    description=(
+        "One JSON object a line, for as long as the trace lasts: a TraceRecord for each PDU, and once a "
+        "second a TraceState; the last line has `ended`. Say one of `carrier`, `bind` and `account`, or only "
+        "a `number`. Texts come with `text=true` and messages.text, and are told to the audit trail, as is "
+        "each trace; numbers are masked without messages.numbers; passwords are never shown. A trace slows "
+        "nothing down: what passes too fast to be looked at is counted in `dropped`."
+    ),
+    access="binds.read",
+    query=TraceQuery,
+    answers={200: Answer(bytes, "A line for each PDU", None, "application/x-ndjson")},
+    problems=("operator-key-needed", "nothing-to-trace", "too-many-traces"),
+)
 
-ENDPOINTS = (QUEUES, HEALTH, TOP)
+ENDPOINTS = (QUEUES, HEALTH, TOP, TRACE)

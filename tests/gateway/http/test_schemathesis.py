@@ -79,6 +79,11 @@ include-operation-id = "getReadiness"
 checks.not_a_server_error.enabled = false
 checks.positive_data_acceptance.enabled = false
 
+# It answers for as long as it is asked to; tests/gateway/test_tracing.py.
+[[operations]]
+include-operation-id = "trace"
+enabled = false
+
 # Each message of a batch or a stream is answered on its own: one that cannot be sent leaves the whole a 200.
 [[operations]]
 include-operation-id = ["sendMessages", "streamMessages"]
