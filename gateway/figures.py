@@ -28,9 +28,9 @@ from gateway.admin_status import waiting_messages
 from gateway.http.timeline import Time
 from gateway.metrics import SECONDS as RESPONSE_BOUNDS_S
 from gateway.metrics import CarrierCounts
-from gateway.overview import Trouble, problems
+from gateway.overview import LaneView, Trouble, problems, queues
 from router.nouns import MessageState, Phase
-from router.waiting import Wait, why_carrier
+from router.waiting import Side, Wait, why_carrier
 from store.backlog import waiting
 
 if TYPE_CHECKING:
@@ -43,10 +43,14 @@ MOST_ACCOUNTS = 500
 SHOWN_ACCOUNTS = 200
 COUNTED_EVENTS = 1_000  # of one account's backlog
 
+MOST_LANES = 1_000
+
 _MINUTE = 60
+_STATUSES_S = 10  # how often answers are counted by their status
 _LATELY = 10  # seconds of which response times are told
 _BACKLOG_S = 5.0  # how often events that wait are counted
 _COUNTED_ENDPOINTS = 400
+_QUEUE_EACH, _QUEUE_ALL = 200, 1_500  # messages that are counted each second, while somebody watches
 _DELIVERED = int(MessageState.DELIVERED)
 _FAILED = frozenset(
     int(state)
@@ -89,7 +93,8 @@ class History(msgspec.Struct, kw_only=True):
 class CarrierFigures(msgspec.Struct, kw_only=True):
     """One carrier. `sent_per_s` is of the last second, `sent_mean` of the last minute, both in segments.
 
-    `why`: a reason's name, "free" = nothing keeps it from sending; `detail` the same in words.
+    `why`: a reason's name, "free" = nothing keeps it from sending; `detail` the same in words; `side`: whose
+    business that is, "ours", "theirs" (the carrier's), or "".
     `response_p50_s`, `response_p90_s`: of the last 10 s, null: no answers. `errors_per_s`: refused for other
     reasons than throttling, or never answered. `waiting`: ready messages of all lanes that name it, whoever
     will get them.
@@ -98,6 +103,7 @@ class CarrierFigures(msgspec.Struct, kw_only=True):
     name: str
     why: str
     detail: str
+    side: Side
     binds: int
     binds_wanted: int
     sent_per_s: float
@@ -216,6 +222,23 @@ class _Account:
         self.code = ""  # of the latest refusals
 
 
+class _Course(NamedTuple):
+    """What a carrier did in one second."""
+
+    segments: int
+    throttled: int
+    errors: int
+
+
+class CarrierHistory(msgspec.Struct, kw_only=True):
+    """Of one carrier, as History. `errors`: refused for other reasons than throttling, or never answered."""
+
+    seconds: list[int]
+    sent: list[int]
+    throttled: list[int]
+    errors: list[int]
+
+
 class Figures:
     """`run` looks once a second; `snapshot` is what there is to tell."""
 
@@ -224,9 +247,14 @@ class Figures:
         self._at: deque[float] = deque(maxlen=_MINUTE + 1)  # when it looked; the others go along with it
         self._sums: deque[_Sums] = deque(maxlen=_MINUTE + 1)
         self._carriers: dict[str, deque[_Carried]] = {}
+        self._courses: dict[str, deque[_Course]] = {}
+        self._statuses: dict[str, deque[dict[int, int]]] = {}  # each _STATUSES_S, for SECONDS
+        self._lanes: dict[int, deque[int]] = {}  # messages that carriers took
+        self._looks = 0
         self._accounts: dict[str, _Account] = {}
         self._seconds: deque[_Second] = deque(maxlen=SECONDS)
         self._snapshot: tuple[float, Snapshot] | None = None
+        self._queues: tuple[float, list[LaneView]] | None = None
         self._backlogs: tuple[float, dict[int, int]] = (-_BACKLOG_S, {})
 
     async def run(self) -> None:
@@ -261,6 +289,7 @@ class Figures:
             mo=sum(one[-1].mo for one in self._carriers.values()),
         )
         self._follow(accounts, codes)
+        self._follow_carriers(now - before_at)
         self._at.append(now)
         self._sums.append(sums)
         if before is not None and now > before_at:
@@ -304,6 +333,24 @@ class Figures:
                 one.code = max(now, key=lambda code: now[code] - one.codes.get(code, 0))
                 one.codes = now
 
+    def _follow_carriers(self, seconds: float) -> None:
+        """Each one's course and statuses, and what was taken from lanes."""
+        for name, looks in self._carriers.items():
+            now, before = looks[-1], looks[-2] if len(looks) > 1 else looks[-1]
+            each = (max(0, getattr(now, one) - getattr(before, one)) for one in _Course._fields)
+            course = _Course(*(round(count / (seconds or 1)) for count in each))
+            self._courses.setdefault(name, deque(maxlen=SECONDS)).append(course)
+        if self._looks % _STATUSES_S == 0:
+            for name, counts in self._gateway.counts.carriers.items():
+                kept = self._statuses.setdefault(name, deque(maxlen=SECONDS // _STATUSES_S))
+                kept.append(dict(counts.statuses))
+        self._looks += 1
+        board = self._gateway.board
+        lanes = board.lanes()[:MOST_LANES]
+        self._lanes = {lane: self._lanes.get(lane) or deque(maxlen=_MINUTE + 1) for lane in lanes}
+        for lane, taken in self._lanes.items():
+            taken.append(board.taken(lane))
+
     def _waiting(self) -> int:
         messages = self._gateway.store.totals().messages
         return sum(messages[phase] for phase in _HERE)
@@ -330,6 +377,38 @@ class Figures:
             refused=refused,
             waiting=waiting_,
         )
+
+    def queues(self) -> list[LaneView]:
+        """What waits and why, as of this second, counted less far than gateway.overview does for one who
+        asks: the same objects for all; not to be changed."""
+        now = trio.current_time()
+        if self._queues is None or not 0 <= now - self._queues[0] < 1:
+            self._queues = now, queues(self._gateway, _QUEUE_EACH, _QUEUE_ALL)
+        return self._queues[1]
+
+    def carrier_history(self, name: str) -> CarrierHistory:
+        """One carrier's last SECONDS seconds; zeros from before it was there."""
+        at = [one.at for one in self._seconds]
+        courses = list(self._courses.get(name, ()))[-len(at) :] if at else []
+        courses = [_Course(0, 0, 0)] * (len(at) - len(courses)) + courses
+        sent, throttled, errors = map(list, zip(*courses, strict=True)) if courses else ([], [], [])
+        return CarrierHistory(seconds=at, sent=sent, throttled=throttled, errors=errors)
+
+    def statuses(self, name: str) -> list[tuple[int, int]]:
+        """(command_status, how many) of a carrier's answers to submit_sm in the last SECONDS seconds, the
+        most frequent first; -1: others."""
+        counts = self._gateway.counts.carriers.get(name)
+        if counts is None:
+            return []
+        kept = self._statuses.get(name)
+        then = kept[0] if kept is not None and len(kept) == kept.maxlen else {}
+        added = ((status, count - then.get(status, 0)) for status, count in counts.statuses.items())
+        return sorted((one for one in added if one[1] > 0), key=lambda one: -one[1])
+
+    def taken_per_s(self, lane: int) -> float:
+        """Messages that carriers took from a lane a second, as the mean of the last minute."""
+        taken, took = self._lanes.get(lane), self._took(_MINUTE)
+        return round((taken[-1] - taken[0]) / took, 1) if taken and took else 0.0
 
     def _made(self, now: float) -> Snapshot:
         gateway, now_ms = self._gateway, self._gateway.world.wall_ms()
@@ -374,6 +453,7 @@ class Figures:
 
     def _carriers_now(self, now: float, now_ms: int, oldest: dict[int, int]) -> list[CarrierFigures]:
         gateway = self._gateway
+        troubles = {id: one.trouble for id, one in gateway.troubles.carriers(now).items()}
         ready: dict[int, int] = {}
         ages: dict[int, list[int]] = {}
         for lane, counts in gateway.store.lane_totals().items():
@@ -383,12 +463,20 @@ class Figures:
                     if lane in oldest:
                         ages.setdefault(carrier, []).append(oldest[lane])
         return [
-            self._carrier_now(one, now, now_ms, ready.get(one.id, 0), _age_s(ages.get(one.id, ()), now_ms))
+            self._carrier_now(
+                one, now, now_ms, troubles[one.id], ready.get(one.id, 0), _age_s(ages.get(one.id, ()), now_ms)
+            )
             for one in sorted(gateway.carriers, key=lambda one: one.name)
         ]
 
     def _carrier_now(
-        self, carrier: Carrier, now: float, now_ms: int, ready: int, oldest_age_s: float
+        self,
+        carrier: Carrier,
+        now: float,
+        now_ms: int,
+        trouble: str,
+        ready: int,
+        oldest_age_s: float,
     ) -> CarrierFigures:
         looks = self._carriers.get(carrier.name) or deque([_NOTHING_CARRIED])
         second, minute = self._rates(looks, 1), self._rates(looks, _MINUTE)
@@ -396,13 +484,18 @@ class Figures:
         answers = [count - before for count, before in zip(looks[-1].answers, lately, strict=True)]
         submitting = [link for link in carrier.links if link.bind != "receiver"]
         bound = [link for link in submitting if link.bound and link.session is not None]
-        why, detail = self._why(carrier, now, now_ms)
         health = self._gateway.health.view(carrier, now_ms)["health"]
+        assert isinstance(health, dict)
+        why, detail = self._why(carrier, now, now_ms)
+        detail, side = trouble or detail or str(health["bad"]), why.side
+        if (detail and not side) or (why is Wait.THROTTLED and trouble):
+            side = "theirs"  # it takes work, and answers badly
         size = carrier.settings.window
         return CarrierFigures(
             name=carrier.name,
             why=why.name.lower(),
             detail=detail,
+            side=side,
             binds=sum(link.bound for link in carrier.links),
             binds_wanted=len(carrier.links),
             sent_per_s=second["segments"],
@@ -418,7 +511,7 @@ class Figures:
             errors_mean=minute["errors"],
             receipts_per_s=second["receipts"],
             mo_per_s=second["mo"],
-            delivered_ratio=health["delivered_ratio"] if isinstance(health, dict) else None,
+            delivered_ratio=health["delivered_ratio"],
             waiting=ready,
             oldest_age_s=oldest_age_s,
         )

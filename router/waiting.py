@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from router.throttle import UNLIMITED
+
+Side: TypeAlias = Literal["ours", "theirs", ""]
 
 
 class Wait(Enum):
@@ -64,7 +66,39 @@ class Wait(Enum):
         """False: it should move, and a watchdog may say so."""
         return self not in _UNEXPLAINED
 
+    @property
+    def side(self) -> Side:
+        """Whose business it is: the carrier's, ours (operators, limits, accounts), or "" nobody's."""
+        return "theirs" if self in _THEIRS else "ours" if self in _OURS else ""
 
+
+_THEIRS = frozenset(
+    {
+        Wait.CIRCUIT_OPEN,
+        Wait.TRIAL,
+        Wait.MAINTENANCE,
+        Wait.NO_BIND,
+        Wait.PAUSED,
+        Wait.WINDOW_FULL,
+        Wait.RESPONSE_PENDING,
+        Wait.COUNTRY_OUT,
+        Wait.COUNTRY_TRIAL,
+    }
+)
+_OURS = frozenset(
+    {
+        Wait.ACCOUNT_SUSPENDED,
+        Wait.ACCOUNT_THROTTLED,
+        Wait.ROUTE_THROTTLED,
+        Wait.STOPPING,
+        Wait.SUSPENDED,
+        Wait.THROTTLED,
+        Wait.DRAINS,
+        Wait.LANE_GONE,
+        Wait.WINDOW_STUCK,
+        Wait.LEASE_LOST,
+    }
+)
 _UNEXPLAINED = frozenset({Wait.LANE_GONE, Wait.WINDOW_STUCK, Wait.LEASE_LOST, Wait.FREE})
 _NEAREST = (  # of several carriers' reasons, the one that ends first speaks for the lane
     Wait.FREE,

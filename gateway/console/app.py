@@ -28,7 +28,7 @@ from gateway.cli import VERSION
 from gateway.console.assets import PREFIX, Assets
 from gateway.console.frame import Frame
 from gateway.console.live import Live, WhoIs, session_token
-from gateway.console.page import ANYBODY, Page, Refusal, SignedIn, Topic, Visit
+from gateway.console.page import ANYBODY, Page, Refusal, SignedIn, Topic, Topics, Visit
 from gateway.console.pages import PAGES, TOPICS
 from gateway.http.asgi import Message, mounted
 from gateway.http.forms import Parameters, of_body
@@ -65,7 +65,7 @@ class Console:
         gateway: Gateway,
         whois: Callable[[], WhoIs],
         pages: tuple[Page, ...] = PAGES,
-        topics: tuple[Topic, ...] = TOPICS,
+        topics: tuple[Topic | Topics, ...] = TOPICS,
     ) -> None:
         for scope in (*(page.scope for page in pages), *(topic.scope for topic in topics)):
             if scope not in (ANYBODY, PUBLIC, *SCOPES):

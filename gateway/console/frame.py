@@ -1,13 +1,15 @@
 """Templates: one environment, what every page has around it, and how values are written for people.
 
 Filters: `count` 12,345; `age` seconds as "3 min"; `when` milliseconds as UTC; `share` 0.93 as "93 %"; `rate`
-"1,203.5"; `bytes` "3.4 MiB". All escape; an unknown name in a template is an error.
+"1,203.5"; `seconds` "4 ms"; `bytes` "3.4 MiB"; `named` a subject; `slug` a name as an id. `place(subject)` is
+the path of its page, "": it has none. All escape; an unknown name in a template is an error.
 
 Deliberately not here: what pages show (pages/).
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gateway.acts import BY_VERB
 from gateway.console.assets import Assets
+from gateway.console.subjects import named, place_of
 
 if TYPE_CHECKING:
     from gateway.console.page import Page, Visit
@@ -39,12 +42,15 @@ class Frame:
         )
         self._environment.filters |= {
             "count": count, "age": age, "when": when, "share": share, "rate": rate, "bytes": octets,
+            "named": named, "slug": slug, "seconds": seconds,
         }  # fmt: skip
+        paths = {page.path for page in pages if page.nav}
         self._environment.globals |= {
             "asset": assets.url,
             "version": version,
             "has_asset": assets.has,
             "act_of": BY_VERB.get,
+            "place": lambda subject: place_of(subject, paths),
         }
 
     def page(self, template: str, visit: Visit, facts: Mapping[str, Any]) -> str:
@@ -52,7 +58,14 @@ class Frame:
         who = visit.who
         nav = [page for page in self._pages if who is not None and visit.may(page.scope)]
         return self._environment.get_template(template).render(
-            {**_of(visit), "nav": nav, "page": visit.page, **facts}
+            {
+                **_of(visit),
+                "nav": nav,
+                "page": visit.page,
+                "topic": visit.page.topic,
+                "title": visit.page.title,
+            }
+            | dict(facts)
         )
 
     def part(self, template: str, visit: Visit, facts: Mapping[str, Any]) -> str:
@@ -105,3 +118,17 @@ def octets(value: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def seconds(value: float | None) -> str:
+    """How long something took: 4 ms, 0.35 s, 12 s; None → –"""
+    if value is None:
+        return "–"
+    if value < 0.1:
+        return f"{value * 1000:.3g} ms"
+    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+
+
+def slug(name: str) -> str:
+    """A name as an id of HTML: always the same, and safe."""
+    return f"{zlib.crc32(name.encode()):08x}"

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from gateway.console.frame import Frame
-from gateway.console.page import SignedIn, Topic
+from gateway.console.page import SignedIn, Topic, Topics
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.request import Request
 from gateway.http.routes import Streaming
@@ -35,6 +35,7 @@ EVENTS: Headers = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-
 MOST_VIEWERS = 200
 _HEARTBEAT_S = 15
 _RECHECK_S = 10
+_LONGEST_NAME = 600
 
 log = structlog.get_logger("console")
 
@@ -97,12 +98,14 @@ class Live:
     """The hub. `streaming(name)` serves one topic; `run` beats once a second."""
 
     def __init__(
-        self, gateway: Gateway, frame: Frame, whois: Callable[[], WhoIs], topics: tuple[Topic, ...]
+        self, gateway: Gateway, frame: Frame, whois: Callable[[], WhoIs], topics: tuple[Topic | Topics, ...]
     ) -> None:
         self._gateway = gateway
         self._frame = frame
         self._whois = whois
-        self._topics = {topic.name: _Watched(topic) for topic in topics}
+        self._topics = {topic.name: _Watched(topic) for topic in topics if isinstance(topic, Topic)}
+        self._kinds = {topic.name: topic for topic in topics if isinstance(topic, Topics)}
+        self._some: dict[str, _Watched] = {}  # of these, those that are watched
         self._beats = 0
         self.viewers = 0
 
@@ -121,7 +124,7 @@ class Live:
                 await trio.sleep_until(next_at)
                 self.beat()
         finally:
-            for watched in self._topics.values():
+            for watched in (*self._topics.values(), *self._some.values()):
                 for viewer in watched.viewers:
                     viewer.out.finish()
                 watched.viewers = []
@@ -130,10 +133,12 @@ class Live:
         """Tell everybody what changed."""
         self._beats += 1
         self.viewers = 0
-        for watched in self._topics.values():
+        for watched in (*self._topics.values(), *self._some.values()):
             if watched.viewers:
                 self._tell(watched)
             self.viewers += len(watched.viewers)
+        if self._some:
+            self._some = {name: watched for name, watched in self._some.items() if watched.viewers}
 
     def _tell(self, watched: _Watched) -> None:
         try:
@@ -161,7 +166,8 @@ class Live:
         return who is not None and topic.scope in who.scopes
 
     def _open(self, request: Request, out: Outflow) -> Taker:
-        watched = self._topics.get(request.path.rpartition("/")[2])
+        name = request.path.partition("/live/")[2]
+        watched = self._topics.get(name) or self._some.get(name) or self._one(name)
         if watched is None or request.method != "GET":
             raise BadRequest(404, "not-found", "nothing of that name changes each second")
         viewer = _Viewer(out, session_token(request.headers.get(b"cookie")), request.peer)
@@ -174,7 +180,16 @@ class Live:
         out.write(b"retry: 2000\n\n" + watched.whole())
         watched.viewers.append(viewer)
         self.viewers += 1
+        if name not in self._topics:
+            self._some[name] = watched
         return _Watching(out)
+
+    def _one(self, name: str) -> _Watched | None:
+        """Of `carrier/north` and the like; None: there is no such thing."""
+        kind, _, item = name.partition("/")
+        topics = self._kinds.get(kind)
+        topic = topics.of(self._gateway, item[:_LONGEST_NAME]) if topics and item else None
+        return None if topic is None else _Watched(topic)
 
 
 class _Watching:

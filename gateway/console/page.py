@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -95,6 +96,11 @@ class Visit:
         return Response(self._frame.part(template, self, facts), media_type="text/html", headers=_PRIVATE)
 
     @property
+    def frame(self) -> Frame:
+        """What renders, for what a page shares with its topic."""
+        return self._frame
+
+    @property
     def by_htmx(self) -> bool:
         """Whether a fragment is wanted, and no whole page."""
         return "hx-request" in self.request.headers
@@ -131,3 +137,17 @@ class Topic(NamedTuple):
     scope: str
     parts: Callable[[Gateway, Frame], Mapping[str, str]]
     figures: Callable[[Gateway], object] | None = None
+
+
+class Topics(NamedTuple):
+    """A topic for each thing of a kind, `carrier/north`: `of` gives the one of a name, None: there is no such
+    thing. It is kept while somebody watches. A page says which by `render(topic=one_of(…))`."""
+
+    name: str
+    scope: str
+    of: Callable[[Gateway, str], Topic | None]
+
+
+def one_of(kind: str, name: str) -> str:
+    """The topic of one thing, as a page names it."""
+    return f"{kind}/{quote(name, safe='')}"

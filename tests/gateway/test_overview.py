@@ -62,7 +62,13 @@ async def test_a_long_queue_is_counted_so_far(tmp_path: Path) -> None:
             await submitted(ann, one["api_key"], COUNTED_EACH // 2 + 1)
         (lane,) = (await told(ann, "/v1/queues"))["lanes"]
         (queue,) = lane["queues"]
-        assert (queue["depth"], queue["more"], lane["ready"]) == (COUNTED_EACH, True, COUNTED_EACH + 2)
+        assert (queue["depth"], queue["more"]) == (COUNTED_EACH + 2, False), "its lane's count says the rest"
+        two = await ann.made("two")
+        for _ in range(2):
+            await submitted(ann, two["api_key"], COUNTED_EACH // 2 + 1)
+        (lane,) = (await told(ann, "/v1/queues"))["lanes"]
+        assert [(one["depth"], one["more"]) for one in lane["queues"]] == [(COUNTED_EACH, True)] * 2
+        assert lane["ready"] == 2 * COUNTED_EACH + 4
 
 
 @trio_test(mock_clock=True)

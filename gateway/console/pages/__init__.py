@@ -8,10 +8,12 @@ Deliberately not here: figures and acts; a page asks gateway's own functions and
 
 from __future__ import annotations
 
-from gateway.console.page import Page, Topic
-from gateway.console.pages import acts, me, messages, overview, sign_in
+from gateway.console.page import Page, Topic, Topics
+from gateway.console.pages import acts, carriers, me, messages, overview, queues, sign_in
 
-_MODULES = (overview, messages, acts, sign_in, me)
+_MODULES = (overview, carriers, queues, messages, acts, sign_in, me)  # in the navigation's order
 
 PAGES: tuple[Page, ...] = tuple(page for module in _MODULES for page in module.PAGES)
-TOPICS: tuple[Topic, ...] = tuple(topic for module in _MODULES for topic in getattr(module, "TOPICS", ()))
+TOPICS: tuple[Topic | Topics, ...] = tuple(
+    topic for module in _MODULES for topic in getattr(module, "TOPICS", ())
+)

@@ -72,7 +72,7 @@ QUEUES = Endpoint(
     summary="What waits, by lane, priority and account, and why it does not move",
     access="queues.read",
     query=QueuesQuery,
-    answers={200: Answer(QueuesOut, "As it is now; depths are counted up to 1,000 each")},
+    answers={200: Answer(QueuesOut, "As it is now; depths are counted up to 1,000 each, or exact")},
     problems=("operator-key-needed",),
 )
 HEALTH = Endpoint(

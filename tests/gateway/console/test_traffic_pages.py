@@ -1,0 +1,156 @@
+"""What Overview, Carriers and Queues say in the situations that matter, and that they follow what changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.audit import Actor, acting
+from gateway.console.page import one_of
+from tests.gateway.console.house import Visitor, console, text_of
+from tests.gateway.console.test_live import read
+from tests.gateway.house import Running, carrier, route, simulator
+from tests.trio_case import trio_test
+
+WELL = carrier("north", 2790, tps=50, window=10) + simulator("north", 2790) + route("north")
+DEAD = carrier("north", 2799) + route("north")
+SILENT = (
+    carrier("north", 2790, window=2, response_timeout_s=60)
+    + simulator("north", 2790, response_delay_s=[50, 50])
+    + route("north")
+)
+SLOW = carrier("north", 2790, tps=1) + simulator("north", 2790) + route("north")
+TO = "447700900123"
+
+
+async def said(house: Running, path: str, role: str = "owner") -> str:
+    shown = await Visitor(house, role).get("/console" + path)
+    assert shown.status == 200, shown.text
+    return text_of(shown.text)
+
+
+async def suspend(house: Running, for_s: float = 0) -> None:
+    with acting(Actor("ann", "console", "their maintenance")):
+        await house.gateway.orders.suspend("north", for_s)
+
+
+@trio_test(mock_clock=True)
+async def test_overview_says_that_all_is_well_and_what_passes(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        await house.final(await house.submit(TO))
+        await house.until(lambda: house.gateway.figures.snapshot().delivered_ratio)
+        shown = await said(house, "/overview")
+        assert "Nothing is wrong" in shown
+        assert "well nothing is in the way" in shown
+        for word in ("Accepted", "Delivered", "Delivery ratio 100 %", "Queue 0", "Search lag"):
+            assert word in shown, word
+
+
+@trio_test(mock_clock=True)
+async def test_a_dead_carrier_is_the_first_problem_and_their_side(tmp_path: Path) -> None:
+    async with console(tmp_path, DEAD) as house:
+        await house.submit(TO)
+        await house.until(lambda: house.gateway.carriers[0].links[0].last_error)
+        page = (await Visitor(house).get("/console/overview")).text
+        first = page[page.index('class="problem ') :]
+        assert 'href="/console/carriers/north"' in first[: first.index("</li>")]
+        assert "no bind" in text_of(first[: first.index("</li>")])
+        assert "their side no bind" in await said(house, "/carriers")
+        assert "no bind" in await said(house, "/queues")
+        assert "0 of 1" in await said(house, "/carriers")
+
+
+@trio_test(mock_clock=True)
+async def test_a_suspension_says_by_whom_until_when_and_why(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        await suspend(house, 600)
+        await house.submit(TO)
+        for path in ("/overview", "/carriers", "/queues"):
+            shown = await said(house, path)
+            assert "by ann: their maintenance" in shown, path
+            assert "suspended until 20" in shown, path
+        assert "our side suspended" in await said(house, "/carriers")
+
+
+@trio_test(mock_clock=True)
+async def test_a_full_window_and_a_limit_are_told_apart(tmp_path: Path) -> None:
+    async with console(tmp_path, SILENT) as house:
+        await house.bound()
+        for _ in range(5):
+            await house.submit(TO)
+        await house.until(lambda: house.gateway.carriers[0].in_flight == 2)
+        assert "window full" in await said(house, "/queues")
+        assert "their side window full" in await said(house, "/carriers")
+        assert "2 of 2" in await said(house, "/carriers")
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_at_its_limit_is_our_side(tmp_path: Path) -> None:
+    async with console(tmp_path, SLOW) as house:
+        await house.bound()
+        for _ in range(5):
+            await house.submit(TO)
+        await house.until(lambda: house.gateway.figures.queues()[0].reason == "throttled")
+        assert "the carrier is at its limit" in await said(house, "/queues")
+        assert "our side at its limit of 1/s" in await said(house, "/carriers")
+
+
+@trio_test(mock_clock=True)
+async def test_queues_are_shown_by_lane_priority_and_account_and_by_choice(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        await suspend(house)
+        await house.submit(TO)
+        await house.submit(TO, priority=0)
+        await house.gateway.verbs.table()["account.suspend"]({"name": "acme"})
+        shown = await said(house, "/queues")
+        assert "acme 2 the account is suspended 1" in shown
+        assert "acme 0 the account is suspended 1" in shown
+        assert "Nothing waits there" in await said(house, "/queues?account=other")
+        assert "acme 0" in await said(house, "/queues?lane=north&account=acme")
+        assert "acme 0" in await said(house, "/queues?why=account_suspended")
+        assert "Nothing waits there" in await said(house, "/queues?why=no_bind")
+        sheet = await Visitor(house).get("/console/queues.csv?account=acme")
+        assert sheet.headers["content-type"].startswith("text/csv")
+        lines = sheet.text.splitlines()
+        assert lines[0].startswith("lane,account,priority,reason")
+        assert len(lines) == 4
+        assert (await Visitor(house, "account").get("/console/queues")).status == 403
+
+
+@trio_test(mock_clock=True)
+async def test_what_moves_on_a_page_follows_what_happens(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        chosen = one_of("queues", "account=acme")
+        for topic in ("queues", chosen, "overview", "carriers"):
+            async with await Visitor(house).stream("GET", f"/console/live/{topic}", b"", {}) as stream:
+                await read(stream, "hx-partial")
+                await suspend(house)
+                await house.submit(TO)
+                await read(stream, "by ann: their maintenance")
+                with acting(Actor("ann", "console", "done")):
+                    await house.gateway.orders.resume("north")
+                await read(stream, "hx-partial")
+        live = house.gateway.console.live
+        await house.until(lambda: live.viewers == 0 and not live._some)
+
+
+@trio_test(mock_clock=True)
+async def test_charts_are_given_each_second_of_the_history(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        await house.submit(TO)
+        async with await Visitor(house).stream("GET", "/console/live/overview", b"", {}) as stream:
+            told = await read(stream, '"depth"')
+            assert "event: figures" in told
+            assert '"labels":["accepted","sent","delivered"]' in told
+            assert TO not in told
+
+
+@trio_test(mock_clock=True)
+async def test_a_thing_that_is_not_there_has_no_stream(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        for topic in ("nothing/at-all", "queues/", "carrier/nobody"):
+            assert (await Visitor(house).get(f"/console/live/{topic}")).status == 404, topic
