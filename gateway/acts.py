@@ -22,7 +22,7 @@ import msgspec
 from gateway.admin_accounts import AccountAct
 from gateway.admin_binds import Drop, Unlock
 from gateway.admin_callbacks import ReplayOf
-from gateway.admin_carriers import Resumption, Suspension
+from gateway.admin_carriers import Rate, Rebinding, Resumption, Suspension
 from gateway.admin_config import GoBack, Reread
 from gateway.admin_deliveries import Move, Replay
 from gateway.admin_held import HeldRelease
@@ -67,6 +67,51 @@ ACTS: Final[tuple[Act, ...]] = (
         "It takes messages again, also where its circuit breaker took it out.",
         "carrier",
         {"name": "north"},
+    ),
+    Act(
+        "carrier.drain",
+        "carriers.write",
+        Suspension,
+        "Drain a carrier",
+        "It takes nothing new, what is in flight is finished, then its binds end until it is resumed.",
+        "carrier",
+        {"name": "north", "for_s": 7200},
+    ),
+    Act(
+        "carrier.rebind",
+        "carriers.write",
+        Rebinding,
+        "Bind a carrier anew",
+        "Its binds, or one of them, finish what is in flight, unbind, and bind again at once.",
+        "carrier",
+        {"name": "north"},
+    ),
+    Act(
+        "carrier.rate",
+        "carriers.write",
+        Rate,
+        "Change a carrier's rate",
+        "It is sent so many segments a second at most; 0: as many as the configuration says.",
+        "carrier",
+        {"name": "north", "tps": 50, "for_s": 3600},
+    ),
+    Act(
+        "link.suspend",
+        "carriers.write",
+        Suspension,
+        "Suspend one bind to a carrier",
+        "It takes nothing new and stays bound; the carrier's other binds go on.",
+        "link",
+        {"name": "north/1", "for_s": 7200},
+    ),
+    Act(
+        "link.resume",
+        "carriers.write",
+        Resumption,
+        "Resume one bind to a carrier",
+        "It takes messages again.",
+        "link",
+        {"name": "north/1"},
     ),
     Act(
         "account.suspend",

@@ -79,6 +79,7 @@ def _carrier(gateway: Gateway, carrier: Carrier, now: float, now_ms: int) -> dic
                 "bind": link.bind,
                 "host": link.host,
                 "last_error": link.last_error,
+                "suspended": link.suspended,
             }
             for link in carrier.links
         },

@@ -141,6 +141,7 @@ class AdminVerbs:
         previews: Previews | None = None,
         heads: Path | None = None,
         gateway: Gateway | None = None,
+        rebind: Callable[[str, str], None] | None = None,
     ) -> None:
         previews = previews or Previews()
         self._accounts = accounts
@@ -167,7 +168,9 @@ class AdminVerbs:
         self.of_keys = KeyVerbs(
             accounts, operators, keys or keys_of_a_store(accounts, operators, store, wall_ms), wall_ms
         )
-        self.of_carriers = CarrierVerbs(store, orders, carrier_facts, close_circuit, previews)
+        self.of_carriers = CarrierVerbs(
+            store, orders, carrier_facts, close_circuit, previews, rebind, execute, wall_ms
+        )
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region)
         self.of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)

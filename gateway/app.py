@@ -119,6 +119,7 @@ from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
 from gateway.spent import Spent
+from gateway.terms import Terms
 from gateway.timers import Clockwork, Retention
 from gateway.tracing import Traces
 from gateway.troubles import Troubles, add_trouble_measures
@@ -209,6 +210,8 @@ class Gateway:
         self.fleet = Fleet(world, store, self.committer, self.board, self.inbound, self.counts, self.spent)
         self.fleet.account_of = lambda id: self.accounts.by_id.get(id)
         self.fleet.drain_timeout_s = config.gateway.drain_timeout_s
+        self.orders = Orders(self.committer, world.wall_ms)
+        self.terms = Terms(self.orders, self.fleet)
         for one in config.carriers:
             carrier = self.fleet.add(one, client_tls(one))
             if store.epoch > 1:
@@ -272,7 +275,6 @@ class Gateway:
             world.wall_ms,
             trusted_from=config.console.trusted_from,
         )
-        self.orders = Orders(self.committer, world.wall_ms)
         self.cdr_api = CdrApi(config.gateway.data_dir / CDRS)
         self.cdrs = (
             Cdrs(
@@ -334,6 +336,7 @@ class Gateway:
             queues=partial(queues, self),
             previews=Previews(self),
             gateway=self,
+            rebind=self.fleet.rebind,
         )
         retries = Retries(store, world.wall_ms)
         self.account_api = AccountApi(self.verbs.of_accounts, retries)

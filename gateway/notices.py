@@ -20,6 +20,7 @@ KINDS: dict[str, str] = {
     "carrier.closed": "takes messages again as usual",
     "carrier.would_open": "bad enough to be taken out, and was not",
     "carrier.resumed": "a suspension by an operator ended by itself",
+    "order.ended": "what an operator ordered for a time ended by itself",
     "carrier.maintenance": "a maintenance window began",
     "carrier.maintained": "a maintenance window ended",
     "carrier.country_opened": "left out for one country by its circuit breaker",

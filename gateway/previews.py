@@ -16,6 +16,7 @@ import msgspec
 from router.nouns import Account, Phase
 
 if TYPE_CHECKING:
+    from config.model import CarrierConfig
     from gateway.app import Gateway
     from gateway.carriers.carrier import Carrier
 
@@ -62,6 +63,62 @@ class Previews:
             touches.append(f"{of(waiting, 'message')} in its lanes may go to it")
         return Preview(touches, waiting, warnings=warnings)
 
+    def carrier_drained(self, name: str) -> Preview:
+        """Nothing new goes to it, and it unbinds."""
+        touches = [f"carrier {name} takes nothing new, finishes what is in flight, then unbinds"]
+        carrier = self.carrier(name)
+        if carrier is None:
+            return Preview(touches, warnings=[] if self._gateway else [_STOPPED])
+        bound = sum(link.bound for link in carrier.links)
+        if bound:
+            touches.append(f"{of(bound, 'bind')} of it end; {of(carrier.in_flight, 'segment')} are in flight")
+        warnings = ["while it is unbound no receipts and no inbound messages come from it"]
+        return self._without(carrier, touches, warnings)
+
+    def carrier_rate(self, name: str, tps: float) -> Preview:
+        """Another rate, or (0) the configured one."""
+        carrier = self.carrier(name)
+        configured = next((one.tps for one in self._configured() if one.name == name), None)
+        usual = "no limit" if configured == 0 else f"{configured:g} a second"
+        if not tps:
+            return Preview([f"carrier {name} has its configured rate again: {usual}"])
+        touches = [f"carrier {name} is sent at most {tps:g} segments a second"]
+        if carrier is None or self._gateway is None or configured is None:
+            return Preview(touches, warnings=[] if self._gateway else [_STOPPED])
+        touches[0] += f" instead of {usual}" + (
+            ", on each bind" if carrier.settings.throttle_scope == "bind" else ""
+        )
+        waiting = sum(self._waiting(lane) for lane in self._lanes_of(carrier))
+        if waiting:
+            touches.append(f"{of(waiting, 'message')} wait in its lanes")
+        warnings = [f"that is more than it is configured for: {usual}"] if 0 < configured < tps else []
+        return Preview(touches, waiting, warnings=warnings)
+
+    def carrier_rebound(self, name: str, link: str) -> Preview:
+        """All its binds, or one."""
+        carrier = self.carrier(name)
+        if carrier is None:
+            return Preview([f"carrier {name} is bound anew"], warnings=[_STOPPED])
+        links = [one for one in carrier.links if one.name == link or not link]
+        names = named(one.name for one in links)
+        touches = [f"{names}: what is in flight is finished, then unbound and bound again"]
+        flying = sum(one.session.outstanding for one in links if one.session is not None)
+        if flying:
+            touches.append(f"{of(flying, 'request')} in flight there")
+        others = [one for one in carrier.links if one not in links and one.can_submit]
+        warnings = [] if others else [f"carrier {name} takes nothing until it is bound again"]
+        return Preview(touches, flying, warnings=warnings)
+
+    def link_suspended(self, name: str, link: str) -> Preview:
+        """One bind takes nothing new."""
+        touches = [f"link {link} takes nothing new; it stays bound, and receipts go on coming"]
+        carrier = self.carrier(name)
+        if carrier is None:
+            return Preview(touches, warnings=[_STOPPED])
+        if any(one.can_submit for one in carrier.links if one.name != link):
+            return Preview([*touches, f"the other links of {name} take its messages"])
+        return self._without(carrier, touches, [f"it is the last link of {name} that takes messages"])
+
     def account_suspended(self, account: Account, queued: int) -> Preview:
         """Nothing is taken from it, and what waits of it stands still."""
         touches = [f"account {account.name}: new messages are refused, and its sessions are unbound"]
@@ -82,6 +139,9 @@ class Previews:
         return Preview(touches, queued, warnings=warnings)
 
     # facts
+
+    def _configured(self) -> tuple[CarrierConfig, ...]:
+        return self._gateway.config.carriers if self._gateway is not None else ()
 
     def carrier(self, name: str) -> Carrier | None:
         """One that runs."""

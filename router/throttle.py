@@ -204,6 +204,12 @@ class Throttle:
             self._times.append(self._at)
             self._counts.append(n)
 
+    def fill(self, now: float) -> None:
+        """As if the last second had been used up: for a limit that is new to what was sent without one."""
+        if self._rate:
+            self._advance(now)
+            self.take(max(0, self._most - self._in_window), now)
+
     def next_at(self, n: int, now: float) -> float:
         """The earliest time, ≥ now, at which n are available if nobody takes in between.
 

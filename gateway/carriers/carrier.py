@@ -166,6 +166,10 @@ class Carrier:
                 before.horizons,
             ):
                 link.throttle.change(*limits)
+        if settings.tps and not before.tps:  # nobody counted what was sent until now
+            now = trio.current_time()
+            for throttle in {self.throttle, *(link.throttle for link in self.links)}:
+                throttle.fill(now)
         self._pace.set()
 
     def _take_settings(self, settings: CarrierConfig, group: int) -> None:
@@ -260,7 +264,8 @@ class Carrier:
         return CarrierFacts(
             name=self.name,
             bound=bool(links),
-            suspended=self.suspended,
+            suspended=self.suspended
+            or (not links and any(one.suspended and one.bound for one in self.links)),
             out=self.out or (Wait.TRIAL if self.trial <= 0 else None),
             stopping=self._draining,
             paused_until=max(self.paused_until, min((link.paused_until for link in links), default=0.0)),

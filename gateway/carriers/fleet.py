@@ -14,8 +14,8 @@ Deliberately not here: what is to change (config.diff), lanes (gateway.carriers.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 import trio
@@ -41,6 +41,7 @@ log = structlog.get_logger("carrier")
 Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
 _BACK = "back in the configuration"
 _GONE = "no longer in the configuration"
+_NO_MAKE = -1  # of a link that is to be replaced alone
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Berth:
 
     __slots__ = (
         "carrier",
+        "configured",
         "leaving",
         "listeners",
         "make",
@@ -68,6 +70,7 @@ class Berth:
 
     def __init__(self, carrier: Carrier, tls: ClientTls | None, listeners: Listeners) -> None:
         self.carrier = carrier
+        self.configured = carrier.settings  # without what operators ordered
         self.tls = tls
         self.listeners = listeners  # for the carrier's outbind
         self.make = 0  # links of an older one are to be replaced
@@ -94,6 +97,9 @@ class Fleet:
         self.carriers: list[Carrier] = []
         self.drain_timeout_s = 20.0
         self.account_of: AccountOf = lambda id: None  # for what carriers are sent of an account's
+        self._rates: Mapping[str, float] = {}  # carrier → segments a second, by an operator's order
+        self._drained: Collection[str] = ()  # carriers that are to have no bind
+        self._suspended: Collection[str] = ()  # links
         self._berths: dict[str, Berth] = {}
         self._world = world
         self._store = store
@@ -117,7 +123,7 @@ class Fleet:
             self._come_back(berth, settings, tls, listeners)
             return berth.carrier
         carrier = Carrier(
-            settings,
+            self._ordered(settings),
             self._store.carrier_id(settings.name),
             self._store.group_id(settings.group_name),
             self._world,
@@ -130,6 +136,7 @@ class Fleet:
         persisted = self._store.meta(f"learner:{settings.name}") or b""
         self._inbound.learners[carrier.id] = FormLearner(persisted.decode(), _configured(settings))
         berth = self._berths[settings.name] = Berth(carrier, tls, listeners)
+        berth.configured = settings
         carrier.links.extend(self._made(berth, self._wanted(settings)))
         self.carriers.append(carrier)
         self._committer.claimers.append(carrier)
@@ -142,6 +149,8 @@ class Fleet:
     def _wanted(self, settings: CarrierConfig) -> dict[str, tuple[str, tuple[Address, ...]]]:
         """Link name → bind, addresses."""
         wanted: dict[str, tuple[str, tuple[Address, ...]]] = {}
+        if settings.name in self._drained:
+            return wanted
         for number in range(1, settings.sessions + 1):
             for bind, addresses in (one for one in _binds(settings) if one[1]):
                 suffix = {"transmitter": "-tx", "receiver": "-rx"}.get(bind, "")
@@ -164,6 +173,7 @@ class Fleet:
             settings.unbind_pause_s,
         )
         link.make = berth.make
+        link.suspend(name in self._suspended)
         return link
 
     # running
@@ -214,7 +224,7 @@ class Fleet:
             while True:
                 stream = await listener.accept()
                 settings = carrier.settings
-                if len(carrier.links) >= settings.sessions * 2 + 8:
+                if len(carrier.links) >= settings.sessions * 2 + 8 or carrier.name in self._drained:
                     await trio.aclose_forcefully(stream)
                     continue
                 bind = "receiver" if settings.bind != "transceiver" else "transceiver"
@@ -246,14 +256,53 @@ class Fleet:
         if rebinds:
             berth.tls = tls
             berth.make += 1
-        self._apply(berth, settings)
+        berth.configured = settings
+        self._apply(berth, self._ordered(settings))
         if listeners is not None:
             self._start(self._outbinds_anew, berth, listeners)
         if rebinds or self._names(berth) != self._wanted(settings).keys():
-            for link in self._surplus(berth):
-                link.take_nothing_new()
-            berth.carrier.give_back_without_a_link("its binds are being replaced")
-            self._start(self._reshape, berth)
+            self._shape(berth)
+
+    def _shape(self, berth: Berth) -> None:
+        """Links that are not wanted as they are take nothing new, end, and others come instead."""
+        for link in self._surplus(berth):
+            link.take_nothing_new()
+        berth.carrier.give_back_without_a_link("its binds are being replaced")
+        self._start(self._reshape, berth)
+
+    def under(self, rates: Mapping[str, float], drained: Collection[str], suspended: Collection[str]) -> None:
+        """What operators ordered (gateway.orders), from now on and over changes of settings: carriers' rates,
+        carriers that are to have no bind, links that take nothing new."""
+        self._rates, self._drained, self._suspended = rates, drained, suspended
+        for berth in self._berths.values():
+            carrier = berth.carrier
+            self._apply(berth, self._ordered(berth.configured))
+            for link in carrier.links:
+                if link.suspended != (link.name in suspended):
+                    link.suspend(not link.suspended)
+            carrier.give_back_without_a_link("its bind is suspended")
+            if self._nursery is None or berth.leaving:
+                continue
+            if carrier.name in drained and any(link.outbound for link in carrier.links):
+                berth.make += 1
+            if self._surplus(berth) or self._names(berth) != self._wanted(carrier.settings).keys():
+                self._shape(berth)
+        self._committer.wake()
+
+    def rebind(self, name: str, link: str = "") -> None:
+        """All binds of a carrier, or one: finished and unbound, and bound again at once."""
+        berth = self._berths[name]
+        if link:
+            for one in berth.carrier.links:
+                if one.name == link:
+                    one.make = _NO_MAKE
+        else:
+            berth.make += 1
+        self._shape(berth)
+
+    def _ordered(self, settings: CarrierConfig) -> CarrierConfig:
+        rate = self._rates.get(settings.name)
+        return replace(settings, tps=rate) if rate else settings
 
     def remove(self, name: str) -> None:
         """Drain it, then let it go; what was leased and not sent returns to its lane at once."""

@@ -124,6 +124,8 @@ class Link:
         self.outbound = False  # the carrier connected to us
         self.tap: Taps | None = None  # while somebody traces it
         self.make = 0  # of which settings it is: the fleet's count
+        self.suspended = False  # by an operator: it takes nothing new, and stays bound
+        self._shut = False  # for new messages, for whichever reason
         self._scope = trio.CancelScope()
         self._ended_for_good = trio.Event()
         self._owner = owner
@@ -139,13 +141,13 @@ class Link:
 
     @property
     def can_submit(self) -> bool:
-        return self.bound and self.bind != "receiver" and not self._draining
+        return self.bound and self.bind != "receiver" and not self._shut
 
     @property
     def room(self) -> int:
         """Free window slots, 0 while it cannot submit or is kept."""
         session = self.session
-        if not self.bound or session is None or self._draining or self.kept or self.bind == "receiver":
+        if not self.bound or session is None or self._shut or self.kept or self.bind == "receiver":
             return 0
         return session.window_free
 
@@ -153,7 +155,7 @@ class Link:
     def slots(self) -> int:
         """The same where being kept does not count."""
         session = self.session
-        return session.window_free if session is not None and self.can_submit and not self._draining else 0
+        return session.window_free if session is not None and self.can_submit else 0
 
     @property
     def empty(self) -> bool:
@@ -359,8 +361,13 @@ class Link:
         self.session = self.outlet = None
         self._owner.link_lost(self, reason, unanswered, unsent)
 
+    def suspend(self, suspended: bool) -> None:
+        """Nothing new, or again what comes; what is half sent is finished, and receipts go on coming."""
+        self.suspended = suspended
+        self._shut = suspended or self._draining
+
     def take_nothing_new(self) -> None:
-        self._draining = True
+        self._draining = self._shut = True
 
     async def retire(self, within_s: float) -> None:
         """`drain`, then end for good, whatever it is doing. What has no answer by then is unknown."""
@@ -370,7 +377,7 @@ class Link:
 
     async def drain(self, deadline_s: float) -> None:
         """Take nothing new, finish what is half sent, wait for the window, unbind politely."""
-        self._draining = True
+        self.take_nothing_new()
         session = self.session
         if session is None:
             return

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from gateway.account_settings import BY_NAME, SETTINGS, Setting
-from gateway.cli.carriers import Span
+from gateway.cli.acting import Span
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options

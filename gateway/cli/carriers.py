@@ -1,43 +1,27 @@
 """`signalbox carrier`: how carriers are, and taking one out by hand; `signalbox events`: what was decided.
 
 A suspended carrier takes nothing new; its binds stay, receipts go on coming, and its messages go to the other
-carriers of their lanes. It survives a restart and ends by itself when --for was given.
+carriers of their lanes. A drained one is unbound as well. What is ordered survives a restart, and ends by
+itself when --for was given.
 
 Deliberately not here: lanes and what waits in them (`signalbox status`), who did what (`signalbox audit`).
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 
+from gateway.cli.acting import act, act_options, for_option
 from gateway.cli.output import print_json, print_table
-from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options
+from gateway.cli.place import Place, json_option, limit_option, place_options
 from gateway.cli.status import takes_work
-
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d|)")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Span(click.ParamType[float]):
-    """Seconds from `90`, `90s`, `15m`, `2h`, `1d`."""
-
-    name = "span"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
-        found = _SPAN.fullmatch(str(value).strip())
-        if found is None:
-            self.fail(f"{value!r} is no time; write it as 90s, 15m, 2h or 1d", param, ctx)
-        return float(found[1]) * _UNITS[found[2]]
 
 
 @click.group()
 def carrier() -> None:
-    """Carriers: how they are, suspend, resume."""
+    """Carriers: how they are; suspend, drain, rebind, another rate."""
 
 
 @carrier.command("list")
@@ -62,23 +46,73 @@ _HEADINGS = ("CARRIER", "TAKES WORK", "ERRORS", "RESPONSE P90", "DELIVERED", "RE
 
 @carrier.command()
 @click.argument("name")
-@click.option(
-    "--for", "for_s", type=Span(), default=0.0, metavar="TIME", help="As 30m or 2h; else until resumed."
-)
-@acting_options
-@json_option
-def suspend(name: str, for_s: float, place: Place, as_json: bool) -> None:
-    """NAME takes nothing new; its binds stay, its messages go to the other carriers of their lanes."""
-    _print(place.ask("carrier.suspend", name=name, for_s=for_s), as_json)
+@for_option
+@act_options
+def suspend(name: str, for_s: float, preview: bool, place: Place, as_json: bool) -> None:
+    """NAME takes nothing new; its binds stay, its messages go to the other carriers of their lanes.
+
+    Of one of its links (as north/2): the others go on.
+    """
+    verb = "link.suspend" if "/" in name else "carrier.suspend"
+    view = act(
+        place, verb, preview=preview, as_json=as_json, reason_needed="/" in name, name=name, for_s=for_s
+    )
+    _print(view, as_json, name)
 
 
 @carrier.command()
 @click.argument("name")
-@acting_options
-@json_option
-def resume(name: str, place: Place, as_json: bool) -> None:
-    """NAME takes messages again."""
-    _print(place.ask("carrier.resume", name=name), as_json)
+@act_options
+def resume(name: str, preview: bool, place: Place, as_json: bool) -> None:
+    """NAME takes messages again, also after a drain; or one of its links does."""
+    verb = "link.resume" if "/" in name else "carrier.resume"
+    view = act(place, verb, preview=preview, as_json=as_json, reason_needed="/" in name, name=name)
+    _print(view, as_json, name)
+
+
+@carrier.command()
+@click.argument("name")
+@for_option
+@act_options
+def drain(name: str, for_s: float, preview: bool, place: Place, as_json: bool) -> None:
+    """NAME takes nothing new, finishes what is in flight, then unbinds. `carrier resume` binds it again."""
+    view = act(place, "carrier.drain", preview=preview, as_json=as_json, name=name, for_s=for_s)
+    _print(view, as_json, name)
+
+
+@carrier.command()
+@click.argument("name")
+@act_options
+def rebind(name: str, preview: bool, place: Place, as_json: bool) -> None:
+    """The binds of NAME (or one: north/2) finish what is in flight, unbind, and bind again at once."""
+    view = act(place, "carrier.rebind", preview=preview, as_json=as_json, name=name)
+    if view is None:
+        return
+    if as_json:
+        print_json(view)
+    else:
+        click.echo(f"{name} is being bound anew.")
+
+
+@carrier.command()
+@click.argument("name")
+@click.argument("tps", type=click.FloatRange(0))
+@for_option
+@act_options
+def rate(name: str, tps: float, for_s: float, preview: bool, place: Place, as_json: bool) -> None:
+    """NAME is sent at most TPS segments a second; 0: as many as the configuration says."""
+    view = act(place, "carrier.rate", preview=preview, as_json=as_json, name=name, tps=tps, for_s=for_s)
+    if view is None:
+        return
+    if as_json:
+        print_json(view)
+        return
+    order = view["rate_order"]
+    if order is None:
+        click.echo(f"{name} has its configured rate.")
+    else:
+        end = f"until {order['until']}" if order["until"] else "until it is changed"
+        click.echo(f"{name} has {order['value']} {end}. `signalbox carrier rate {name} 0` ends it.")
 
 
 @click.command()
@@ -104,14 +138,20 @@ def events(subject: str, before: int | None, limit: int, place: Place, as_json: 
         )
 
 
-def _print(view: dict[str, Any], as_json: bool) -> None:
+def _print(view: dict[str, Any] | None, as_json: bool, name: str) -> None:
+    """None: it was a preview, which is printed already."""
+    if view is None:
+        return
     if as_json:
         print_json(view)
         return
-    if view["suspended"]:
-        order = view["order"]
+    if "/" in name:
+        link = view.get("links", {}).get(name, {})
+        click.echo(f"{name} is {'suspended' if link.get('suspended') else 'not suspended'}.")
+    elif view["suspended"]:
+        order, what = view["order"], "drained" if view["drained"] else "suspended"
         end = f"until {order['until']}" if order["until"] else "until it is resumed"
-        click.echo(f"{view['name']} is suspended {end}. `signalbox carrier resume {view['name']}` ends it.")
+        click.echo(f"{view['name']} is {what} {end}. `signalbox carrier resume {view['name']}` ends it.")
     else:
         click.echo(f"{view['name']} is not suspended.")
         if view.get("out"):

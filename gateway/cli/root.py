@@ -35,7 +35,7 @@ VERBS = {
     "account": _Verb("gateway.cli.account", "Create, show, change accounts; rotate API keys."),
     "operator": _Verb("gateway.cli.operators", "People and programs of the house, and their roles."),
     "key": _Verb("gateway.cli.keys", "API keys: scopes, end, addresses; rotate, revoke."),
-    "carrier": _Verb("gateway.cli.carriers", "Carriers: how they are, suspend, resume."),
+    "carrier": _Verb("gateway.cli.carriers", "Carriers: how they are; suspend, drain, rebind, another rate."),
     "events": _Verb("gateway.cli.carriers", "What the gateway decided by itself, and noticed."),
     "binds": _Verb("gateway.cli.binds", "Customers' SMPP sessions; end one."),
     "trace": _Verb("gateway.cli.trace", "PDUs of a carrier, a bind, an account or a number, live."),

@@ -86,7 +86,7 @@ def _name(view: dict[str, object]) -> str:
 def _told(view: dict[str, object]) -> dict[str, object]:
     """Times that there are none of are null."""
     told = {**view, "paused_until": view.get("paused_until") or None}
-    for field in ("order", "out"):
+    for field in ("order", "rate_order", "out"):
         one = told.get(field)
         if isinstance(one, dict):
             told[field] = {**one, "since": one["since"] or None, "until": one["until"] or None}

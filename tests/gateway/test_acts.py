@@ -20,6 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "carrier.suspend": "carrier suspend",
     "carrier.resume": "carrier resume",
+    "carrier.drain": "carrier drain",
+    "carrier.rebind": "carrier rebind",
+    "carrier.rate": "carrier rate",
+    "link.suspend": "carrier suspend",
+    "link.resume": "carrier resume",
     "account.suspend": "account suspend",
     "account.resume": "account resume",
     "binds.drop": "binds drop",

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from gateway.admin import AdminError
 from gateway.admin_status import status_facts
 from gateway.audit import Actor, acting
-from gateway.cli.carriers import Span
+from gateway.cli.acting import Span
 from gateway.cli.root import signalbox
 from gateway.cli.status import print_facts
 from tests.gateway.house import Running, carrier, route, running, simulator

@@ -35,6 +35,7 @@ async def test_status_tells_carriers_links_lanes_and_what_waits(tmp_path: Path, 
             "bind": "transceiver",
             "host": "127.0.0.1:2776",
             "last_error": "",
+            "suspended": False,
         }
         assert (gone["able"], gone["window"], gone["links"]["gone/1"]["state"]) == (False, 0, "connecting")
         assert "nobody listens on 2777" in gone["links"]["gone/1"]["last_error"]

@@ -16,12 +16,13 @@ MOST_OF_A_PAGE = 1_000
 
 
 class Order(msgspec.Struct):
-    """An operator's suspension. `until` null: until it is resumed."""
+    """An operator's order. `until` null: until somebody ends it; `value`: a rate."""
 
     by: str
     reason: str
     since: Time
     until: Time | None
+    value: str
 
 
 class Out(msgspec.Struct):
@@ -62,6 +63,7 @@ class LinkOut(msgspec.Struct):
     bind: str
     host: str
     last_error: str
+    suspended: bool
 
 
 class CarrierOut(msgspec.Struct):
@@ -70,7 +72,9 @@ class CarrierOut(msgspec.Struct):
     name: str
     able: bool
     suspended: bool
+    drained: bool
     order: Order | None
+    rate_order: Order | None
     out: Out | None
     health: Health
     in_flight: int
