@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from gateway.admin_client import AdminAbsent
-from gateway.cli.carriers import Span
+from gateway.cli.acting import Span
 from gateway.cli.failure import OK, UNREACHABLE, Failure
 from gateway.cli.output import as_text, counted
 from gateway.cli.place import Place, acting_options, json_option
