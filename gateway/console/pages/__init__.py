@@ -9,9 +9,26 @@ Deliberately not here: figures and acts; a page asks gateway's own functions and
 from __future__ import annotations
 
 from gateway.console.page import Page, Topic, Topics
-from gateway.console.pages import acts, carriers, me, messages, overview, queues, sign_in
+from gateway.console.pages import (
+    accounts,
+    acts,
+    callbacks,
+    carriers,
+    configuration,
+    inbound,
+    me,
+    messages,
+    overview,
+    queues,
+    sign_in,
+    trail,
+)
 
-_MODULES = (overview, carriers, queues, messages, acts, sign_in, me)  # in the navigation's order
+# in the order of the navigation
+_MODULES = (
+    overview, carriers, queues, messages, accounts, callbacks, inbound, trail, configuration, acts,
+    sign_in, me,
+)  # fmt: skip
 
 PAGES: tuple[Page, ...] = tuple(page for module in _MODULES for page in module.PAGES)
 TOPICS: tuple[Topic | Topics, ...] = tuple(

@@ -1,0 +1,121 @@
+"""The pages about accounts, callbacks, inbound messages, events, the trail and the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.gateway.console.house import CARRIERS, Known, Visitor, console, text_of
+from tests.gateway.house import Running, carrier, route, running, simulator
+from tests.trio_case import trio_test
+
+TO = "447700900123"
+TRAFFIC = simulator("sim", 9101, receipt_delay_s=[1.0, 1.0]) + carrier("north", 9101) + route("north")
+TOKEN = {"csrf": "csrf-token"}
+
+
+async def shown(house: Running, path: str, role: str = "owner") -> str:
+    answer = await Visitor(house, role).get("/console" + path)
+    assert answer.status == 200, answer.text
+    return text_of(answer.text)
+
+
+def knows_people(house: Running) -> None:
+    known = Known()
+    house.gateway.console.whois = lambda: known
+
+
+@trio_test(mock_clock=True)
+async def test_accounts_that_do_something_come_first_and_others_are_found_by_name(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        (name,) = house.gateway.accounts.by_name
+        await house.gateway.accounts.create("quiet-one", house.gateway.world.wall_ms())
+        await house.submit(TO)
+        await house.until(
+            lambda: name in {one.name for one in house.gateway.figures.snapshot().accounts or ()}
+        )
+        said = await shown(house, "/accounts")
+        assert said.index(name) < said.index("quiet-one")
+        assert "quiet-one" not in (await shown(house, "/accounts?q=nobody")).partition("Quiet")[2]
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_shows_its_queue_its_refusals_and_what_to_copy(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        (name,) = house.gateway.accounts.by_name
+        await house.submit(TO)
+        status, _ = await house.http("POST", "/v1/messages", {"to": "1", "from": "x", "text": "y"})
+        assert status == 422
+        said = await shown(house, f"/accounts/{name}")
+        assert "Queued 1" in said
+        assert "impossible-length by http: 1" in said.partition("Last refusals")[2]
+        assert "/v1/messages" in said
+        assert (await Visitor(house).get("/console/accounts/nobody")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_an_endpoint_that_fails_comes_first_and_says_how(tmp_path: Path) -> None:
+    async with running(tmp_path, TRAFFIC, callback_url="http://127.0.0.1:9999/sms") as house:
+        knows_people(house)
+        await house.bound()
+        id = await house.submit(TO)
+        await house.final(id)
+        said = await shown(house, "/callbacks")
+        assert "http://127.0.0.1:9999" in said
+        assert "nobody listens on 9999" in said
+        (endpoint,) = house.gateway.store.outbox_endpoints()
+        for state in ("ready", "retrying", "given_up", "made-up"):
+            assert "Events that are" in await shown(house, f"/callbacks/{endpoint}?state={state}")
+        assert "unreachable" in await shown(house, f"/callbacks/{endpoint}")
+        assert (await Visitor(house).get("/console/callbacks/77")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_the_trail_is_shown_and_verified_and_a_wrong_hash_is_said(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        form = {**TOKEN, "name": "north", "step": "do", "reason": "their maintenance"}
+        await Visitor(house).post("/console/act/carrier.suspend", form)
+        said = await shown(house, "/audit?subject=north", "auditor")
+        assert "carrier.suspended" in said
+        assert "their maintenance" in said
+        whole = await Visitor(house).post("/console/audit", TOKEN)
+        assert "follow one another" in text_of(whole.text)
+        wrong = await Visitor(house).post("/console/audit", {**TOKEN, "noted": "1:" + "0" * 64})
+        assert "The trail is not whole" in text_of(wrong.text)
+
+
+@trio_test(mock_clock=True)
+async def test_events_tell_what_the_gateway_decided(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        form = {**TOKEN, "name": "north", "step": "do", "reason": "x", "for_s": "900"}
+        await Visitor(house).post("/console/act/carrier.suspend", form)
+        await house.until(lambda: not house.gateway.carriers[0].suspended, 2_000)
+        assert "takes messages again" in await shown(house, "/events?subject=north")
+        assert "Nothing was decided yet about that" in await shown(house, "/events?subject=south")
+
+
+@trio_test(mock_clock=True)
+async def test_the_configuration_says_what_the_file_would_change(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        assert "is what is in force" in await shown(house, "/config")
+        path = tmp_path / "gateway.toml"
+        path.write_text(path.read_text() + "tps = 5\n")
+        said = await shown(house, "/config?compare=file")
+        assert "the file was changed since" in said
+        assert "tps" in said.partition("The file would change")[2]
+        path.write_text("nonsense")
+        assert "problem" in await shown(house, "/config?compare=file")
+        revision = await Visitor(house).get("/console/config/1")
+        assert "password" in revision.text
+        assert 'password = "x"' not in revision.text.replace("&#34;", '"')
+        assert (await Visitor(house).get("/console/config/99")).status == 409
+
+
+@trio_test(mock_clock=True)
+async def test_inbound_messages_show_their_texts_when_asked_for_and_the_trail_is_told(tmp_path: Path) -> None:
+    async with console(tmp_path, CARRIERS) as house:
+        assert "No inbound message" in await shown(house, "/mos")
+        assert "None: every receipt found its message" in await shown(house, "/unmatched")
+        assert (await Visitor(house).post("/console/mos", TOKEN)).status == 200
+        (row,) = house.gateway.store.audit_log(10, 1 << 60, "mo")
+        assert row.entry.act == "message.viewed"
+        assert (await Visitor(house, "support").post("/console/mos", TOKEN)).status == 403
