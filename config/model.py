@@ -139,8 +139,8 @@ LEVELS = ("debug", "info", "warning", "error")
 COMPONENTS = (
     *("admin", "audit", "callbacks", "carrier", "cdr", "committer", "console", "figures", "gateway"),
     *("health", "http", "inbound", "keys", "numbers", "orders", "probes", "reload", "replan"),
-    *("search", "sending", "sessions", "simulator", "smpp", "spent", "timers", "tls", "troubles"),
-    *("watchdog",),
+    *("search", "sending", "sessions", "simulator", "smpp", "spent", "timers", "tls", "trace"),
+    *("troubles", "watchdog"),
 )
 
 

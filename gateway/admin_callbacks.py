@@ -194,6 +194,8 @@ class CallbackVerbs:
             )
         if self._pump is None:
             raise AdminError("not_running", "the gateway is not running", "signalbox run")
+        told = entry(now_ms, "callbacks.tested", f"account:{account.name}", after={"kind": wish.kind})
+        await self._execute(lambda txn: txn.audit(told))
         try:
             trial = await self._pump.try_now(account, event, url)
         except Refused as refused:

@@ -300,6 +300,8 @@ class Reload:
         """As a revision; a reload that changes nothing is none, unless it ends a roll-back."""
         nothing_new = self.revision is not None and not found and config.source == self._gateway.config.source
         if how == "reload" and nothing_new and self.rolled_back is None:
+            assert self.revision is not None
+            await self.revisions.tell_unchanged(self.revision)
             return self.revision
         return await self.revisions.keep(config, how, back_to=back_to, found=found)
 

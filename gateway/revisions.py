@@ -160,6 +160,14 @@ class Revisions:
             await self._execute(put)
         return revision
 
+    async def tell_unchanged(self, revision: Revision) -> None:
+        """Somebody had the same configuration read again. Errors: StoreError."""
+        assert self._execute is not None
+        told = entry(
+            self._wall_ms(), "config.reloaded", f"revision:{revision.number}", after={"changes": "none"}
+        )
+        await self._execute(lambda txn: txn.audit(told))
+
     def _since(self, last: Revision, config: Config) -> Diff | None:
         """What a start brings that was not in force before it; None: that one cannot be read any more."""
         try:

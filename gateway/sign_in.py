@@ -431,8 +431,10 @@ class SignIns:
     def unlock(self, name_or_address: str) -> int:
         """End the locks of a name or an address. Returns how many there were."""
         where = network(name_or_address)
-        ended = self._locks.release(where)
-        return ended + self._names.release(where) + self._codes.release(where)
+        ended = self._locks.release(where) + self._names.release(where) + self._codes.release(where)
+        if ended:
+            self.sessions.tell(entry(self._wall_ms(), "lock.released", f"lock:{where}", {"locks": ended}, {}))
+        return ended
 
     # what is right
 

@@ -85,6 +85,7 @@ def test_a_table_is_imported_shown_listed_and_dropped(tmp_path: Path, typed: Typ
     assert out.splitlines()[1].split()[:3] == ["networks", "prefix", "2"]
     assert "table.imported" in typed("audit", "list")[1]
     assert typed("table", "drop", "networks", "--reason", "old")[0] == OK
+    assert json.loads(typed("audit", "list", "--json")[1])[0]["act"] == "table.dropped"
     assert "No tables yet" in typed("table", "list")[1]
     assert [path.name for path in (tmp_path / "var" / "tables").iterdir()] == ["networks.lock"]
 
