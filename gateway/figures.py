@@ -51,6 +51,7 @@ _LATELY = 10  # seconds of which response times are told
 _BACKLOG_S = 5.0  # how often events that wait are counted
 _COUNTED_ENDPOINTS = 400
 _QUEUE_EACH, _QUEUE_ALL = 200, 1_500  # messages that are counted each second, while somebody watches
+_AT_LIMIT = 0.9  # of its TPS: what waits, waits for that
 _DELIVERED = int(MessageState.DELIVERED)
 _FAILED = frozenset(
     int(state)
@@ -487,9 +488,12 @@ class Figures:
         health = self._gateway.health.view(carrier, now_ms)["health"]
         assert isinstance(health, dict)
         why, detail = self._why(carrier, now, now_ms)
+        limit = _tps_limit(carrier)
         detail, side = trouble or detail or str(health["bad"]), why.side
         if (detail and not side) or (why is Wait.THROTTLED and trouble):
             side = "theirs"  # it takes work, and answers badly
+        if not detail and limit and second["segments"] >= _AT_LIMIT * limit:  # from one token to the next
+            detail, side = f"at its limit of {limit:g}/s", Wait.THROTTLED.side
         size = carrier.settings.window
         return CarrierFigures(
             name=carrier.name,
@@ -500,7 +504,7 @@ class Figures:
             binds_wanted=len(carrier.links),
             sent_per_s=second["segments"],
             sent_mean=minute["segments"],
-            tps_limit=_tps_limit(carrier),
+            tps_limit=limit,
             window_used=sum(size - link.session.window_free for link in bound if link.session is not None),
             window=size * len(submitting),
             response_p50_s=_quantile(answers, 0.5),
