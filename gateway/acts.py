@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from gateway.admin_accounts import AccountAct
-from gateway.admin_binds import Drop, Unlock
+from gateway.admin_accounts import AccountResumption, AccountSuspension
+from gateway.admin_binds import Ban, Drop, Unban, Unlock
 from gateway.admin_callbacks import ReplayOf
 from gateway.admin_carriers import Rate, Rebinding, Resumption, Suspension
 from gateway.admin_config import GoBack, Reread
@@ -116,16 +116,16 @@ ACTS: Final[tuple[Act, ...]] = (
     Act(
         "account.suspend",
         "accounts.write",
-        AccountAct,
+        AccountSuspension,
         "Suspend an account",
         "Nothing is taken from it, its sessions end, and what waits of it stands still.",
         "account",
-        {"name": "acme"},
+        {"name": "acme", "for_s": 7200},
     ),
     Act(
         "account.resume",
         "accounts.write",
-        AccountAct,
+        AccountResumption,
         "Resume an account",
         "Its messages are taken and sent again.",
         "account",
@@ -139,6 +139,24 @@ ACTS: Final[tuple[Act, ...]] = (
         "A customer's session is asked to leave; its customer may bind again.",
         "bind",
         {"id": "1"},
+    ),
+    Act(
+        "binds.ban",
+        "binds.write",
+        Ban,
+        "Ban a bind",
+        "Its sessions end, and whoever binds with this system_id is refused, from everywhere or one network.",
+        "bind",
+        {"system_id": "acme-1", "address": "192.0.2.0/24", "for_s": 3600},
+    ),
+    Act(
+        "binds.unban",
+        "binds.write",
+        Unban,
+        "End a ban",
+        "It may bind again.",
+        "bind",
+        {"who": "acme-1"},
     ),
     Act(
         "locks.release",

@@ -19,13 +19,22 @@ import msgspec
 import trio
 
 from gateway.account_settings import WrongSettings, read_settings, secrets_of, view_of
-from gateway.accounts import PROBES, AccountProblem, Accounts, NoSuchAccount, NoSuchLogin
+from gateway.accounts import (
+    PROBES,
+    AccountProblem,
+    Accounts,
+    NoSuchAccount,
+    NoSuchLogin,
+    in_the_same_commit,
+)
 from gateway.admin import AdminError, Named, Verb, WrongArguments, bad_arguments, typed
 from gateway.admin_shapes import iso
 from gateway.callbacks.signature import encode_secret
 from gateway.callbacks.terms import secrets_in_force
+from gateway.orders import ACCOUNT, LONGEST_S, Order, Orders, told
 from gateway.previews import Previews
 from router.nouns import Account, Login
+from store.interface import Transaction
 from store.lmdb_store import LmdbStore
 
 OVERLAP_S = 86_400.0
@@ -100,7 +109,15 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
 
 
-class AccountAct(msgspec.Struct, forbid_unknown_fields=True):
+class AccountSuspension(msgspec.Struct, forbid_unknown_fields=True):
+    """`for_s`: how long; 0: until it is resumed."""
+
+    name: str
+    for_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_S)] = 0
+    preview: bool = False
+
+
+class AccountResumption(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     preview: bool = False
 
@@ -123,10 +140,14 @@ class AccountVerbs:
         wall_ms: Callable[[], int],
         fits: Callable[[Account | None, Account], None] = lambda before, after: None,
         previews: Previews | None = None,
+        orders: Orders | None = None,
     ) -> None:
         """`fits`: what an account would be, before and after a change. Errors: WrongSettings."""
         self._fits = fits
         self._previews = previews or Previews()
+        self._orders = orders
+        if orders is not None:
+            orders.ending[ACCOUNT] = self._suspension_over
         self._accounts = accounts
         self._store = store
         self._wall_ms = wall_ms
@@ -141,12 +162,12 @@ class AccountVerbs:
             "account.login.rotate": typed(LoginRotation, self.login_rotate),
             "account.app.set": typed(AppPassword, self.app_set),
             "account.app.remove": typed(AppOf, self.app_remove),
-            "account.resume": typed(AccountAct, self.account_resume),
+            "account.resume": typed(AccountResumption, self.account_resume),
             "account.rotate": typed(Rotation, self.account_rotate),
             "account.rotate_callback_secret": typed(SecretRotation, self.rotate_callback_secret),
             "account.set": self.account_set,
             "account.show": typed(Named, self.account_show),
-            "account.suspend": typed(AccountAct, self.account_suspend),
+            "account.suspend": typed(AccountSuspension, self.account_suspend),
         }
 
     async def account_create(self, args: dict[str, Any]) -> dict[str, object]:
@@ -187,8 +208,8 @@ class AccountVerbs:
             account = await self._accounts.rotate_callback_secret(wish.name, secret, until_ms)
         return {**self.view(account), "callback_secret": secret}
 
-    async def account_set(self, args: dict[str, Any]) -> dict[str, object]:
-        """`name`, any settings, `suspended`; None leaves a setting as it is."""
+    async def account_set(self, args: dict[str, Any], for_s: float = 0) -> dict[str, object]:
+        """`name`, any settings, `suspended`, if so for `for_s` seconds; None leaves a setting as it is."""
         given = {field: value for field, value in args.items() if value is not None}
         name = _text(given, "name")
         suspended = given.pop("suspended", None)
@@ -206,17 +227,34 @@ class AccountVerbs:
             known = self._accounts.named(name)
             if _MONEY & settings.keys():
                 self._fits(known, _as(known, settings))
-            return self.view(await self._accounts.update(name, **settings))
+            if suspended is None or self._orders is None:
+                return self.view(await self._accounts.update(name, **settings))
+            with told():
+                orders, kind = self._orders, ACCOUNT
+                order = orders.giving(kind, name, for_s) if suspended else orders.dropping(kind, name)
+                async with order as written:
+                    with in_the_same_commit(written):
+                        account = await self._accounts.update(name, **settings)
+                return self.view(account)
 
-    async def account_suspend(self, wish: AccountAct) -> object:
+    async def _suspension_over(self, order: Order, put: Callable[[Transaction], None]) -> bool:
+        """The time is over. An account that is gone, closed or not suspended any more is left as it is."""
+        account = self._accounts.by_name.get(order.subject)
+        if account is None or account.closed or not account.suspended:
+            return False
+        with in_the_same_commit(put):
+            await self._accounts.update(order.subject, suspended=False)
+        return True
+
+    async def account_suspend(self, wish: AccountSuspension) -> object:
         """Nothing is taken from it, its sessions end, and what waits of it stands still."""
         if wish.preview:
             with account_problems():
                 account = self._accounts.named(wish.name)
             return self._previews.account_suspended(account, self._store.queued(account.id))
-        return await self.account_set({"name": wish.name, "suspended": True})
+        return await self.account_set({"name": wish.name, "suspended": True}, wish.for_s)
 
-    async def account_resume(self, wish: AccountAct) -> object:
+    async def account_resume(self, wish: AccountResumption) -> object:
         """Again changes nothing."""
         if wish.preview:
             with account_problems():
@@ -277,6 +315,11 @@ class AccountVerbs:
         with account_problems():
             return self.view(await self._accounts.remove_app_login(wish.name, wish.user))
 
+    def _told_order(self, account: Account) -> str:
+        """By whom, until when and why; "" where nobody knows, or it is not."""
+        order = self._orders.find(ACCOUNT, account.name) if self._orders is not None else None
+        return order.told if order is not None and account.suspended else ""
+
     def view(self, account: Account) -> dict[str, object]:
         """What an operator may see: no hashes, no secrets."""
         return {
@@ -284,6 +327,7 @@ class AccountVerbs:
             "name": account.name,
             "created_at": iso(account.created_ms),
             "suspended": account.suspended,
+            "suspended_by": self._told_order(account),
             "closed": account.closed,
             "queued": self._store.queued(account.id),
             "key_prefixes": list(account.key_prefixes),

@@ -8,8 +8,9 @@ Deliberately not here: who may bind (gateway.smpp_server.gate), what their outbo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import trio
@@ -19,7 +20,10 @@ from gateway.admin import AdminError, Execute, Nothing, Verb, bad_arguments, typ
 from gateway.admin_accounts import account_problems
 from gateway.admin_shapes import iso
 from gateway.audit import entry
+from gateway.orders import BANNED, LONGEST_S, Order, Orders, told
 from gateway.previews import Preview, of
+from gateway.smpp_server.bans import parts, subject
+from gateway.smpp_server.networks import Networks
 from store.backlog import waiting
 from store.interface import SMPP_ORIGIN
 from store.lmdb_store import LmdbStore
@@ -27,6 +31,8 @@ from store.lmdb_store import LmdbStore
 if TYPE_CHECKING:
     from gateway.smpp_server.connection import Connection
     from gateway.smpp_server.server import SmppServer
+
+_SYSTEM_ID = re.compile(r"[!-~]{1,15}")
 
 MOST_COUNTED = 10_000  # events of one outbox, for a list of binds
 
@@ -47,6 +53,22 @@ class Unlock(msgspec.Struct, forbid_unknown_fields=True):
     preview: bool = False
 
 
+class Ban(msgspec.Struct, forbid_unknown_fields=True):
+    """`address`: only from there, an address or a network; `for_s`: how long; 0: until it is unbanned."""
+
+    system_id: Annotated[str, msgspec.Meta(min_length=1, max_length=15)]
+    address: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    for_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_S)] = 0
+    preview: bool = False
+
+
+class Unban(msgspec.Struct, forbid_unknown_fields=True):
+    """`who`: a system_id, of which all bans end, or one ban as the locks show it."""
+
+    who: str
+    preview: bool = False
+
+
 class BindVerbs:
     """The verbs as methods. `smpp` is None when no gateway runs."""
 
@@ -57,15 +79,19 @@ class BindVerbs:
         execute: Execute[Any],
         wall_ms: Callable[[], int],
         smpp: SmppServer | None,
+        orders: Orders,
     ) -> None:
         self._accounts = accounts
         self._store = store
         self._execute = execute
         self._wall_ms = wall_ms
         self._smpp = smpp
+        self._orders = orders
 
     def table(self) -> dict[str, Verb]:
         return {
+            "binds.ban": typed(Ban, self.ban),
+            "binds.unban": typed(Unban, self.unban),
             "binds.drop": typed(Drop, self.drop),
             "binds.list": typed(BindsOf, self.list_binds),
             "locks.list": typed(Nothing, self.list_locks),
@@ -102,17 +128,81 @@ class BindVerbs:
         raise AdminError("not_found", f"there is no bind {wish.id}", "signalbox binds lists them")
 
     async def list_locks(self, _: Nothing) -> object:
-        """Who is locked out now, those for longest first."""
+        """Who is banned, and who is locked out now, those for longest first."""
+        bans = [self._ban_view(order) for order in self._orders.of(BANNED).values()] if self._smpp else []
         return [
-            {
-                "network": lock.network,
-                "system_id": lock.system_id,
-                "failures": lock.failures,
-                "until": iso(self._wall_ms() + int(lock.left_s * 1000)),
-                "left_s": round(lock.left_s),
-            }
-            for lock in self._server().gate.status()
+            *bans,
+            *(
+                {
+                    "network": lock.network,
+                    "system_id": lock.system_id,
+                    "failures": lock.failures,
+                    "until": iso(self._wall_ms() + int(lock.left_s * 1000)),
+                    "left_s": round(lock.left_s),
+                    "banned_by": "",
+                    "reason": "",
+                }
+                for lock in self._server().gate.status()
+            ),
         ]
+
+    def _ban_view(self, order: Order) -> dict[str, object]:
+        system_id, address = parts(order.subject)
+        return {
+            "network": address,
+            "system_id": system_id,
+            "failures": 0,
+            "until": iso(order.until_ms),
+            "left_s": round(max(0, order.until_ms - self._wall_ms()) / 1000) if order.until_ms else 0,
+            "banned_by": order.who,
+            "reason": order.reason,
+        }
+
+    async def ban(self, wish: Ban) -> object:
+        """Its binds end, and new ones are refused with ESME_RBINDFAIL, the password unseen."""
+        if not _SYSTEM_ID.fullmatch(wish.system_id):
+            raise bad_arguments(
+                "system_id", f"{wish.system_id!r} is no system_id", "1 to 15 visible characters"
+            )
+        where = Networks((wish.address,)) if wish.address else None
+        if where is not None and where.unreadable:
+            raise bad_arguments(
+                "address", f"{wish.address!r} is no address", "such as 192.0.2.7 or 192.0.2.0/24"
+            )
+        bound = [
+            one
+            for one in (self._bound() if self._smpp else [])
+            if one.login == wish.system_id and (where is None or one.peer.address in where)
+        ]
+        if wish.preview:
+            return self._banned_preview(wish, bound)
+        with told():
+            order = await self._orders.give(BANNED, subject(wish.system_id, wish.address), wish.for_s)
+        for connection in bound:
+            connection.unbind("banned by an operator")
+        return {**self._ban_view(order), "dropped": len(bound)}
+
+    def _banned_preview(self, wish: Ban, bound: list[Connection]) -> Preview:
+        whence = f" from {wish.address}" if wish.address else ""
+        touches = [f"{wish.system_id} may not bind{whence}: it is answered ESME_RBINDFAIL"]
+        if bound:
+            flying = sum(one.unanswered + one.session.outstanding for one in bound)
+            touches.append(f"{of(len(bound), 'session')} of it end; {flying} requests are in flight there")
+        known = {login.system_id for account in self._accounts.by_id.values() for login in account.logins}
+        warnings = [] if wish.system_id in known else [f"no account has system_id {wish.system_id}"]
+        return Preview(touches, 0, warnings=warnings)
+
+    async def unban(self, wish: Unban) -> object:
+        bans = [one for one in self._orders.of(BANNED) if wish.who in (one, parts(one)[0])]
+        if not bans:
+            raise AdminError(
+                "not_found", f"nobody is banned as {wish.who[:80]!r}", "signalbox locks lists who is"
+            )
+        if wish.preview:
+            return Preview([f"{one} may bind again" for one in bans])
+        for one in bans:
+            await self._orders.end(BANNED, one)
+        return {"who": wish.who, "ended": len(bans)}
 
     async def unlock(self, wish: Unlock) -> object:
         if not wish.who:

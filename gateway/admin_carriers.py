@@ -8,8 +8,7 @@ Deliberately not here: orders (gateway.orders), health (gateway.health), text fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -18,12 +17,21 @@ from gateway.admin import AdminError, Execute, Named, Nothing, Verb, bad_argumen
 from gateway.admin_shapes import iso
 from gateway.audit import entry
 from gateway.notices import notice_view
-from gateway.orders import CARRIER, DRAINED, LINK, RATE, Order, Orders, TooMany, shown_value
+from gateway.orders import (
+    CARRIER,
+    DRAINED,
+    LINK,
+    LONGEST_S,
+    RATE,
+    Order,
+    Orders,
+    shown_value,
+    told,
+)
 from gateway.previews import Preview, Previews
 from store.interface import NO_ID
 from store.lmdb_store import LmdbStore
 
-LONGEST_S = 366 * 86_400
 HIGHEST_TPS = 1_000_000
 
 Facts = Callable[[], dict[str, dict[str, object]]]  # of running carriers, by name
@@ -235,15 +243,6 @@ class CarrierVerbs:
             "rate_order": order_view(self._orders.find(RATE, name)),
         }
         return {**stored, **facts.get(name, {})}
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """What cannot be ordered, as an answer for the caller."""
-    try:
-        yield
-    except TooMany as problem:
-        raise AdminError("too_many", str(problem), "GET /v1/acts lists them; end some") from None
 
 
 def order_view(order: Order | None) -> dict[str, object] | None:

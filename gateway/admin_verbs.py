@@ -151,7 +151,7 @@ class AdminVerbs:
         self._facts = facts
         self.tables = tables or Tables(store.path.parent / DIRECTORY)
         assignments = Assignments(accounts, store, self.tables)
-        self.of_accounts = AccountVerbs(accounts, store, wall_ms, assignments.of_account, previews)
+        self.of_accounts = AccountVerbs(accounts, store, wall_ms, assignments.of_account, previews, orders)
         self.of_money = MoneyVerbs(accounts, store, execute, wall_ms, self.tables, tariff, default_region)
         self._of_operators = OperatorVerbs(operators)
         self.of_people = PeopleVerbs(
@@ -174,7 +174,7 @@ class AdminVerbs:
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region)
         self.of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
-        self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp)
+        self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp, orders)
         self._of_audit = AuditVerbs(store, heads or store.path.parent / HEADS)
         self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used, assignments.of_card)
         self.of_config = ConfigVerbs(Revisions(store, execute, wall_ms), reload)

@@ -116,6 +116,7 @@ from gateway.sign_in import SignIns
 from gateway.sign_in_links import FIRST_OWNER, path_of
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
+from gateway.smpp_server.bans import Bans
 from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
 from gateway.spent import Spent
@@ -254,6 +255,7 @@ class Gateway:
             groups_wait_s=config.smpp.parts_timeout_s,
         )
         self.smpp = SmppServer(config.smpp, world, self.committer, store, self.accounts, self.door)
+        self.smpp.gate.bans = Bans(self.orders)
         self.inbound.alert = self.smpp.alert
         self.sending = Sending(self.accounts.by_id, self.committer, self.spent)
         self.accounts.changed.append(lambda: self.sending.rebuild(self.accounts.by_id))

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 import trio
 
+from gateway.admin_client import AdminError
 from gateway.admin_shapes import iso
 from gateway.audit import Actor, acting, actor_now, entry
 from gateway.committer import Committing
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 MOST = 10_000  # orders
+LONGEST_S = 366 * 86_400
 
 _CARRIERS = "orders"  # as versions wrote it that knew no other orders
 _OTHERS = "orders.others"
@@ -83,7 +85,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "route", "route.weights_set", "route.weights_restored", "route.weights",
         "has its configured weights again", others={"weights": {}},
     ),
-    ACCOUNT: Kind("account", ACCOUNT, "account.resumed", "account.resume", "may submit and bind again"),
+    ACCOUNT: Kind(
+        "account", "account.suspended_until", "account.resumed", "account.resume",
+        "may submit and bind again",
+    ),
     BANNED: Kind("login", BANNED, "bind.unbanned", "binds.unban", "may bind again", "who"),
 }  # fmt: skip
 
@@ -132,8 +137,21 @@ class InForce(NamedTuple):
     arguments: dict[str, object]
 
 
+# what else ends with an order; it writes what it is given, in the same commit. False: nothing did
+Ending = Callable[["Order", Callable[[Transaction], None]], Awaitable[bool]]
+
+
 class TooMany(Exception):
     """There are MOST orders."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What cannot be ordered, as an answer for the caller."""
+    try:
+        yield
+    except TooMany as problem:
+        raise AdminError("too_many", str(problem), "GET /v1/acts lists them; end some") from None
 
 
 class Orders:
@@ -143,7 +161,7 @@ class Orders:
         self._one_at_a_time = trio.Lock()
         self.changed: list[Callable[[], None]] = []
         self.after: list[Callable[[], Awaitable[None]]] = []
-        self.ending: dict[str, Callable[[Order], Awaitable[None]]] = {}  # kinds whose end does more
+        self.ending: dict[str, Ending] = {}  # kinds whose end does more
         self._of: dict[str, dict[str, Order]] = {}
         self._unknown: list[Order] = []  # a later version's, kept as they are
         self.by_carrier: dict[str, Order] = {}  # that take nothing new
@@ -251,19 +269,15 @@ class Orders:
             order for orders in self._of.values() for order in orders.values() if 0 < order.until_ms <= now_ms
         ]
         for order in over:
-            with acting(_OVER):
-                if order.kind in self.ending:
-                    await self.ending[order.kind](order)
+            async with self._one_at_a_time:
+                if self.find(order.kind, order.subject) is not order:
                     continue
-                async with self._one_at_a_time:
-                    if self.find(order.kind, order.subject) is order:
-                        await self._commit(self._ended(order, by_itself=True))
-
-    @contextmanager
-    def over(self, order: Order) -> Iterator[Callable[[Transaction], None]]:
-        """The end of an order by itself, for whoever makes the commit (`ending`)."""
-        yield self._ended(order, by_itself=True)
-        self.reload()
+                put, ending = self._ended(order, by_itself=True), self.ending.get(order.kind)
+                with acting(_OVER), trio.CancelScope(shield=True):
+                    if ending is not None and await ending(order, put):
+                        self.reload()
+                    else:
+                        await self._commit(put)
 
     def _given(
         self, kind: str, subject: str, for_s: float, value: Value, instead_of: Sequence[str]
@@ -287,7 +301,7 @@ class Orders:
 
         def put(txn: Transaction) -> None:
             self._put(txn, order, instead_of=instead_of)
-            if kind != ACCOUNT:  # which tells of itself
+            if kind != ACCOUNT or order.until_ms:  # an account's being suspended is told by itself
                 txn.audit(told)
 
         return order, put

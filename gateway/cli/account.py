@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from gateway.account_settings import BY_NAME, SETTINGS, Setting
-from gateway.cli.acting import Span
+from gateway.cli.acting import Span, act, act_options, for_option
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options
@@ -145,20 +145,31 @@ def change(name: str, suspended: bool | None, place: Place, as_json: bool, **set
 
 @account.command()
 @click.argument("name")
-@acting_options
-@json_option
-def suspend(name: str, place: Place, as_json: bool) -> None:
+@for_option
+@act_options
+def suspend(name: str, for_s: float, preview: bool, place: Place, as_json: bool) -> None:
     """Unbind NAME and refuse its binds and submits until `resume`; what it has queued waits."""
-    print_account(place.ask("account.set", name=name, suspended=True), as_json)
+    view = act(
+        place,
+        "account.suspend",
+        preview=preview,
+        as_json=as_json,
+        reason_needed=False,
+        name=name,
+        for_s=for_s,
+    )
+    if view is not None:
+        print_account(view, as_json)
 
 
 @account.command()
 @click.argument("name")
-@acting_options
-@json_option
-def resume(name: str, place: Place, as_json: bool) -> None:
+@act_options
+def resume(name: str, preview: bool, place: Place, as_json: bool) -> None:
     """Take binds and submits of NAME again, and send what it has queued."""
-    print_account(place.ask("account.set", name=name, suspended=False), as_json)
+    view = act(place, "account.resume", preview=preview, as_json=as_json, reason_needed=False, name=name)
+    if view is not None:
+        print_account(view, as_json)
 
 
 @account.command()

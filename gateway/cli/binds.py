@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from gateway.cli.acting import act, act_options, for_option
 from gateway.cli.output import counted, print_json, print_table
-from gateway.cli.place import Place, acting_options, json_option, place_options
+from gateway.cli.place import Place, json_option, place_options
 
 _LIST = "list"
 
@@ -23,9 +24,9 @@ class OrList(click.Group):
         return super().parse_args(ctx, args if args and args[0] in known else [_LIST, *args])
 
 
-@click.group(cls=OrList, subcommand_metavar="[list | drop ID]")
+@click.group(cls=OrList, subcommand_metavar="[list | drop ID | ban SYSTEM_ID | unban WHO]")
 def binds() -> None:
-    """Who is bound over SMPP; or end one bind."""
+    """Who is bound over SMPP; end one bind; keep a system_id out."""
 
 
 @binds.command(_LIST)
@@ -50,22 +51,62 @@ def list_binds(account: str, place: Place, as_json: bool) -> None:
 
 @binds.command()
 @click.argument("bind_id", metavar="ID")
-@acting_options
-@json_option
-def drop(bind_id: str, place: Place, as_json: bool) -> None:
-    """Unbind the session ID of `signalbox binds`. Its customer may bind again: see `account suspend`."""
-    dropped = place.ask("binds.drop", id=bind_id)
+@act_options
+def drop(bind_id: str, preview: bool, place: Place, as_json: bool) -> None:
+    """Unbind the session ID of `signalbox binds`. Its customer may bind again: see `binds ban`."""
+    dropped = act(place, "binds.drop", preview=preview, as_json=as_json, reason_needed=False, id=bind_id)
+    if dropped is None:
+        return
     if as_json:
         print_json(dropped)
     else:
         click.echo(f"{dropped['system_id']} of {dropped['account']} is asked to leave.")
 
 
+@binds.command()
+@click.argument("system_id", metavar="SYSTEM_ID")
+@click.option("--address", default="", help="Only from this address or network.")
+@for_option
+@act_options
+def ban(system_id: str, address: str, for_s: float, preview: bool, place: Place, as_json: bool) -> None:
+    """End the binds of SYSTEM_ID and refuse new ones; `signalbox locks` shows it, `binds unban` ends it."""
+    made = act(
+        place,
+        "binds.ban",
+        preview=preview,
+        as_json=as_json,
+        system_id=system_id,
+        address=address,
+        for_s=for_s,
+    )
+    if made is None:
+        return
+    if as_json:
+        print_json(made)
+    else:
+        end = f"until {made['until']}" if made["until"] else "until it is unbanned"
+        click.echo(f"{system_id} may not bind {end}; {counted(made['dropped'], 'session')} ended.")
+
+
+@binds.command()
+@click.argument("who")
+@act_options
+def unban(who: str, preview: bool, place: Place, as_json: bool) -> None:
+    """Let WHO bind again: a system_id, or one ban of it as `signalbox locks` shows it."""
+    ended = act(place, "binds.unban", preview=preview, as_json=as_json, who=who)
+    if ended is None:
+        return
+    if as_json:
+        print_json(ended)
+    else:
+        click.echo(f"{counted(ended['ended'], 'ban')} ended.")
+
+
 @click.command()
 @place_options
 @json_option
 def locks(place: Place, as_json: bool) -> None:
-    """Who is locked out after wrong passwords, those for longest first. Each lock ends by itself."""
+    """Who is banned; who is locked out after wrong passwords, those for longest first."""
     found = place.ask("locks.list")
     if as_json:
         print_json(found)
@@ -73,18 +114,26 @@ def locks(place: Place, as_json: bool) -> None:
         click.echo("Nobody is locked out.")
     else:
         rows = [
-            (lock["network"], lock["system_id"] or "(all)", lock["failures"], lock["until"]) for lock in found
+            (
+                lock["network"] or "(all)",
+                lock["system_id"] or "(all)",
+                lock["failures"],
+                lock["until"] or "unbanned",
+                f"banned by {lock['banned_by']}: {lock['reason']}" if lock.get("banned_by") else "",
+            )
+            for lock in found
         ]
-        print_table(("ADDRESS", "SYSTEM ID", "FAILURES", "UNTIL"), rows)
+        print_table(("ADDRESS", "SYSTEM ID", "FAILURES", "UNTIL", "WHY"), rows)
 
 
 @click.command()
 @click.argument("who", metavar="ADDRESS|SYSTEM_ID")
-@acting_options
-@json_option
-def unlock(who: str, place: Place, as_json: bool) -> None:
+@act_options
+def unlock(who: str, preview: bool, place: Place, as_json: bool) -> None:
     """End the locks of an address, or of a system_id wherever it binds from."""
-    ended = place.ask("locks.release", who=who)
+    ended = act(place, "locks.release", preview=preview, as_json=as_json, reason_needed=False, who=who)
+    if ended is None:
+        return
     if as_json:
         print_json(ended)
     else:

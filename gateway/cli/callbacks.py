@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gateway.cli.acting import act, act_options
 from gateway.cli.failure import FAILED, OK
 from gateway.cli.output import counted, print_json, print_table
 from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options
@@ -78,17 +79,28 @@ def given_up(endpoint: int | None, account: str, limit: int, place: Place, as_js
 @callbacks.command()
 @which_options
 @_all
-@acting_options
-@json_option
-def replay(endpoint: int | None, account: str, everything: bool, place: Place, as_json: bool) -> None:
+@act_options
+def replay(
+    endpoint: int | None, account: str, everything: bool, preview: bool, place: Place, as_json: bool
+) -> None:
     """Send given-up events again, now and with all their attempts before them.
 
     Each goes to the URL that its account has now, or to the message's own. Its id is the one it had, so that
     a receiver that took it after all drops it.
     """
-    done = place.ask(
-        "callbacks.replay", timeout_s=_LONG_S, endpoint=endpoint or 0, account=account, all=everything
+    done = act(
+        place,
+        "callbacks.replay",
+        preview=preview,
+        as_json=as_json,
+        reason_needed=False,
+        timeout_s=_LONG_S,
+        endpoint=endpoint or 0,
+        account=account,
+        all=everything,
     )
+    if done is None:
+        return
     if as_json:
         print_json(done)
         return

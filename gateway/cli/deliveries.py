@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from gateway.cli.acting import act, act_options
 from gateway.cli.output import counted, print_json, print_table
-from gateway.cli.place import Place, acting_options, json_option, place_options
+from gateway.cli.place import Place, json_option, place_options
 
 _LONG_S = 6 * 3600
 
@@ -50,8 +51,7 @@ def list_backlogs(account: str, everything: bool, place: Place, as_json: bool) -
 @click.option("--received", is_flag=True, help="Inbound messages, and not receipts.")
 @click.option("--resume", is_flag=True, help="Go on with the replay that was cut off.")
 @click.option("--abandon", is_flag=True, help="Forget the replay that was cut off, and begin this one.")
-@acting_options
-@json_option
+@act_options
 def replay(
     account: str,
     since: str,
@@ -61,6 +61,7 @@ def replay(
     received: bool,
     resume: bool,
     abandon: bool,
+    preview: bool,
     place: Place,
     as_json: bool,
 ) -> None:
@@ -69,8 +70,12 @@ def replay(
     Receipts only of messages whose submitter asked for one; with --received inbound messages. They go where
     the account wants them now, over SMPP or HTTP, and may be repeated to a customer who had them.
     """
-    done = place.ask(
+    done = act(
+        place,
         "deliveries.replay",
+        preview=preview,
+        as_json=as_json,
+        reason_needed=False,
         timeout_s=_LONG_S,
         account=account,
         since=since,
@@ -81,6 +86,8 @@ def replay(
         resume=resume,
         abandon=abandon,
     )
+    if done is None:
+        return
     if as_json:
         print_json(done)
     else:
@@ -92,14 +99,24 @@ def replay(
 @deliveries.command()
 @click.option("--account", required=True, help="Whose events.")
 @click.option("--to", "target", required=True, type=click.Choice(("http", "smpp")), help="Where they go.")
-@acting_options
-@json_option
-def move(account: str, target: str, place: Place, as_json: bool) -> None:
+@act_options
+def move(account: str, target: str, preview: bool, place: Place, as_json: bool) -> None:
     """Send what waits to the account's callback URL instead of its sessions, or the other way round.
 
     What comes later goes as before: `signalbox account set NAME --receipts-via … --mos-via …` changes that.
     """
-    done = place.ask("deliveries.move", timeout_s=_LONG_S, account=account, to=target)
+    done = act(
+        place,
+        "deliveries.move",
+        preview=preview,
+        as_json=as_json,
+        reason_needed=False,
+        timeout_s=_LONG_S,
+        account=account,
+        to=target,
+    )
+    if done is None:
+        return
     if as_json:
         print_json(done)
     else:

@@ -36,6 +36,7 @@ import trio
 from config.model import SmppConfig
 from gateway.passwords import MOST_VALID, NoLongerWanted, Passwords, TooBusy
 from gateway.smpp_server.addresses import canonical, network_of
+from gateway.smpp_server.bans import Bans
 from gateway.smpp_server.locks import GoodNetworks, Lock, Locks
 from gateway.smpp_server.networks import Networks
 from router.nouns import Account
@@ -104,6 +105,7 @@ class Gate:
     ) -> None:
         """`now` is monotonic, `wall_s` seconds since the epoch."""
         self._wall_s = wall_s
+        self.bans: Bans | None = None
         self.passwords = passwords or Passwords()
         self._accounts = accounts
         self._settings = settings
@@ -220,6 +222,9 @@ class Gate:
         await trio.lowlevel.checkpoint()
         attempt = _Attempt(request)
         address, network, system_id = attempt.address, attempt.network, attempt.system_id
+        banned = self.bans.why(system_id, address) if self.bans is not None else ""
+        if banned:
+            return BindRefusal(Status.ESME_RBINDFAIL, banned, _AGAIN_S)
         entry = self._entries.get(system_id)
         spared = address in self._trusted or (
             entry is not None

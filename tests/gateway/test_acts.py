@@ -28,6 +28,8 @@ COMMANDS = {
     "account.suspend": "account suspend",
     "account.resume": "account resume",
     "binds.drop": "binds drop",
+    "binds.ban": "binds ban",
+    "binds.unban": "binds unban",
     "locks.release": "unlock",
     "callbacks.replay": "callbacks replay",
     "deliveries.replay": "deliveries replay",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from gateway.admin import AdminError
 from router.nouns import Login
@@ -128,3 +129,86 @@ async def test_a_lock_is_listed_and_ended_by_address_or_system_id(tmp_path: Path
         assert await status("secret") == 0
         with pytest.raises(AdminError, match="nothing is locked for 'acme'"):
             await ask(gateway, "locks.release", who="acme")
+
+
+@trio_test(mock_clock=True)
+async def test_who_is_banned_leaves_and_may_not_bind_until_it_ends_by_itself(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+
+        async def status(system_id: str = "acme") -> int:
+            async with connected(gateway.world) as esme:
+                return int((await esme.bind(system_id=system_id)).command_status)
+
+        async with bound(gateway.world) as goes, bound(gateway.world, system_id="other") as stays:
+            told = await gateway.gateway.verbs.table()["binds.ban"]({"system_id": "acme", "preview": True})
+            assert any("1 session of it end" in one for one in told.touches)  # type: ignore[attr-defined]
+            assert not left(goes)
+            made = await ask(gateway, "binds.ban", system_id="acme", for_s=60)
+            assert (made["system_id"], made["network"], made["dropped"]) == ("acme", "", 1)
+            await goes.until(lambda: left(goes))
+            assert not left(stays)
+        assert await status() == Status.ESME_RBINDFAIL
+        assert await status("other") == 0
+        (ban,) = await ask(gateway, "locks.list")
+        assert (ban["system_id"], ban["failures"], ban["banned_by"]) == ("acme", 0, "signalbox")
+        await trio.sleep(62)
+        assert await status() == 0
+        assert await ask(gateway, "locks.list") == []
+        store = gateway.gateway.store
+        assert [row.entry.act for row in store.audit_log(10, subject="login:acme")] == [
+            "bind.unbanned",
+            "bind.banned",
+        ]
+
+
+@trio_test(mock_clock=True)
+async def test_a_ban_of_one_network_lets_others_bind_and_is_ended_by_hand(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        await ask(gateway, "binds.ban", system_id="acme", address="192.0.2.0/24")
+        async with bound(gateway.world):
+            pass
+        why = gateway.gateway.smpp.gate.bans
+        assert why is not None
+        assert "banned by signalbox" in why.why("acme", "192.0.2.7")
+        assert not why.why("acme", "192.0.3.7")
+        assert not why.why("other", "192.0.2.7")
+        (ban,) = await ask(gateway, "locks.list")
+        assert (ban["network"], ban["until"]) == ("192.0.2.0/24", "")
+        with pytest.raises(AdminError, match="nobody is banned as 'other'"):
+            await ask(gateway, "binds.unban", who="other")
+        assert await ask(gateway, "binds.unban", who="acme from 192.0.2.0/24") == {
+            "who": "acme from 192.0.2.0/24",
+            "ended": 1,
+        }
+        assert not why.why("acme", "192.0.2.7")
+        for wrong in ({"system_id": "a b"}, {"system_id": "acme", "address": "nowhere"}):
+            with pytest.raises(AdminError, match="is no"):
+                await ask(gateway, "binds.ban", **wrong)
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_is_suspended_for_a_time(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        accounts, orders = gateway.gateway.accounts, gateway.gateway.orders
+        shown = await ask(gateway, "account.suspend", name="acme", for_s=60)
+        assert shown["suspended"]
+        assert shown["suspended_by"].startswith("by signalbox until ")
+        await trio.sleep(62)
+        assert not accounts.by_name["acme"].suspended
+        assert orders.in_force() == []
+        kept = [row.entry for row in gateway.gateway.store.audit_log(10, subject="account:acme")]
+        assert [one.act for one in kept][:3] == [
+            "account.resumed", "account.suspended_until", "account.suspended",
+        ]  # fmt: skip
+        assert kept[0].reason == "the time that was given is over"
+        (event,) = await ask(gateway, "events.list")
+        assert (event["kind"], event["subject"]) == ("order.ended", "account:acme")
+        await ask(gateway, "account.suspend", name="acme", for_s=60)
+        await ask(gateway, "account.set", name="acme", suspended=False)
+        assert orders.in_force() == [], "resumed by hand, the other way"
+        await ask(gateway, "account.suspend", name="acme", for_s=60)
+        await ask(gateway, "account.suspend", name="acme")
+        await trio.sleep(70)
+        assert accounts.by_name["acme"].suspended, "the last word has no end"
+        await ask(gateway, "account.resume", name="acme")
+        assert orders.in_force() == []

@@ -66,6 +66,7 @@ AccountOut = defstruct(
         ("name", str),
         ("created_at", Time),
         ("suspended", bool),
+        ("suspended_by", str),
         ("closed", bool),
         ("queued", int),
         ("key_prefixes", list[str]),

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from gateway.admin_carriers import LONGEST_S
 from gateway.http.endpoint import Answer, Endpoint
 from gateway.http.table.types import Cursor, Id, Next, Nothing, Time
+from gateway.orders import LONGEST_S
 
 PAGE = 100
 MOST_OF_A_PAGE = 1_000
