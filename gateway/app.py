@@ -124,6 +124,7 @@ from gateway.terms import Terms
 from gateway.timers import Clockwork, Retention
 from gateway.tracing import Traces
 from gateway.troubles import Troubles, add_trouble_measures
+from gateway.vouched import Vouching
 from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World, listen_on
 from gateway.writer import InlineWriter, SplitWriter, Writer
@@ -277,6 +278,7 @@ class Gateway:
             world.wall_ms,
             trusted_from=config.console.trusted_from,
         )
+        self.provider = provider_of(config, world)
         self.cdr_api = CdrApi(config.gateway.data_dir / CDRS)
         self.cdrs = (
             Cdrs(
@@ -711,6 +713,15 @@ def limits_of(config: Config) -> Limits:
         config.gateway.default_region,
         config.numbers.allowed_types,
     )
+
+
+def provider_of(config: Config, world: World) -> Vouching | None:
+    """The OpenID provider that people may sign in through; None: none is configured."""
+    if not config.console.oidc.issuer:
+        return None
+    from gateway.oidc import Provider  # its libraries take 5 MB, and few need them
+
+    return Provider(config.console.oidc, config.console.public_url, world.wall_ms)
 
 
 def account_defaults(config: Config) -> dict[str, object]:

@@ -219,8 +219,8 @@ class Sessions:
         row = _Row(_digest(token), name, _stamp_of(operator), now_ms, now_ms, address, how, agent)
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
-                self._make_room(name)
                 with acting(Actor(name, "console")):
+                    self._make_room(name)
                     after = {"address": address, "how": how}
                     told = entry(now_ms, "session.started", _subject(row), None, after)
                 await self._put({_row_number(row.digest)}, [told], also, row)

@@ -46,6 +46,7 @@ from gateway.admin_operators import name_problem
 from gateway.audit import Actor, acting, entry
 from gateway.committer import Committing
 from gateway.key_use import network
+from gateway.keys import role_of
 from gateway.operators import Operator, OperatorProblem, Operators
 from gateway.passwords import NoLongerWanted, Passwords, TooBusy, hash_of_a_person, person_password_problem
 from gateway.refusals import Refusals
@@ -54,6 +55,7 @@ from gateway.sessions import Sessions, SignedIn
 from gateway.sign_in_links import FIRST_OWNER, Links
 from gateway.smpp_server.locks import Locks
 from gateway.smpp_server.networks import Networks
+from gateway.vouched import Vouched
 from router.roles import Role
 from store.interface import AuditEntry, StoreError, Transaction
 from store.values import Damaged
@@ -295,11 +297,32 @@ class SignIns:
             return None
         return link.name
 
-    async def by_provider(self, name: str, address: str, agent: str = "") -> Outcome:
-        """Somebody for whom an OpenID provider vouched (gateway.oidc). Errors: StoreError."""
-        operator = self._operators.by_name.get(name)
-        if operator is None:
-            return Refused(401, _STALE)
+    async def by_provider(self, vouched: Vouched, address: str, agent: str = "") -> Outcome:
+        """Somebody for whom an OpenID provider vouches: made an operator at the first time, in the role that
+        the provider's groups give each time. Errors: StoreError."""
+        where = network(address)
+        there = [one for one in self._operators.by_name.values() if one.subject == vouched.subject]
+        name = there[0].name if there else vouched.name
+        if vouched.role is None:
+            self._refusals.note(name if there else "", where, "the provider's groups give no role")
+            with acting(Actor(name, "console", "as the OpenID provider says")):
+                await self.sessions.end_all(name, "the provider gives no role any more")
+            return Refused(403, "You are known, but have no role here. Ask an owner of the gateway.")
+        if not there and name in self._operators.by_name:
+            self._refusals.note(name, where, "a provider's person of the same name")
+            return Refused(409, f"There is an operator {name!r} already who is not the provider's.")
+        try:
+            with acting(Actor(name, "console", "as the OpenID provider says")):
+                if not there:
+                    operator = await self._operators.admit(name, vouched.role, subject=vouched.subject)
+                elif role_of(there[0]) != vouched.role.value:
+                    operator = await self._operators.change_role(name, vouched.role)
+                else:
+                    operator = there[0]
+        except OperatorProblem as problem:
+            return Refused(409, str(problem))
+        if operator.totp:
+            return CodeNeeded(self._ticket("code", operator, where, "oidc+code"))
         return await self._finish(operator, address, "oidc", agent)
 
     def refused_by_provider(self, address: str, why: str) -> None:

@@ -18,6 +18,7 @@ from gateway.console.pages import (
     inbound,
     me,
     messages,
+    oidc,
     overview,
     queues,
     sign_in,
@@ -27,7 +28,7 @@ from gateway.console.pages import (
 # in the order of the navigation
 _MODULES = (
     overview, carriers, queues, messages, accounts, callbacks, inbound, trail, configuration, acts,
-    sign_in, me,
+    sign_in, oidc, me,
 )  # fmt: skip
 
 PAGES: tuple[Page, ...] = tuple(page for module in _MODULES for page in module.PAGES)

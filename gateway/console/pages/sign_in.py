@@ -161,7 +161,7 @@ async def opened(visit: Visit) -> Response:
 async def sign_out(visit: Visit) -> Response:
     await sessions(visit).end(me(visit).session, "signed out")
     gone = visit.go("/sign-in")
-    gone.delete_cookie(COOKIE, path="/console", httponly=True, samesite="strict", secure=_secure(visit))
+    gone.delete_cookie(COOKIE, path="/console", httponly=True, samesite="strict", secure=secure(visit))
     return gone
 
 
@@ -192,7 +192,7 @@ def to_confirm(visit: Visit, back: str) -> Response | None:
 def with_session(visit: Visit, response: Response, started: Started) -> Response:
     """The response, with the cookie of a session that began."""
     response.set_cookie(
-        COOKIE, started.token, path="/console", httponly=True, samesite="strict", secure=_secure(visit)
+        COOKIE, started.token, path="/console", httponly=True, samesite="strict", secure=secure(visit)
     )
     return response
 
@@ -241,7 +241,8 @@ def agent_of(visit: Visit) -> str:
     return visit.request.headers.get("user-agent", "")
 
 
-def _secure(visit: Visit) -> bool:
+def secure(visit: Visit) -> bool:
+    """Whether cookies go over TLS only."""
     console = visit.gateway.config.console
     return _is_tls(visit.request) or console.secure_cookies or console.public_url.startswith("https://")
 
