@@ -114,6 +114,7 @@ class Submission(msgspec.Struct, gc=False):
     )
     multi: bool = False  # of one submit_multi: all are shown under the first accepted one's id
     callback: CallbackChoice | None = None  # gateway.callbacks.choice makes them
+    trace: bytes | None = None  # gateway.traces.parent_of
 
 
 class Accepted(msgspec.Struct, gc=False):
@@ -576,6 +577,7 @@ class Door:
             valid_until_ms,
             request.callback,
             bill,
+            request.trace,
         )
 
     def _bill(self, account: Account, destination: str, at_ms: int) -> Bill | Refusal:

@@ -16,6 +16,8 @@ from typing import Any
 
 import structlog
 
+from gateway.traces import name_trace
+
 HIDDEN = "[hidden]"
 
 _least = [logging.INFO]
@@ -147,6 +149,7 @@ def configure(
             by_level,
             structlog.contextvars.merge_contextvars,
             name_component,
+            name_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -278,6 +278,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     )
     callback: CallbackChoice | None = None  # None: its events leave in its account's way
     bill: Bill | None = None  # of an account that is billed or has a quota
+    trace: bytes | None = None  # its customer's traceparent: trace id, parent id, flags
 
 
 class Part(msgspec.Struct, array_like=True, gc=False):

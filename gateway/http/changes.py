@@ -130,7 +130,7 @@ class Changes:
             if isinstance(call.error, StoreError):
                 answer = not_kept(call.error)
             elif call.error is not None:
-                _broke(request, call.error)
+                fail(request, call.error)
                 return
             if isinstance(answer, BadRequest) and answer.code == "already-final":
                 found = self._store.find(message.account, message.id)
@@ -166,7 +166,7 @@ class Changes:
             if isinstance(call.error, StoreError):
                 respond(*not_kept(call.error).answer(request.path))
             elif call.error is not None:
-                _broke(request, call.error)
+                fail(request, call.error)
             elif call.result != "replaced":
                 respond(*_not_changed(call.result).answer(request.path))
             else:
@@ -284,11 +284,6 @@ def _too_late(became: str, done: str) -> BadRequest:
     if became == "final":
         return BadRequest(409, "already-final", f"it has ended: there is nothing to be {done}")
     return BadRequest(404, "no-such-message", "there is no message with that id any more")
-
-
-def _broke(request: Request, error: Exception) -> None:
-    log.error("change failed", path=request.path, exc_info=error)
-    fail(request)
 
 
 def _nothing(request: Request) -> None:

@@ -355,9 +355,8 @@ class Connection:
             return
         try:
             found.handler(request, request.respond)
-        except Exception:
-            log.exception("handler failed", endpoint=found.endpoint)
-            fail(request)
+        except Exception as error:
+            fail(request, error, endpoint=found.endpoint)
 
     def later(self, request: Request, rest: Callable[[], Awaitable[None]]) -> None:
         """In a task, which may answer or leave that to a commit; its failure is the request's."""
@@ -367,14 +366,13 @@ class Connection:
     async def _run_rest(self, rest: Callable[[], Awaitable[None]], request: Request) -> None:
         try:
             await rest()
-        except Exception:
-            log.exception("handler failed", path=request.path)
-            fail(request)
+        except Exception as error:
+            fail(request, error)
 
     async def _run_slow(self, handler: AsyncHandler, request: Request) -> None:
         await self._run_rest(partial(handler, request, request.respond), request)
         if request.out is None:
-            fail(request)
+            fail(request, RuntimeError("the handler ended without an answer"))
 
     # streams
 

@@ -30,6 +30,7 @@ from gateway.http.table import messages as table
 from gateway.http.table.messages import AcceptedOut, BatchOut
 from gateway.http.timeline import encoding_name, message_json, rfc3339, state_name
 from gateway.submit_rates import SubmitRates
+from gateway.traces import parent_of, response_of
 from router.nouns import Account
 from store.interface import Transaction
 
@@ -73,6 +74,9 @@ class MessageApi:
             account = request.caller.account or account_of(request)
             check_json(request.headers.get(b"content-type"))
             submission = read_one(request.body)
+            parent = request.headers.get(b"traceparent")
+            if parent is not None:
+                submission.trace = parent_of(parent)
             key = request.headers.get(b"idempotency-key")
             asked = None if key is None else self._once.asked(account.id, key, request)
         except BadRequest as refusal:
@@ -87,7 +91,10 @@ class MessageApi:
             if isinstance(result, Refusal):
                 return refused(result, request.path)
             body = _encode(accepted_out(result, submission, 0))
-            return 202, (_JSON, ("Location", f"/v1/messages/{result.id}")), body
+            where = ("Location", f"/v1/messages/{result.id}")
+            if submission.trace is None:
+                return 202, (_JSON, where), body
+            return 202, (_JSON, where, ("traceresponse", response_of(submission.trace, result.id))), body
 
         if asked is None:
             self._door.submit(account, (submission,), lambda results: respond(*answer(results)))
@@ -104,6 +111,10 @@ class MessageApi:
             if not good:
                 respond(200, _PRIVATE, _encode(_batch(items, [])))
                 return
+            parent = request.headers.get(b"traceparent")
+            if parent is not None:
+                for one in good:
+                    one.trace = parent_of(parent)
             key = request.headers.get(b"idempotency-key")
             asked = None if key is None else self._once.asked(account.id, key, request)
         except BadRequest as refusal:

@@ -34,6 +34,10 @@ HEADERS: Mapping[str, tuple[str, Any]] = {
     "RateLimit": ("what is left of the account's tps: r submits, t seconds to more", '"tps";r=49;t=1'),
     "RateLimit-Policy": ("the account's tps, where it has one: q submits in w seconds", '"tps";q=50;w=1'),
     "Retry-After": ("seconds to wait before the next attempt", 1),
+    "traceresponse": (
+        "where the request had a good traceparent: the same trace, and the message's span in it",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ),
     "WWW-Authenticate": ("how to authenticate", 'Bearer realm="signalbox"'),
 }
 _OF_PROBLEMS = {

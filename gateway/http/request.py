@@ -12,6 +12,7 @@ import structlog
 
 from gateway.http.head import Head
 from gateway.http.problems import BadRequest, Headers
+from gateway.traces import request_id_of
 
 if TYPE_CHECKING:
     from gateway.http.auth import Caller
@@ -81,8 +82,15 @@ class Request:
         self._asker.later(self, rest)
 
 
-def fail(request: Request) -> None:
-    """500, for a handler that broke before it answered."""
+def fail(request: Request, error: BaseException, **facts: object) -> None:
+    """A handler failed: the log says why, under an id that the answer has, too. 500, if nothing was said."""
+    id = request_id_of(request.headers.get(b"x-request-id"))
+    about = {"method": request.method, "path": request.path, "peer": request.peer, **facts}
+    log.error("request failed", request_id=id, exc_info=error, **about)
     if request.out is None:
-        detail = "the gateway failed to answer this request; its log says why; it may have taken effect"
-        request.respond(*BadRequest(500, "internal", detail).answer(request.path))
+        detail = (
+            f"the gateway failed to answer this request; its log says why, as request_id {id}; "
+            "it may have taken effect"
+        )
+        refusal = BadRequest(500, "internal", detail, headers=(("X-Request-Id", id),))
+        request.respond(*refusal.answer(request.path))

@@ -71,6 +71,6 @@ def _show(handler: SyncHandler, request: Request, respond: Respond, call: Any) -
     if isinstance(call.error, StoreError):
         respond(*not_kept(call.error).answer(request.path))
     elif call.error is not None:
-        fail(request)
+        fail(request, call.error)
     else:
         handler(request, respond)

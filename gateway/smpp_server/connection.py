@@ -244,6 +244,7 @@ class Connection:
         if self._tenant is not None:
             log.info(
                 "customer left",
+                session=self.number,
                 account=self._tenant.account.name,
                 system_id=self.login,
                 address=self.peer.address,
@@ -325,6 +326,7 @@ class Connection:
             self._complain_at = now + _COMPLAIN_S
             log.info(
                 "customer broke the protocol",
+                session=self.number,
                 system_id=self.login,
                 address=self.peer.address,
                 what=what,
@@ -355,6 +357,7 @@ class Connection:
         if isinstance(verdict, BindRefusal):
             log.warning(
                 "bind refused",
+                session=self.number,
                 system_id=pdu.system_id.decode("latin-1"),
                 address=self.peer.address,
                 status=Status.name_of(verdict.status),
@@ -376,6 +379,7 @@ class Connection:
         self.flush()
         log.info(
             "customer bound",
+            session=self.number,
             account=account.name,
             system_id=self.login,
             bind=self.bind_type,

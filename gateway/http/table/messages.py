@@ -108,7 +108,11 @@ SEND = Endpoint(
     access="messages.send",
     body=MessageIn,
     example=_ONE,
-    answers={202: Answer(AcceptedOut, "Accepted, and on disk", _ACCEPTED, headers=("Location", *RATE))},
+    answers={
+        202: Answer(
+            AcceptedOut, "Accepted, and on disk", _ACCEPTED, headers=("Location", "traceresponse", *RATE)
+        )
+    },
     problems=(*OF_AN_ACCOUNT, *OF_A_MESSAGE),
     idempotency="may",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -55,3 +56,17 @@ def test_no_retention_takes_an_entry_away(subject: Subject) -> None:
     subject.store.drop_old(subject.now_ms, 1)
     assert len(subject.store.audit_log()) == 20
     assert subject.store.audit_verify().findings == []
+
+
+def test_entries_are_given_oldest_first_and_the_newest_can_be_noted(subject: Subject) -> None:
+    assert (subject.store.audit_after(0), subject.store.audit_head()) == ([], (0, ""))
+    for name in "abc":
+        subject.do(partial(_tell, f"account:{name}"))
+    found = subject.store.audit_after(1, 1)
+    assert [(number, row.entry.subject) for number, row in found if row is not None] == [(2, "account:b")]
+    newest = subject.store.audit_log(1)[0]
+    assert subject.store.audit_head() == (newest.number, newest.digest)
+
+
+def _tell(name: str, txn: Any) -> None:
+    txn.audit(entry(name))
