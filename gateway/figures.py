@@ -28,7 +28,7 @@ from gateway.admin_status import waiting_messages
 from gateway.http.timeline import Time
 from gateway.metrics import SECONDS as RESPONSE_BOUNDS_S
 from gateway.metrics import CarrierCounts
-from gateway.overview import LaneView, Trouble, problems, queues
+from gateway.overview import Trouble, Waiting
 from router.nouns import MessageState, Phase
 from router.waiting import Side, Wait, why_carrier
 from store.backlog import waiting
@@ -50,7 +50,7 @@ _STATUSES_S = 10  # how often answers are counted by their status
 _LATELY = 10  # seconds of which response times are told
 _BACKLOG_S = 5.0  # how often events that wait are counted
 _COUNTED_ENDPOINTS = 400
-_QUEUE_EACH, _QUEUE_ALL = 200, 1_500  # messages that are counted each second, while somebody watches
+_QUEUE_EACH, _QUEUE_ALL = 100, 500  # messages that are counted each second, while somebody watches
 _AT_LIMIT = 0.9  # of its TPS: what waits, waits for that
 _DELIVERED = int(MessageState.DELIVERED)
 _FAILED = frozenset(
@@ -255,7 +255,7 @@ class Figures:
         self._accounts: dict[str, _Account] = {}
         self._seconds: deque[_Second] = deque(maxlen=SECONDS)
         self._snapshot: tuple[float, Snapshot] | None = None
-        self._queues: tuple[float, list[LaneView]] | None = None
+        self._queues: tuple[float, Waiting] | None = None
         self._backlogs: tuple[float, dict[int, int]] = (-_BACKLOG_S, {})
 
     async def run(self) -> None:
@@ -379,12 +379,11 @@ class Figures:
             waiting=waiting_,
         )
 
-    def queues(self) -> list[LaneView]:
-        """What waits and why, as of this second, counted less far than gateway.overview does for one who
-        asks: the same objects for all; not to be changed."""
+    def queues(self) -> Waiting:
+        """What waits and why, as of this second, counted less far than gateway.overview.queues does."""
         now = trio.current_time()
         if self._queues is None or not 0 <= now - self._queues[0] < 1:
-            self._queues = now, queues(self._gateway, _QUEUE_EACH, _QUEUE_ALL)
+            self._queues = now, Waiting(self._gateway, _QUEUE_EACH, _QUEUE_ALL)
         return self._queues[1]
 
     def carrier_history(self, name: str) -> CarrierHistory:
@@ -413,7 +412,7 @@ class Figures:
 
     def _made(self, now: float) -> Snapshot:
         gateway, now_ms = self._gateway, self._gateway.world.wall_ms()
-        found = problems(gateway)
+        found = gateway.troubles.latest
         oldest = gateway.store.oldest_by_lane()
         accounts, more = self._accounts_now(now)
         return Snapshot(

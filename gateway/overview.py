@@ -67,39 +67,63 @@ class LaneView(msgspec.Struct):
 def queues(gateway: Gateway, each: int = COUNTED_EACH, most: int = COUNTED) -> list[LaneView]:
     """Every lane with anything in it, and why it does not move, those with the oldest messages first. Counts
     `each` messages of a queue and `most` in all; what is left of its lane's count is the last one's."""
-    now, now_ms = trio.current_time(), gateway.world.wall_ms()
-    carriers = gateway.troubles.carriers(now)
-    orders = {one.subject: one for one in gateway.orders.in_force()}
-    by_lane: dict[int, list[ReadyQueue]] = {}
-    for queue in gateway.store.waiting_queues(each, most):
-        by_lane.setdefault(queue.lane, []).append(queue)
-    views = []
-    for lane, counts in gateway.store.lane_totals().items():
-        if not any(counts):
-            continue
-        facts = lane_facts(gateway, lane, carriers, now, now_ms)
-        why = why_lane(facts, now)
+    waiting = Waiting(gateway, each, most)
+    return [waiting.view(lane) for lane in waiting.lanes]
+
+
+class Waiting:
+    """What waits at one moment. To list it costs little; why a lane does not move is worked out when somebody
+    asks for its view, once. `lanes`: those with anything in them, the one with the oldest message first."""
+
+    def __init__(self, gateway: Gateway, each: int = COUNTED_EACH, most: int = COUNTED) -> None:
+        self._gateway = gateway
+        self._now, self._now_ms = trio.current_time(), gateway.world.wall_ms()
+        self._carriers = gateway.troubles.carriers(self._now)
+        self._orders = {one.subject: one for one in gateway.orders.in_force()}
+        self._views: dict[int, LaneView] = {}
+        self._counts = {lane: counts for lane, counts in gateway.store.lane_totals().items() if any(counts)}
+        self.queues: dict[int, list[ReadyQueue]] = {}
+        for queue in gateway.store.waiting_queues(each, most):
+            self.queues.setdefault(queue.lane, []).append(queue)
+        for lane, below in self.queues.items():
+            _count_the_last(below, self._counts[lane][Phase.READY] if lane in self._counts else 0)
+        self.lanes = sorted(self._counts, key=lambda lane: (self.oldest_ms(lane), lane))
+
+    def oldest_ms(self, lane: int) -> int:
+        """When its oldest ready message was due; now, if there is none."""
+        return min((one.oldest_ms for one in self.queues.get(lane, ())), default=self._now_ms)
+
+    def view(self, lane: int) -> LaneView:
+        """One lane of `lanes`."""
+        found = self._views.get(lane)
+        if found is None:
+            found = self._views[lane] = self._view(lane)
+        return found
+
+    def _view(self, lane: int) -> LaneView:
+        gateway, counts = self._gateway, self._counts[lane]
+        facts = lane_facts(gateway, lane, self._carriers, self._now, self._now_ms)
+        why = why_lane(facts, self._now)
         line = line_of(facts, why)
-        _count_the_last(by_lane.get(lane, []), counts[Phase.READY])
-        below = [_queue(gateway, one, why.reason, line, orders, now_ms) for one in by_lane.get(lane, [])]
+        below = [
+            _queue(gateway, one, why.reason, line, self._orders, self._now_ms)
+            for one in self.queues.get(lane, [])
+        ]
         named = [one.name if one is not None else "(gone)" for one in facts.carriers]
-        views.append(
-            LaneView(
-                lane=lane_name(gateway, lane),
-                reason=why.reason.name.lower(),
-                detail=line,
-                ready=counts[Phase.READY],
-                leased=counts[Phase.LEASED],
-                deferred=counts[Phase.DEFERRED],
-                scheduled=counts[Phase.SCHEDULED],
-                held=counts[Phase.HELD],
-                unknown=counts[Phase.UNKNOWN],
-                oldest_age_s=max((one.oldest_age_s for one in below), default=0.0),
-                carriers={name: wait.name.lower() for name, wait in zip(named, why.carriers, strict=True)},
-                queues=below,
-            )
+        return LaneView(
+            lane=lane_name(gateway, lane),
+            reason=why.reason.name.lower(),
+            detail=line,
+            ready=counts[Phase.READY],
+            leased=counts[Phase.LEASED],
+            deferred=counts[Phase.DEFERRED],
+            scheduled=counts[Phase.SCHEDULED],
+            held=counts[Phase.HELD],
+            unknown=counts[Phase.UNKNOWN],
+            oldest_age_s=max((one.oldest_age_s for one in below), default=0.0),
+            carriers={name: wait.name.lower() for name, wait in zip(named, why.carriers, strict=True)},
+            queues=below,
         )
-    return sorted(views, key=lambda view: (-view.oldest_age_s, view.lane))
 
 
 def _count_the_last(queues: list[ReadyQueue], ready: int) -> None:
@@ -140,4 +164,14 @@ def problems(gateway: Gateway, *, names: bool = True) -> list[Trouble]:
     return gateway.troubles.listed(names=names)
 
 
-__all__ = ["CRITICAL", "WARNING", "LaneView", "QueueView", "Trouble", "problems", "queues"]
+__all__ = [
+    "CRITICAL",
+    "WARNING",
+    "LaneView",
+    "QueueView",
+    "Trouble",
+    "Waiting",
+    "problems",
+    "queues",
+    "suspended",
+]

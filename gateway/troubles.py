@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
@@ -151,6 +151,7 @@ class Troubles:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self.latest: list[Trouble] = []  # of the last look, the worst first
         self._since_ms: dict[tuple[str, str], int] = {}  # (code, subject) → when it was seen first
         self._answers: dict[str, deque[tuple[float, int, int]]] = {}  # carrier → (when, answers, throttled)
         self._quiet: dict[int, Quiet] = {}  # by account
@@ -177,18 +178,23 @@ class Troubles:
         self._look_at_sessions(now, now_ms)
         self._look_at_endpoints(now_ms)
         self._count_events()
-        found = [(one.code, subject) for one, subject in self._found(now, now_ms, names=True)]
-        self._since_ms = {key: self._since_ms.get(key, now_ms) for key in found}
+        found = list(self._found(now, now_ms, names=True))
+        keys = [(one.code, subject) for one, subject in found]
+        self._since_ms = {key: self._since_ms.get(key, now_ms) for key in keys}
+        self.latest = self._ranked(found)
 
     def listed(self, *, names: bool = True) -> list[Trouble]:
         """What is not well, the worst first. `names`: of accounts, too, and of their callback URLs."""
         now, now_ms = trio.current_time(), self._gateway.world.wall_ms()
-        found = []
-        for one, subject in self._found(now, now_ms, names=names):
+        return self._ranked(self._found(now, now_ms, names=names))
+
+    def _ranked(self, found: Iterable[tuple[Trouble, str]]) -> list[Trouble]:
+        ranked = []
+        for one, subject in found:
             since_ms = self._since_ms.get((one.code, subject), 0)
             one.since = one.since or (iso(since_ms) if since_ms else None)
-            found.append(one)
-        return sorted(found, key=_rank)
+            ranked.append(one)
+        return sorted(ranked, key=_rank)
 
     def throttled(self, carrier: str) -> Throttled:
         """What it answered in the last seconds."""

@@ -124,6 +124,7 @@ _NEAREST = (  # of several carriers' reasons, the one that ends first speaks for
 )
 _RANK = {wait: rank for rank, wait in enumerate(_NEAREST)}
 _ABLE = frozenset({Wait.FREE, Wait.BUSY, Wait.THROTTLED, Wait.WINDOW_FULL, Wait.WINDOW_STUCK, Wait.PAUSED})
+_MOST_NAMED = 4  # carriers in one line
 _TIMER_SLACK_S = 5.0  # a session's timers run about once a second
 
 
@@ -182,17 +183,26 @@ class LaneWait(msgspec.Struct, frozen=True):
 
 
 def line_of(facts: LaneFacts, why: LaneWait) -> str:
-    """Why a lane does not move, in one line: the reason, and what is wrong with its carriers.
+    """Why a lane does not move, in one line: the reason, and what is wrong with its carriers, or what they
+    wait for where there are several.
 
     "carrier north: no bind since 12 s: connection refused" or "paused after a refusal (carrier north:
     throttles: 83% of …)".
     """
     reason = why.reason.value
-    troubled = [one for one in facts.carriers if one is not None and one.trouble]
-    if not troubled or not facts.ready + facts.deferred:
+    each = facts.ready and len(facts.carriers) > 1 and why.reason in _RANK and why.reason is not Wait.FREE
+    waits = why.carriers if each else ()
+    told = [
+        (one.name, one.trouble or (waits[at].value if waits else ""))
+        for at, one in enumerate(facts.carriers)
+        if one is not None and (one.trouble or waits)
+    ]
+    if not told or not facts.ready + facts.deferred:
         return reason
-    said = "; ".join(f"carrier {one.name}: {one.trouble}" for one in troubled)
-    is_said = len(troubled) == len(facts.carriers) and all(one.trouble.startswith(reason) for one in troubled)
+    said = "; ".join(f"carrier {name}: {words}" for name, words in told[:_MOST_NAMED])
+    if len(told) > _MOST_NAMED:
+        said += f"; and {len(told) - _MOST_NAMED} more"
+    is_said = len(told) == len(facts.carriers) and all(words.startswith(reason) for _, words in told)
     return said if is_said else f"{reason} ({said})"
 
 

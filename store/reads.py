@@ -18,6 +18,7 @@ from store.queues import locate
 from store.records import (
     DUE_KEY,
     GIVEN_UP_KEY,
+    LANE_KEY,
     MESSAGE_KEY,
     OUTBOX_DUE_KEY,
     OUTBOX_KEY,
@@ -175,10 +176,11 @@ def oldest_by_lane(tx: Read, tables: Tables, groups: Iterable[bytes]) -> dict[in
 def ready_queues(tx: Read, tables: Tables, groups: Iterable[bytes], lane: int) -> dict[int, int]:
     """One seek for each of the lane's non-empty queues."""
     oldest: dict[int, int] = {}
+    mine = LANE_KEY.pack(lane)
     with tx.cursor(tables.ready.handle) as cursor:
         for prefix in groups:
-            of_lane, tried, _, _ = READY_PREFIX.unpack(prefix)
-            if of_lane == lane and cursor.set_range(prefix) and cursor.key().startswith(prefix):
+            if prefix.startswith(mine) and cursor.set_range(prefix) and cursor.key().startswith(prefix):
+                tried = READY_PREFIX.unpack(prefix)[1]
                 due_ms = READY_KEY.unpack(cursor.key())[4]
                 oldest[tried] = min(due_ms, oldest.get(tried, due_ms))
     return oldest

@@ -22,7 +22,8 @@ PLACES = {
     "events": "/callbacks",
     "callback": "/callbacks",
     "callbacks": "/callbacks",
-    "config": "/configuration",
+    "config": "/config",
+    "link": "/carriers/{}",
 }
 
 
@@ -30,6 +31,7 @@ def place_of(subject: str, paths: Collection[str]) -> str:
     """The path of a subject's page; "" where it has none among `paths`, the pages that there are."""
     kind, _, name = subject.partition(":")
     place = PLACES.get(kind, "")
+    name = name.partition("/")[0] if kind == "link" else name
     if not place or (not name and "{}" in place):
         return ""
     page = "/" + place[1:].partition("/")[0].partition("?")[0]

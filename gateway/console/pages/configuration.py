@@ -39,7 +39,7 @@ async def revision(visit: Visit) -> Response:
 
 
 PAGES = (
-    Page("/config", "config.read", show, "Configuration", "Configuration", "c"),
+    Page("/config", "config.read", show, "Configuration", "Configuration", "s"),
     Page("/config/{number}", "config.read", revision, "Revision"),
 )
 TOPICS: tuple[Topic, ...] = ()

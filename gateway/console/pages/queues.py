@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlencode
 
@@ -18,13 +18,15 @@ from starlette.responses import Response
 from gateway.acts import BY_VERB
 from gateway.console.frame import Frame
 from gateway.console.page import Page, Topic, Topics, Visit, one_of
-from gateway.overview import LaneView, QueueView, queues
+from gateway.measures import lane_name
+from gateway.overview import LaneView, Waiting
 from router.waiting import Wait
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
 
-MOST_ROWS = 100
+MOST_ROWS = 80
+MOST_EXPORTED = 10_000
 _WELL = frozenset({"nothing", "free", "busy", "response_pending", "scheduled"})
 _GRAVE = frozenset({"no_bind", "circuit_open", "lane_gone", "window_stuck", "lease_lost"})
 _COLUMNS = (
@@ -54,37 +56,46 @@ class Choice(NamedTuple):
         return urlencode({name: value for name, value in self._asdict().items() if value})
 
 
-class Shown(msgspec.Struct):
-    """A lane as it is shown."""
-
-    lane: str
-    reason: str
-    detail: str
-    severity: str
-    ready: int
-    oldest_age_s: float
-    leased: int
-    deferred: int
-    scheduled: int
-    held: int
-    unknown: int
-    queues: list[QueueView]
-
-
-def chosen(lanes: Iterable[LaneView], choice: Choice) -> list[LaneView]:
-    """Those that fit, each with those of its queues that fit."""
-    found = []
-    for lane in lanes:
-        below = lane.queues
-        if (choice.lane and lane.lane != choice.lane) or (choice.account and not below):
-            continue
+def chosen(gateway: Gateway, waiting: Waiting, choice: Choice, most: int) -> tuple[list[LaneView], int]:
+    """Those that fit, each with those of its queues that fit, up to `most` rows; and how many rows more there
+    are, at most: why a lane waits is not asked of all."""
+    found: list[LaneView] = []
+    rows = more = 0
+    for lane in waiting.lanes:
+        below = waiting.queues.get(lane, [])
         if choice.account:
-            below = [one for one in below if one.account == choice.account]
-        if choice.why and lane.reason != choice.why:
-            below = [one for one in below if one.reason == choice.why]
-        if below or not (choice.account or (choice.why and lane.reason != choice.why)):
-            found.append(msgspec.structs.replace(lane, queues=below))
-    return found
+            below = [one for one in below if _account(gateway, one.account) == choice.account]
+            if not below:
+                continue
+        if choice.lane and lane_name(gateway, lane) != choice.lane:
+            continue
+        if rows >= most:
+            more += 1 + len(below)
+            continue
+        view = _fitting(waiting.view(lane), choice)
+        if view is not None:
+            left = most - rows - 1
+            more += max(0, len(view.queues) - left)
+            found.append(msgspec.structs.replace(view, queues=view.queues[:left]))
+            rows += 1 + len(found[-1].queues)
+    return found, more
+
+
+def _fitting(lane: LaneView, choice: Choice) -> LaneView | None:
+    """The lane with the queues that were asked for; None: nothing of it was."""
+    below = lane.queues
+    if choice.account:
+        below = [one for one in below if one.account == choice.account]
+    if choice.why and lane.reason != choice.why:
+        below = [one for one in below if one.reason == choice.why]
+        if not below:
+            return None
+    return msgspec.structs.replace(lane, queues=below)
+
+
+def _account(gateway: Gateway, id: int) -> str:
+    account = gateway.accounts.by_id.get(id)
+    return account.name if account is not None else str(id)
 
 
 def show(visit: Visit) -> Response:
@@ -107,11 +118,12 @@ def show(visit: Visit) -> Response:
 
 
 def export(visit: Visit) -> Response:
-    """All rows, each queue's and each lane's own."""
+    """All rows up to MOST_EXPORTED, each lane's own and those of its queues."""
     written = io.StringIO()
     out = csv.writer(written)
     out.writerow(_COLUMNS)
-    for lane in chosen(queues(visit.gateway), _choice_of(visit)):
+    lanes, _ = chosen(visit.gateway, Waiting(visit.gateway), _choice_of(visit), MOST_EXPORTED)
+    for lane in lanes:
         out.writerow(
             (_cell(lane.lane), "", "", lane.reason, _cell(lane.detail), lane.ready, False, lane.oldest_age_s,
              lane.leased, lane.deferred, lane.scheduled, lane.held, lane.unknown)
@@ -131,33 +143,14 @@ def _cell(text: str) -> str:
 
 
 def parts_of(gateway: Gateway, frame: Frame, choice: Choice) -> Mapping[str, str]:
-    found = chosen(gateway.figures.queues(), choice)
-    lanes, left = [], MOST_ROWS
-    for lane in found:
-        if left <= 0:
-            break
-        lanes.append(_shown(lane, left - 1))
-        left -= 1 + len(lanes[-1].queues)
-    more = sum(1 + len(lane.queues) for lane in found) - (MOST_ROWS - left)
-    return {"queues": frame.shared("_queues.html", lanes=lanes, more=more, chosen=bool(choice.query))}
+    lanes, more = chosen(gateway, gateway.figures.queues(), choice, MOST_ROWS)
+    shown = [(lane, severity(lane.reason)) for lane in lanes]
+    return {"queues": frame.shared("_queues.html", lanes=shown, more=more, chosen=bool(choice.query))}
 
 
-def _shown(lane: LaneView, most: int) -> Shown:
-    reason = lane.reason
-    return Shown(
-        lane.lane,
-        reason,
-        lane.detail,
-        "good" if reason in _WELL else "critical" if reason in _GRAVE else "warning",
-        lane.ready,
-        lane.oldest_age_s,
-        lane.leased,
-        lane.deferred,
-        lane.scheduled,
-        lane.held,
-        lane.unknown,
-        lane.queues[:most],
-    )
+def severity(reason: str) -> str:
+    """Of why a lane does not move, as a badge has it."""
+    return "good" if reason in _WELL else "critical" if reason in _GRAVE else "warning"
 
 
 def _choice_of(visit: Visit) -> Choice:
