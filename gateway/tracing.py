@@ -224,6 +224,7 @@ class Trace:
         self.sight = sight
         self.until = now + for_s
         self.read_at = now
+        self.looked_at = now - _LOOK_S
         self.ended = ""  # why
         self.ended_at = 0.0
         self.dropped = 0
@@ -261,7 +262,7 @@ class Trace:
 
     def take(self, after: int, most: int, now: float, wall_ms: int) -> list[TraceRecord]:
         """Records behind `after`, which the reader has: these are let go of."""
-        self.read_at = now
+        self.read_at = self.looked_at = now
         records = self.records
         while records and records[0].entry <= after:
             records.popleft()
@@ -487,8 +488,12 @@ class Traces:
         return self.running.get(id) or self._ended.get(id)
 
     async def read(self, trace: Trace, after: int, most: int, wait_s: float) -> list[TraceRecord]:
-        """As soon as there is anything, or it has ended, or after `wait_s`."""
-        deadline = trio.current_time() + wait_s
+        """As soon as there is anything, or it has ended, or after `wait_s`; not more than ten times a second, so
+        that a reader who asks again at once gets many records each time."""
+        now = trio.current_time()
+        deadline = now + wait_s
+        if not trace.ended:
+            await trio.sleep(max(0.0, trace.looked_at + _LOOK_S - now))
         while True:
             found = trace.take(after, most, trio.current_time(), self._wall_ms())
             if found or trace.ended or trio.current_time() >= deadline:

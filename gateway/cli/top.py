@@ -50,11 +50,15 @@ def top(once: bool, count: int | None, sort: str, place: Place, as_json: bool) -
             if number:
                 time.sleep(1)
             click.echo(json.dumps(_asked(place), ensure_ascii=True))
-    elif once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    elif once or not _has_a_screen():
         click.echo(plain(_asked(place), look))
     else:
         _watch(place, look)
     return OK
+
+
+def _has_a_screen() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _asked(place: Place, absent: str = "") -> dict[str, Any]:

@@ -216,6 +216,17 @@ async def test_a_trace_ends_by_time_by_itself_and_when_told_and_leaves_nothing(t
 
 
 @trio_test(mock_clock=True)
+async def test_a_reader_who_asks_at_once_again_waits_a_moment_for_many(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        trace = (await ask(gateway, "trace.start", carrier="north"))["trace"]
+        begun, reads = trio.current_time(), 20
+        for _ in range(reads):
+            await gateway.submit(TO)
+            await ask(gateway, "trace.read", trace=trace, after=10_000)
+        assert trio.current_time() - begun >= (reads - 1) * tracing._LOOK_S - 0.001
+
+
+@trio_test(mock_clock=True)
 async def test_sessions_that_come_later_are_followed(tmp_path: Path) -> None:
     async with house(tmp_path) as gateway:
         started = await ask(gateway, "trace.start", account="acme")
