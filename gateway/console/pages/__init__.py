@@ -20,6 +20,7 @@ from gateway.console.pages import (
     messages,
     oidc,
     overview,
+    people,
     queues,
     sign_in,
     trail,
@@ -27,8 +28,8 @@ from gateway.console.pages import (
 
 # in the order of the navigation
 _MODULES = (
-    overview, carriers, queues, messages, accounts, callbacks, inbound, trail, configuration, acts,
-    sign_in, oidc, me,
+    overview, carriers, queues, messages, accounts, callbacks, inbound, trail, configuration, people,
+    acts, sign_in, oidc, me,
 )  # fmt: skip
 
 PAGES: tuple[Page, ...] = tuple(page for module in _MODULES for page in module.PAGES)
