@@ -488,8 +488,8 @@ class Traces:
         return self.running.get(id) or self._ended.get(id)
 
     async def read(self, trace: Trace, after: int, most: int, wait_s: float) -> list[TraceRecord]:
-        """As soon as there is anything, or it has ended, or after `wait_s`. At most ten times a second, so that
-        a reader who asks again at once gets many records each time."""
+        """As soon as there is anything, or it has ended, or after `wait_s`. At most ten times a second, so
+        that a reader who asks again at once gets many records each time."""
         now = trio.current_time()
         deadline = now + wait_s
         if not trace.ended:
