@@ -26,6 +26,8 @@ from gateway.admin_carriers import Rate, Rebinding, Resumption, Suspension
 from gateway.admin_config import GoBack, Reread
 from gateway.admin_deliveries import Move, Replay
 from gateway.admin_held import HeldRelease
+from gateway.admin_queues import Force, QueueBounce, QueueMove, Reroute
+from gateway.admin_traffic import Cancellation
 from gateway.previews import Preview
 
 __all__ = ["ACTS", "BY_VERB", "Act", "Preview", "acts_of"]
@@ -202,6 +204,51 @@ ACTS: Final[tuple[Act, ...]] = (
         "Messages that were held for one reason are sent.",
         "messages",
         {"held_as": "restored"},
+    ),
+    Act(
+        "queue.move",
+        "queues.write",
+        QueueMove,
+        "Move what waits",
+        "Waiting messages that fit a filter go to another route, or to one carrier alone.",
+        "messages",
+        {"carrier": "north", "older_than_s": 600, "to": "all"},
+    ),
+    Act(
+        "queue.bounce",
+        "queues.write",
+        QueueBounce,
+        "Bounce what waits",
+        "Waiting messages that fit a filter end for good, and who asked for receipts is told.",
+        "messages",
+        {"account": "acme", "older_than_s": 86400},
+    ),
+    Act(
+        "message.force",
+        "queues.write",
+        Force,
+        "Send a message now",
+        "It goes before all others of its lane, as soon as TPS and window let it.",
+        "message",
+        {"id": "1876946124800000000"},
+    ),
+    Act(
+        "message.reroute",
+        "queues.write",
+        Reroute,
+        "Send a message elsewhere",
+        "While it waits, it gets another route, or one carrier alone.",
+        "message",
+        {"id": "1876946124800000000", "to": "all"},
+    ),
+    Act(
+        "message.cancel",
+        "messages.cancel",
+        Cancellation,
+        "Cancel a message",
+        "It ends, if no carrier has accepted it, and its account is told.",
+        "message",
+        {"id": "1876946124800000000"},
     ),
     Act(
         "config.reload",

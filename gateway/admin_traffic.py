@@ -23,8 +23,9 @@ from gateway.door import Accepted, Refusal, Submission
 from gateway.finding import WishProblem, cursor_of, query_of, row_of
 from gateway.http.table.messages import MessagesQuery
 from gateway.logs import mask_number
+from gateway.previews import Preview
 from gateway.searching import Inline, SearchUnavailable
-from router.nouns import Account, Encoding, Message, MessageState, Progress
+from router.nouns import Account, Encoding, Message, MessageState, Phase, Progress
 from store.interface import NO_ID, AuditEntry, StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from store.search import Page, Query
@@ -46,15 +47,16 @@ class Submitter(Protocol):
 Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 
-class ById(msgspec.Struct, forbid_unknown_fields=True):
-    id: str
-
-
 class Shown(msgspec.Struct, forbid_unknown_fields=True):
     """`text` false: without its text, which is no view that the audit trail tells of."""
 
     id: str
     text: bool = True
+
+
+class Cancellation(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    preview: bool = False
 
 
 class Send(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,14 +108,14 @@ class TrafficVerbs:
         return {
             "inbox": typed(Inbox, self.inbox),
             "message": typed(Shown, self.message),
-            "message.cancel": typed(ById, self.cancel),
+            "message.cancel": typed(Cancellation, self.cancel),
             "message.list": typed(MessagesQuery, self.list_messages),
             "receipts.unmatched": typed(Unmatched, self.unmatched),
             "send": typed(Send, self.send),
         }
 
     async def message(self, wish: Shown) -> object:
-        message, progress = self._found(wish.id)
+        message, progress = self.found(wish.id)
         account = self._accounts.by_id.get(message.account)
         name = account.name if account else ""
         view = message_view(message, progress, name, self._store.carrier_name)
@@ -163,9 +165,11 @@ class TrafficVerbs:
         finally:
             inline.close()
 
-    async def cancel(self, wish: ById) -> object:
+    async def cancel(self, wish: Cancellation) -> object:
         """`cancelled`, or `leased`: a carrier has it, it will not be sent again. Else refused, saying why."""
-        message, _ = self._found(wish.id)
+        message, progress = self.found(wish.id)
+        if wish.preview:
+            return _cancelled(message, progress)
         outcome = await self._execute(partial(self._cancel, message))
         if outcome in ("cancelled", "leased"):
             return {"id": wish.id, "outcome": outcome}
@@ -175,7 +179,7 @@ class TrafficVerbs:
                 f"a carrier has accepted message {wish.id}; it cannot be called back",
                 f"its receipt will tell what became of it: signalbox message {wish.id}",
             )
-        _, progress = self._found(wish.id)
+        _, progress = self.found(wish.id)
         state = MessageState(progress.state).name
         raise AdminError(
             "final", f"message {wish.id} has ended already, as {state}", "there is nothing left to cancel"
@@ -188,7 +192,8 @@ class TrafficVerbs:
             txn.audit(entry(now_ms, "message.cancelled", f"message:{message.id}", after={"outcome": outcome}))
         return outcome
 
-    def _found(self, id: str) -> tuple[Message, Progress]:
+    def found(self, id: str) -> tuple[Message, Progress]:
+        """A message, by the id that somebody wrote. Errors: AdminError."""
         found = self._store.find_any(int(id)) if _is_id(id) else None
         if found is None:
             raise AdminError(
@@ -288,6 +293,20 @@ class TrafficVerbs:
 
 def _tell(told: AuditEntry, txn: Transaction) -> None:
     txn.audit(told)
+
+
+def _cancelled(message: Message, progress: Progress) -> Preview:
+    """What cancelling it would do."""
+    what = f"message {message.id} to {mask_number(message.destination)}"
+    if progress.phase == Phase.FINAL:
+        return Preview([f"{what} has ended already, as {MessageState(progress.state).name}: nothing is done"])
+    if progress.phase == Phase.AWAITING_RECEIPT:
+        return Preview([f"{what} has been accepted by a carrier: it cannot be called back"])
+    if progress.phase == Phase.LEASED:
+        told = "a carrier has it in hand: it goes out, unless it comes back unsent"
+        return Preview([f"{what} is not sent again if it comes back unsent"], 1, warnings=[told])
+    maybe = ["it may have been sent: nobody knows"] if progress.phase == Phase.UNKNOWN else []
+    return Preview([f"{what} ends as DELETED, and its account is told"], 1, warnings=maybe)
 
 
 def _is_id(text: str) -> bool:

@@ -38,6 +38,7 @@ from gateway.admin_keys import KeyVerbs
 from gateway.admin_money import Assignments, MoneyVerbs, Tariff
 from gateway.admin_operators import OperatorVerbs
 from gateway.admin_people import PeopleVerbs
+from gateway.admin_queues import QueueVerbs
 from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
 from gateway.admin_trace import TraceVerbs
@@ -172,6 +173,7 @@ class AdminVerbs:
             store, orders, carrier_facts, close_circuit, previews, rebind, execute, wall_ms
         )
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region)
+        self._of_queues = QueueVerbs(accounts, store, execute, wall_ms, self._of_traffic.found, gateway)
         self.of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp, orders)
@@ -197,6 +199,7 @@ class AdminVerbs:
             **self.of_keys.table(),
             **self.of_carriers.table(),
             **self._of_traffic.table(),
+            **self._of_queues.table(),
             **self.of_callbacks.table(),
             **self._of_routes.table(),
             **self._of_binds.table(),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -89,6 +89,12 @@ def in_every_commit(write: Callable[[Transaction], object]) -> Iterator[None]:
     finally:
         within = False
         _also.reset(before)
+
+
+def _in_context(function: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
+    """The function in the context of now, wherever it runs."""
+    context = copy_context()
+    return lambda txn: context.run(function, txn)
 
 
 def _both(
@@ -245,13 +251,15 @@ class Committer:
         self._awake.set()
 
     async def execute(self, function: Callable[[Transaction], T]) -> T:
-        """Run `function` in the next transaction and return after its fsync.
+        """Run `function` in the next transaction, in its caller's context (who acts), and return after its
+        fsync.
 
         Errors: what it raised; StoreError at once when the store is too full for it, and nothing was changed.
         """
         also = _also.get()
         if also is not None:
             function = _both(function, also)
+        function = _in_context(function)
         finished = trio.Event()
         box: list[_Call[T]] = []
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from gateway.carriers.lanes import ONLY
 from gateway.cli import VERSION
 from gateway.http.counts import BUCKETS_S
 from gateway.metrics import MOST_ACCOUNTS, Histogram, state_name
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
     from gateway.carriers.carrier import Carrier
     from gateway.carriers.link import Link
+    from store.interface import Store
 
 Rows = Iterable[tuple[tuple[str, ...], float]]
 _QUEUE_PHASES = (Phase.READY, Phase.LEASED, Phase.DEFERRED, Phase.HELD)
@@ -416,16 +418,25 @@ def lane_name(gateway: Gateway, lane: int) -> str:
     of messages under limits of their own as `north>south under north:44`, to a country that one of them is or
     was out for as `north>south to +44`.
 
-    Unique, as lanes are: two routes with the same carriers and rule share theirs.
+    Unique, as lanes are: two routes with the same carriers and rule share theirs. What operators sent to one
+    carrier alone: `@north`.
     """
-    spec = gateway.store.lane(lane)
-    names = [gateway.store.carrier_name(carrier) for carrier in spec.carriers]
+    return name_of_lane(gateway.store, lane)
+
+
+def name_of_lane(store: Store, lane: int, *, plain: bool = False) -> str:
+    """The same without a gateway. `plain`: without the limits and the country of a variant."""
+    spec = store.lane(lane)
+    names = [store.carrier_name(carrier) for carrier in spec.carriers]
     if spec.weights:
         text = "+".join(f"{name}:{weight}" for name, weight in zip(names, spec.weights, strict=True))
     else:
         text = ">".join(names)
-    text = f"{spec.route}/{text}" if spec.route else text
-    limits = [f"{gateway.store.carrier_name(carrier)}:{name}" for carrier, name in spec.limits]
+    if spec.route:
+        text = spec.route if spec.route.startswith(ONLY) else f"{spec.route}/{text}"
+    if plain:
+        return text
+    limits = [f"{store.carrier_name(carrier)}:{name}" for carrier, name in spec.limits]
     text = f"{text} under {' '.join(limits)}" if limits else text
     return f"{text} to +{spec.country}" if spec.country else text
 

@@ -71,20 +71,28 @@ class Replan:
 
     def decide(self, message: Message) -> int:
         """The lane that the message would get today, 0 for none."""
+        route = self._route(message, message.relay.total if message.relay is not None else 0)
+        lane = self.lane_in(message, route.lane) if route is not None else 0
+        return 0 if isinstance(lane, str) else lane
+
+    def lane_in(self, message: Message, lane: int) -> int | str:
+        """The lane that the message would get of a route's `lane`, or why it cannot go there."""
         total = message.relay.total if message.relay is not None else 0
-        route = self._route(message, total)
-        if route is None:
-            return 0
         content = message.data if message.encoding == Encoding.BINARY else message.text
-        lane = route.lane
         if lane in self._board.choosing:
             account = self._store.accounts().get(message.account)
             pays = account.rate_card if account is not None else ""
             lane = self._board.chosen(lane, message.destination, message.source, pays)
-            if not lane:  # the margin guard: held, and asked for again
-                return 0
+            if not lane:  # the margin guard
+                return "no carrier there leaves the margin"
         lane = self._board.lane_for(lane, message.encoding, message.segments, content, message.udh, total)
+        if not lane:
+            return "too long: more parts than the carriers there take"
         return self._board.lane_under(lane, message.destination, message.source)
+
+    def route_named(self, name: str) -> Route | None:
+        """A route that is in force."""
+        return next((route for route in self._routes.routes if route.name == name), None)
 
     def _route(self, message: Message, total: int) -> Route | None:
         if self._routes.prefix_only:

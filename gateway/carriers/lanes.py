@@ -15,6 +15,8 @@ So has what goes to a country that one of its carriers is out for (gateway.carri
 waits for that carrier there. Such a lane stays in force until the gateway ends; later it is in force again
 while something waits in it (`take_up`).
 
+What operators send to one carrier alone has a lane of its own (`only`), in force while that carrier runs.
+
 Invariants: at most `MOST_COUNTRY_LANES` of these, over all runs of a store; a country more is not acted on.
 
 Deliberately not here: fairness inside a lane (router.turns, inside the claim), sending.
@@ -39,6 +41,7 @@ from store.interface import Claim, OtherLimits, Paced, Store
 
 MOST_COUNTRY_LANES = 4_096
 MOST_SENDER_LANES = 16_384  # over all runs of a store, as well; then senders share a place
+ONLY = "@"  # no route's name begins so: in a lane's `route`, it is for one carrier, by an operator's word
 _NOBODY_HAD = (0,)
 _LOOK_S = 0.005
 _LOOK_AGAIN_MS = 1000  # what comes back from a carrier may be older
@@ -230,6 +233,9 @@ class LaneBoard:
             self.add(wish.id, wish.spec, throttle)
             if wish.order is not None:
                 self.choosing[wish.id] = wish.order
+        for identity, lane in before.items():
+            if _is_only(lane.spec) and lane.spec.carriers[0] in self._members:
+                self.add(identity, lane.spec)
         self.restore((id, spec) for id, spec in self._store.lanes().items() if not spec.country)
         self.restore((id, lane.spec) for id, lane in before.items() if lane.country)
         for identity, lane in before.items():
@@ -268,11 +274,15 @@ class LaneBoard:
             self._note_limits(lane)
 
     def leave(self, member: Member) -> None:
-        """A carrier is gone."""
+        """A carrier is gone, and so are the lanes that are for it alone."""
         if self._members.get(member.id) is member:
             del self._members[member.id]
-        for lane in self._of_carrier.get(member.id, ()):
+        lanes = self._of_carrier.get(member.id, [])
+        for lane in lanes:
             lane.members[lane.index_of[member.id]] = None
+            if lane.spec.route.startswith(ONLY):
+                del self._lanes[lane.id]
+        lanes[:] = [lane for lane in lanes if lane.id in self._lanes]
 
     def _note_limits(self, lane: _Lane) -> None:
         limited = lane.limited()
@@ -383,11 +393,23 @@ class LaneBoard:
                 self.to_plan.add(lane.id)
 
     def take_up(self, lane: int) -> bool:
-        """Put a lane for one country in force again, as something waits in it; False: it is of no route."""
+        """Put a lane for one country, or for one carrier, in force again, as something waits in it; False: it
+        is of no route."""
         spec = self._store.lane(lane)
-        if spec.country:
+        if spec.route.startswith(ONLY):
+            self.only(spec.carriers[0])
+        if spec.country or spec.route.startswith(ONLY):
             self.restore([(lane, spec)])
         return lane in self._lanes
+
+    def only(self, carrier: int) -> int:
+        """The lane of what operators send to this carrier alone, in force from now on; 0: it does not run."""
+        if carrier not in self._members:
+            return 0
+        spec = LaneSpec((carrier,), (), ONLY + self._store.carrier_name(carrier))
+        identity = self._store.lane_id(spec)
+        self.add(identity, spec)
+        return identity
 
     def alone_in(self, carrier: int, country: int, lanes: Iterable[int]) -> bool:
         """Whether some of these lanes has no other carrier that is able and takes messages to a country."""
@@ -644,6 +666,11 @@ class LaneBoard:
             standing = member.standings.get(lane.country) if member and member.standings else None
             if standing is not None:
                 standing.left = max(0, standing.left - segments)
+
+
+def _is_only(spec: LaneSpec) -> bool:
+    """Whether a lane is for one carrier, by an operator's word, and no variant of such a one."""
+    return spec.route.startswith(ONLY) and not spec.limits and not spec.country
 
 
 def _left_out(lane: _Lane, spec: LaneSpec) -> int:

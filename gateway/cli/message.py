@@ -1,7 +1,7 @@
-"""`signalbox message ID`: where a message is and everything that happened to it; `message cancel ID`;
-`message list` (or `find`): those that fit filters.
+"""`signalbox message ID`: where a message is and everything that happened to it; `message cancel ID`,
+`message force ID`, `message reroute ID`; `message list` (or `find`): those that fit filters.
 
-Deliberately not here: changing a message.
+Deliberately not here: changing what a message says, many messages at once (`signalbox queue`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
+from gateway.cli.acting import act, act_options
 from gateway.cli.output import print_json, print_pairs, print_table
-from gateway.cli.place import Command, Place, acting_options, json_option, place_options
+from gateway.cli.place import Command, Place, json_option, place_options
 
 _BESIDE_TABLES = ("parts", "timeline")
 _SHOW = "show"
@@ -28,9 +29,11 @@ class OrShow(click.Group):
         return super().parse_args(ctx, args if args and args[0] in known else [_SHOW, *args])
 
 
-@click.group(cls=OrShow, subcommand_metavar="ID | cancel ID | list [--to NUMBER] [--account NAME]…")
+@click.group(
+    cls=OrShow, subcommand_metavar="ID | cancel|force|reroute ID | list [--to NUMBER] [--account NAME]…"
+)
 def message() -> None:
-    """State and timeline of the message ID; cancel it; list those that fit filters."""
+    """State and timeline of the message ID; cancel it, send it now or elsewhere; list those that fit."""
 
 
 @message.command(_SHOW)
@@ -51,17 +54,64 @@ def show(message_id: str, with_text: bool, place: Place, as_json: bool) -> None:
 
 @message.command()
 @click.argument("message_id", metavar="ID")
-@acting_options
-@json_option
-def cancel(message_id: str, place: Place, as_json: bool) -> None:
+@act_options
+def cancel(message_id: str, preview: bool, place: Place, as_json: bool) -> None:
     """End the message ID, if no carrier has accepted it; its account is told DELETED."""
-    answer = place.ask("message.cancel", id=message_id)
+    answer = act(
+        place, "message.cancel", preview=preview, as_json=as_json, reason_needed=False, id=message_id
+    )
+    if answer is None:
+        return
     if as_json:
         print_json(answer)
     elif answer["outcome"] == "cancelled":
         click.echo(f"{message_id} is cancelled: DELETED.")
     else:
         click.echo(f"{message_id} is in a carrier's hands. If it comes back unsent, it is not sent again.")
+
+
+@message.command()
+@click.argument("message_id", metavar="ID")
+@click.option("--carrier", default="", metavar="NAME", help="Over this one; else whichever can soonest.")
+@act_options
+def force(message_id: str, carrier: str, preview: bool, place: Place, as_json: bool) -> None:
+    """Send the message ID now, before all others of its lane.
+
+    It waits for no back-off, no schedule and no higher choice; for TPS, window and suspensions it does.
+    """
+    answer = act(place, "message.force", preview=preview, as_json=as_json, id=message_id, carrier=carrier)
+    if answer is None:
+        return
+    if as_json:
+        print_json(answer)
+    else:
+        first = f" First: {answer['waits_for']}." if answer["waits_for"] else ""
+        click.echo(f"{message_id} is the next that {answer['carrier']} takes of its lane.{first}")
+
+
+@message.command()
+@click.argument("message_id", metavar="ID")
+@click.option("--to", default="", metavar="ROUTE", help="To this route: planned anew through it.")
+@click.option("--carrier", default="", metavar="NAME", help="To this carrier alone.")
+@act_options
+def reroute(message_id: str, to: str, carrier: str, preview: bool, place: Place, as_json: bool) -> None:
+    """Give the message ID, while it waits, another route or carrier."""
+    answer = act(
+        place,
+        "message.reroute",
+        preview=preview,
+        as_json=as_json,
+        id=message_id,
+        to=to,
+        to_carrier=carrier,
+    )
+    if answer is None:
+        return
+    if as_json:
+        print_json(answer)
+    else:
+        what = "is there already" if answer["outcome"] == "there" else f"goes to {answer['to']}"
+        click.echo(f"{message_id} {what}: lane {answer['lane']}.")
 
 
 def filter_options(command: Command) -> Command:

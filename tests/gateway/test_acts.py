@@ -35,6 +35,11 @@ COMMANDS = {
     "deliveries.replay": "deliveries replay",
     "deliveries.move": "deliveries move",
     "held.release": "store release",
+    "queue.move": "queue move",
+    "queue.bounce": "queue bounce",
+    "message.force": "message force",
+    "message.reroute": "message reroute",
+    "message.cancel": "message cancel",
     "config.reload": "reload",
     "config.rollback": "config rollback",
 }

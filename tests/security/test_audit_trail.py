@@ -15,9 +15,10 @@ from tests.security.house import MESSAGE, Staffed, collections, staffed, trio_te
 
 # They answer with 2xx and change nothing; the example of a reload is a dry run.
 ASKING = {"/v1/preview", "/v1/routes/explain", "/v1/config/reload"}
-# Here they find nothing to do, which is not told; tests/gateway/test_audit.py sees them told.
+# Here they find nothing to do, which is not told; test_audit and test_admin_queues see them told.
 IDLE = {
     "/v1/acts/callbacks.replay", "/v1/acts/deliveries.replay", "/v1/acts/deliveries.move",
+    "/v1/acts/queue.move", "/v1/acts/queue.bounce",
     "/v1/acts/held.release", "/v1/callbacks/replay", "/v1/callbacks/enable",
 }  # fmt: skip
 TEXT, REPLY = MESSAGE["text"].encode(), b'"Yes"'

@@ -895,3 +895,68 @@ def test_why_a_gateway_cannot_start_is_told_in_words_even_from_inside_nurseries(
 def test_a_bug_keeps_its_traceback() -> None:
     assert failure_of(only_leaf(ExceptionGroup("two", [OSError(), OSError()]))) is None
     assert failure_of(RuntimeError()) is None
+
+
+def test_moving_asks_until_it_is_complete_and_says_what_stays(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {"moved": 300, "segments": 300, "to": "route spare", "stayed": {"too long": 2}}
+    answers = [
+        {**first, "complete": False, "next": "0201"},
+        {**first, "moved": 7, "complete": True, "next": ""},
+    ]
+    asked: list[dict[str, Any]] = []
+
+    def call(client: AdminClient, verb: str, timeout_s: float | None = None, **args: Any) -> Any:
+        asked.append(args)
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr(AdminClient, "call", call)
+    line = ["queue", "move", "--carrier", "north", "--older-than", "10m", "--to", "spare", "--yes"]
+    assert root.run([*line, "--reason", "north is down"]) == OK
+    told = capsys.readouterr().out
+    assert "307 messages moved to route spare." in told
+    assert "4 messages stay: too long." in told
+    assert [one.get("after", "") for one in asked] == ["", "0201"]
+    assert asked[0]["older_than_s"] == 600
+
+
+def test_nothing_is_moved_or_bounced_without_a_reason_or_a_yes(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (["queue", "move", "--all", "--to", "spare"], ["queue", "bounce", "--account", "shop"]):
+        assert root.run([*line, "--yes"]) == USAGE
+        assert "--reason" in capsys.readouterr().err
+        assert root.run([*line, "--reason", "x", "--json"]) == USAGE
+        assert "--yes" in capsys.readouterr().err
+    for line in (["message", "force", "7"], ["message", "reroute", "7", "--to", "spare"]):
+        assert root.run(line) == USAGE
+    assert gateway.asked == []
+
+
+def test_a_preview_of_a_bounce_says_what_it_would_touch(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["queue.bounce"] = {
+        "touches": ["3 messages end as UNDELIVERABLE"], "messages": 3, "more": False,
+        "warnings": ["for good"],
+    }  # fmt: skip
+    assert root.run(["queue", "bounce", "--account", "shop", "--preview"]) == OK
+    told = capsys.readouterr().out
+    assert "3 messages end as UNDELIVERABLE" in told
+    assert "! for good" in told
+
+
+def test_a_forced_message_says_over_which_carrier_and_what_is_first(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["message.force"] = {
+        "id": "7", "outcome": "forced", "carrier": "north", "waits_for": "the carrier is at its limit",
+    }  # fmt: skip
+    assert root.run(["message", "force", "7", "--reason", "x"]) == OK
+    assert "7 is the next that north takes of its lane. First: the carrier is" in capsys.readouterr().out
+    gateway.answers["message.reroute"] = {
+        "id": "7", "outcome": "moved", "to": "carrier south", "lane": "@south",
+    }  # fmt: skip
+    assert root.run(["message", "reroute", "7", "--carrier", "south", "--reason", "x"]) == OK
+    assert "7 goes to carrier south: lane @south." in capsys.readouterr().out
