@@ -114,6 +114,13 @@ class Reroute(msgspec.Struct, forbid_unknown_fields=True):
     preview: bool = False
 
 
+class Cancellation(msgspec.Struct, forbid_unknown_fields=True):
+    """Here and not with its verb (gateway.admin_traffic), which needs what needs the table of acts."""
+
+    id: str
+    preview: bool = False
+
+
 class QueueVerbs:
     """The verbs as methods. `gateway` None: none runs, and only bouncing works.
 

@@ -17,6 +17,7 @@ import trio
 from gateway.accounts import Accounts
 from gateway.admin import AdminError, Execute, Verb, WrongArguments, bad_arguments, typed
 from gateway.admin_accounts import account_problems
+from gateway.admin_queues import Cancellation
 from gateway.admin_shapes import inbound_view, message_view, receipt_view
 from gateway.audit import entry
 from gateway.door import Accepted, Refusal, Submission
@@ -52,11 +53,6 @@ class Shown(msgspec.Struct, forbid_unknown_fields=True):
 
     id: str
     text: bool = True
-
-
-class Cancellation(msgspec.Struct, forbid_unknown_fields=True):
-    id: str
-    preview: bool = False
 
 
 class Send(msgspec.Struct, forbid_unknown_fields=True):

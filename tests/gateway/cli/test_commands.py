@@ -960,3 +960,11 @@ def test_a_forced_message_says_over_which_carrier_and_what_is_first(
     }  # fmt: skip
     assert root.run(["message", "reroute", "7", "--carrier", "south", "--reason", "x"]) == OK
     assert "7 goes to carrier south: lane @south." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", ["admin_verbs", "admin_traffic", "admin_queues", "acts", "app"])
+def test_it_can_be_imported_first(module: str) -> None:
+    """A stopped gateway's store is opened by a process that has imported nothing else."""
+    line = [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, '.'); import gateway.{module}"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=place.SHIPPED.parent.parent)
+    assert (done.returncode, done.stderr) == (0, "")
