@@ -139,8 +139,8 @@ LEVELS = ("debug", "info", "warning", "error")
 COMPONENTS = (
     *("admin", "audit", "callbacks", "carrier", "cdr", "committer", "console", "figures", "gateway"),
     *("health", "http", "inbound", "keys", "numbers", "oidc", "orders", "probes", "reload"),
-    *("replan", "search", "sending", "sessions", "simulator", "smpp", "spent", "timers", "tls"),
-    *("trace", "troubles", "watchdog"),
+    *("replan", "search", "sending", "sessions", "simulator", "smpp", "spent", "telemetry", "timers"),
+    *("tls", "trace", "troubles", "watchdog"),
 )
 
 
@@ -356,6 +356,29 @@ class MessagesConfig:
         "Parts of a long inbound message that are here after so long are delivered as they are.",
         low=1,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelemetryConfig:
+    """`[telemetry]`: spans of messages for a collector of OpenTelemetry's (operations.md). Needs the packages
+    of `pip install "signalbox[telemetry]"`.
+    """
+
+    otlp_endpoint: str = key(
+        "",
+        "Where spans are POSTed, as `http://127.0.0.1:4318/v1/traces`. Empty: nothing is sent, or imported.",
+        pattern=r"|https?://[^\s/]+(/\S*)?",
+    )
+    sample: float = key(1.0, "Share of messages whose spans are sent.", low=0, high=1)
+    max_per_s: int = key(
+        200, "Messages a second at most; others are dropped, and counted.", low=1, high=10_000
+    )
+    service_name: str = key("signalbox", "`service.name` of all spans.", pattern=r"[ -~]{1,64}")
+    headers: tuple[str, ...] = key(
+        (), "`name=value` that each request has, say a collector's key.", pattern=r"[!-<>-~]+=.+", secret=True
+    )
+    timeout_s: float = key(10.0, "For a request, with its repetitions.", low=0.1, high=60)
+    ca_file: str = key("", "PEM file of certificate authorities; empty: those of the packages.", path=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1432,6 +1455,7 @@ class Config:
     messages: MessagesConfig = table(MessagesConfig, "What may be submitted.")
     numbers: NumbersConfig = table(NumbersConfig, "Which recipients, and what is known about them.")
     cdrs: CdrsConfig = table(CdrsConfig, "Records of attempts and final states.")
+    telemetry: TelemetryConfig = table(TelemetryConfig, "Spans of messages.")
     audit: AuditConfig = table(AuditConfig, "The trail of who did what.")
     inbound: InboundConfig = table(InboundConfig, "Whose inbound messages are.")
     accounts: AccountsConfig = table(AccountsConfig, "What a new account starts with.")

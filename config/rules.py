@@ -8,6 +8,7 @@ Deliberately not here: types and ranges of single keys (config.model, config.rea
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import ipaddress
 import re
 import zoneinfo
@@ -41,6 +42,7 @@ def check(config: Config, notes: Notes) -> None:
     """Note everything that does not fit together."""
     _names(config, notes)
     _log(config, notes)
+    _telemetry(config, notes)
     _listeners(config, notes)
     _listeners_tls(config, notes)
     _smpp(config, notes)
@@ -87,6 +89,22 @@ def _log(config: Config, notes: Notes) -> None:
         if name not in COMPONENTS:
             hint = meant(name, COMPONENTS) or f"one of {', '.join(COMPONENTS)}"
             notes.wrong(("log", "levels", name), "no part of the gateway is called so", hint)
+
+
+def _telemetry(config: Config, notes: Notes) -> None:
+    if config.telemetry.otlp_endpoint and not _can_import("opentelemetry.exporter.otlp.proto.http"):
+        notes.wrong(
+            ("telemetry", "otlp_endpoint"),
+            "OpenTelemetry's packages are not installed",
+            'pip install "signalbox[telemetry]", or leave the key out',
+        )
+
+
+def _can_import(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 def _listeners(config: Config, notes: Notes) -> None:

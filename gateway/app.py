@@ -120,6 +120,7 @@ from gateway.smpp_server.bans import Bans
 from gateway.smpp_server.measures import add_smpp_measures
 from gateway.smpp_server.server import SmppServer
 from gateway.spent import Spent
+from gateway.telemetry import Telemetry, exporter_of
 from gateway.terms import Terms
 from gateway.timers import Clockwork, Retention
 from gateway.tracing import Traces
@@ -861,6 +862,8 @@ async def _serve(
         await _announce(gateway)
         nursery.start_soon(service.run)
         nursery.start_soon(gateway.audit_heads.run)
+        if config.telemetry.otlp_endpoint:
+            nursery.start_soon(_telemetry, gateway)
         await gateway.stopping.wait()
         nursery.cancel_scope.deadline = trio.current_time() + config.gateway.drain_timeout_s + 60
         await gateway.finished.wait()
@@ -880,6 +883,12 @@ def _crasher(wish: str) -> Callable[[str], None]:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     return probe
+
+
+async def _telemetry(gateway: Gateway) -> None:
+    settings = gateway.config.telemetry
+    export = await trio.to_thread.run_sync(exporter_of, settings)
+    await Telemetry(gateway, settings, export).run()
 
 
 async def _signals(gateway: Gateway, service: Service, sink: LogSink) -> None:

@@ -429,6 +429,22 @@ def pick_after(
     return rows
 
 
+def keys_after(
+    tx: lmdb.Transaction[bytes], tables: Tables, key: bytes, before_s: int, limit: int
+) -> list[tuple[bytes, int, int]]:
+    """The same without reading them: (row, account, id)."""
+    rows: list[tuple[bytes, int, int]] = []
+    with tx.cursor(tables.finished.handle) as cursor:
+        if not cursor.set_range(key + b"\0"):
+            return rows
+        for found in cursor.iternext(values=False):
+            done_s, account, id = TIMED_KEY.unpack(found)
+            if done_s > before_s or len(rows) >= limit:
+                break
+            rows.append((bytes(found), account, id))
+    return rows
+
+
 def seal_finished(batch: Batch, until_ms: int) -> None:
     """No message ends before then any more: those that did can be read whole, once this is committed."""
     batch.sealed_ms = max(batch.sealed_ms, until_ms, batch.memory.sealed_ms)

@@ -578,6 +578,11 @@ class LmdbStore:
         with self.reading() as tx:
             return archiving.pick_after(tx, self.tables, key, before_s, limit)
 
+    def finished_keys(self, key: bytes, before_s: int, limit: int) -> list[tuple[bytes, int, int]]:
+        """The same without reading them: (row, account, id)."""
+        with self.reading() as tx:
+            return archiving.keys_after(tx, self.tables, key, before_s, limit)
+
     def write_finished(self, rows: Sequence[archiving.Finished]) -> None:
         """Second step, in a worker thread if need be: durable in its day. Repeating it changes nothing."""
         self.archive.write(rows)
