@@ -27,6 +27,7 @@ from gateway.admin_config import GoBack, Reread
 from gateway.admin_deliveries import Move, Replay
 from gateway.admin_held import HeldRelease
 from gateway.admin_queues import Cancellation, Force, QueueBounce, QueueMove, Reroute
+from gateway.admin_privacy import Erase
 from gateway.previews import Preview
 
 __all__ = ["ACTS", "BY_VERB", "Act", "Preview", "acts_of"]
@@ -266,6 +267,15 @@ ACTS: Final[tuple[Act, ...]] = (
         "A revision that was in force is applied again, until the next reload.",
         "config",
         {"number": 1},
+    ),
+    Act(
+        "privacy.erase",
+        "store.write",
+        Erase,
+        "Erase a number",
+        "Everything that is kept about a number loses the number and what was said; for good.",
+        "number",
+        {"number": "+447700900123"},
     ),
 )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.callbacks.formats.standard import event_id
-from gateway.http.timeline import part_state
+from gateway.http.timeline import erased_ms, part_state
 from router.nouns import (
     Encoding,
     InboundMessage,
@@ -56,6 +56,7 @@ def message_view(
         "finished_at": iso(progress.finished_ms),
         "attempts": progress.attempts,
         "possible_duplicate": progress.possible_duplicate,
+        "erased_at": iso(erased_ms(progress)),
         "parts": [
             {
                 "carrier": carrier_name(part.carrier),
@@ -93,6 +94,7 @@ def inbound_view(
         "parts": message.parts,
         "complete": message.complete,
         "in_reply_to": str(message.in_reply_to) if message.in_reply_to else "",
+        "erased_at": iso(message.erased_ms),
     }
     return {**view, "text": message.text, "data": message.data.hex()} if with_text else view
 

@@ -39,6 +39,7 @@ from gateway.admin_money import Assignments, MoneyVerbs, Tariff
 from gateway.admin_operators import OperatorVerbs
 from gateway.admin_people import PeopleVerbs
 from gateway.admin_queues import QueueVerbs
+from gateway.admin_privacy import PrivacyVerbs
 from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
 from gateway.admin_trace import TraceVerbs
@@ -50,6 +51,7 @@ from gateway.http.auth import Keys
 from gateway.operators import Operators
 from gateway.orders import Orders
 from gateway.previews import Preview, Previews, of
+from gateway.privacy import Privacy
 from gateway.revisions import Revisions
 from gateway.sign_in import SignIns, sign_ins_of_a_store
 from router.nouns import Phase, Reason
@@ -74,6 +76,8 @@ TIMEOUTS_S = {
     "deliveries.list": _LONG_S,
     "deliveries.move": _LONG_S,
     "deliveries.replay": _LONG_S,
+    "privacy.erase": _LONG_S,
+    "privacy.export": 600.0,
     "store.backup": _LONG_S,
     "store.check": _LONG_S,
     "held.release": _LONG_S,
@@ -143,6 +147,7 @@ class AdminVerbs:
         heads: Path | None = None,
         gateway: Gateway | None = None,
         rebind: Callable[[str, str], None] | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         previews = previews or Previews()
         self._accounts = accounts
@@ -182,6 +187,9 @@ class AdminVerbs:
         self.of_config = ConfigVerbs(Revisions(store, execute, wall_ms), reload)
         self.of_traces = TraceVerbs(gateway)
         self._of_figures = FigureVerbs(accounts, store, figures, queues)
+        self.of_privacy = PrivacyVerbs(
+            privacy or Privacy(store, execute, wall_ms, lambda: accounts.by_id), region
+        )
         self.of_deliveries = DeliveryVerbs(accounts, store, execute, wall_ms, smpp, pump)
 
     def table(self) -> dict[str, Verb]:
@@ -206,6 +214,7 @@ class AdminVerbs:
             **self._of_audit.table(),
             **self.of_config.table(),
             **self.of_deliveries.table(),
+            **self.of_privacy.table(),
             **self._of_tables.table(),
             **self._of_figures.table(),
             **self.of_traces.table(),

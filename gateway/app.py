@@ -78,6 +78,7 @@ from gateway.http.money import MoneyApi
 from gateway.http.mos import Mos
 from gateway.http.once import Once
 from gateway.http.overview import OverviewApi
+from gateway.http.privacy import PrivacyApi
 from gateway.http.repeatable import Repeatable
 from gateway.http.retries import Retries
 from gateway.http.route_list import RouteListApi
@@ -102,6 +103,7 @@ from gateway.orders import Orders
 from gateway.overview import problems, queues
 from gateway.passwords import Passwords
 from gateway.previews import Previews
+from gateway.privacy import Privacy
 from gateway.probes import Probes
 from gateway.recovery import decider
 from gateway.reload import Reload
@@ -301,6 +303,15 @@ class Gateway:
             lambda: self.config.gateway.default_region,
             world.wall_ms,
         )
+        self.privacy = Privacy(
+            store,
+            self.committer.execute,
+            world.wall_ms,
+            lambda: self.accounts.by_id,
+            archiver=lambda: self.clockwork.archiving,
+            recorder=self.cdrs,
+            index_anew=self.searching.anew,
+        )
         self.health = HealthWatch(self)
         self.figures = Figures(self)
         self.traces = Traces(world.wall_ms)
@@ -327,6 +338,7 @@ class Gateway:
             explainer=partial(explain, self),
             reload=self.reload,
             heads=self.audit_heads.path,
+            privacy=self.privacy,
             facts=self.facts,
             carrier_facts=lambda: carrier_facts(self),
             tables=self.tables,
@@ -433,6 +445,7 @@ class Gateway:
         CallbackApi(self.verbs).add_to(routes)
         MoneyApi(self.verbs.of_money, lambda name: self.accounts.by_name.get(name)).add_to(routes)
         self.cdr_api.add_to(routes)
+        PrivacyApi(self.verbs.of_privacy, self.searching.start_soon).add_to(routes)
         ConfigApi(self.verbs.of_config).add_to(routes)
         ActApi(self.verbs.table(), self.orders.in_force).add_to(routes)
         add_house(
@@ -632,6 +645,7 @@ class Gateway:
         admin = AdminServer(self.config.admin_socket, self.verbs.table(), timeouts_s=TIMEOUTS_S)
         await nursery.start(admin.serve)
         await nursery.start(self.searching.run)
+        await nursery.start(self.privacy.run)
         nursery.start_soon(self._keep_waking)
         nursery.start_soon(self.watchdog.run)
         nursery.start_soon(self.troubles.run)

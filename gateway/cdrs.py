@@ -14,7 +14,8 @@ Deliberately not here: what a line says (cdr_lines), files (store.cdr_files), wh
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -126,6 +127,7 @@ class Cdrs:
         self._writer: Writer | None = None
         store.follow_finished(self._kept().key)  # from the start, before anything is archived
         self._looked_ms = 0  # for what is too old
+        self._following = trio.Lock()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         mark = await self._begin()
@@ -133,7 +135,8 @@ class Cdrs:
         task_status.started()
         while True:
             try:
-                await self.follow()
+                async with self._following:
+                    await self.follow()
                 wait_s = _EVERY_S
             except (OSError, StoreError) as error:
                 self._writer = None
@@ -141,6 +144,16 @@ class Cdrs:
                 wait_s = _AGAIN_S
                 log.error("records are not written for now; they will be", problem=str(error))
             await trio.sleep(wait_s)
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """What has ended, but for the last second or two, has its records, in files that are whole; in the
+        block no more are written. Errors: OSError, StoreError."""
+        async with self._following:
+            await self.follow()
+            if self._writer is not None:
+                await self.in_thread(self._writer.rotate)
+            yield
 
     async def follow(self) -> None:
         """Everything that has ended by now gets its lines. Errors: OSError, StoreError."""

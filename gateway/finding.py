@@ -182,6 +182,7 @@ def row_of(
         [carrier_name(carrier) for carrier in hit.carriers],
         hit.client_ref,
         hit.tags,
+        rfc3339(hit.erased_ms) if hit.erased_ms else None,
     )
 
 

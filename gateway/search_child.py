@@ -42,10 +42,11 @@ class Wish(msgspec.Struct):
 
 
 class Follow(msgspec.Struct, tag="follow"):
-    """Everything up to the id `settled` may be indexed; answered by Facts."""
+    """Everything up to the id `settled` may be indexed, `again` from the beginning; answered by Facts."""
 
     settled: int
     now_ms: int
+    again: tuple[str, ...] = ()  # days
 
 
 class Find(msgspec.Struct, tag="find"):
@@ -118,6 +119,8 @@ def main(wish: Wish, ours: int = 0, theirs: int = 1) -> None:
                     kept_ms = asked.now_ms
                     search.keep(asked.now_ms, wish.retention_days)
                 search.refresh()
+                for day in asked.again:
+                    search.builder.discard(day)
                 search.builder.follow(asked.settled)
                 _say(theirs, Told(search.facts()))
     except BrokenPipeError:

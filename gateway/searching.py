@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -59,8 +59,9 @@ class Engine(Protocol):
     """Who builds the index and searches it."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None: ...
-    async def follow(self, settled: int, now_ms: int) -> Facts | None:
-        """Everything up to there may be indexed; None: nobody is there to do it."""
+    async def follow(self, settled: int, now_ms: int, again: tuple[str, ...] = ()) -> Facts | None:
+        """Everything up to there may be indexed, and the days in `again` from their beginnings; None: nobody
+        is there to do it."""
 
     async def find(self, query: Query) -> Page:
         """Errors: SearchUnavailable."""
@@ -80,6 +81,7 @@ class Searching:
         self._settled = -1
         self._indexed_until_ms = 0
         self._nursery: trio.Nursery | None = None
+        self._again: set[str] = set()  # days whose index is to be built anew
 
     def in_a_process(self) -> None:
         """Before `run`: build and search in a process of its own."""
@@ -102,7 +104,10 @@ class Searching:
             except StoreError:
                 return
             self._settled = newest
-        facts = await self.engine.follow(newest, now_ms)
+        again = tuple(sorted(self._again))
+        facts = await self.engine.follow(newest, now_ms, again)
+        if facts is not None:
+            self._again.difference_update(again)
         before = self.facts.problem if self.facts is not None else ""
         self.facts = facts
         if facts is None:
@@ -113,6 +118,12 @@ class Searching:
             self._indexed_until_ms = max(self._indexed_until_ms, min(now_ms, ms_of(facts.indexed)))
         if facts.problem and facts.problem != before:
             log.warning("the search index stands still; searches take longer", why=facts.problem)
+
+    async def anew(self, days: Collection[str]) -> None:
+        """Returns when the index of these days is thrown away; it is built again after that."""
+        self._again.update(days)
+        while not self._again.isdisjoint(days):
+            await trio.sleep(_EVERY_S / 4)
 
     @property
     def indexed_until_ms(self) -> int:
@@ -216,11 +227,13 @@ class Inline:
             self._search = Search.of(self._store)
         return self._search
 
-    async def follow(self, settled: int, now_ms: int) -> Facts | None:
+    async def follow(self, settled: int, now_ms: int, again: tuple[str, ...] = ()) -> Facts | None:
         search = self._there
         if now_ms - self._kept_ms > _KEEP_EVERY_MS:
             self._kept_ms = now_ms
             search.keep(now_ms, self._retention_days)
+        for day in again:
+            search.builder.discard(day)
         search.builder.follow(settled)
         while search.builder.step():
             await trio.lowlevel.checkpoint()
@@ -318,10 +331,10 @@ class Aside:
         if self._told is not None:
             self._told.gone()
 
-    async def follow(self, settled: int, now_ms: int) -> Facts | None:
+    async def follow(self, settled: int, now_ms: int, again: tuple[str, ...] = ()) -> Facts | None:
         self._told = waiting = _Waiting[Told]()
         try:
-            return (await self._ask(Follow(settled, now_ms), waiting)).facts
+            return (await self._ask(Follow(settled, now_ms, again), waiting)).facts
         except SearchUnavailable:
             return None
         finally:

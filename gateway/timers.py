@@ -74,6 +74,7 @@ class Clockwork:
         self._groups_wait_ms = int(groups_wait_s * 1000)
         self._portion = portion
         self._in_thread = in_thread
+        self.archiving = trio.Lock()  # while somebody else has it, nothing moves to the archive
 
     def change(self, *, grace_s: int, parts_wait_s: int) -> None:
         """Other times from the next portion on."""
@@ -167,16 +168,23 @@ class Clockwork:
     async def _archive(self) -> None:
         """Read, write to the day's environment in a thread, then forget: portion by portion."""
         while True:
-            rows = self._store.pick_finished(self._world.wall_ms(), self._portion)
-            if not rows:
-                await trio.sleep(_ARCHIVE_S)
-                continue
-            try:
-                await self._in_thread(partial(self._store.write_finished, rows))
-                await self._committer.execute(partial(_forget, rows))
-            except StoreError as error:
-                log.error("archiving postponed", error=str(error), hint=error.hint)
-                await trio.sleep(1)
+            async with self.archiving:
+                wait_s = await self._archive_portion()
+            if wait_s:
+                await trio.sleep(wait_s)
+
+    async def _archive_portion(self) -> float:
+        """How long to wait for the next one."""
+        rows = self._store.pick_finished(self._world.wall_ms(), self._portion)
+        if not rows:
+            return _ARCHIVE_S
+        try:
+            await self._in_thread(partial(self._store.write_finished, rows))
+            await self._committer.execute(partial(_forget, rows))
+        except StoreError as error:
+            log.error("archiving postponed", error=str(error), hint=error.hint)
+            return 1.0
+        return 0.0
 
     async def _usage(self) -> None:
         while True:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from router.nouns import Step
 from store import search_files
 from store.archive import day_before
 from store.ids import first_id_at
@@ -75,6 +76,7 @@ class Hit(msgspec.Struct, array_like=True, gc=False):
     finished_ms: int
     done_ms: int
     carriers: tuple[int, ...]  # those that took a part of it, in order
+    erased_ms: int = 0  # when its number was erased; 0: it was not
 
 
 class Page(msgspec.Struct, array_like=True, gc=False):
@@ -309,4 +311,5 @@ def _hit(message: Message, progress: Progress) -> Hit:
         progress.finished_ms,
         progress.done_ms,
         tuple(dict.fromkeys(part.carrier for part in progress.parts if part.carrier)),
+        next((at_ms for at_ms, step, *_ in progress.events if step == Step.ERASED), 0),
     )

@@ -58,6 +58,7 @@ VERBS = {
     "reconcile": _Verb("gateway.cli.reconcile", "Compare a carrier's invoice with our records."),
     "table": _Verb("gateway.cli.table", "Prefixes, ported numbers, rate cards: import, look up."),
     "import": _Verb("gateway.cli.imports", "Another gateway's configuration as ours.", "imports"),
+    "privacy": _Verb("gateway.cli.privacy", "One number: export what is kept, erase it, prove it."),
     "store": _Verb("gateway.cli.store", "Figures, check, backup, restore, release, compact."),
     "simulate": _Verb("gateway.cli.tools", "A carrier simulator on a port."),
     "load": _Verb("gateway.cli.tools", "A load generator, SMPP and HTTP."),

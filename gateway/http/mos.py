@@ -159,6 +159,7 @@ def _told(store: Inboxes, message: InboundMessage, caller: Caller) -> MoOut:
         message.parts,
         message.complete,
         in_reply_to=str(message.in_reply_to) if message.in_reply_to else "",
+        erased_at=rfc3339(message.erased_ms) if message.erased_ms else None,
     )
     if "messages.text" in caller.scopes:
         if message.encoding == Encoding.BINARY:

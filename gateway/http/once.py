@@ -98,6 +98,16 @@ class Once:
         return Asked(self, account, key, said)
 
 
+def mentions(is_in: Callable[[bytes], bool], row: bytes) -> bool:
+    """Whether what was answered has something in it; a row that cannot be read may."""
+    if not row:
+        return False
+    try:
+        return is_in(zlib.decompressobj(wbits=-15, zdict=_ALIKE).decompress(row))
+    except zlib.error:
+        return True
+
+
 def _remember(account: int, key: bytes, row: Remembered, txn: Transaction) -> None:
     txn.remember(account, key, row)
 

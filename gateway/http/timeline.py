@@ -88,6 +88,14 @@ class MessageOut(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "
     tags: tuple[str, ...] = ()
     client_ref: str = ""
     callback_url: str = ""
+    erased_at: Annotated[
+        Time | None, Meta(description="when its number and text were erased, on somebody's demand")
+    ] = None
+
+
+def erased_ms(progress: Progress) -> int:
+    """When its number and what it said were erased; 0: they were not."""
+    return next((at_ms for at_ms, step, *_ in reversed(progress.events) if step == Step.ERASED), 0)
 
 
 def rfc3339(at_ms: int) -> str:
@@ -178,6 +186,7 @@ def message_out(
         tags=message.tags,
         client_ref=message.client_ref,
         callback_url=message.callback_url,
+        erased_at=rfc3339(erased) if (erased := erased_ms(progress)) else None,
     )
 
 

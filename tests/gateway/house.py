@@ -294,6 +294,7 @@ async def running(
             gateway = Gateway(config, store, InlineWriter(store), world)
             gateway.reload.in_thread = inline
             gateway.cdr_api.in_thread = inline
+            gateway.privacy.in_thread = inline
             gateway.verbs.of_deliveries.in_thread = inline
             if gateway.cdrs is not None:
                 gateway.cdrs.in_thread = inline

@@ -42,6 +42,7 @@ COMMANDS = {
     "message.cancel": "message cancel",
     "config.reload": "reload",
     "config.rollback": "config rollback",
+    "privacy.erase": "privacy erase",
 }
 
 

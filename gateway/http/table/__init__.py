@@ -28,6 +28,7 @@ from gateway.http.table import (
     money,
     operations,
     overview,
+    privacy,
     routing,
     senders,
 )
@@ -44,6 +45,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *cdrs.ENDPOINTS,
     *operations.ENDPOINTS,
     *acts.ENDPOINTS,
+    *privacy.ENDPOINTS,
     *overview.ENDPOINTS,
     *house.ENDPOINTS,
 )

@@ -32,6 +32,7 @@ class MoOut(msgspec.Struct, omit_defaults=True, rename={"source": "from"}):
     in_reply_to: str = ""
     account: str | None = None
     carrier: str = ""
+    erased_at: Time | None = None
 
 
 class MosOut(msgspec.Struct):

@@ -284,6 +284,7 @@ class MessageRow(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "
     carriers: list[str] = []
     client_ref: str = ""
     tags: tuple[str, ...] = ()
+    erased_at: Time | None = None
 
 
 class MessagesOut(msgspec.Struct):
