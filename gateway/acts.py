@@ -26,8 +26,8 @@ from gateway.admin_carriers import Rate, Rebinding, Resumption, Suspension
 from gateway.admin_config import GoBack, Reread
 from gateway.admin_deliveries import Move, Replay
 from gateway.admin_held import HeldRelease
-from gateway.admin_queues import Cancellation, Force, QueueBounce, QueueMove, Reroute
 from gateway.admin_privacy import Erase
+from gateway.admin_queues import Cancellation, Force, QueueBounce, QueueMove, Reroute
 from gateway.previews import Preview
 
 __all__ = ["ACTS", "BY_VERB", "Act", "Preview", "acts_of"]

@@ -38,8 +38,8 @@ from gateway.admin_keys import KeyVerbs
 from gateway.admin_money import Assignments, MoneyVerbs, Tariff
 from gateway.admin_operators import OperatorVerbs
 from gateway.admin_people import PeopleVerbs
-from gateway.admin_queues import QueueVerbs
 from gateway.admin_privacy import PrivacyVerbs
+from gateway.admin_queues import QueueVerbs
 from gateway.admin_routes import Explainer, RouteVerbs
 from gateway.admin_tables import TableVerbs
 from gateway.admin_trace import TraceVerbs
