@@ -116,6 +116,7 @@ from gateway.service import Service
 from gateway.sessions import Sessions
 from gateway.sign_in import SignIns
 from gateway.sign_in_links import FIRST_OWNER, path_of
+from gateway.sign_in_measures import add_sign_in_measures
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.smpp_server.bans import Bans
@@ -317,6 +318,7 @@ class Gateway:
         self.traces = Traces(world.wall_ms)
         self.smpp.joined = self.traces.joined
         self.keys.use.tell = self.health.tell
+        self.sign_ins.refusals.warn = self.health.tell
         self.probes = Probes(self)
         self.rolled_back: Revision | None = None  # the configuration is that of a roll-back
         self.reload = Reload(self, Revisions(store, self.committer.execute, world.wall_ms))
@@ -376,6 +378,7 @@ class Gateway:
         if self.cdrs is not None:
             add_cdr_measures(self.metrics, self.cdrs)
         add_search_measures(self.metrics, self.searching)
+        add_sign_in_measures(self.metrics, self.sign_ins)
         add_callback_measures(self.metrics, self.pump)
         add_smpp_measures(self.metrics, self.smpp)
 
@@ -949,8 +952,7 @@ async def _announce(gateway: Gateway) -> None:
     failing = failures(config, gateway.world.wall_ms(), gateway.known)
     lines += [f"  warning   {warning}" for warning in (*config.warnings, *failing)]
     if gateway.sign_ins.nobody_yet:
-        link = console_url(config) + path_of(await gateway.sign_ins.make_link(FIRST_OWNER))
-        lines += ["", "Open the console within an hour, and become its first owner:", "", f"  {link}"]
+        lines += await _first_link(gateway)
     if config.gateway.demo:
         key = await _demo_key(gateway)
         lines += [
@@ -963,6 +965,16 @@ async def _announce(gateway: Gateway) -> None:
             "",
         ]
     print("\n".join(lines), flush=True)
+
+
+async def _first_link(gateway: Gateway) -> list[str]:
+    """A one-time link for the first owner; without one, where the store takes nothing now."""
+    try:
+        token = await gateway.sign_ins.make_link(FIRST_OWNER)
+    except StoreError as error:
+        return [f"  warning   no sign-in link: {error}; later: signalbox operator sign-in-link"]
+    link = console_url(gateway.config) + path_of(token)
+    return ["", "Open the console within an hour, and become its first owner:", "", f"  {link}"]
 
 
 def console_url(config: Config) -> str:

@@ -34,6 +34,7 @@ KINDS: dict[str, str] = {
     "key.revoked_used": "a key was used after it was revoked, or replaced",
     "key.expired": "a key was used after its end",
     "key.over_scope": "a key was used for what it, or its role, may not",
+    "sign_in.locked": "too many wrong passwords or codes of people: locked for a while",
     "callbacks.gone": "its callback URL said 410 Gone, and is not called any more",
     "probe.failed": "a test message was not delivered in time",
     "probe.passed": "a test message was delivered again",

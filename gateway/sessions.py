@@ -183,6 +183,9 @@ class Sessions:
         views = [self._view(row) for row in there if now_ms < self._ends_ms(row)]
         return sorted(views, key=lambda view: -view.last_ms)
 
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
     def networks(self) -> Iterable[tuple[str, str, int]]:
         """(operator, network that a session of theirs was last used from, UTC ms)"""
         rows = (live.row for live in self._by_digest.values())

@@ -189,7 +189,8 @@ class SignIns:
         )
         self._asking: set[tuple[str, str]] = set()
         self._tickets: OrderedDict[str, _Ticket] = OrderedDict()
-        self._refusals = Refusals(wall_ms, sessions.tell)
+        self.refusals = Refusals(wall_ms, sessions.tell)
+        self.started = 0  # ever
         self._good: dict[str, dict[str, int]] = _kept(committer, _GOOD_ROW, dict[str, dict[str, int]])
         self._used: dict[str, int] = _kept(committer, _USED_ROW, dict[str, int])  # steps of codes
         self._ever = bool(_kept(committer, _EVER_ROW, dict[str, int]))
@@ -257,7 +258,7 @@ class SignIns:
         link = self.links.found(token)
         if link is None or (link.name == FIRST_OWNER and not self.nobody_yet):
             self._locks.failed(where, "", spared=address in self._trusted)
-            self._refusals.note("", where, "a sign-in link that does not work")
+            self.refusals.note("", where, "a sign-in link that does not work")
             return Refused(
                 401,
                 "This link does not work any more. Ask for a new one: signalbox operator sign-in-link NAME",
@@ -304,12 +305,12 @@ class SignIns:
         there = [one for one in self._operators.by_name.values() if one.subject == vouched.subject]
         name = there[0].name if there else vouched.name
         if vouched.role is None:
-            self._refusals.note(name if there else "", where, "the provider's groups give no role")
+            self.refusals.note(name if there else "", where, "the provider's groups give no role")
             with acting(Actor(name, "console", "as the OpenID provider says")):
                 await self.sessions.end_all(name, "the provider gives no role any more")
             return Refused(403, "You are known, but have no role here. Ask an owner of the gateway.")
         if not there and name in self._operators.by_name:
-            self._refusals.note(name, where, "a provider's person of the same name")
+            self.refusals.note(name, where, "a provider's person of the same name")
             return Refused(409, f"There is an operator {name!r} already who is not the provider's.")
         try:
             with acting(Actor(name, "console", "as the OpenID provider says")):
@@ -327,7 +328,7 @@ class SignIns:
 
     def refused_by_provider(self, address: str, why: str) -> None:
         """For the trail. `why` is ours, never what somebody sent."""
-        self._refusals.note("", network(address), why)
+        self.refusals.note("", network(address), why)
 
     # once signed in
 
@@ -451,6 +452,12 @@ class SignIns:
         await self._committer.execute(put)
         return token
 
+    @property
+    def locks(self) -> int:
+        """Those there are now, of names, networks and codes."""
+        of_networks = sum(now for now, _ in self._locks.counts().values())
+        return of_networks + sum(locks.counts()["login"][0] for locks in (self._names, self._codes))
+
     def unlock(self, name_or_address: str) -> int:
         """End the locks of a name or an address. Returns how many there were."""
         where = network(name_or_address)
@@ -504,7 +511,14 @@ class SignIns:
                 return None
         elif (kept := second_factor.recovery_of(code, operator.recovery)) is not None:
             return await self._use_up(name, kept)
-        self._codes.failed(name, "", spared=False)
+        _, locked = self._codes.failed(name, "", spared=False)
+        if locked:
+            self.refusals.locked(
+                f"operator:{name}",
+                f"the password of {name} was right, and {_CODE_FAILURES} codes were wrong: who else "
+                "knows the password?",
+                network(address),
+            )
         return await self._failed(name, network(address), self._spared(name, address), "wrong code")
 
     async def _use_up(self, name: str, kept: str) -> Refused | None:
@@ -524,9 +538,14 @@ class SignIns:
 
     async def _failed(self, name: str, where: str, spared: bool, why: str) -> Refused:
         """Counted, told, and answered after a while."""
-        wait_s, _ = self._locks.failed(where, name, spared=spared)
-        self._names.failed(name, "", spared=spared)
-        self._refusals.note(name if name in self._operators.by_name else "", where, why)
+        known = name if name in self._operators.by_name else ""
+        wait_s, locked = self._locks.failed(where, name, spared=spared)
+        _, everywhere = self._names.failed(name, "", spared=spared)
+        self.refusals.note(known, where, why)
+        if locked or everywhere:
+            subject = f"operator:{known}" if known else f"address:{where}"
+            whose = f"the name {known}" if known else "names that nobody has"
+            self.refusals.locked(subject, f"too many wrong passwords for {whose}: locked for a while", where)
         await trio.sleep(wait_s)
         return Refused(401, _CODE if why == "wrong code" else BLAND)
 
@@ -538,7 +557,7 @@ class SignIns:
         pair = (where, name)
         left_s = self._left_s(name, where, address)
         if left_s:
-            self._refusals.note(name if name in self._operators.by_name else "", where, "locked out")
+            self.refusals.note(name if name in self._operators.by_name else "", where, "locked out")
             yield _wait(left_s)
         elif pair in self._asking:
             yield Refused(429, "Another sign-in with this name is under way. Try again in a moment.", 5)
@@ -581,6 +600,7 @@ class SignIns:
         except OperatorProblem:
             return Refused(401, _STALE)
         self._ever = True
+        self.started += 1
         return Started(token, who)
 
     def _put_used(self, txn: Transaction) -> None:

@@ -139,6 +139,27 @@ async def test_a_session_outlives_a_restart_of_the_gateway(tmp_path: Path) -> No
 
 
 @trio_test(mock_clock=True)
+async def test_sign_ins_are_counted_and_a_lock_is_in_the_event_log(tmp_path: Path) -> None:
+    async with running(tmp_path, ONE) as house:
+        await ask(house, "operator.create", name="ann")
+        await ask(house, "operator.password", name="ann", password=RIGHT)
+        await house.gateway.sign_ins.with_password("ann", RIGHT, HERE)
+        for _ in range(10):
+            await house.gateway.sign_ins.with_password("ann", "not the right one", "198.51.100.9")
+        shown = house.gateway.metrics.render().decode()
+        for line in (
+            'signalbox_sign_ins_total{outcome="started"} 1.0',
+            'signalbox_sign_ins_total{outcome="refused"} 10.0',
+            "signalbox_console_sessions 1.0",
+            "signalbox_sign_in_locks 1.0",
+        ):
+            assert line in shown
+        await trio.sleep(5)
+        told = [row.notice for row in house.gateway.store.notices(10, subject="operator:ann")]
+        assert [(one.kind, one.warning) for one in told] == [("sign_in.locked", True)]
+
+
+@trio_test(mock_clock=True)
 async def test_the_start_prints_a_link_until_somebody_has_a_password(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -273,6 +273,37 @@ async def test_guessing_is_told_but_cannot_fill_the_trail(
     assert int(str(last["others_not_told"])) >= 40
 
 
+@trio_test(mock_clock=True)
+async def test_a_lock_is_a_warning_in_the_event_log_once_an_hour_and_counted_while_it_lasts(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path)
+    await house.person()
+    warned: list[tuple[str, str, bool]] = []
+
+    def warn(kind: str, subject: str, text: str, figures: object, *, warning: bool) -> None:
+        warned.append((kind, subject, warning))
+
+    house.sign_ins.refusals.warn = warn
+    for _ in range(10):
+        await house.sign_in(password=OTHER)
+    assert warned == [("sign_in.locked", "operator:ann", True)]
+    assert house.sign_ins.locks == 1
+    await trio.sleep(61)
+    assert house.sign_ins.locks == 0
+    await house.sign_in(password=OTHER)  # locks again, and is not told again
+    for number in range(60):
+        for _ in range(10):
+            await house.sign_in(f"name{number}", OTHER, f"10.0.{number}.1")
+    assert len(warned) > 2
+    assert len(warned) == len(set(warned))
+    assert house.sign_ins.refusals.count > 600
+    await trio.sleep(3_600)
+    for _ in range(10):
+        await house.sign_in(password=OTHER)
+    assert warned[-1] == ("sign_in.locked", "operator:ann", True)
+
+
 # second factor
 
 
