@@ -138,9 +138,9 @@ LEVELS = ("debug", "info", "warning", "error")
 # Parts of the gateway as their records name them; a test holds this to what they call themselves.
 COMPONENTS = (
     *("admin", "audit", "callbacks", "carrier", "cdr", "committer", "console", "figures", "gateway"),
-    *("health", "http", "inbound", "keys", "numbers", "oidc", "orders", "probes", "reload"),
-    *("replan", "search", "sending", "sessions", "simulator", "smpp", "spent", "telemetry", "timers"),
-    *("tls", "trace", "troubles", "watchdog"),
+    *("health", "http", "inbound", "keys", "numbers", "oidc", "orders", "privacy", "probes"),
+    *("reload", "replan", "search", "sending", "sessions", "simulator", "smpp", "spent", "telemetry"),
+    *("timers", "tls", "trace", "troubles", "watchdog"),
 )
 
 
