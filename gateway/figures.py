@@ -51,7 +51,7 @@ _LATELY = 10  # seconds of which response times are told
 _BACKLOG_S = 5.0  # how often events that wait are counted
 _COUNTED_ENDPOINTS = 400
 _QUEUE_EACH, _QUEUE_ALL = 100, 500  # messages that are counted each second, while somebody watches
-_AT_LIMIT = 0.9  # of its TPS: what waits, waits for that
+_AT_LIMIT = 0.9  # of its TPS, or its window: what waits, waits for that
 _DELIVERED = int(MessageState.DELIVERED)
 _FAILED = frozenset(
     int(state)
@@ -494,6 +494,11 @@ class Figures:
         if not detail and limit and second["segments"] >= _AT_LIMIT * limit:  # from one token to the next
             detail, side = f"at its limit of {limit:g}/s", Wait.THROTTLED.side
         size = carrier.settings.window
+        used = sum(size - link.session.window_free for link in bound if link.session is not None)
+        if not detail and bound and used >= _AT_LIMIT * size * len(bound):  # from one answer to the next
+            slow = _quantile(answers, 0.9)
+            took = f"; nine of ten answers come within {slow:.3g} s" if slow is not None else ""
+            detail, side = f"window full, {used} of {size * len(bound)} not answered{took}", "theirs"
         return CarrierFigures(
             name=carrier.name,
             why=why.name.lower(),
@@ -504,7 +509,7 @@ class Figures:
             sent_per_s=second["segments"],
             sent_mean=minute["segments"],
             tps_limit=limit,
-            window_used=sum(size - link.session.window_free for link in bound if link.session is not None),
+            window_used=used,
             window=size * len(submitting),
             response_p50_s=_quantile(answers, 0.5),
             response_p90_s=_quantile(answers, 0.9),
@@ -546,7 +551,7 @@ class Figures:
             return why, f"{why.value}{told}"
         if why is Wait.THROTTLED:
             return why, slowed or f"at its limit of {_tps_limit(carrier):g}/s"
-        if why in (Wait.FREE, Wait.BUSY):
+        if why in (Wait.FREE, Wait.BUSY, Wait.WINDOW_FULL):
             return why, slowed
         return why, why.value
 

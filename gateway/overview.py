@@ -12,7 +12,7 @@ figures over time (/metrics).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -92,6 +92,11 @@ class Waiting:
     def oldest_ms(self, lane: int) -> int:
         """When its oldest ready message was due; now, if there is none."""
         return min((one.oldest_ms for one in self.queues.get(lane, ())), default=self._now_ms)
+
+    @property
+    def known(self) -> Collection[int]:
+        """`lanes`, to look one up in."""
+        return self._counts.keys()
 
     def view(self, lane: int) -> LaneView:
         """One lane of `lanes`."""

@@ -202,7 +202,8 @@ def line_of(facts: LaneFacts, why: LaneWait) -> str:
     said = "; ".join(f"carrier {name}: {words}" for name, words in told[:_MOST_NAMED])
     if len(told) > _MOST_NAMED:
         said += f"; and {len(told) - _MOST_NAMED} more"
-    is_said = len(told) == len(facts.carriers) and all(words.startswith(reason) for _, words in told)
+    first, _, _ = reason.partition(" ")
+    is_said = len(told) == len(facts.carriers) and all(words.split(" ")[0] == first for _, words in told)
     return said if is_said else f"{reason} ({said})"
 
 

@@ -49,12 +49,13 @@ class RouteListApi:
         begin = max(places.get(name, at) + 1, 0)  # a route that a reload moved is found by its name
         rows = config.routes[begin : begin + query.limit + 1]
         shown = page(request, query, query.limit, rows, lambda one: (places[one.name], one.name))
-        told = [_told(one, self._able(lanes[one.name])) for one in shown.rows]
+        told = [route_view(one, self._able(lanes[one.name])) for one in shown.rows]
         body = msgspec.json.encode({"routes": told, "next": shown.next})
         return Answered(200, (*PRIVATE, *shown.headers), body)
 
 
-def _told(route: RouteConfig, able: bool) -> table.RouteOut:
+def route_view(route: RouteConfig, able: bool) -> table.RouteOut:
+    """What it asks for, and its lane, for people and programs."""
     match, counts = _asked_for(route)
     return table.RouteOut(
         route.name,

@@ -13,6 +13,7 @@ from gateway.console.pages import (
     accounts,
     acts,
     callbacks,
+    carrier,
     carriers,
     configuration,
     inbound,
@@ -22,14 +23,15 @@ from gateway.console.pages import (
     overview,
     people,
     queues,
+    routes,
     sign_in,
     trail,
 )
 
 # in the order of the navigation
 _MODULES = (
-    overview, carriers, queues, messages, accounts, callbacks, inbound, trail, configuration, people,
-    acts, sign_in, oidc, me,
+    overview, carriers, carrier, routes, queues, messages, accounts, callbacks, inbound, trail, configuration,
+    people, acts, sign_in, oidc, me,
 )  # fmt: skip
 
 PAGES: tuple[Page, ...] = tuple(page for module in _MODULES for page in module.PAGES)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.console.frame import Frame
 from gateway.console.page import Page, Topic, Visit
-from gateway.console.pages.carriers import rows, worst_first
+from gateway.console.verdicts import rows, worst_first
 
 if TYPE_CHECKING:
     from gateway.app import Gateway

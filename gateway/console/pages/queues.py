@@ -37,11 +37,9 @@ _COLUMNS = (
 _ACTS = (
     ("queue.move", "lane", "account"),
     ("queue.bounce", "lane", "account"),
-    ("messages.move", "lane", "account"),
-    ("messages.bounce", "lane", "account"),
     ("held.release",),
 )
-_DANGEROUS = ("queue.bounce", "messages.bounce")
+_DANGEROUS = ("queue.bounce",)
 
 
 class Choice(NamedTuple):

@@ -79,6 +79,7 @@
   // charts: <div class="chart" data-chart="NAME"> is drawn from event `figures`:
   // {"times": [s, …], "charts": {"NAME": {"labels": […], "rows": [[…], …]}}}
   const colours = ["--line-1", "--line-2", "--line-3", "--line-4"];
+  const clock = (at) => new Date(at * 1000).toTimeString().slice(0, 8);
   class Chart {
     constructor(box) {
       this.box = box;
@@ -92,6 +93,7 @@
       const data = [times, ...figures.rows];
       if (this.plot) this.plot.setData(data);
       else this.draw(data, figures.labels);
+      if (!(this.plot.cursor.left >= 0)) this.plot.setLegend({ idx: times.length - 1 }); // else what is pointed at
     }
     draw(data, labels) {
       const style = getComputedStyle(document.documentElement);
@@ -102,8 +104,8 @@
           ...this.size(),
           cursor: { drag: { x: false, y: false } },
           scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
-          axes: [axis, { ...axis, size: 60 }],
-          series: [{}, ...labels.map((label, i) => ({ label, stroke: of(colours[i % 4]), width: 2 }))],
+          axes: [{ ...axis, space: 90, values: (_, times) => times.map(clock) }, { ...axis, size: 60 }],
+          series: [{ label: "at", value: (_, at) => (at ? clock(at) : "") }, ...labels.map((label, i) => ({ label, stroke: of(colours[i % 4]), width: 2, points: { show: false } }))],
         },
         data,
         this.box,

@@ -107,8 +107,8 @@ async def test_queues_are_shown_by_lane_priority_and_account_and_by_choice(tmp_p
         await house.submit(TO, priority=0)
         await house.gateway.verbs.table()["account.suspend"]({"name": "acme"})
         shown = await said(house, "/queues")
-        assert "acme 2 the account is suspended 1" in shown
-        assert "acme 0 the account is suspended 1" in shown
+        assert "acme 2 account acme: suspended by signalbox 1" in shown
+        assert "acme 0 account acme: suspended by signalbox 1" in shown
         assert "Nothing waits there" in await said(house, "/queues?account=other")
         assert "acme 0" in await said(house, "/queues?lane=north&account=acme")
         assert "acme 0" in await said(house, "/queues?why=account_suspended")
@@ -156,3 +156,101 @@ async def test_a_thing_that_is_not_there_has_no_stream(tmp_path: Path) -> None:
     async with console(tmp_path, WELL) as house:
         for topic in ("nothing/at-all", "queues/", "carrier/nobody"):
             assert (await Visitor(house).get(f"/console/live/{topic}")).status == 404, topic
+
+
+@trio_test(mock_clock=True)
+async def test_a_carriers_page_has_its_binds_answers_countries_orders_and_events(tmp_path: Path) -> None:
+    first = '[[routes]]\nname = "first"\nmatch = { prefix = ["33"] }\nlane = ["north"]\n'
+    async with console(tmp_path, WELL.replace(route("north"), first + route("north"))) as house:
+        await house.bound()
+        await house.final(await house.submit(TO))
+        await trio.sleep(2)
+        shown = await said(house, "/carriers/north")
+        for words in ("ESME_ROK (No Error) 1 100 %", "GB +44 100 % 1"):
+            assert words in shown, words
+        await suspend(house, 600)
+        await trio.sleep(700)  # it ends by itself, which is an event
+        await suspend(house)
+        shown = await said(house, "/carriers/north")
+        for words in (
+            "Bound as signalbox to 127.0.0.1:2790",
+            "our side suspended by ann: their maintenance",
+            "Carrier north suspended by ann since",
+            "north/1 bound transceiver",
+            "resumed takes messages again",
+            "first north",
+        ):
+            assert words in shown, words
+        assert (await Visitor(house).get("/console/carriers/nobody")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_what_may_be_done_is_offered_to_those_who_may_do_it(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        act = "/console/act/carrier.suspend?name=north"
+        assert act in (await Visitor(house, "operator").get("/console/carriers/north")).text
+        assert act not in (await Visitor(house, "auditor").get("/console/carriers/north")).text
+
+
+@trio_test(mock_clock=True)
+async def test_a_carriers_page_moves_and_ends_with_its_carrier(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        topic = one_of("carrier", "north")
+        async with await Visitor(house).stream("GET", f"/console/live/{topic}", b"", {}) as stream:
+            assert '"labels":["sent","throttled","failed"]' in await read(stream, "event: figures")
+            await suspend(house)
+            await read(stream, "by ann: their maintenance")
+
+
+@trio_test(mock_clock=True)
+async def test_routes_say_what_they_take_and_whether_they_move(tmp_path: Path) -> None:
+    uk = '[[routes]]\nname = "uk"\nmatch = { prefix = ["44"], class = ["otp"] }\nlane = ["north"]\ntps = 7\n'
+    async with console(tmp_path, WELL.replace(route("north"), uk + route("north"))) as house:
+        await house.bound()
+        shown = await said(house, "/routes")
+        assert (
+            "1 uk prefix 44; class otp uk/north ready nothing waits, and a carrier takes what comes" in shown
+        )
+        assert "2 all everything else north ready" in shown
+        await suspend(house)
+        await house.submit(TO)
+        await trio.sleep(2)
+        for path in ("/routes", "/routes/all"):
+            assert "suspended carrier north: suspended by ann: their maintenance" in await said(house, path)
+        assert "no carrier nothing waits, and no carrier would take what comes" in await said(
+            house, "/routes/uk"
+        )
+        one = await said(house, "/routes/uk")
+        assert "Number 1 of 2" in one
+        assert "TPS of its own 7" in one
+        assert "our side suspended" in one
+        assert (await Visitor(house).get("/console/routes/nothing")).status == 404
+        topic = one_of("route", "all")
+        async with await Visitor(house).stream("GET", f"/console/live/{topic}", b"", {}) as stream:
+            await read(stream, "by ann: their maintenance")
+
+
+@trio_test(mock_clock=True)
+async def test_which_way_a_message_would_go_is_explained_without_its_number_in_an_address(
+    tmp_path: Path,
+) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        form = {"csrf": "csrf-token", "to": "+" + TO, "sender": "ACME", "account": "acme", "length": "200"}
+        page = await Visitor(house).post("/console/routes/explain", form)
+        assert "Route all , 2 parts in gsm7, to GB: first north" in text_of(page.text)
+        part = await Visitor(house).post("/console/routes/explain", form, HX_Request="true")
+        assert "<html" not in part.text
+        wrong = await Visitor(house).post("/console/routes/explain", {**form, "to": "12"})
+        assert 'role="alert"' in wrong.text or "It would be refused" in wrong.text
+        assert (await Visitor(house, "auditor").post("/console/routes/explain", form)).status == 403
+        assert "Which way would a message go" not in await said(house, "/routes", "auditor")
+
+
+@trio_test(mock_clock=True)
+async def test_no_two_pages_have_the_same_key(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        keys = [page.key for page in house.gateway.console.pages if page.key]
+        assert len(keys) == len(set(keys)), keys
