@@ -500,6 +500,11 @@ class ConsoleConfig:
     secure_cookies: bool = key(
         False, "Cookies go over TLS only, also where a proxy ends it and we see none of it."
     )
+    proxy_from: tuple[str, ...] = key(
+        (),
+        "Addresses (CIDR) of proxies before us, whose `X-Forwarded-For` says where a browser is. Without it "
+        "all browsers behind a proxy count as one address.",
+    )
     session_idle_s: float = key(3_600.0, "A session unused for so long ends.", low=60, high=604_800)
     session_max_s: float = key(
         43_200.0, "A session ends after so long, however used.", low=60, high=2_592_000

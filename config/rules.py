@@ -165,10 +165,11 @@ def _smpp(config: Config, notes: Notes) -> None:
 def _console(config: Config, notes: Notes) -> None:
     """Who may sign in."""
     console = config.console
-    for index, text in enumerate(console.trusted_from):
-        if not _is_network(text):
-            where = ("console", "trusted_from", index)
-            notes.wrong(where, f'"{text}" is no address and no network', '"192.0.2.0/24"')
+    for name in ("proxy_from", "trusted_from"):
+        for index, text in enumerate(getattr(console, name)):
+            if not _is_network(text):
+                where = ("console", name, index)
+                notes.wrong(where, f'"{text}" is no address and no network', '"192.0.2.0/24"')
     if console.session_idle_s > console.session_max_s:
         notes.warn(("console", "session_idle_s"), "is longer than session_max_s: it has no effect")
     oidc, path = console.oidc, ("console", "oidc")

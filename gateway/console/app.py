@@ -26,6 +26,7 @@ from gateway.admin import AdminError
 from gateway.audit import LONGEST_REASON, Actor, acting
 from gateway.cli import VERSION
 from gateway.console.assets import PREFIX, Assets
+from gateway.console.forwarded import address_of
 from gateway.console.frame import Frame
 from gateway.console.live import Live, WhoIs, session_token
 from gateway.console.page import ANYBODY, Page, Refusal, SignedIn, Topic, Topics, Visit
@@ -34,6 +35,7 @@ from gateway.http.asgi import Message, mounted
 from gateway.http.forms import Parameters, of_body
 from gateway.http.problems import BadRequest
 from gateway.http.routes import Routes
+from gateway.smpp_server.networks import Networks
 from router.roles import PUBLIC, SCOPES
 from store.interface import StoreError
 
@@ -72,6 +74,7 @@ class Console:
                 raise ValueError(f"a page needs {scope!r}, which is no scope of router.roles")
         self._gateway = gateway
         self.whois = whois
+        self._proxies = Networks(gateway.config.console.proxy_from)
         self._assets = Assets()
         self.pages = pages
         self.frame = Frame(self._assets, VERSION, pages)
@@ -95,7 +98,11 @@ class Console:
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        """Those of every answer, those that Starlette makes of errors included."""
+        """Those of every answer, those that Starlette makes of errors included; asked by the browser, not by a
+        proxy before us."""
+
+        forwarded = dict(scope["headers"]).get(b"x-forwarded-for")
+        scope["client"] = (address_of(scope["client"][0], forwarded, self._proxies), 0)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

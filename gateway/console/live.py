@@ -20,12 +20,14 @@ import msgspec
 import structlog
 import trio
 
+from gateway.console.forwarded import address_of
 from gateway.console.frame import Frame
 from gateway.console.page import SignedIn, Topic, Topics
 from gateway.http.problems import BadRequest, Headers
 from gateway.http.request import Request
 from gateway.http.routes import Streaming
 from gateway.http.streams import Outflow, Taker
+from gateway.smpp_server.networks import Networks
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -103,6 +105,7 @@ class Live:
         self._gateway = gateway
         self._frame = frame
         self._whois = whois
+        self._proxies = Networks(gateway.config.console.proxy_from)
         self._topics = {topic.name: _Watched(topic) for topic in topics if isinstance(topic, Topic)}
         self._kinds = {topic.name: topic for topic in topics if isinstance(topic, Topics)}
         self._some: dict[str, _Watched] = {}  # of these, those that are watched
@@ -170,7 +173,8 @@ class Live:
         watched = self._topics.get(name) or self._some.get(name) or self._one(name)
         if watched is None or request.method != "GET":
             raise BadRequest(404, "not-found", "nothing of that name changes each second")
-        viewer = _Viewer(out, session_token(request.headers.get(b"cookie")), request.peer)
+        address = address_of(request.peer, request.headers.get(b"x-forwarded-for"), self._proxies)
+        viewer = _Viewer(out, session_token(request.headers.get(b"cookie")), address)
         if not self._may(viewer, watched.topic):
             raise BadRequest(403, "scope-needed", "sign in at /console, as somebody who may see this")
         if self.viewers >= MOST_VIEWERS:
