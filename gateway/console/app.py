@@ -98,8 +98,8 @@ class Console:
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        """Those of every answer, those that Starlette makes of errors included; asked by the browser, not by a
-        proxy before us."""
+        """Those of every answer, those that Starlette makes of errors included. Who asks is the browser, not
+        a proxy before us."""
 
         forwarded = dict(scope["headers"]).get(b"x-forwarded-for")
         scope["client"] = (address_of(scope["client"][0], forwarded, self._proxies), 0)

@@ -1,8 +1,8 @@
 """Where a browser is, when a proxy stands before us: X-Forwarded-For, of proxies that are named alone.
 
 A proxy adds the address that it was asked from at the right end; what stands left of that came with the
-request, and may be made up. So the list is read from the right, past proxies of ours, to the first address that
-is none: that one was written by the last proxy of ours.
+request, and may be made up. So the list is read from the right, past proxies of ours, to the first address
+that is none: that one was written by the last proxy of ours.
 
 Invariant: a header from anybody who is not in [console] proxy_from changes nothing.
 
