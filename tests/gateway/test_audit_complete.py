@@ -45,7 +45,7 @@ READS = frozenset(
         *("callbacks.given_up", "callbacks.list", "carrier.list", "carrier.show", "config.diff"),
         *("config.revisions", "config.show", "deliveries.list", "events.list", "key.list", "key.show"),
         *("locks.list", "message.list", "operator.list", "operator.sessions", "ping", "queues.list"),
-        *("route.explain", "store.check", "store.stats", "table.list", "table.show", "top"),
+        *("privacy.proof", "route.explain", "store.check", "store.stats", "table.list", "table.show", "top"),
         *("trace.read", "trace.stop"),  # its start is told, with the text if it shows any
     }
 )
@@ -82,6 +82,7 @@ STEPS: tuple[tuple[str, Wish | Callable[[Known], Wish], str], ...] = (
     ("carrier.resume", {"name": "sim"}, "carrier.resumed"),
     ("send", {"to": "447700900123", "sender": NUMBER, "text": TEXT, "account": "acme"}, "message.sent"),
     ("callbacks.test", {"account": "acme"}, "callbacks.tested"),
+    ("privacy.export", {"number": "447700900123"}, "privacy.exported"),
     ("store.backup", {"target": "{directory}/backup"}, "store.backed_up"),
 )
 

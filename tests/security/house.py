@@ -119,7 +119,7 @@ class Staffed:
         """Everything that was done so far, by the trail; and how many messages were taken."""
         store = self.house.gateway.store
         acts = [row.entry.act for row in store.audit_log(10_000)]
-        told = [act for act in acts if act not in ("key.used", "message.viewed")]
+        told = [act for act in acts if act not in ("key.used", "key.refused", "message.viewed")]
         return [*told, f"{store.totals().accepted} messages"]
 
 
