@@ -142,6 +142,8 @@ def _preview(counted: Counted, wish: Erase) -> Preview:
     rows = sum(kinds[kind] for kind in INDEXES)
     if rows:
         touches.append(f"{rows:,} rows by which it is found go")
+    if not touches:
+        touches.append("nothing is kept about this number")
     warnings = []
     if counted.unfinished:
         have = f"{len(counted.unfinished):,} messages have not ended: "

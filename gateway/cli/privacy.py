@@ -105,7 +105,7 @@ def erase(
     if as_json:
         print_json(result)
     elif preview:
-        for line in result["touches"] or ["nothing is kept about this number"]:
+        for line in result["touches"]:
             click.echo(line)
         for line in result["warnings"]:
             click.echo(f"note: {line}", err=True)
