@@ -265,7 +265,7 @@ class QueueVerbs:
             after, pages = page.after, pages + 1
             await trio.sleep(_BREATH_S)
         messages = sum(groups.values())
-        touches = [f"{of(messages, 'message')} {what}"]
+        touches = [f"{'at least ' if more else ''}{of(messages, 'message')} {what}"]
         for (lane, account, phase), count in groups.most_common(MOST_NAMED):
             touches.append(
                 f"{count:,} of {self._account(account)}, {Phase(phase).name.lower()}, in lane"

@@ -19,6 +19,7 @@ from gateway.admin import AdminError
 from gateway.audit import Actor, acting
 from gateway.overview import queues
 from router.nouns import Phase
+from router.roles import Role
 from smpp.pdu import Pdu, SubmitSm, SubmitSmResp
 from store.check import check
 from tests.gateway.house import (
@@ -288,3 +289,42 @@ async def test_a_cancel_has_a_preview(tmp_path: Path) -> None:
         assert (await house.message(one))["phase"] == "ready"
         assert (await ask(house, "message.cancel", id=one))["outcome"] == "cancelled"
         assert acts(house, "message.cancelled")[0]["who"] == "ann"
+
+
+@trio_test(mock_clock=True)
+async def test_over_http_a_call_goes_on_where_the_one_before_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_queues, "LONGEST_S", 0.0)
+    monkeypatch.setattr(admin_queues, "_PORTION", 2)
+    async with running(tmp_path, HOUSE) as house:
+        _, key = await house.gateway.operators.create("ann", Role.OPERATOR)
+        for index in range(5):
+            await house.submit(f"4477009001{index:02}")
+        body: dict[str, Any] = {"carrier": "north", "reason": "north is down"}
+        after = ""
+        counts: list[int] = []
+        while after or not counts:
+            given = {**body, "after": after}
+            status, told = await house.http("POST", "/v1/acts/queue.bounce", given, key=key)
+            assert status == 200
+            after = told["result"]["next"]
+            counts.append(told["result"]["bounced"])
+        assert counts == [2, 2, 1]
+        assert {one["who"] for one in acts(house, "queue.bounced")} == {"ann"}
+        status, problem = await house.http("POST", "/v1/acts/queue.bounce", {**body, "after": "zz"}, key=key)
+        assert (status, [one["field"] for one in problem["errors"]]) == (422, ["after"])
+        assert sound(house)
+
+
+@trio_test(mock_clock=True)
+async def test_a_preview_that_ends_before_all_are_counted_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_queues, "COUNTED", 3)
+    async with running(tmp_path, HOUSE) as house:
+        for index in range(5):
+            await house.submit(f"4477009001{index:02}")
+        told = await ask(house, "queue.bounce", all=True, preview=True)
+        assert (told["messages"], told["more"]) == (3, True)
+        assert told["touches"][0] == "at least 3 messages end as UNDELIVERABLE"

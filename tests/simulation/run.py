@@ -1,4 +1,5 @@
-"""One seed: a whole gateway, two carriers that misbehave, customers, a sink for callbacks, perhaps a crash.
+"""One seed: a whole gateway, two carriers that misbehave, customers, a sink for callbacks, perhaps a crash,
+and in every fifth an operator who moves, bounces, forces and reroutes what waits.
 
 Time is MockClock's, the network memory, chance and scheduling come from the seed, so a failing seed replays
 exactly. What must hold is checked while it runs and at the end (`Broken` says what did not).
@@ -20,6 +21,7 @@ import trio
 import trio.testing
 
 from config.load import parse
+from gateway.admin import AdminError
 from gateway.app import Gateway, store_options
 from gateway.door import Accepted, Refusal, Submission
 from gateway.simulator.behaviour import Behaviour
@@ -141,6 +143,8 @@ class Simulation:
         self.parts: dict[tuple[bytes, int], list[int]] = {}
         self.submits: list[float] = []  # to carrier a
         self.trace = hashlib.sha256()
+        self.acts = random.Random(seed) if seed % 5 == 4 else None  # what an operator does, if there is one
+        self.acted: dict[str, int] = {}  # verb → messages
         self.smscs = [self._smsc("a", early=True), self._smsc("b", early=False)]
 
     def _smsc(self, name: str, early: bool) -> SimulatedSmsc:
@@ -216,6 +220,8 @@ class Simulation:
                 nursery.start_soon(self._esmes, crash)
                 if crash:
                     nursery.start_soon(self._customers, gateway)
+                    if self.acts is not None:
+                        nursery.start_soon(self._operator, gateway, self.acts)
                     await trio.sleep(seconds)
                 else:
                     await self._until_all_is_final(gateway)
@@ -320,6 +326,32 @@ class Simulation:
             await trio.sleep(rng.uniform(0, 0.3))
             self._conserved(gateway.store)
             self._moving(gateway)
+
+    async def _operator(self, gateway: Gateway, rng: random.Random) -> None:
+        """Acts on queues, all the time; what cannot be done is refused and changes nothing."""
+        verbs = gateway.verbs.table()
+        while True:
+            await trio.sleep(rng.uniform(0.1, 1.5))
+            where = rng.choice(({"to": "order"}, {"to": "weights"}, {"to_carrier": "a"}, {"to_carrier": "b"}))
+            which = rng.choice(
+                ({"all": True}, {"account": "one"}, {"account": "three"}, {"prefix": "49"}, {"carrier": "a"})
+            )
+            one = {"id": str(rng.choice([*self.accepted, *self.answered_over_smpp, 1]))}
+            verb, args = rng.choice(
+                (
+                    ("queue.move", {**which, **where}),
+                    ("queue.move", {**which, **where, "preview": True}),
+                    ("queue.bounce", {"account": "two", "older_than_s": 2}),
+                    ("message.force", {**one, "carrier": rng.choice(("", "a", "b"))}),
+                    ("message.reroute", {**one, **where}),
+                )
+            )
+            with suppress(AdminError):
+                done: Any = await verbs[verb](args)
+                if not args.get("preview"):
+                    count = done.get("moved", done.get("bounced", 1))
+                    self.acted[verb] = self.acted.get(verb, 0) + count
+            self._conserved(gateway.store)
 
     def _request(self) -> Submission:
         rng = self.rng

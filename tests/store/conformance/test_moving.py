@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from router.judge import OnReceipt
 from router.money import LedgerEntry
 from router.nouns import Bill, Charge, Message, MessageState, Phase, Reason, Relay, Settle, Step
 from store.interface import Acted, Waiting, Which
@@ -399,3 +400,28 @@ def test_a_page_shows_what_an_act_would_look_at(subject: Subject) -> None:
     assert sorted(one.phase for one in found) == [Phase.SCHEDULED] + [Phase.READY] * 4
     assert len({one.message.id for one in found}) == 5
     assert subject.store.waiting_page(Which(accounts=frozenset({2})), b"", 10).found == []
+
+
+# after a carrier had accepted it
+
+
+def passed_on(subject: Subject, lane: int) -> Message:
+    """Accepted by a, not delivered, and in its lane again for the others."""
+    message = subject.send(lane, "x1")
+    subject.receive(subject.receipt("x1", message.destination, MessageState.UNDELIVERABLE))
+    assert subject.counts() == {"READY": 1}
+    return message
+
+
+def test_what_a_carrier_accepted_before_is_not_given_to_it_again(steady: Subject) -> None:
+    steady.store.fail_over({"r": OnReceipt(undelivered=True)})
+    old = steady.lane("a", "b")
+    message = passed_on(steady, old)
+    assert force(steady, message, "a") == "had"
+    assert reroute(steady, message, steady.lane("a")) == "had"
+    done = move(steady, steady.lane("a"))
+    assert (done.count, sum(done.stayed.values())) == (0, 1)
+    new = steady.lane("c", "a")
+    assert move(steady, new).count == 1
+    assert steady.claim(new, "a", index=1) == []
+    assert len(steady.claim(new, "c")) == 1
