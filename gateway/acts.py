@@ -28,6 +28,7 @@ from gateway.admin_deliveries import Move, Replay
 from gateway.admin_held import HeldRelease
 from gateway.admin_privacy import Erase
 from gateway.admin_queues import Cancellation, Force, QueueBounce, QueueMove, Reroute
+from gateway.admin_routes import RouteRate, RouteResumption, RouteSuspension, RouteWeights
 from gateway.previews import Preview
 
 __all__ = ["ACTS", "BY_VERB", "Act", "Preview", "acts_of"]
@@ -114,6 +115,42 @@ ACTS: Final[tuple[Act, ...]] = (
         "It takes messages again.",
         "link",
         {"name": "north/1"},
+    ),
+    Act(
+        "route.suspend",
+        "routes.write",
+        RouteSuspension,
+        "Suspend a route",
+        "Its messages are taken, and wait in a queue of its own; none is given to a carrier.",
+        "route",
+        {"name": "all", "for_s": 7200},
+    ),
+    Act(
+        "route.resume",
+        "routes.write",
+        RouteResumption,
+        "Resume a route",
+        "Its messages are given to carriers again.",
+        "route",
+        {"name": "all"},
+    ),
+    Act(
+        "route.rate",
+        "routes.write",
+        RouteRate,
+        "Change a route's rate",
+        "So many segments a second at most of its messages; 0: as many as the configuration says.",
+        "route",
+        {"name": "all", "tps": 50, "for_s": 3600},
+    ),
+    Act(
+        "route.weights",
+        "routes.write",
+        RouteWeights,
+        "Change a route's weights",
+        "Its carriers share its messages otherwise; empty: as the configuration says.",
+        "route",
+        {"name": "all", "weights": {"north": 30}, "for_s": 3600},
     ),
     Act(
         "account.suspend",

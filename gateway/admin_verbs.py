@@ -14,7 +14,7 @@ gateway.admin_trace), tables (gateway.admin_tables), the audit trail (gateway.ad
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
@@ -61,6 +61,7 @@ from store.search import Page, Query
 from store.tables import DIRECTORY, Tables
 
 if TYPE_CHECKING:
+    from config.model import RouteConfig
     from gateway.app import Gateway
     from gateway.committer import Committing
     from gateway.figures import Figures
@@ -148,6 +149,7 @@ class AdminVerbs:
         gateway: Gateway | None = None,
         rebind: Callable[[str, str], None] | None = None,
         privacy: Privacy | None = None,
+        routes: Callable[[], Sequence[RouteConfig]] | None = None,
     ) -> None:
         previews = previews or Previews()
         self._accounts = accounts
@@ -180,7 +182,7 @@ class AdminVerbs:
         self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region)
         self._of_queues = QueueVerbs(accounts, store, execute, wall_ms, self._of_traffic.found, gateway)
         self.of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
-        self._of_routes = RouteVerbs(accounts, wall_ms, explainer)
+        self._of_routes = RouteVerbs(accounts, wall_ms, explainer, orders, previews, routes)
         self._of_binds = BindVerbs(accounts, store, execute, wall_ms, smpp, orders)
         self._of_audit = AuditVerbs(store, heads or store.path.parent / HEADS)
         self._of_tables = TableVerbs(self.tables, execute, wall_ms, where_used, assignments.of_card)

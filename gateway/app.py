@@ -132,7 +132,7 @@ from gateway.vouched import Vouching
 from gateway.watchdog import Watchdog
 from gateway.world import RealWorld, World, listen_on
 from gateway.writer import InlineWriter, SplitWriter, Writer
-from router.nouns import Account, LaneSpec, MessageState, ReceiptWish
+from router.nouns import Account, MessageState, ReceiptWish
 from router.rates import MICRO
 from router.routes import RouteTable
 from store.cdr_files import DIRECTORY as CDRS
@@ -217,7 +217,8 @@ class Gateway:
         self.fleet.account_of = lambda id: self.accounts.by_id.get(id)
         self.fleet.drain_timeout_s = config.gateway.drain_timeout_s
         self.orders = Orders(self.committer, world.wall_ms)
-        self.terms = Terms(self.orders, self.fleet)
+        self.lanes_taken: list[tuple[int, float]] = []
+        self.terms = Terms(self, self.orders)
         for one in config.carriers:
             carrier = self.fleet.add(one, client_tls(one))
             if store.epoch > 1:
@@ -356,6 +357,7 @@ class Gateway:
             previews=Previews(self),
             gateway=self,
             rebind=self.fleet.rebind,
+            routes=lambda: self.config.routes,
         )
         retries = Retries(store, world.wall_ms)
         self.account_api = AccountApi(self.verbs.of_accounts, retries)
@@ -392,14 +394,13 @@ class Gateway:
     def compiled(self, config: Config) -> tuple[RouteTable, list[Wish]]:
         """Lanes interned in the store, routes compiled over them. Errors: ValueError, StoreError."""
         lanes = self.wishes(config)
-        return table_of(config, [lane.id for lane in lanes], self.known), lanes
+        return table_of(self.terms.ordered(config), [lane.id for lane in lanes], self.known), lanes
 
     def wishes(self, config: Config) -> list[Wish]:
         """Its lanes, interned in the store, a lane for each route. Errors: StoreError."""
         lanes: list[Wish] = []
-        for one in config.routes:
-            carriers = tuple(self.store.carrier_id(name) for name in one.carriers)
-            spec = LaneSpec(carriers, one.weights, one.name if one.own_queue else "")
+        for one in self.terms.ordered(config).routes:
+            spec = self.terms.spec(one)
             lane = self.store.lane_id(spec)
             order = self.choices.order(one.choose, one.sticky, one.allow_loss)
             lanes.append(Wish(lane, spec, one.tps, one.burst, one.limits.horizons, order))
@@ -408,6 +409,7 @@ class Gateway:
     def take_lanes(self, config: Config, lanes: Sequence[Wish]) -> None:
         """Exactly these are in force from now on."""
         self.board.swap(lanes)
+        self.lanes_taken = [(one.id, one.tps) for one in lanes]
         policies = {one.name: one.on_receipt.policy for one in config.routes}
         self.store.fail_over({name: policy for name, policy in policies.items() if policy is not None})
         self.spent.follow("route:", {f"route:{name}": one for name, one in self.board.throttles().items()})
@@ -496,12 +498,12 @@ class Gateway:
 
     def change(self, config: Config, routes: RouteTable, callbacks: ssl.SSLContext) -> None:
         """Another configuration is in force; carriers and lanes have it already (gateway.reload)."""
-        self.config, self.routes = config, routes
+        self.config = config
+        self.terms.apply()
         self.board.overflow_after_s = config.gateway.overflow_after_s
         self.board.rest_elsewhere_after_s = config.gateway.rest_elsewhere_after_s
         self.known.change(config.numbers.prefix_table, config.numbers.mnp_table, rate_cards_of(config))
-        self.door.change(routes, limits_of(config))
-        self.replan.change(routes)
+        self.change_routes(routes)
         self.accounts.change(account_defaults(config), config.inbound.fallback_account)
         self.pump.change(callback_settings(config), callbacks)
         self.pump.guard.own_listeners((one.host, one.port) for one in own_addresses(config))
@@ -510,6 +512,12 @@ class Gateway:
         )
         self.watchdog.change(config.gateway.watchdog_s)
         self.health.settings_changed()
+
+    def change_routes(self, routes: RouteTable) -> None:
+        """Others are in force; their lanes are already."""
+        self.routes = routes
+        self.door.change(routes, limits_of(self.config))
+        self.replan.change(routes)
 
     def check_url(self, url: str, account: Account) -> str:
         """What is wrong with a callback URL, or ""; what a name resolves to is judged when it is called."""

@@ -8,7 +8,7 @@ Deliberately not here: the acts themselves (the verbs), which there are (gateway
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from router.nouns import Account, Phase
 
 if TYPE_CHECKING:
-    from config.model import CarrierConfig
+    from config.model import CarrierConfig, RouteConfig
     from gateway.app import Gateway
     from gateway.carriers.carrier import Carrier
 
@@ -137,6 +137,83 @@ class Previews:
             touches.append(f"{of(queued, 'message')} that wait are sent")
         warnings = [] if account.suspended else [f"account {account.name} is not suspended"]
         return Preview(touches, queued, warnings=warnings)
+
+    def route_suspended(self, name: str) -> Preview:
+        """None of its messages goes."""
+        touches = [f"route {name}: new messages are taken and wait; none is given to a carrier"]
+        waiting, shared = self._of_route(name, touches)
+        return Preview(touches, waiting, warnings=shared)
+
+    def route_resumed(self, name: str) -> Preview:
+        """Its messages go again."""
+        touches = [f"route {name}: its messages are given to carriers again"]
+        waiting, shared = self._of_route(name, touches)
+        return Preview(touches, waiting, warnings=shared)
+
+    def route_rate(self, name: str, tps: float) -> Preview:
+        """Another rate, or (0) the configured one."""
+        configured = next((one.tps for one in self._routes() if one.name == name), 0.0)
+        usual = f"{configured:g} a second" if configured else "what its carriers allow"
+        if not tps:
+            return Preview([f"route {name} has its configured rate again: {usual}"])
+        touches = [f"route {name}: at most {tps:g} segments a second instead of {usual}"]
+        waiting, warnings = self._of_route(name, touches)
+        if 0 < configured < tps:
+            warnings.append(f"that is more than it is configured for: {usual}")
+        return Preview(touches, waiting, warnings=warnings)
+
+    def route_weights(self, name: str, weights: Mapping[str, int]) -> Preview:
+        """Other shares, or (empty) the configured ones."""
+        route = next((one for one in self._routes() if one.name == name), None)
+        if route is None or not route.weights:
+            return Preview([f"route {name} has its configured weights again"])
+        usual = dict(zip(route.carriers, route.weights, strict=True))
+        now = {**usual, **weights}
+        shares = ", ".join(f"{one} {weight} (configured {usual[one]})" for one, weight in now.items())
+        touches = [f"route {name}: {shares}"]
+        touches += [f"carrier {one} takes nothing new of it" for one, weight in now.items() if not weight]
+        waiting = sum(self._waiting(lane) for lane in self._lanes_of_route(route))
+        if waiting:
+            touches.append(f"{of(waiting, 'message')} wait in its queue, and are shared so as well")
+        others = self._sharing(route)
+        warnings = [f"routes {named(others)} share its queue, and its weights"] if others else []
+        return Preview(touches, waiting, warnings=warnings)
+
+    def _of_route(self, name: str, touches: list[str]) -> tuple[int, list[str]]:
+        """What waits for it, told in `touches`; and a warning where others share its queue."""
+        route = next((one for one in self._routes() if one.name == name), None)
+        if route is None:
+            return 0, []
+        waiting = sum(self._waiting(lane) for lane in self._lanes_of_route(route))
+        if waiting:
+            touches.append(f"{of(waiting, 'message')} wait in its queue")
+        others = self._sharing(route)
+        if not others:
+            return waiting, []
+        touches.append("it has a queue of its own while this lasts; what waits for it goes there")
+        return waiting, [f"that queue is shared with {named(others)} now, and their messages are counted too"]
+
+    def _routes(self) -> tuple[RouteConfig, ...]:
+        return self._gateway.config.routes if self._gateway is not None else ()
+
+    def _sharing(self, route: RouteConfig) -> list[str]:
+        """Other routes with the same lane."""
+        assert self._gateway is not None
+        spec = self._gateway.terms.spec
+        return [one.name for one in self._routes() if one.name != route.name and spec(one) == spec(route)]
+
+    def _lanes_of_route(self, route: RouteConfig) -> list[int]:
+        """Its lane, and variants of it."""
+        gateway = self._gateway
+        assert gateway is not None
+        spec = gateway.terms.spec(route)
+        return [
+            lane
+            for lane in gateway.board.lanes()
+            if (found := gateway.store.lane(lane)).route == spec.route
+            and {*found.carriers} <= {*spec.carriers}
+            and (found.route or found.carriers == spec.carriers)
+        ]
 
     # facts
 

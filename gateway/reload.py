@@ -285,6 +285,7 @@ class Reload:
         self.revision, self.pending = revision, pending
         self.rolled_back = revision if how == "rollback" else None
         self.loaded_ms = gateway.world.wall_ms()
+        await gateway.terms.follow_routes()  # an order may have come since the lanes were made
         log.info(
             "configuration applied",
             file=str(config.path),
@@ -338,7 +339,8 @@ class Reload:
         try:
             lanes = gateway.wishes(config)
             ids = [lane.id for lane in lanes]
-            routes = await self.in_thread(lambda: table_of(config, ids, gateway.known))
+            ordered = gateway.terms.ordered(config)
+            routes = await self.in_thread(lambda: table_of(ordered, ids, gateway.known))
         except ValueError as error:
             raise Refused("routes", f"{error}; nothing was changed") from None
         try:

@@ -75,6 +75,7 @@ _NEAR_FULL = 0.85  # of what new messages may fill
 _STANDING = {  # what keeps a lane's messages for longer than traffic does
     Wait.NO_BIND,
     Wait.SUSPENDED,
+    Wait.ROUTE_SUSPENDED,
     Wait.MAINTENANCE,
     Wait.CIRCUIT_OPEN,
     Wait.COUNTRY_OUT,

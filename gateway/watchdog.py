@@ -23,7 +23,7 @@ import trio
 
 from gateway.admin_shapes import iso
 from gateway.measures import lane_name
-from router.lanes import drains
+from gateway.orders import ROUTE
 from router.nouns import Phase
 from router.waiting import CarrierFacts, LaneFacts, LaneWait, Queue, Wait, line_of, why_lane, why_leases
 from store.interface import SMPP_ORIGIN
@@ -267,14 +267,21 @@ def lane_facts(
         suspended=any(account.suspended for account in store.accounts().values()),
         paced=gateway.sending.waiting,
         weighted=bool(spec.weights),
-        drains=drains(spec),
+        drains=board.drains_of(lane),
         overflow_after_s=board.overflow_after_s,
         tokens=board.tokens(lane, now),
         scheduled=counts[Phase.SCHEDULED],
         deferred=counts[Phase.DEFERRED],
         held=counts[Phase.HELD],
         unknown=counts[Phase.UNKNOWN],
+        route_suspended=_suspended(gateway, spec.route) if board.is_suspended(lane) else "",
     )
+
+
+def _suspended(gateway: Gateway, route: str) -> str:
+    """By whom, until when and why."""
+    order = gateway.orders.find(ROUTE, route)
+    return f"route {route}: suspended {order.told}" if order is not None else f"route {route}: suspended"
 
 
 def _under_limits(

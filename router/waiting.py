@@ -35,6 +35,7 @@ class Wait(Enum):
     ACCOUNT_SUSPENDED = "the account is suspended"
     ACCOUNT_THROTTLED = "the accounts are at their own limits"
     ROUTE_THROTTLED = "the route is at its limit"
+    ROUTE_SUSPENDED = "the route is suspended by an operator"
     # a carrier
     STOPPING = "shutting down"
     SUSPENDED = "suspended by an operator"
@@ -90,6 +91,7 @@ _OURS = frozenset(
         Wait.ACCOUNT_SUSPENDED,
         Wait.ACCOUNT_THROTTLED,
         Wait.ROUTE_THROTTLED,
+        Wait.ROUTE_SUSPENDED,
         Wait.STOPPING,
         Wait.SUSPENDED,
         Wait.THROTTLED,
@@ -173,6 +175,7 @@ class LaneFacts(msgspec.Struct, frozen=True):
     deferred: int = 0
     held: int = 0
     unknown: int = 0
+    route_suspended: str = ""  # which route, by whom, until when: none of its messages goes
 
 
 class LaneWait(msgspec.Struct, frozen=True):
@@ -190,6 +193,8 @@ def line_of(facts: LaneFacts, why: LaneWait) -> str:
     throttles: 83% of …)".
     """
     reason = why.reason.value
+    if why.reason is Wait.ROUTE_SUSPENDED:
+        return facts.route_suspended
     each = facts.ready and len(facts.carriers) > 1 and why.reason in _RANK and why.reason is not Wait.FREE
     waits = why.carriers if each else ()
     told = [
@@ -258,6 +263,8 @@ def why_lane(facts: LaneFacts, now: float) -> LaneWait:
         return LaneWait(_not_ready(facts), own)
     if all(wait is Wait.LANE_GONE for wait in own):
         return LaneWait(Wait.LANE_GONE, own)
+    if facts.route_suspended:
+        return LaneWait(Wait.ROUTE_SUSPENDED, own)
     if not facts.queues and facts.paced:
         return LaneWait(Wait.ACCOUNT_THROTTLED, own)
     if not facts.queues:

@@ -24,7 +24,7 @@ Deliberately not here: fairness inside a lane (router.turns, inside the claim), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -83,8 +83,10 @@ class _Lane:
         "shares",
         "some",
         "spec",
+        "suspended",
         "taken",
         "throttle",
+        "weights",
         "young",
     )
 
@@ -93,6 +95,8 @@ class _Lane:
         self.spec = spec
         self.country = spec.country
         self.shares = LaneShares(spec)
+        self.weights = spec.weights  # in force
+        self.suspended = False  # by an operator: nobody pulls from it
         self.members: list[Member | None] = [None] * len(spec.carriers)
         self.index_of = {carrier: index for index, carrier in enumerate(spec.carriers)}
         self.throttle = throttle
@@ -106,6 +110,11 @@ class _Lane:
         ] = {}  # index of a carrier that some messages wait for in vain → when
         # Until then nothing can overflow that these carriers have not had: to look costs a seek an account.
         self.young: tuple[int, int] = (0, 0)
+
+    def reweigh(self, weights: tuple[int, ...]) -> None:
+        """Other shares from now on, for the same queue."""
+        spec = msgspec.structs.replace(self.spec, weights=weights)
+        self.weights, self.shares, self.drains = weights, LaneShares(spec), drains(spec)
 
     def room(self, carrier: int, now: float) -> int:
         """Segments that the carrier may lease under its limits on these messages."""
@@ -191,6 +200,10 @@ class LaneBoard:
         self._former: dict[int, dict[int, tuple[SomeLimit, ...]]] = {}  # of lanes that are gone
         self._terms: dict[int, tuple[object, ...]] = {}  # carrier → which messages its limits are for
         self.to_plan: set[int] = set()  # lanes that hold what may be under other limits now (gateway.replan)
+        self._suspended: Collection[str] = ()  # routes, by an operator's order
+        self._apart: Collection[str] = ()  # routes that have a queue of their own for as long as one lasts
+        self._weights: Mapping[LaneSpec, tuple[int, ...]] = {}  # the same, by lane
+        self._wished: set[int] = set()  # lanes of routes, and not variants of them
         self.senders = Senders(self._places_in_use)
         self._changed: set[int] = set()  # all that ever were to be planned
         self._under: dict[
@@ -209,6 +222,7 @@ class LaneBoard:
             return
         lane = _Lane(identity, spec, throttle)
         self._lanes[identity] = lane
+        self._take_orders(lane)
         for index, carrier in enumerate(spec.carriers):
             self._of_carrier.setdefault(carrier, []).append(lane)
             lane.members[index] = self._members.get(carrier)
@@ -222,6 +236,7 @@ class LaneBoard:
         before = self._lanes
         self._lanes, self._of_carrier, self._limited, self._variants = {}, {}, {}, {}
         self.some, self._under, self.choosing, self._orders = {}, {}, {}, {}
+        self._wished = {wish.id for wish in wishes}
         for wish in wishes:
             throttle = before[wish.id].throttle if wish.id in before else None
             if not wish.tps and not any(wish.limits):
@@ -241,10 +256,64 @@ class LaneBoard:
         for identity, lane in before.items():
             stays = self._lanes.get(identity)
             if stays is not None:
-                stays.shares, stays.taken = lane.shares, lane.taken
+                stays.taken = lane.taken
+                if stays.weights == lane.weights:
+                    stays.shares = lane.shares
             elif lane.some is not None:  # what is leased from it keeps its promises
                 self._former[identity] = lane.some
+        self._part(wishes)
         self._note_terms()
+
+    def _part(self, wishes: Sequence[Wish]) -> None:
+        """What waits for routes that have a queue of their own from now on, in one that they shared until
+        now, is to be looked at."""
+        for wish in wishes:
+            if wish.spec.route in self._apart:
+                carriers = set(wish.spec.carriers)
+                self.to_plan.update(
+                    lane.id
+                    for lane in self._lanes.values()
+                    if not lane.spec.route and carriers >= {*lane.spec.carriers}
+                )
+
+    def under(
+        self,
+        suspended: Collection[str],
+        apart: Collection[str],
+        weights: Mapping[LaneSpec, tuple[int, ...]],
+    ) -> None:
+        """What operators ordered (gateway.orders), from now on: routes that are suspended; those that have
+        a queue of their own because of an order; other weights of lanes. Queues follow with `swap`."""
+        self._suspended, self._apart, self._weights = suspended, apart, weights
+        for lane in self._lanes.values():
+            self._take_orders(lane)
+
+    def _take_orders(self, lane: _Lane) -> None:
+        lane.suspended = bool(lane.spec.route) and lane.spec.route in self._suspended
+        weights = self._weights_of(lane) if self._weights and lane.spec.weights else lane.spec.weights
+        if weights != lane.weights:
+            lane.reweigh(weights)
+
+    def _weights_of(self, lane: _Lane) -> tuple[int, ...]:
+        """Those that were ordered for it, or for the one that it is a variant of; else its own."""
+        spec = lane.spec
+        for base, ordered in self._weights.items():
+            if base.route != spec.route or not {*spec.carriers} <= {*base.carriers}:
+                continue
+            if lane.id in self._wished and spec != base:
+                continue
+            of = dict(zip(base.carriers, zip(base.weights, ordered, strict=True), strict=True))
+            if all(of[one][0] == weight for one, weight in zip(spec.carriers, spec.weights, strict=True)):
+                return tuple(of[one][1] for one in spec.carriers)
+        return spec.weights
+
+    def is_suspended(self, lane: int) -> bool:
+        """Whether its route is, by an operator."""
+        return lane in self._lanes and self._lanes[lane].suspended
+
+    def drains_of(self, lane: int) -> int:
+        """The mask of its carriers with weight 0, which take nothing new."""
+        return self._lanes[lane].drains if lane in self._lanes else drains(self._store.lane(lane))
 
     def _note_terms(self) -> None:
         """What waits for a carrier whose limits are for other messages than before is to be looked at; after
@@ -370,8 +439,18 @@ class LaneBoard:
         carriers stand in its country; where its lane is gone that is for others to say."""
         if lane not in self._lanes:
             return lane
+        if message.route in self._apart and not self._lanes[lane].spec.route:
+            lane = self._own_queue(lane, message.route)
         plain = self.plain(lane)
         return self.lane_under(plain, message.destination, message.source) if plain in self._lanes else lane
+
+    def _own_queue(self, lane: int, route: str) -> int:
+        """The same lane, of one route alone."""
+        spec = msgspec.structs.replace(self._lanes[lane].spec, route=route)
+        found = self._store.lane_id(spec)
+        if found not in self._lanes:
+            self.add(found, spec, self.throttles().get(route))
+        return found
 
     def country_of(self, lane: int) -> int:
         """The calling code that a lane is for; 0: any."""
@@ -582,7 +661,7 @@ class LaneBoard:
         for lane in self._of_carrier.get(member.id, ()):
             if lane.gone_since:
                 lane.gone_since.pop(lane.index_of[member.id], None)
-            if lane.id not in ready:
+            if lane.id not in ready or lane.suspended:
                 continue
             index = lane.index_of[member.id]
             if lane.drains >> index & 1:

@@ -45,7 +45,10 @@ VERBS = {
     "trace": _Verb("gateway.cli.trace", "PDUs of a carrier, a bind, an account or a number, live."),
     "locks": _Verb("gateway.cli.binds", "Who is locked out after wrong passwords."),
     "unlock": _Verb("gateway.cli.binds", "End the locks of an address or a system_id."),
-    "route": _Verb("gateway.cli.route", "Explain which way a message would go, and why."),
+    "route": _Verb(
+        "gateway.cli.route",
+        "Explain which way a message would go, and why; suspend, slow down, other weights.",
+    ),
     "send": _Verb("gateway.cli.send", "Send one message through the running gateway."),
     "message": _Verb("gateway.cli.message", "State and timeline of one message; cancel, force, reroute it."),
     "queue": _Verb("gateway.cli.queue", "Move or bounce what waits."),

@@ -1,9 +1,9 @@
-"""`signalbox route explain`: the way a message would go, rule by rule and carrier by carrier, without sending
-it.
+"""`signalbox route`: the way a message would go, rule by rule and carrier by carrier, without sending it; and
+what operators order for routes.
 
 On a running gateway by its carriers as they are now; else by the configuration alone.
 
-Deliberately not here: deciding, changing routes.
+Deliberately not here: deciding, doing what is ordered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from gateway.admin_client import AdminAbsent
+from gateway.cli.acting import act, act_options, for_option
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import as_text, print_json, print_pairs, print_table
 from gateway.cli.place import Place, json_option, place_options
@@ -23,7 +24,77 @@ _CLASSES = ("otp", "transactional", "promotional", "bulk")
 
 @click.group()
 def route() -> None:
-    """Routes: why a message goes where it goes."""
+    """Routes: why a message goes where it goes; suspend, another rate, other weights."""
+
+
+@route.command()
+@click.argument("name")
+@for_option
+@act_options
+def suspend(name: str, for_s: float, preview: bool, place: Place, as_json: bool) -> None:
+    """Messages of NAME are taken and wait; none is given to a carrier until `resume`."""
+    view = act(place, "route.suspend", preview=preview, as_json=as_json, name=name, for_s=for_s)
+    _print_orders(view, as_json)
+
+
+@route.command()
+@click.argument("name")
+@act_options
+def resume(name: str, preview: bool, place: Place, as_json: bool) -> None:
+    """Messages of NAME are given to carriers again."""
+    _print_orders(act(place, "route.resume", preview=preview, as_json=as_json, name=name), as_json)
+
+
+@route.command()
+@click.argument("name")
+@click.argument("tps", type=click.FloatRange(0))
+@for_option
+@act_options
+def rate(name: str, tps: float, for_s: float, preview: bool, place: Place, as_json: bool) -> None:
+    """At most TPS segments a second of NAME's messages; 0: as many as the configuration says."""
+    view = act(place, "route.rate", preview=preview, as_json=as_json, name=name, tps=tps, for_s=for_s)
+    _print_orders(view, as_json)
+
+
+@route.command()
+@click.argument("name")
+@click.argument("weights", nargs=-1, metavar="[CARRIER=WEIGHT]…")
+@for_option
+@act_options
+def weights(
+    name: str, weights: tuple[str, ...], for_s: float, preview: bool, place: Place, as_json: bool
+) -> None:
+    """How the carriers of NAME share its messages; without any: as the configuration says."""
+    given: dict[str, int] = {}
+    for one in weights:
+        carrier, equals, weight = one.partition("=")
+        if not equals or not (weight.isascii() and weight.isdigit()):
+            raise Failure(f"{one!r} is no weight", "such as north=70", USAGE)
+        given[carrier] = int(weight)
+    view = act(
+        place, "route.weights", preview=preview, as_json=as_json, name=name, weights=given, for_s=for_s
+    )
+    _print_orders(view, as_json)
+
+
+def _print_orders(view: dict[str, Any] | None, as_json: bool) -> None:
+    """None: it was a preview, which is printed already."""
+    if view is None:
+        return
+    if as_json:
+        print_json(view)
+        return
+    said = [
+        f"{what} {order['value']} by {order['by']} {end(order)}".replace("  ", " ")
+        for what, key in (("suspended", "order"), ("rate", "rate_order"), ("weights", "weights_order"))
+        if (order := view[key]) is not None
+    ]
+    click.echo(f"{view['name']}: {'; '.join(said) if said else 'as it is configured'}")
+
+
+def end(order: dict[str, Any]) -> str:
+    """Until when, for people."""
+    return f"until {order['until']}" if order["until"] else "until it is ended"
 
 
 @route.command()
