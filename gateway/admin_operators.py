@@ -98,6 +98,11 @@ def name_problem(name: str) -> str:
     return "" if _NAME.fullmatch(name) else f"an operator's name has {_NAME_HINT}"
 
 
+def signs_in_by(operator: Operator) -> str:
+    """password, provider, or "": it does not sign in to the console."""
+    return "password" if operator.password else "provider" if operator.subject else ""
+
+
 def _role(name: str) -> Role:
     """Errors: WrongArguments."""
     if name not in HOUSE:
@@ -110,6 +115,8 @@ def _view(operator: Operator) -> dict[str, object]:
         "name": operator.name,
         "role": role_of(operator),
         "created_at": iso(operator.created_ms),
+        "signs_in_by": signs_in_by(operator),
+        "second_factor": bool(operator.totp),
         "key_prefix": operator.key_prefix,
         "previous_prefix": operator.previous_prefix,
         "previous_until": iso(operator.previous_until_ms),

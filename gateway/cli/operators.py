@@ -109,8 +109,12 @@ def list_operators(place: Place, as_json: bool) -> None:
         click.echo("No operators yet. Make one: signalbox operator create NAME")
     else:
         columns = ("name", "role", "created_at", "key_prefix", "previous_prefix", "previous_until")
-        rows = [[one[column] for column in columns] for one in operators]
-        print_table(("NAME", "ROLE", "CREATED", "KEY", "BEFORE IT", "WORKS UNTIL"), rows)
+        rows = [[*(one[column] for column in columns), _signs_in(one)] for one in operators]
+        print_table(("NAME", "ROLE", "CREATED", "KEY", "BEFORE IT", "WORKS UNTIL", "SIGNS IN BY"), rows)
+
+
+def _signs_in(one: dict[str, Any]) -> str:
+    return str(one["signs_in_by"]) + (" and code" if one["second_factor"] else "")
 
 
 @operator.command()

@@ -82,6 +82,8 @@ def test_a_second_factor_is_shown_once_and_taken_away_again(typed: Typed) -> Non
     assert (code, "▄" in shown, "works once" in shown) == (OK, True, True)
     trail = typed("audit", "list", "--json")[1]
     assert (made["secret"] in trail, made["recovery_codes"][0] in trail) == (False, False)
+    listed = typed("operator", "list")[1]
+    assert ("SIGNS IN BY" in listed, "and code" in listed) == (True, True)
     assert typed("operator", "totp", "ann", "--off") == (OK, "ann signs in without a second factor.\n")
 
 
