@@ -70,6 +70,15 @@
     }
   });
 
+  // what scrolls sideways can be reached and scrolled by keys
+  const reach = () => {
+    for (const box of document.querySelectorAll(".scroll, pre"))
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  };
+  addEventListener("resize", reach);
+  document.addEventListener("htmx:after:swap", reach);
+  reach();
+
   // what htmx puts into #act is a dialog that opens
   document.addEventListener("htmx:after:swap", () => {
     const act = document.getElementById("act");
@@ -79,7 +88,7 @@
   // charts: <div class="chart" data-chart="NAME"> is drawn from event `figures`:
   // {"times": [s, …], "charts": {"NAME": {"labels": […], "rows": [[…], …]}}}
   const colours = ["--line-1", "--line-2", "--line-3", "--line-4"];
-  const clock = (at) => new Date(at * 1000).toTimeString().slice(0, 8);
+  const clock = (at) => new Date(at * 1000).toISOString().slice(11, 19); // UTC, as all times here
   class Chart {
     constructor(box) {
       this.box = box;
@@ -105,7 +114,7 @@
           cursor: { drag: { x: false, y: false } },
           scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
           axes: [{ ...axis, space: 90, values: (_, times) => times.map(clock) }, { ...axis, size: 60 }],
-          series: [{ label: "at", value: (_, at) => (at ? clock(at) : "") }, ...labels.map((label, i) => ({ label, stroke: of(colours[i % 4]), width: 2, points: { show: false } }))],
+          series: [{ label: "UTC", value: (_, at) => (at ? clock(at) : "") }, ...labels.map((label, i) => ({ label, stroke: of(colours[i % 4]), width: 2, points: { show: false } }))],
         },
         data,
         this.box,

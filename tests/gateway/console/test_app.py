@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from gateway.console.app import Console
 from gateway.console.page import ANYBODY, Page, Visit
+from gateway.console.pages import PAGES
 from router.roles import HOUSE, PUBLIC, SCOPES, allows
 from tests.gateway.console.house import Visitor, console, text_of
 from tests.trio_case import trio_test
@@ -127,6 +128,12 @@ async def test_a_page_that_there_is_not_is_said_in_the_frame(tmp_path: Path) -> 
 def test_a_page_without_a_scope_that_anybody_knows_is_not_served() -> None:
     with pytest.raises(ValueError, match="no scope"):
         Console(None, lambda: None, (Page("/x", "made.up", acted),), ())  # type: ignore[arg-type, return-value]
+
+
+def test_every_key_of_the_navigation_goes_to_one_page() -> None:
+    keys = [page.key for page in PAGES if page.nav]
+    assert len(set(keys)) == len(keys)
+    assert all(keys)
 
 
 def test_every_scope_of_the_pages_is_one_of_the_table() -> None:
