@@ -26,6 +26,7 @@ from bench import (
     scenarios,
     scenarios_backlog,
     scenarios_http,
+    scenarios_noc,
     scenarios_routing,
     scenarios_smpp,
     searching,
@@ -188,12 +189,12 @@ def median(found: Found, name: str) -> float:
 @click.option(
     "--part",
     "parts",
-    type=click.Choice(("http", "smpp", "routing", "tables", "numbers", "search", "otp")),
+    type=click.Choice(("http", "smpp", "routing", "tables", "numbers", "search", "otp", "noc")),
     multiple=True,
     default=("http", "smpp"),
     show_default=True,
     help="How customers come in; large tables beside traffic; an OTP a second beside --backlog of another "
-    "account; routing, numbers or search alone. Repeatable.",
+    "account; with consoles and a trace watching; routing, numbers or search alone. Repeatable.",
 )
 @click.option("--rounds", "count", default=5, show_default=True)
 @click.option("--messages", default=40_000, show_default=True, help="In each scenario of each round.")
@@ -234,7 +235,9 @@ def command(
     if "otp" in parts:
         beside = partial(scenarios_backlog.otp_beside_a_backlog, built(), backlog, _OTPS)
         result["otp"] = shown("otp beside a backlog", beside)
-    if set(parts) <= {"routing", "numbers", "tables", "search", "otp"}:
+    if "noc" in parts:
+        result["noc"] = shown("noc", lambda: scenarios_noc.watched(built(), messages * 2, count))
+    if set(parts) <= {"routing", "numbers", "tables", "search", "otp", "noc"}:
         print(json.dumps(result))
         return 0
     tool = built()
