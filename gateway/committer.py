@@ -184,6 +184,7 @@ class Committer:
         self.probe: Callable[[str], None] | None = None
         self.observe: Callable[[float, int], None] | None = None
         self.failures = 0
+        self._refused_in_a_row = 0
         self.ticks = 0  # transactions ended, one way or the other
         self._under_way = False
         self._leases: dict[Claimer, ClaimResult] = {}  # of the transaction under way
@@ -340,12 +341,17 @@ class Committer:
                 self._unclaim()
                 await self._writer.abort(txn)
                 self.failures += 1
-                log.error("commit refused", error=str(error), hint=error.hint)
+                self._refused_in_a_row += 1
+                if self._refused_in_a_row == 1:  # one record, however long the disk stays full
+                    log.error("commit refused", error=str(error), hint=error.hint)
                 if not batch.accepts and not with_claims:
                     self._refuse_awaited(batch, error)
                     await trio.sleep(_RETRY_S)
                 self._refuse(batch, error)
                 with_claims = False
+        if self._refused_in_a_row:
+            log.warning("commits are taken again", refused=self._refused_in_a_row)
+            self._refused_in_a_row = 0
         if self.observe is not None:
             self.observe(trio.current_time() - started, batch.size())
         if self.probe is not None:

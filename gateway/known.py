@@ -66,9 +66,9 @@ class Known:
             if table is not None:
                 table.prepare()
             if name and (table is None or table.facts.kind != kind):
-                what = "is not there" if table is None else f"is of kind {table.facts.kind}"
+                there = "none" if table is None else table.facts.kind
                 hint = f"signalbox table import {kind} {name} FILE"
-                log.warning(f"a table that the configuration names {what}", table=name, hint=hint)
+                log.warning("configured table missing", table=name, wanted=kind, there=there, hint=hint)
 
     # router.knowledge.Knowledge
 

@@ -160,9 +160,7 @@ async def test_a_rate_card_that_a_reload_names_and_that_is_not_there_is_said(tmp
         with structlog.testing.capture_logs() as logs:
             await house.gateway.reload.reload()
             await house.gateway.reload.reload()
-        assert [one["event"] for one in logs if one.get("table") == "gold"] == [
-            "a table that the configuration names is not there"
-        ]
+        assert [one["event"] for one in logs if one.get("table") == "gold"] == ["configured table missing"]
 
 
 @trio_test(mock_clock=True)
