@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 
-from gateway.acts import ACTS
+from gateway.acts import ACTS, BY_VERB
+from gateway.console.frame import TEMPLATES
 from tests.gateway.console.house import Visitor, console, text_of
 from tests.trio_case import trio_test
 
@@ -82,3 +84,13 @@ async def test_a_dialog_goes_back_to_the_consoles_own_pages_alone(tmp_path: Path
             shown = await Visitor(house).get("/console/act/config.reload", Referer=referer, HX_Request="true")
             assert f'name="back" value="{back}"' in shown.text, referer
             assert "<html" not in shown.text
+
+
+def test_every_act_that_a_page_offers_is_one_of_the_table() -> None:
+    offered = {
+        verb
+        for template in sorted(TEMPLATES.glob("*.html"))
+        for verb in re.findall(r"act_link\(\s*'([^']+)'", template.read_text())
+    }
+    assert offered
+    assert offered <= set(BY_VERB)
