@@ -60,6 +60,8 @@ _PHASES = {
 _STATES = {"undeliverable": MessageState.UNDELIVERABLE, "rejected": MessageState.REJECTED}
 _YEAR_S = 366 * 86_400
 
+_MORE = "its time is over, and not all were looked at: the same act with `after` as `next` says goes on"
+
 _Id = Annotated[str, Meta(pattern=r"^[0-9]{0,19}$")]
 
 
@@ -159,7 +161,9 @@ class QueueVerbs:
         decide, where = self._target(wish.to, wish.to_carrier)
         which = self._which(wish)
         if wish.preview:
-            return await self._previewed(which, decide, f"go to {where}", self._warnings(wish))
+            return await self._previewed(
+                which, decide, (f"go to {where}", f"goes to {where}"), self._warnings(wish)
+            )
         said = _said()
         told = {"to": where, **_given(wish)}
 
@@ -174,6 +178,7 @@ class QueueVerbs:
             "stayed": done.stayed,
             "complete": not done.after,
             "next": done.after.hex(),
+            "hint": _MORE if done.after else "",
         }
 
     async def bounce(self, wish: QueueBounce) -> object:
@@ -181,7 +186,9 @@ class QueueVerbs:
         which, state = self._which(wish), _STATES[wish.state]
         if wish.preview:
             warnings = ["they end for good, and who asked for receipts is told"]
-            return await self._previewed(which, None, f"end as {state.name}", warnings)
+            return await self._previewed(
+                which, None, (f"end as {state.name}", f"ends as {state.name}"), warnings
+            )
         said = _said()
 
         def portion(after: bytes, txn: Transaction) -> Acted:
@@ -196,6 +203,7 @@ class QueueVerbs:
             "stayed": done.stayed,
             "complete": not done.after,
             "next": done.after.hex(),
+            "hint": _MORE if done.after else "",
         }
 
     async def _in_portions(
@@ -235,9 +243,9 @@ class QueueVerbs:
         return done
 
     async def _previewed(
-        self, which: Which, decide: Decide | None, what: str, warnings: list[str]
+        self, which: Which, decide: Decide | None, what: tuple[str, str], warnings: list[str]
     ) -> Preview:
-        """Counted by lane, account and phase, up to COUNTED; why some stay; a few of them."""
+        """`what` they do, many or one. Counted by lane, account and phase, up to COUNTED; why some stay."""
         store = self._store
         groups: Counter[tuple[int, int, int]] = Counter()
         stay: Counter[str] = Counter()
@@ -265,7 +273,8 @@ class QueueVerbs:
             after, pages = page.after, pages + 1
             await trio.sleep(_BREATH_S)
         messages = sum(groups.values())
-        touches = [f"{'at least ' if more else ''}{of(messages, 'message')} {what}"]
+        at_least = "at least " if more else ""
+        touches = [f"{at_least}{of(messages, 'message')} {what[messages == 1]}"]
         for (lane, account, phase), count in groups.most_common(MOST_NAMED):
             touches.append(
                 f"{count:,} of {self._account(account)}, {Phase(phase).name.lower()}, in lane"

@@ -68,6 +68,7 @@ async def test_a_moved_backlog_is_sent_by_the_other_carrier(tmp_path: Path) -> N
         done = await ask(house, "queue.move", carrier="north", to="spare")
         assert done == {
             "moved": 9, "segments": 9, "to": "route spare", "stayed": {}, "complete": True, "next": "",
+            "hint": "",
         }  # fmt: skip
         for one in [*ids, later]:
             message = await house.final(one)

@@ -175,14 +175,22 @@ def _said(error: AdminError | msgspec.ValidationError) -> str:
 
 
 def _shown(result: object) -> list[tuple[str, str]]:
-    """What a verb answered, in lines: plain values alone."""
+    """What a verb answered, in lines: plain values, and how often what was the case."""
     if not isinstance(result, dict):
         return []
-    return [
-        (name.replace("_", " "), str(value))
+    lines = [
+        (name.replace("_", " "), _counted(value) if isinstance(value, dict) else str(value))
         for name, value in result.items()
-        if isinstance(value, str | int | float) and value != "" and not isinstance(value, bool)
-    ][:20]
+        if isinstance(value, str | int | float | dict) and value != "" and not isinstance(value, bool)
+    ]
+    return [line for line in lines if line[1]][:20]
+
+
+def _counted(value: dict[str, Any]) -> str:
+    """`12: too long; 1: …` of a dictionary of counts, else nothing."""
+    if not all(isinstance(count, int) and not isinstance(count, bool) for count in value.values()):
+        return ""
+    return "; ".join(f"{count:,}: {what}" for what, count in value.items())
 
 
 PAGES = (

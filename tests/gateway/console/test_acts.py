@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.acts import ACTS, BY_VERB
 from gateway.console.frame import TEMPLATES
+from gateway.console.pages.acts import _shown as shown_result
 from tests.gateway.console.house import Visitor, console, text_of
 from tests.trio_case import trio_test
 
@@ -94,3 +95,27 @@ def test_every_act_that_a_page_offers_is_one_of_the_table() -> None:
     }
     assert offered
     assert offered <= set(BY_VERB)
+
+
+@trio_test(mock_clock=True)
+async def test_what_waits_is_previewed_and_bounced_and_what_stays_is_told(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        await Visitor(house).post(
+            "/console/act/carrier.suspend", {**TOKEN, "name": "north", "step": "do", "reason": "x"}
+        )
+        await house.submit("447700900123")
+        shown = await Visitor(house).get("/console/act/queue.move?account=acme")
+        assert "say where to" in text_of(shown.text)
+        shown = await Visitor(house).get("/console/act/queue.bounce?account=acme")
+        assert "1 message ends as UNDELIVERABLE" in text_of(shown.text)
+        assert "447700900123" not in shown.text
+        form = {**TOKEN, "account": "acme", "step": "do", "reason": "too late"}
+        done = text_of((await Visitor(house).post("/console/act/queue.bounce", form)).text)
+        assert "Done: Bounce what waits" in done
+        assert "bounced 1" in " ".join(done.split())
+        assert house.gateway.store.totals().messages[0] == 1
+
+
+def test_what_a_verb_answers_is_shown_with_its_counts() -> None:
+    told = shown_result({"moved": 3, "stayed": {"too long": 2, "gone": 1}, "next": "", "facts": {"a": "b"}})
+    assert told == [("moved", "3"), ("stayed", "2: too long; 1: gone")]
