@@ -349,7 +349,7 @@ class Committer:
                     await trio.sleep(_RETRY_S)
                 self._refuse(batch, error)
                 with_claims = False
-        if self._refused_in_a_row:
+        if self._refused_in_a_row and batch.accepts:  # state changes fit for longer than new messages do
             log.warning("commits are taken again", refused=self._refused_in_a_row)
             self._refused_in_a_row = 0
         if self.observe is not None:

@@ -166,10 +166,10 @@ async def test_a_disk_that_stays_full_is_one_record_and_its_end_another(
         committer = house.gateway.committer
         whole, is_full = committer._apply, [True]
 
-        def apply(*args: Any) -> Any:
-            if is_full[0]:
+        def apply(txn: Any, batch: Any, with_claims: bool) -> Any:
+            if is_full[0] and batch.accepts:
                 raise StoreFull("the disk is full", "free some")
-            return whole(*args)
+            return whole(txn, batch, with_claims)
 
         monkeypatch.setattr(committer, "_apply", apply)
         with structlog.testing.capture_logs() as found:
