@@ -40,7 +40,7 @@ _SPANS = (
 
 
 class Field(NamedTuple):
-    """One argument as a form shows it. `kind`: text, number, choice, yes, list."""
+    """One argument as a form shows it. `kind`: text, number, choice, yes, list, map."""
 
     name: str
     kind: str
@@ -144,6 +144,8 @@ def _field(name: str, kind: Any, needed: bool, value: str) -> Field:
         return Field(name, "number", needed, value)
     if typing.get_origin(kind) in (list, tuple):
         return Field(name, "list", needed, value)
+    if typing.get_origin(kind) is dict:
+        return Field(name, "map", needed, value)
     return Field(name, "text", needed, value)
 
 
@@ -162,10 +164,18 @@ def _arguments(act: Act, given: Mapping[str, str]) -> dict[str, Any]:
             continue
         if one.kind == "list":
             raw[one.name] = [part.strip() for part in one.value.split(",") if part.strip()]
+        elif one.kind == "map":
+            raw[one.name] = dict(_pair(part) for part in one.value.split(",") if part.strip())
         else:
             raw[one.name] = one.value == "yes" if one.kind == "yes" else one.value
     found: dict[str, Any] = msgspec.to_builtins(msgspec.convert(raw, act.arguments, strict=False))
     return {name: value for name, value in found.items() if name in raw}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """`north: 70` → its name and its value."""
+    name, _, value = text.rpartition(":")
+    return name.strip(), value.strip()
 
 
 def _said(error: AdminError | msgspec.ValidationError) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.acts import ACTS, BY_VERB
 from gateway.console.frame import TEMPLATES
 from gateway.console.pages.acts import _shown as shown_result
-from tests.gateway.console.house import Visitor, console, text_of
+from tests.gateway.console.house import CARRIERS, Visitor, console, text_of
 from tests.trio_case import trio_test
 
 TOKEN = {"csrf": "csrf-token"}
@@ -119,3 +119,16 @@ async def test_what_waits_is_previewed_and_bounced_and_what_stays_is_told(tmp_pa
 def test_what_a_verb_answers_is_shown_with_its_counts() -> None:
     told = shown_result({"moved": 3, "stayed": {"too long": 2, "gone": 1}, "next": "", "facts": {"a": "b"}})
     assert told == [("moved", "3"), ("stayed", "2: too long; 1: gone")]
+
+
+async def test_arguments_of_every_kind_can_be_given(tmp_path: Path) -> None:
+    """A map (weights), a number with a unit, a choice and a yes."""
+    toml = CARRIERS.replace('lane = ["north"]', 'lane = [{ carrier = "north", weight = 1 }]')
+    async with console(tmp_path, toml) as house:
+        visitor = Visitor(house)
+        shown = await visitor.get("/console/act/route.weights?name=all&weights=north:%2070")
+        assert "What it touches" in shown.text, text_of(shown.text)
+        wrong = await visitor.get("/console/act/route.weights?name=all&weights=north")
+        assert 'role="alert"' in wrong.text
+        shown = await visitor.get("/console/act/queue.bounce?all=yes")
+        assert "What it touches" in shown.text, text_of(shown.text)
