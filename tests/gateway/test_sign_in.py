@@ -10,11 +10,20 @@ import trio
 
 from gateway import refusals as counting
 from gateway.operators import OperatorProblem, Operators
-from gateway.passwords import Passwords, hash_password, inline, person_password_problem
+from gateway.passwords import Passwords, Verification, hash_password, inline, person_password_problem
 from gateway.sealing import KEY_FILE, Seal, SealProblem
 from gateway.second_factor import recovery_of, step_of
 from gateway.sessions import Sessions
-from gateway.sign_in import BLAND, CodeNeeded, Outcome, PasswordNeeded, Refused, SignIns, Started
+from gateway.sign_in import (
+    BLAND,
+    CodeNeeded,
+    Outcome,
+    PasswordNeeded,
+    Refused,
+    SignIns,
+    Started,
+    gently,
+)
 from gateway.sign_in_links import FIRST_OWNER, LASTS_S, path_of
 from router.roles import Role
 from tests.gateway.test_operators import SlowCommits
@@ -251,6 +260,19 @@ async def test_a_network_asks_one_name_one_question_at_a_time(tmp_path: Path) ->
             nursery.start_soon(guess)
     assert sorted(statuses[8:]) == [401, 429, 429, 429, 429]
     assert trio.current_time() - before == pytest.approx(5.0)
+
+
+@trio_test(mock_clock=True)
+async def test_hashing_leaves_three_quarters_of_a_core_to_traffic() -> None:
+    async def thirty_ms(verification: Verification) -> str | None:
+        await trio.sleep(0.03)
+        return verification()
+
+    passwords = Passwords(run=lambda one: gently(one, thirty_ms), at_once=1, verify=lambda *_: False)
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(passwords.check, b"name%d" % number, b"guess", ())
+    assert trio.current_time() == pytest.approx(10 * 0.12)
 
 
 @trio_test(mock_clock=True)
