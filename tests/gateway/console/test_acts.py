@@ -121,6 +121,7 @@ def test_what_a_verb_answers_is_shown_with_its_counts() -> None:
     assert told == [("moved", "3"), ("stayed", "2: too long; 1: gone")]
 
 
+@trio_test(mock_clock=True)
 async def test_arguments_of_every_kind_can_be_given(tmp_path: Path) -> None:
     """A map (weights), a number with a unit, a choice and a yes."""
     toml = CARRIERS.replace('lane = ["north"]', 'lane = [{ carrier = "north", weight = 1 }]')
