@@ -13,6 +13,7 @@ import trio
 
 from gateway.admin_carriers import order_view
 from gateway.admin_shapes import iso
+from gateway.orders import DRAINED
 from gateway.watchdog import lane_waits
 from router.nouns import Phase
 
@@ -63,6 +64,7 @@ def _carrier(gateway: Gateway, carrier: Carrier, now: float, now_ms: int) -> dic
     return {
         "able": carrier.able(),
         "suspended": carrier.suspended,
+        "drained": gateway.orders.find(DRAINED, carrier.name) is not None,
         "order": order_view(gateway.orders.by_carrier.get(carrier.name)),
         **gateway.health.view(carrier, now_ms),
         "in_flight": carrier.in_flight,

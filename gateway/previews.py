@@ -79,7 +79,9 @@ class Previews:
         """Another rate, or (0) the configured one."""
         carrier = self.carrier(name)
         configured = next((one.tps for one in self._configured() if one.name == name), None)
-        usual = "no limit" if configured == 0 else f"{configured:g} a second"
+        usual = "as the configuration says"
+        if configured is not None:
+            usual = f"{configured:g} a second" if configured else "no limit"
         if not tps:
             return Preview([f"carrier {name} has its configured rate again: {usual}"])
         touches = [f"carrier {name} is sent at most {tps:g} segments a second"]

@@ -202,6 +202,7 @@ class LaneBoard:
         self.to_plan: set[int] = set()  # lanes that hold what may be under other limits now (gateway.replan)
         self._suspended: Collection[str] = ()  # routes, by an operator's order
         self._apart: Collection[str] = ()  # routes that have a queue of their own for as long as one lasts
+        self._parted: set[str] = set()  # of them, those whose messages were looked for
         self._weights: Mapping[LaneSpec, tuple[int, ...]] = {}  # the same, by lane
         self._wished: set[int] = set()  # lanes of routes, and not variants of them
         self.senders = Senders(self._places_in_use)
@@ -267,8 +268,10 @@ class LaneBoard:
     def _part(self, wishes: Sequence[Wish]) -> None:
         """What waits for routes that have a queue of their own from now on, in one that they shared until
         now, is to be looked at."""
+        new = {*self._apart} - self._parted
+        self._parted = {*self._apart}
         for wish in wishes:
-            if wish.spec.route in self._apart:
+            if wish.spec.route in new:
                 carriers = set(wish.spec.carriers)
                 self.to_plan.update(
                     lane.id

@@ -16,6 +16,7 @@ from gateway.cli.place import Place, json_option, place_options
 
 _COUNTRIES = 5  # of a carrier's that are told
 _SEARCH_LAG_S = 60.0
+_NO_BIND = {"": {"state": "unbound", "host": "", "last_error": ""}}  # of a carrier that is drained
 _WAITING = ("ready", "leased", "deferred", "scheduled", "held", "unknown")
 
 
@@ -47,12 +48,12 @@ def print_facts(facts: dict[str, Any]) -> None:
             window(one),
             one["tps"] or "",
             link,
-            state["state"],
+            state["state"] + (", suspended" if state.get("suspended") else ""),
             state["host"],
             error(state),
         ]
         for name, one in facts["carriers"].items()
-        for link, state in one["links"].items()
+        for link, state in (one["links"] or _NO_BIND).items()
     ]
     headings = ["CARRIER", "TAKES WORK", "WINDOW", "TPS", "BIND", "STATE", "HOST", "LAST ERROR"]
     print_table(headings, rows)
@@ -106,7 +107,8 @@ def takes_work(carrier: dict[str, Any]) -> str:
     if carrier["suspended"]:
         order = carrier["order"] or {"by": "nobody", "until": "", "reason": ""}
         end = f" until {order['until']}" if order["until"] else ""
-        return f"no: suspended{end} by {order['by']}" + (f": {order['reason']}" if order["reason"] else "")
+        what = "drained" if carrier.get("drained") else "suspended"
+        return f"no: {what}{end} by {order['by']}" + (f": {order['reason']}" if order["reason"] else "")
     if carrier["able"] and carrier["out"]:  # half-open, with some left of its trial
         return f"on trial: {carrier['out']['reason']}"
     if carrier["out"]:
