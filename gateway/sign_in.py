@@ -315,8 +315,9 @@ class SignIns:
         name = there[0].name if there else vouched.name
         if vouched.role is None:
             self.refusals.note(name if there else "", where, "the provider's groups give no role")
-            with acting(Actor(name, "console", "as the OpenID provider says")):
-                await self.sessions.end_all(name, "the provider gives no role any more")
+            if there:  # and not who only has its name
+                with acting(Actor(name, "console", "as the OpenID provider says")):
+                    await self.sessions.end_all(name, "the provider gives no role any more")
             return Refused(403, "You are known, but have no role here. Ask an owner of the gateway.")
         if not there and name in self._operators.by_name:
             self.refusals.note(name, where, "a provider's person of the same name")
