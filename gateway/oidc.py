@@ -9,8 +9,9 @@ issuer, audience and authorised party, end, age, nonce. The name comes of one cl
 when it is verified), the role of another by the table in the configuration: whom no line fits is nobody.
 
 Invariants: nothing is asked of anybody unless an issuer is configured, and then only of its hosts (`issuer`,
-`hosts`), by https but on this machine, without redirects, proxies or cookies, with limits on time and size; a
-state works once, in the browser that began it and within TICKET_S; no code, token or secret is logged.
+`hosts`), by https but on this machine, without redirects, proxies or cookies, with limits on time, size and
+number at once; a state works once, in the browser that began it and within TICKET_S; no code, token or secret
+is logged.
 
 Deliberately not here: what Vouched leads to (gateway.sign_in), pages (gateway.console).
 """
@@ -55,6 +56,7 @@ _LARGEST = 262_144
 _LONGEST = 4_096  # of what comes back in the address
 _PENDING = 1_000
 _FRESH_S = 3_600.0  # how long metadata and keys are used
+MOST_AT_ONCE = 16  # questions that it has not answered
 _KEYS_AGAIN_S = 60.0  # before an unknown key makes us ask again
 _LONGEST_SUBJECT = 255
 
@@ -105,7 +107,10 @@ class Provider:
         self._pending: OrderedDict[str, _Pending] = OrderedDict()
         self._metadata: _Metadata | None = None
         self._keys = KeySet([])
-        self._asked_at = self._keys_at = float("-inf")
+        self._asked_at = self._keys_at = self._trusted_at = float("-inf")
+        self._trusted: ssl.SSLContext | bool = True
+        self._one_at_a_time = trio.Lock()
+        self._asking = 0
         self._hosts = {_host(config.issuer), *config.hosts}
 
     # to the provider
@@ -276,12 +281,16 @@ class Provider:
     async def _ask(self, method: str, address: str, **more: Any) -> dict[str, Any]:
         """Its answer, JSON. Errors: NotVouched."""
         self._check(address)
+        if self._asking >= MOST_AT_ONCE:
+            raise NotVouched("Too many people sign in at this moment. Try again in a few seconds.", 503)
+        self._asking += 1
         try:
             with trio.fail_after(self._config.timeout_s):
+                trusted = await self._trust()
                 async with (
                     httpx.AsyncClient(
                         transport=self._transport,
-                        verify=_trust(self._config.ca_file) if self._transport is None else True,
+                        verify=trusted,
                         trust_env=False,
                         timeout=self._config.timeout_s,
                         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
@@ -298,6 +307,8 @@ class Provider:
         except (httpx.HTTPError, trio.TooSlowError, OSError) as error:
             log.warning("the provider does not answer", host=_host(address), error=type(error).__name__)
             raise NotVouched("The provider does not answer now. Try again in a moment.", 503) from None
+        finally:
+            self._asking -= 1
         if status != 200:
             log.warning("the provider refused", host=_host(address), status=status)
             raise NotVouched(f"The provider refused to answer (HTTP {status}).", 502)
@@ -308,6 +319,15 @@ class Provider:
         if not isinstance(said, dict):
             raise _broken("its answer is no JSON object")
         return said
+
+    async def _trust(self) -> ssl.SSLContext | bool:
+        """Whose certificates are believed: read once an hour and beside the loop, as it takes a tenth of a
+        second, and strangers may make us ask."""
+        async with self._one_at_a_time:
+            if self._transport is None and self._now() - self._trusted_at >= _FRESH_S:
+                self._trusted = await trio.to_thread.run_sync(_trust, self._config.ca_file)
+                self._trusted_at = self._now()
+            return self._trusted
 
 
 def _broken(what: str) -> NotVouched:

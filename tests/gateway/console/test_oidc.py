@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trio
+import trio.testing
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from config.load import ConfigErrors, load
 from config.model import OidcConfig
+from gateway import oidc
 from gateway.console.pages import oidc as pages
 from gateway.oidc import Provider
 from gateway.vouched import TICKET_S, NotVouched, Vouched
@@ -329,6 +334,17 @@ async def test_a_name_that_somebody_else_has_is_not_taken_over(tmp_path: Path) -
 
 
 @trio_test(mock_clock=True)
+async def test_somebody_without_a_role_ends_no_session_of_a_namesake(tmp_path: Path) -> None:
+    async with running(tmp_path, toml()) as house:
+        way = way_of(house)
+        await house.gateway.operators.create("ann@example.net", Role.OWNER)
+        await house.gateway.sessions.start("ann@example.net", "memory", "password")
+        way.op.claims = {"groups": ["gone"]}
+        assert (await way.sign_in()).status == 403
+        assert len(house.gateway.sessions.of("ann@example.net")) == 1
+
+
+@trio_test(mock_clock=True)
 async def test_a_way_back_that_nobody_began_signs_nobody_in(tmp_path: Path) -> None:
     async with running(tmp_path, toml()) as house:
         way_of(house)
@@ -346,6 +362,49 @@ async def test_without_a_provider_there_is_no_way_to_one(tmp_path: Path) -> None
         for path in ("provider", "back"):
             assert (await Browser(house).get(f"/console/sign-in/{path}")).status == 404
         assert "provider" not in (await Browser(house).get("/console/sign-in")).text
+
+
+@trio_test
+async def test_strangers_who_ask_again_and_again_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    trust = oidc._trust
+
+    def counted(ca_file: str) -> ssl.SSLContext:
+        made.append(ca_file)
+        return trust(ca_file)
+
+    monkeypatch.setattr(oidc, "_trust", counted)
+    with socket.socket() as taken:  # nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        issuer = f"https://127.0.0.1:{taken.getsockname()[1]}"
+        ours = Provider(dataclasses.replace(CONFIG, issuer=issuer), PUBLIC, lambda: 0)
+        for _ in range(3):
+            with pytest.raises(NotVouched, match="does not answer"):
+                await ours.begin("/console/me")
+    assert made == [""]  # a tenth of a second of work each, and not once for every question
+
+
+@trio_test(mock_clock=True)
+async def test_no_more_is_asked_of_a_provider_at_once_than_it_can_answer() -> None:
+    waiting = 0
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        nonlocal waiting
+        waiting += 1
+        await trio.sleep_forever()
+        raise AssertionError
+
+    ours = Provider(CONFIG, PUBLIC, lambda: 0, transport=httpx.MockTransport(never))
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(NotVouched):
+                await ours.begin("/console/me")
+
+        for _ in range(100):
+            nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiting == oidc.MOST_AT_ONCE
 
 
 @trio_test
