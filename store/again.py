@@ -111,9 +111,11 @@ def inbound_page(store: LmdbStore, account: int, after: int, to: int, limit: int
 
 
 def tell_inbound_again(batch: Batch, messages: Sequence[InboundMessage], now_ms: int) -> int:
-    """Each MO, to whom it belongs. Returns how many there are."""
+    """Each MO, to whom it belongs, but for erased ones. Returns how many there are."""
     told = 0
     for message in messages:
+        if message.erased_ms:
+            continue
         event = mo_event(message)
         event.again = True
         event.since_ms = now_ms
@@ -122,10 +124,11 @@ def tell_inbound_again(batch: Batch, messages: Sequence[InboundMessage], now_ms:
 
 
 def tell_again(batch: Batch, pairs: Sequence[Pair], now_ms: int) -> int:
-    """The final receipt of each message whose submitter wanted one. Returns how many there are."""
+    """The final receipt of each message whose submitter wanted one, but for erased ones. Returns how many
+    there are."""
     told = 0
     for message, progress in pairs:
-        if not wants_final(message.receipt, progress.state):
+        if not wants_final(message.receipt, progress.state) or not message.destination:
             continue
         error, _ = error_of(progress.parts, progress.state)
         event = receipt_event(

@@ -19,6 +19,7 @@ from gateway.world import RealWorld
 from router.nouns import Message
 from store.lmdb_store import LmdbStore
 from store.search import Facts, Query
+from store.search_files import day_of
 from tests.gateway.house import carrier, route, running, simulator
 from tests.store import records_for_tests as made
 from tests.trio_case import trio_test
@@ -120,6 +121,19 @@ async def test_a_search_process_that_dies_is_started_again(ram_path: Path) -> No
         await subject.indexed(messages[-1].id)
         assert pid_of(subject) != pid
         assert subject.store.usage()["readers"] <= 3
+
+
+@trio_test
+async def test_a_day_is_thrown_away_and_built_again(ram_path: Path) -> None:
+    async with searched(ram_path) as subject:
+        messages = subject.accept(20)
+        await subject.indexed(messages[-1].id)
+        with trio.fail_after(PATIENCE_S):
+            await subject.searching.anew([day_of(messages[-1].id)])
+            while subject.searching.facts is None or subject.searching.facts.built < 40:
+                await trio.sleep(0.05)
+        await subject.indexed(messages[-1].id)
+        assert await subject.find() == [message.id for message in reversed(messages)]
 
 
 @trio_test

@@ -273,6 +273,18 @@ def test_facts_stay_and_others_are_as_they_were(ram_path: Path) -> None:
     store.close()
 
 
+def test_what_was_erased_is_not_told_again(ram_path: Path) -> None:
+    store = filled(ram_path)
+    erase(store)
+    mos = [one for one in store.inbound_page(1, -1).messages if one.erased_ms]
+    pairs = [pair for pair in store.finished_page(1, -1).pairs if not pair[0].destination]
+    assert mos
+    assert pairs
+    assert commit(store, lambda txn: txn.tell_inbound_again(mos, NOW_MS)) == [0]
+    assert commit(store, lambda txn: txn.tell_again(pairs, NOW_MS)) == [0]
+    store.close()
+
+
 def test_a_late_receipt_still_finds_its_message(ram_path: Path) -> None:
     store = filled(ram_path)
     erase(store)
