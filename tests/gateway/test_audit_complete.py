@@ -266,3 +266,37 @@ async def test_a_start_with_another_file_than_before_is_told_with_what_changed(t
     (told,) = started
     assert (told.who, told.via) == ("signalbox", "gateway")
     assert (told.before, told.after) == ({"messages.max_parts": 10}, {"messages.max_parts": 7})
+
+
+@trio_test(mock_clock=True)
+async def test_every_act_that_is_done_as_its_example_says_is_told_and_its_preview_is_not(
+    tmp_path: Path,
+) -> None:
+    toml = (
+        '[smpp]\nlisten = ["127.0.0.1:2775"]\n'
+        + carrier("north", 2776)
+        + carrier("south", 2777)
+        + simulator("north", 2776)
+        + simulator("south", 2777)
+        + route("north", "south", name="all")
+    )
+    done: set[str] = set()
+    async with running(tmp_path, toml) as house:
+        await house.bound()
+        for act in ACTS:
+            example = dict(act.example)
+            if act.verb.startswith("message."):
+                example["id"] = await house.submit("447700900123", TEXT, send_at="2026-10-30T00:00:00Z")
+            before = trail(house)
+            try:
+                await ask(house, act.verb, **example, preview=True)
+                assert trail(house) == before, f"a preview of {act.verb} is told"
+                await ask(house, act.verb, **example)
+            except AdminError:
+                assert trail(house) == before, f"{act.verb} was refused, and is told"
+                continue
+            told = trail(house)[: len(trail(house)) - len(before)]
+            assert all(one[1:] == ("ann", "ticket 7") for one in told), act.verb
+            if told:
+                done.add(act.verb)
+    assert len(done) >= 15, sorted(done)
