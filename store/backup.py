@@ -180,7 +180,7 @@ def compact(directory: Path, now_ms: int, *, archive: bool = True) -> None:
         if archive:
             for day in store.archive.days():
                 anew = Rewriting(store.archive, day, AsItIs())
-                while anew.step():
+                while anew.step(_ROWS):
                     pass
                 anew.finish()
     finally:

@@ -25,7 +25,7 @@ import msgspec
 
 from store import customer
 from store.layout import DATA, open_environment, sync_names, translated
-from store.records import decode_pair, encode
+from store.records import RECIPIENT, decode_pair, encode, number_of
 from store.values import Damaged, seal, unseal
 
 if TYPE_CHECKING:
@@ -144,19 +144,18 @@ class Rewriting:
 
     def _last(self, ids: set[int]) -> None:
         """What was written to the old file since it was copied."""
-        env, messages, recipients = self._archive.opened(self.day)
-        keys = {id.to_bytes(8, "big") for id in ids}
+        env, messages, _ = self._archive.opened(self.day)
         with env.begin() as tx, self._env.begin(write=True) as out:
-            for key in sorted(keys):
+            for id in sorted(ids):
+                key = id.to_bytes(8, "big")
                 value = tx.get(key, None, messages)
                 kept = self._kept(key, value) if value is not None else None
-                if kept is not None:
-                    out.put(key, kept, db=self._messages)
-            if keys:
-                with tx.cursor(recipients) as cursor:
-                    for row in cursor.iternext(values=False):
-                        if row[-8:] in keys and self._change.keeps(row):
-                            out.put(row, b"", db=self._recipients)
+                if kept is None:
+                    continue
+                out.put(key, kept, db=self._messages)
+                row = _recipient_of(key, kept)
+                if row and self._change.keeps(row):
+                    out.put(row, b"", db=self._recipients)
             if self._texts_gone:
                 out.put(TEXTS_GONE, b"", db=self._told)
 
@@ -170,6 +169,17 @@ class Rewriting:
         self._archive.unwatch(self.day)
         self._env.close()
         shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _recipient_of(key: bytes, value: bytes) -> bytes:
+    """The row by which a message's recipient leads to it; b"": it cannot be read, or has none any more."""
+    try:
+        message, _ = decode_pair(unseal(key, value))
+    except (Damaged, msgspec.DecodeError):
+        return b""
+    if not message.destination:
+        return b""
+    return RECIPIENT.pack(number_of(message.destination), message.account, message.id)
 
 
 def says(message: Message) -> bool:

@@ -162,7 +162,7 @@ def released_text(count: int, reason: str, carrier: str) -> str:
 def compact(archive: bool, place: Place, as_json: bool) -> None:
     """Write the files of a stopped gateway's store anew: smaller, and without a byte of what was erased.
 
-    Takes some ten seconds for a million messages, and as much room as the files have now.
+    Takes some 20 seconds for a million messages, and as much room as the files have now.
     """
     from store.backup import compact as compact_in_place
     from store.options import wall_ms

@@ -27,7 +27,7 @@ _ANY_SIZE = 1 << 60
 
 
 class Taker(Protocol):
-    """What takes a stream. None of these may wait; only `take` and `end` may raise, BadRequest."""
+    """What takes a stream. None of these may wait or raise: what is wrong is said in the answer (`cut`)."""
 
     def take(self, data: bytes) -> None:
         """The next bytes of the body."""
