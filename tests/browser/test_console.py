@@ -192,12 +192,12 @@ def test_the_keyboard_alone_is_enough(house: House, chromium: Browser, cookies: 
         expect(ann.page.locator("#help")).to_be_hidden()
         keys.press("g")
         keys.press("c")
-        expect(ann.page).to_have_url(re.compile("/console/carriers$"))
+        arrived(ann, "/console/carriers$")
         keys.press("j")
         keys.press("j")
         keys.press("k")
         keys.press("Enter")
-        expect(ann.page).to_have_url(re.compile("/console/carriers/[a-z]+$"))
+        arrived(ann, "/console/carriers/[a-z]+$")
         tab_to(ann, re.compile("Suspend|Resume"))
         keys.press("Enter")
         expect(ann.page.locator("#act")).to_contain_text("Why")
@@ -208,10 +208,17 @@ def test_the_keyboard_alone_is_enough(house: House, chromium: Browser, cookies: 
         expect(ann.page.get_by_role("searchbox")).to_be_focused()
         keys.type("order-nobody-made")
         keys.press("Enter")
+        arrived(ann, "order-nobody-made")
         expect(ann.page.get_by_text("No message fits")).to_be_visible()
         before = ann.page.evaluate("getComputedStyle(document.body).backgroundColor")
         keys.press("t")
         assert ann.page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+
+
+def arrived(looker: Looker, url: str) -> None:
+    """On that page, with its scripts: keys that come before them are lost."""
+    expect(looker.page).to_have_url(re.compile(url))
+    looker.page.wait_for_load_state("load")
 
 
 def tab_to(looker: Looker, name: re.Pattern[str], most: int = 60) -> None:
