@@ -1,7 +1,7 @@
 """The measure of searching: every question finds what it must, and a first page comes within 200 ms.
 
-500,000 messages in CI, some thousands elsewhere; 10,000,000 were measured once (docs/benchmarks.md). The limit
-is what is promised for twenty times as many, a hundred times what it takes here.
+500,000 messages in CI, some thousands elsewhere; 10,000,000 were measured once (docs/benchmarks.md). The
+limit is what is promised for twenty times as many, a hundred times what it takes here.
 """
 
 from __future__ import annotations

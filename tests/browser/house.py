@@ -23,7 +23,7 @@ from threading import Thread
 from typing import Any, Literal
 from urllib.request import Request, urlopen
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect, sync_playwright
 
 from tests.gateway.house import free_ports
 
@@ -246,6 +246,7 @@ class Looker:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """A chromium without a face."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
         try:
