@@ -129,6 +129,11 @@ class Cdrs:
         self._looked_ms = 0  # for what is too old
         self._following = trio.Lock()
 
+    @property
+    def key(self) -> bytes:
+        """The row of the last message whose lines are durable."""
+        return self._kept().key
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         mark = await self._begin()
         self._store.follow_finished(mark.key)

@@ -332,7 +332,7 @@ def _add_stalls(gateway: Gateway) -> None:
         for carrier in gateway.carriers:
             for part in ("carrier", "lease"):
                 yield (part, "", carrier.name), (part, carrier.name) in stalls
-        for part in ("commit", "callback", "due"):
+        for part in gateway.watchdog.PARTS[3:]:
             yield (part, "", ""), sum(key[0] == part for key in stalls)
 
     gateway.metrics.gauge(

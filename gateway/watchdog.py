@@ -1,7 +1,8 @@
 """A watchdog on progress: accepted work that stops moving without a reason is said aloud (failure mode 27).
 
 Every few seconds it looks at each lane with ready messages, each carrier with leases, the committer, the
-callbacks that could go, and what is due. Each has a mark that changes when it moves. Where the mark stays for
+callbacks that could go, the events for customers that are bound, what is due, what should have expired, the
+records (CDRs) and the search index. Each has a mark that changes when it moves. Where the mark stays for
 `patience_s`, something waits and nothing explains the wait (router.waiting), one error record says what
 stands, how much of it, since when and what was looked at; `signalbox_stalled` is 1 until it moves again.
 
@@ -31,6 +32,8 @@ from store.interface import SMPP_ORIGIN
 if TYPE_CHECKING:
     from gateway.app import Gateway
     from gateway.carriers.carrier import Carrier
+    from gateway.cdrs import Cdrs
+    from gateway.smpp_server.deliveries import Port
 
 log = structlog.get_logger("watchdog")
 
@@ -39,6 +42,10 @@ _MOST_OFTEN_S = 1.0
 _LEAST_OFTEN_S = 10.0
 _ENDPOINTS_A_LOOK = 200
 _COUNTED_ROWS = 1000
+_MOST_EXPIRED = 1000
+_EXPIRY_SLACK_MS = 120_000  # they end by the minute
+_RECORDS_SLACK_S = 5
+_TIMER_SLACK_S = 5.0
 
 Key = tuple[str, str]  # part, name
 
@@ -46,7 +53,7 @@ Key = tuple[str, str]  # part, name
 class Sight(msgspec.Struct, frozen=True):
     """One thing as it is now. `waiting`: how much of it waits, 0 = nothing. `mark` changes when it moves."""
 
-    part: str  # lane | carrier | lease | commit | callback | due
+    part: str  # one of Watchdog.PARTS
     name: str
     waiting: int
     mark: object
@@ -69,7 +76,18 @@ class Stall(msgspec.Struct, frozen=True):
 class Watchdog:
     """`stalls` is what stands still now. `patience_s` 0: it never looks."""
 
-    PARTS = ("lane", "carrier", "lease", "commit", "callback", "due")
+    PARTS = (
+        "lane",
+        "carrier",
+        "lease",
+        "commit",
+        "callback",
+        "delivery",
+        "due",
+        "expiry",
+        "records",
+        "search",
+    )
 
     def __init__(self, gateway: Gateway, patience_s: float) -> None:
         self.stalls: dict[Key, Stall] = {}
@@ -161,7 +179,15 @@ class Watchdog:
         yield from self._leases()
         yield self._commits()
         yield from self._callbacks(now)
-        yield self._due(now_ms)
+        yield from self._due(now_ms)
+        commit = self._since.get(("commit", ""))
+        if commit is not None and commit[1] < now:
+            return  # the commit stands still, and all that waits for it
+        yield from self._deliveries(now)
+        yield self._expiry(now_ms)
+        if self._gateway.cdrs is not None:
+            yield self._records(self._gateway.cdrs, now_ms)
+        yield self._search()
 
     def _lanes(self, carriers: dict[int, CarrierFacts], now: float, now_ms: int) -> Iterator[Sight]:
         gateway = self._gateway
@@ -238,12 +264,81 @@ class Watchdog:
             return 1
         return len(self._gateway.store.outbox_page(endpoint, 0, _COUNTED_ROWS))
 
-    def _due(self, now_ms: int) -> Sight:
+    def _deliveries(self, now: float) -> Iterator[Sight]:
+        """Events for accounts that are bound, over their sessions."""
+        store, deliveries = self._gateway.store, self._gateway.smpp.deliveries
+        for endpoint in store.outbox_endpoints().values():
+            port = deliveries.ports.get(endpoint.account) if endpoint.origin == SMPP_ORIGIN else None
+            if port is None or not port.receivers:
+                continue  # a wait that its customer ends
+            page = store.outbox_page(endpoint.id, 0, 1)
+            looked_at: dict[str, object] = {
+                "receivers": len(port.receivers),
+                "in_flight": port.in_flight,
+                "ready": len(port.ready),
+                "behind": port.behind,
+            }
+            yield Sight(
+                "delivery",
+                port.account.name,
+                max(len(page), len(port.ready)),
+                (page[0].seq if page else 0, port.delivered, port.refused, port.retried, port.expired),
+                _why_port(port, now),
+                looked_at,
+            )
+
+    def _due(self, now_ms: int) -> Iterator[Sight]:
         store = self._gateway.store
         due_ms, rows = store.next_due_ms(), store.due_rows()
         overdue = due_ms is not None and due_ms < now_ms
         looked_at: dict[str, object] = {"first_due": iso(due_ms or 0), "rows": rows}
-        return Sight("due", "", rows if overdue else 0, (due_ms, rows), looked_at=looked_at)
+        yield Sight("due", "", rows if overdue else 0, (due_ms, rows), looked_at=looked_at)
+        silent_ms = store.next_silence_ms()
+        overdue = silent_ms is not None and silent_ms < now_ms
+        looked_at = {"first_due": iso(silent_ms or 0)}
+        yield Sight("due", "overdue receipts", int(overdue), silent_ms, looked_at=looked_at)
+
+    def _expiry(self, now_ms: int) -> Sight:
+        """What outlived its validity ends within a minute or two, unless a carrier has it in its hands."""
+        store = self._gateway.store
+        leased = min(store.totals().messages[Phase.LEASED], _MOST_EXPIRED)
+        rows = store.expired_rows(now_ms - _EXPIRY_SLACK_MS, leased + 1)
+        first = rows[0] if rows else None
+        looked_at: dict[str, object] = {"message_id": str(first[1]) if first else "", "leased": leased}
+        return Sight("expiry", "", int(len(rows) > leased), first, looked_at=looked_at)
+
+    def _records(self, cdrs: Cdrs, now_ms: int) -> Sight:
+        """A disk that cannot be written to is a reason, and is told as it is tried again."""
+        key = cdrs.key
+        rows = self._gateway.store.finished_after(key, now_ms // 1000 - _RECORDS_SLACK_S, 1)
+        looked_at: dict[str, object] = {"lines": cdrs.lines, "failures": cdrs.failures}
+        return Sight("records", "", len(rows), (key, cdrs.failures), looked_at=looked_at)
+
+    def _search(self) -> Sight:
+        """Its own process: also gone for good, or ended and started again without getting on."""
+        searching = self._gateway.searching
+        facts, newest = searching.facts, self._gateway.store.newest_id()
+        indexed = facts.indexed if facts is not None else -1
+        looked_at: dict[str, object] = {"indexed": indexed, "newest": newest, **searching.view()}
+        why = Wait.PAUSED if facts is not None and facts.problem else Wait.FREE
+        mark = (indexed, facts.built, facts.bytes, facts.waiting) if facts is not None else (indexed,)
+        is_behind = newest > 0 and (facts is None or indexed < newest or bool(facts.waiting))
+        return Sight("search", "", int(is_behind), mark, why, looked_at)
+
+
+def _why_port(port: Port, now: float) -> Wait:
+    """Why an account's sessions are sent nothing more."""
+    if now < port.paused_until:
+        return Wait.PAUSED
+    if port.account.deliver_rate and port.throttle.available(now) < 1:
+        return Wait.THROTTLED
+    due = [one.session.response_due for one in port.receivers]
+    answers_come = any(at is not None and now < at + _TIMER_SLACK_S for at in due)
+    if port.in_flight and not (port.ready or port.behind):
+        return Wait.RESPONSE_PENDING if answers_come else Wait.WINDOW_STUCK
+    if any(one.session.window_free > 0 for one in port.receivers):
+        return Wait.FREE
+    return Wait.WINDOW_FULL if answers_come else Wait.WINDOW_STUCK
 
 
 # --- facts, also for others --------------------------------------------------------------------------------

@@ -723,6 +723,9 @@ class Store(Protocol):
         """Limits of carriers on some messages are for others than before: what becomes ready from now on
         (falls due, is released or comes back) goes by them. None: nothing has changed."""
 
+    def expired_rows(self, before_ms: int, most: int) -> list[tuple[int, int]]:
+        """(minute, message id) of what should have ended before then, the first `most`."""
+
     def next_silence_ms(self) -> int | None:
         """When `after_silence` has something to look at next; None: nothing is waited for."""
 

@@ -37,7 +37,7 @@ from store import (
 from store import archive as archiving
 from store import backup as copying
 from store import check as checking
-from store.batch import EPOCH_NAME, SEALED_NAME, STATE_NAME, Batch, Core
+from store.batch import EPOCH_NAME, SEALED_NAME, STATE_NAME, Batch, Core, scan
 from store.erasing import OutOfArchive
 from store.ids import IdSource
 from store.interface import (
@@ -75,7 +75,7 @@ from store.memory import Memory
 from store.names import Names
 from store.options import StoreOptions
 from store.person import Answers, Kind, Looked, Number
-from store.records import OUTBOX_KEY, SILENCE_KEY, Parked
+from store.records import MINUTE_MS, OUTBOX_KEY, SILENCE_KEY, TIMED_KEY, Parked
 from store.rewriting import Rewriting, WithoutTexts
 from store.tallies import Tallies
 from store.transaction import LmdbTransaction
@@ -449,6 +449,17 @@ class LmdbStore:
     def other_limits(self, changed: OtherLimits | None) -> None:
         """What becomes ready from now on goes by these limits of carriers on some messages."""
         self.memory.other_limits = changed
+
+    def expired_rows(self, before_ms: int, most: int) -> list[tuple[int, int]]:
+        """(minute, message id) of what should have ended before then, the first `most`."""
+        found: list[tuple[int, int]] = []
+        with self.reading() as tx, tx.cursor(self.tables.expiry.handle) as cursor:
+            for key, _ in islice(scan(cursor, b"\0"), most):
+                minute, _, id = TIMED_KEY.unpack(key)
+                if minute * MINUTE_MS > before_ms:
+                    break
+                found.append((minute, id))
+        return found
 
     def next_silence_ms(self) -> int | None:
         """When `after_silence` has something to look at next."""

@@ -18,8 +18,12 @@ import trio
 
 from gateway.replan import Replan
 from gateway.watchdog import Watchdog
+from router.nouns import Login
 from smpp.pdu import Pdu
 from tests.gateway.house import MemoryWorld, Running, Script, carrier, route, running, running_with, simulator
+from tests.gateway.smpp_server.esme import bound
+from tests.gateway.smpp_server.hashing import Hashing, hashed
+from tests.gateway.smpp_server.test_server import delivering
 from tests.trio_case import trio_test
 
 Lines = list[MutableMapping[str, Any]]
@@ -217,6 +221,103 @@ async def test_fm27_messages_of_a_lane_that_is_gone_and_not_planned_anew_are_rep
             "old",
             "the lane is gone, and its messages were not planned anew",
         )
+
+
+@asynccontextmanager
+async def watched_customer(directory: Path) -> AsyncIterator[tuple[Running, Lines]]:
+    """The same with an account that may bind, and whose messages are delivered at once."""
+    toml = '[smpp]\nlisten = ["127.0.0.1:2775"]\nresponse_timeout_s = 600\nenquire_link_s = 0\n'
+    toml += carrier("north", 2790) + route("north")
+    login = (Login("acme", (hashed("secret"),)),)
+    with structlog.testing.capture_logs() as lines:
+        async with running_with(directory, toml, Script(delivering), logins=login, callback_url="") as (
+            house,
+            _,
+        ):
+            house.gateway.smpp.gate.passwords = Hashing().passwords
+            await house.bound()
+            yield house, lines
+
+
+@trio_test(mock_clock=True)
+async def test_fm27_events_that_a_bound_customer_is_never_sent_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched_customer(tmp_path) as (house, lines):
+        monkeypatch.setattr(house.gateway.smpp.deliveries, "pump", lambda port: None)
+        async with bound(house.world) as esme:
+            await house.final(await esme.submit())
+            await trio.sleep(LONG_S)
+            (stall,) = stalls(lines)
+            assert (stall["part"], stall["name"], stall["reason"]) == (
+                "delivery",
+                "acme",
+                "nothing is in the way",
+            )
+            assert await is_shown(house, "delivery")
+
+
+@pytest.mark.parametrize("messages", [1, 30])
+@trio_test(mock_clock=True)
+async def test_fm27_a_customer_that_does_not_answer_is_a_reason(tmp_path: Path, messages: int) -> None:
+    async with watched_customer(tmp_path) as (house, lines), bound(house.world) as esme:
+        esme.take = lambda pdu: None
+        for _ in range(messages):
+            await esme.submit()
+        await trio.sleep(2 * LONG_S)
+        assert stalls(lines) == []
+
+
+@trio_test(mock_clock=True)
+async def test_fm27_messages_that_never_expire_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(verb: Callable[..., int]) -> None:
+        await trio.sleep_forever()
+
+    async with watched(tmp_path, carrier("a", 2799) + route("a")) as (house, lines):
+        monkeypatch.setattr(house.gateway.clockwork, "_portions", never)
+        late = await house.submit("447700900123", validity_s=60)
+        await trio.sleep(60 + 60 + 120 + LONG_S)
+        (stall,) = stalls(lines)
+        assert stall["part"] == "expiry"
+        assert stall["looked_at"]["message_id"] == late
+
+
+@trio_test(mock_clock=True)
+async def test_fm27_records_that_nobody_writes_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, ONE + "[cdrs]\nenabled = true\n") as (house, lines):
+        await house.bound()
+        assert house.gateway.cdrs is not None
+        monkeypatch.setattr(house.gateway.cdrs, "follow", trio.sleep_forever)
+        await trio.sleep(5)
+        await house.final(await house.submit("447700900123"))
+        await trio.sleep(LONG_S)
+        (stall,) = stalls(lines)
+        assert stall["part"] == "records"
+        assert await is_shown(house, "records")
+
+
+@trio_test(mock_clock=True)
+async def test_fm27_a_search_index_that_does_not_get_on_is_reported_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path) as (house, lines):
+
+        async def gone(settled: int, now_ms: int) -> None:
+            await trio.lowlevel.checkpoint()
+
+        monkeypatch.setattr(house.gateway.searching.engine, "follow", gone)
+        await house.final(await house.submit("447700900123"))
+        await trio.sleep(LONG_S)
+        (stall,) = stalls(lines)
+        assert stall["part"] == "search"
+        assert stall["looked_at"]["problem"] == "the search process does not run"
+        monkeypatch.undo()
+        await trio.sleep(20)
+        assert house.gateway.facts()["stalled"] == []
 
 
 # what must not be reported
