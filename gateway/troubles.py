@@ -217,10 +217,10 @@ class Troubles:
 
     def carriers(self, now: float) -> dict[int, CarrierFacts]:
         """Every carrier's facts with its trouble in words, for router.waiting."""
-        now_ms = self._gateway.world.wall_ms()
+        now_ms, waits = self._gateway.world.wall_ms(), self._waits()
         return {
             carrier.id: msgspec.structs.replace(
-                carrier.facts(now), trouble=self._trouble_of(carrier, now, now_ms)
+                carrier.facts(now), trouble=self._trouble_of(carrier, waits.get(carrier.id, 0), now, now_ms)
             )
             for carrier in self._gateway.carriers
         }
@@ -368,8 +368,9 @@ class Troubles:
             )
 
     def _of_carriers(self, now: float, now_ms: int) -> Iterator[Trouble]:
+        waits = self._waits()
         for carrier in self._gateway.carriers:
-            one = self._of_carrier(carrier, now, now_ms)
+            one = self._of_carrier(carrier, waits.get(carrier.id, 0), now, now_ms)
             if one is not None:
                 yield one
             bad = self._gateway.health.bad(carrier.name)
@@ -383,11 +384,10 @@ class Troubles:
                     "carrier-bad",
                 )
 
-    def _of_carrier(self, carrier: Carrier, now: float, now_ms: int) -> Trouble | None:
+    def _of_carrier(self, carrier: Carrier, waits: int, now: float, now_ms: int) -> Trouble | None:
         gateway, facts = self._gateway, carrier.facts(now)
         subject = f"carrier:{carrier.name}"
         order = gateway.orders.by_carrier.get(carrier.name)
-        waits = self._waits_for(carrier)
         if order is not None:
             end = f" until {iso(order.until_ms)}" if order.until_ms else ""
             reason = f": {order.reason}" if order.reason else ""
@@ -436,21 +436,23 @@ class Troubles:
             return "carrier-throttled", f"throttled lately: {slowed}"
         return "carrier-slowed", f"slowed down: {slowed}"
 
-    def _trouble_of(self, carrier: Carrier, now: float, now_ms: int) -> str:
+    def _trouble_of(self, carrier: Carrier, waits: int, now: float, now_ms: int) -> str:
         """For the line that says why a lane does not move."""
-        one = self._of_carrier(carrier, now, now_ms)
+        one = self._of_carrier(carrier, waits, now, now_ms)
         if one is None or one.code == "carrier-bind-missing":
             return ""
         return self._no_bind(carrier, now_ms) if one.code == "carrier-no-bind" else one.what
 
-    def _waits_for(self, carrier: Carrier) -> int:
-        """Messages in the lanes that name it, and those that it has."""
+    def _waits(self) -> dict[int, int]:
+        """By carrier: messages in the lanes that name it, and those that it has."""
         store = self._gateway.store
-        return sum(
-            counts[Phase.READY] + counts[Phase.LEASED]
-            for lane, counts in store.lane_totals().items()
-            if (counts[Phase.READY] or counts[Phase.LEASED]) and carrier.id in store.lane(lane).carriers
-        )
+        found: dict[int, int] = {}
+        for lane, counts in store.lane_totals().items():
+            count = counts[Phase.READY] + counts[Phase.LEASED]
+            if count:
+                for carrier in store.lane(lane).carriers:
+                    found[carrier] = found.get(carrier, 0) + count
+        return found
 
     def _of_sessions(self, now_ms: int, names: bool) -> Iterator[tuple[Trouble, str]]:
         """Accounts that are bound and do not read, and accounts that are not bound."""

@@ -351,15 +351,15 @@ def lane_facts(
     store, board = gateway.store, gateway.board
     spec, counts = store.lane(lane), store.lane_totals().get(lane, [0] * len(Phase))
     in_force = board.in_force(lane)
-    queues = store.ready_queues(lane).items() if counts[Phase.READY] else ()
+    queues = store.ready_queues(lane) if counts[Phase.READY] else {}
     return LaneFacts(
         carriers=tuple(
             _under_limits(gateway, lane, carriers.get(carrier), carrier, now) if in_force else None
             for carrier in spec.carriers
         ),
         ready=counts[Phase.READY],
-        queues=tuple(Queue(tried, max(0, now_ms - oldest_ms) / 1000) for tried, oldest_ms in queues),
-        suspended=any(account.suspended for account in store.accounts().values()),
+        queues=tuple(Queue(tried, max(0, now_ms - oldest_ms) / 1000) for tried, oldest_ms in queues.items()),
+        suspended=not queues and any(account.suspended for account in store.accounts().values()),
         paced=gateway.sending.waiting,
         weighted=bool(spec.weights),
         drains=board.drains_of(lane),

@@ -165,7 +165,7 @@ class LaneFacts(msgspec.Struct, frozen=True):
     carriers: tuple[CarrierFacts | None, ...]
     ready: int = 0
     queues: tuple[Queue, ...] = ()
-    suspended: bool = False  # some account is, whose messages have no turn
+    suspended: bool = False  # some account is, whose messages have no turn; asked for without `queues`
     paced: bool = False  # some account is at a limit of its own, and has no turn for a while
     weighted: bool = False
     drains: int = 0  # mask of the carriers with weight 0

@@ -81,7 +81,7 @@ class One:
             return {}
         health = gateway.health.view(carrier, gateway.world.wall_ms())["health"]
         assert isinstance(health, dict)
-        found, more = routes.rows(gateway, carrier=name)
+        found, more = routes.rows(gateway, carrier=name, most=MOST_ROUTES)
         orders = [
             one
             for one in gateway.orders.in_force()
@@ -92,11 +92,7 @@ class One:
             "carrier-now": frame.shared("_carrier_now.html", one=row, health=health),
             "carrier-orders": frame.shared("_orders.html", orders=orders),
             "carrier-binds": frame.shared("_carrier_binds.html", binds=binds(carrier)),
-            "carrier-lanes": frame.shared(
-                "_carrier_lanes.html",
-                routes=found[:MOST_ROUTES],
-                more=more + max(0, len(found) - MOST_ROUTES),
-            ),
+            "carrier-lanes": frame.shared("_carrier_lanes.html", routes=found, more=more),
             "carrier-statuses": frame.shared("_carrier_statuses.html", statuses=statuses(gateway, name)),
             "carrier-countries": frame.shared(
                 "_carrier_countries.html",

@@ -29,7 +29,7 @@ from router.waiting import Wait
 if TYPE_CHECKING:
     from gateway.app import Gateway
 
-MOST = 60
+MOST = 40
 _ENTRIES = 6  # of a list of conditions
 _CLASSES = typing.get_args(MessageClass)
 
@@ -59,6 +59,7 @@ class Families:
         self._gateway = gateway
         self._lanes: dict[tuple[object, ...], list[int]] = {}
         self._waiting = gateway.figures.queues()
+        self._throttles = gateway.board.throttles()
         self.ids = {one.name: one.lane for one in gateway.routes.routes}
         self._routes: dict[int, int] = {}
         for lane in self.ids.values():
@@ -102,7 +103,7 @@ class Families:
         return _key(self._gateway.store.lane(lane))
 
     def _tps(self, route: RouteConfig) -> float:
-        throttle = self._gateway.board.throttles().get(route.name)
+        throttle = self._throttles.get(route.name)
         return throttle.rate_per_s if throttle is not None else 0.0
 
     def _state(self, lane: int, worst: LaneView | None) -> tuple[str, str, str]:
@@ -144,15 +145,15 @@ def _words(value: object, count: int, most: int) -> str:
     return ", ".join(map(str, value[:most])) + (f" and {more} more" if more > 0 else "")
 
 
-def rows(gateway: Gateway, after: int = 0, carrier: str = "") -> tuple[list[RouteRow], int]:
-    """MOST routes from the `after`-th on, of all or of those that name a carrier; how many more there are."""
+def rows(gateway: Gateway, after: int = 0, carrier: str = "", most: int = MOST) -> tuple[list[RouteRow], int]:
+    """`most` routes from the `after`-th on, of all or of those that name a carrier; and how many more."""
     families = Families(gateway)
     wanted = [
         (place, route)
         for place, route in enumerate(gateway.config.routes, 1)
         if place > after and (not carrier or carrier in route.carriers) and route.name in families.ids
     ]
-    return [families.row(place, route) for place, route in wanted[:MOST]], max(0, len(wanted) - MOST)
+    return [families.row(place, route) for place, route in wanted[:most]], max(0, len(wanted) - most)
 
 
 def listed(visit: Visit, **more: Any) -> Response:
