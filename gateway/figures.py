@@ -51,7 +51,8 @@ _LATELY = 10  # seconds of which response times are told
 _BACKLOG_S = 5.0  # how often events that wait are counted
 _COUNTED_ENDPOINTS = 400
 _QUEUE_EACH, _QUEUE_ALL = 100, 500  # messages that are counted each second, while somebody watches
-_AT_LIMIT = 0.9  # of its TPS, or its window: what waits, waits for that
+_AT_LIMIT = 0.9  # of its TPS: what waits, waits for that
+_FULL = 0.75  # of its windows, the same
 _DELIVERED = int(MessageState.DELIVERED)
 _FAILED = frozenset(
     int(state)
@@ -495,10 +496,13 @@ class Figures:
             detail, side = f"at its limit of {limit:g}/s", Wait.THROTTLED.side
         size = carrier.settings.window
         used = sum(size - link.session.window_free for link in bound if link.session is not None)
-        if not detail and bound and used >= _AT_LIMIT * size * len(bound):  # from one answer to the next
+        if not detail and ready and bound and used >= _FULL * size * len(bound):  # from answer to answer
             slow = _quantile(answers, 0.9)
             took = f"; nine of ten answers come within {slow:.3g} s" if slow is not None else ""
-            detail, side = f"window full, {used} of {size * len(bound)} not answered{took}", "theirs"
+            detail, side = (
+                f"window full or nearly so, {used} of {size * len(bound)} not answered{took}",
+                "theirs",
+            )
         return CarrierFigures(
             name=carrier.name,
             why=why.name.lower(),

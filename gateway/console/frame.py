@@ -1,7 +1,8 @@
 """Templates: one environment, what every page has around it, and how values are written for people.
 
 Filters: `count` 12,345; `age` seconds as "3 min"; `when` milliseconds as UTC; `share` 0.93 as "93 %"; `rate`
-"1,203.5"; `seconds` "4 ms"; `bytes` "3.4 MiB"; `named` a subject; `slug` a name as an id. `place(subject)` is
+"1,203.5"; `seconds` "4 ms"; `bytes` "3.4 MiB"; `named` a subject; `slug` a name as an id; `plain` a
+sentence with times in it. `place(subject)` is
 the path of its page, "": it has none. All escape; an unknown name in a template is an error.
 
 Deliberately not here: what pages show (pages/).
@@ -9,6 +10,7 @@ Deliberately not here: what pages show (pages/).
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -42,7 +44,7 @@ class Frame:
         )
         self._environment.filters |= {
             "count": count, "age": age, "when": when, "share": share, "rate": rate, "bytes": octets,
-            "named": named, "slug": slug, "seconds": seconds,
+            "named": named, "slug": slug, "seconds": seconds, "plain": plain,
         }  # fmt: skip
         paths = {page.path for page in pages if page.nav}
         self._environment.globals |= {
@@ -132,3 +134,11 @@ def seconds(value: float | None) -> str:
 def slug(name: str) -> str:
     """A name as an id of HTML: always the same, and safe."""
     return f"{zlib.crc32(name.encode()):08x}"
+
+
+def plain(words: str) -> str:
+    """A sentence with times for programs in it, as people write them: until 2026-11-21 14:03 UTC"""
+    return _TIME.sub(r"\1 \2 UTC", words)
+
+
+_TIME = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?Z")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import trio
 
 from gateway.audit import Actor, acting
+from gateway.console.frame import TEMPLATES, plain
 from gateway.console.page import one_of
 from tests.gateway.console.house import Visitor, console, text_of
 from tests.gateway.console.test_live import read
@@ -254,3 +256,16 @@ async def test_no_two_pages_have_the_same_key(tmp_path: Path) -> None:
     async with console(tmp_path, WELL) as house:
         keys = [page.key for page in house.gateway.console.pages if page.key]
         assert len(keys) == len(set(keys)), keys
+
+
+def test_rows_can_hold_the_focus_while_what_is_in_them_changes() -> None:
+    for template in TEMPLATES.glob("*.html"):
+        for row in re.findall(r"<tr[^>]* data-row[^>]*>", template.read_text()):
+            assert 'tabindex="-1"' in row, (template.name, row)
+
+
+def test_times_for_programs_are_written_for_people() -> None:
+    assert (
+        plain("suspended until 2026-11-22T00:26:12.054Z by ann")
+        == "suspended until 2026-11-22 00:26 UTC by ann"
+    )
