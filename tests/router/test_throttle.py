@@ -272,3 +272,16 @@ def test_memory_of_a_horizon_is_bounded_at_any_rate() -> None:
     for step in range(200_000):
         throttle.take(1, START + step * 0.5)
     assert len(throttle.horizons[0].runs()) <= 122
+
+
+def test_a_limit_that_is_new_takes_the_last_second_as_used_up() -> None:
+    throttle = Throttle(0)
+    throttle.take(1_000, 5.0)  # nobody counted
+    throttle.change(10, 3)
+    throttle.fill(5.0)
+    assert throttle.available(5.0) == 0
+    assert throttle.available(5.0 + WINDOW_S - 0.001) == 0
+    assert 0 < throttle.available(5.0 + WINDOW_S + 0.3) <= 12
+    unlimited = Throttle(0)
+    unlimited.fill(5.0)
+    assert unlimited.available(5.0) > 1_000

@@ -1,5 +1,6 @@
 """One seed: a whole gateway, two carriers that misbehave, customers, a sink for callbacks, perhaps a crash,
-and in every fifth an operator who moves, bounces, forces and reroutes what waits.
+in every fifth an operator who moves, bounces, forces and reroutes what waits, and in others one who suspends,
+drains, slows down and bans for a time.
 
 Time is MockClock's, the network memory, chance and scheduling come from the seed, so a failing seed replays
 exactly. What must hold is checked while it runs and at the end (`Broken` says what did not).
@@ -32,6 +33,7 @@ from router.throttle import Throttle
 from smpp.pdu import Pdu, SubmitSm
 from store.check import check
 from store.lmdb_store import LmdbStore
+from tests.gateway.house import inline
 from tests.gateway.smpp_server.esme import Esme
 from tests.gateway.smpp_server.hashing import Hashing, hashed
 from tests.simulation.world import SimWorld
@@ -144,6 +146,7 @@ class Simulation:
         self.submits: list[float] = []  # to carrier a
         self.trace = hashlib.sha256()
         self.acts = random.Random(seed) if seed % 5 == 4 else None  # what an operator does, if there is one
+        self.orders = random.Random(seed) if seed % 5 == 3 else None  # what another one orders for a time
         self.acted: dict[str, int] = {}  # verb → messages
         self.smscs = [self._smsc("a", early=True), self._smsc("b", early=False)]
 
@@ -198,6 +201,7 @@ class Simulation:
             async with trio.open_nursery() as nursery:
                 gateway = Gateway(self.config, store, InlineWriter(store), self.world)
                 self._watch_rate(gateway)
+                gateway.reload.in_thread = inline
                 gateway.recover()
                 await nursery.start(gateway.run)
                 if not gateway.accounts.by_name:
@@ -222,6 +226,8 @@ class Simulation:
                     nursery.start_soon(self._customers, gateway)
                     if self.acts is not None:
                         nursery.start_soon(self._operator, gateway, self.acts)
+                    if self.orders is not None:
+                        nursery.start_soon(self._orderer, gateway, self.orders)
                     await trio.sleep(seconds)
                 else:
                     await self._until_all_is_final(gateway)
@@ -353,6 +359,37 @@ class Simulation:
                     self.acted[verb] = self.acted.get(verb, 0) + count
             self._conserved(gateway.store)
 
+    async def _orderer(self, gateway: Gateway, rng: random.Random) -> None:
+        """Suspends, drains, slows down, all for a time: some of it over a crash."""
+        verbs = gateway.verbs.table()
+        while True:
+            await trio.sleep(rng.uniform(0.1, 2))
+            carrier, route = rng.choice("ab"), rng.choice(("order", "weights"))
+            lasting = {"for_s": rng.uniform(0.5, 8)}
+            verb, args = rng.choice(
+                (
+                    ("carrier.suspend", {"name": carrier, **lasting}),
+                    ("carrier.resume", {"name": carrier}),
+                    ("carrier.drain", {"name": carrier, **lasting}),
+                    ("carrier.rebind", {"name": rng.choice(("a", "b", "a/1", "a/2"))}),
+                    ("carrier.rate", {"name": carrier, "tps": rng.randint(1, self.tps or 50), **lasting}),
+                    ("link.suspend", {"name": rng.choice(("a/1", "a/2", "b/1")), **lasting}),
+                    ("route.suspend", {"name": route, **lasting}),
+                    ("route.resume", {"name": route}),
+                    ("route.rate", {"name": route, "tps": rng.randint(1, 30), **lasting}),
+                    (
+                        "route.weights",
+                        {"name": "weights", "weights": {carrier: rng.randint(0, 9)}, **lasting},
+                    ),
+                    ("account.suspend", {"name": rng.choice(("one", "three")), **lasting}),
+                    ("binds.ban", {"system_id": "three", **lasting}),
+                )
+            )
+            with suppress(AdminError):
+                await verbs[verb](args)
+                self.acted[verb] = self.acted.get(verb, 0) + 1
+            self._conserved(gateway.store)
+
     def _request(self) -> Submission:
         rng = self.rng
         return Submission(
@@ -433,6 +470,8 @@ class Simulation:
     def _note(self, body: bytes) -> None:
         decoded = json.loads(body)
         for event in decoded.get("events", [decoded]):
+            if "message_id" not in event["data"]:  # about the account
+                continue
             told = self.told.setdefault(int(event["data"]["message_id"]), set())
             told.add(event["id"])  # stable over attempts: two ids are two final receipts
 
