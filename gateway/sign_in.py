@@ -248,9 +248,13 @@ class SignIns:
         operator = self._operators.by_name[shown.name]
         if problem := await self._unusable(password, operator):
             return Refused(422, problem)
-        self._tickets.pop(_hash(ticket), None)
-        with acting(Actor(shown.name, "console")):
-            operator = await self._set(shown.name, password, {"by": "its owner, as was asked for"})
+        if self._tickets.pop(_hash(ticket), None) is None:
+            return Refused(401, _STALE)
+        try:
+            with acting(Actor(shown.name, "console")):
+                operator = await self._set(shown.name, password, {"by": "its owner, as was asked for"})
+        except OperatorProblem:  # removed meanwhile
+            return Refused(401, _STALE)
         return await self._finish(operator, address, shown.how, agent)
 
     async def with_link(
@@ -376,9 +380,12 @@ class SignIns:
         operator = self._operators.by_name[who.name]
         if problem := await self._unusable(new, operator):
             return Refused(422, problem)
-        with acting(Actor(who.name, "console")):
-            await self._set(who.name, new, {"by": "its owner"})
-        token, now = await self.sessions.start(who.name, address, "password changed", agent)
+        try:
+            with acting(Actor(who.name, "console")):
+                await self._set(who.name, new, {"by": "its owner"})
+            token, now = await self.sessions.start(who.name, address, "password changed", agent)
+        except OperatorProblem:  # removed meanwhile
+            return Refused(401, _STALE)
         return Started(token, now)
 
     def begin_factor(self, who: SignedIn, address: str) -> NewFactor:
@@ -403,8 +410,14 @@ class SignIns:
             return Refused(422, "This is not the code that the app should show now: is its clock right?")
         self._tickets.pop(_hash(ticket), None)
         self._used[who.name] = step
-        with acting(Actor(who.name, "console")):
-            return await self._put_factor(who.name, shown.secret)
+        try:
+            with acting(Actor(who.name, "console")):
+                return await self._put_factor(who.name, shown.secret)
+        except SealProblem as problem:
+            log.error("a second factor cannot be kept", why=str(problem))
+            return Refused(503, "It cannot be kept now: the gateway's log says why.")
+        except OperatorProblem:  # removed meanwhile
+            return Refused(401, _STALE)
 
     # for operators of the house, and the command line
 
