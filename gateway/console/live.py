@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 COOKIE = "signalbox_session"
 EVENTS: Headers = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-store"))
 MOST_VIEWERS = 200
+MOST_OF_ONE = 20  # of one session
 _HEARTBEAT_S = 15
 _RECHECK_S = 10
 _LONGEST_NAME = 600
@@ -170,15 +171,19 @@ class Live:
 
     def _open(self, request: Request, out: Outflow) -> Taker:
         name = request.path.partition("/live/")[2]
+        address = address_of(request.peer, request.headers.get(b"x-forwarded-for"), self._proxies)
+        viewer = _Viewer(out, session_token(request.headers.get(b"cookie")), address)
+        if self._whois().signed_in(viewer.token, viewer.address) is None:  # and learns no names
+            raise _not_theirs()
         watched = self._topics.get(name) or self._some.get(name) or self._one(name)
         if watched is None or request.method != "GET":
             raise BadRequest(404, "not-found", "nothing of that name changes each second")
-        address = address_of(request.peer, request.headers.get(b"x-forwarded-for"), self._proxies)
-        viewer = _Viewer(out, session_token(request.headers.get(b"cookie")), address)
         if not self._may(viewer, watched.topic):
-            raise BadRequest(403, "scope-needed", "sign in at /console, as somebody who may see this")
+            raise _not_theirs()
         if self.viewers >= MOST_VIEWERS:
             raise BadRequest(503, "too-many-connections", f"{MOST_VIEWERS} pages are watched already")
+        if self._of_one(viewer.token) >= MOST_OF_ONE:
+            raise BadRequest(503, "too-many-connections", f"you watch {MOST_OF_ONE} pages already")
         if not watched.viewers:
             watched.render(self._gateway, self._frame)
         out.write(b"retry: 2000\n\n" + watched.whole())
@@ -188,12 +193,21 @@ class Live:
             self._some[name] = watched
         return _Watching(out)
 
+    def _of_one(self, token: str) -> int:
+        """How many pages a session watches."""
+        every = (*self._topics.values(), *self._some.values())
+        return sum(one.token == token and not one.out.gone for watched in every for one in watched.viewers)
+
     def _one(self, name: str) -> _Watched | None:
         """Of `carrier/north` and the like; None: there is no such thing."""
         kind, _, item = name.partition("/")
         topics = self._kinds.get(kind)
         topic = topics.of(self._gateway, item[:_LONGEST_NAME]) if topics and item else None
         return None if topic is None else _Watched(topic)
+
+
+def _not_theirs() -> BadRequest:
+    return BadRequest(403, "scope-needed", "sign in at /console, as somebody who may see this")
 
 
 class _Watching:

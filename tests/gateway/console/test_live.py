@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from gateway.console.live import COOKIE, Live
+from gateway.console.live import COOKIE, MOST_OF_ONE, Live
 from gateway.console.page import Topic
 from tests.gateway.console.house import Known, Visitor, console
 from tests.gateway.house import MemoryWorld, Running
@@ -138,6 +138,26 @@ async def test_nobody_and_those_without_the_scope_are_refused(tmp_path: Path) ->
         for role in ("", "support", "made-up"):
             assert (await Visitor(house, role).get("/console/live/count")).status == 403
         assert (await Visitor(house).get("/console/live/nothing")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_who_is_not_signed_in_does_not_learn_which_names_there_are(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        for name in ("overview", "carrier/north", "carrier/nowhere", "nothing"):
+            assert (await Visitor(house, "").get(f"/console/live/{name}")).status == 403, name
+
+
+@trio_test(mock_clock=True)
+async def test_one_session_does_not_take_all_the_room_for_viewers(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        watched(house, Counter())
+        async with trio.open_nursery() as nursery:
+            for _ in range(MOST_OF_ONE):
+                stream = await Visitor(house, "auditor").stream("GET", "/console/live/count", b"", {})
+                nursery.start_soon(read, stream, "still")
+        assert (await Visitor(house, "auditor").get("/console/live/count")).status == 503
+        async with await Visitor(house).stream("GET", "/console/live/count", b"", {}) as stream:
+            await read(stream, "still")
 
 
 @trio_test(mock_clock=True)
