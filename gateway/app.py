@@ -434,7 +434,9 @@ class Gateway:
             VERSION,
             self.figures,
         ).add_to(routes)
-        TraceApi(self.verbs.of_traces, self.traces, self.committer, self.world.wall_ms).add_to(routes)
+        TraceApi(self.verbs.of_traces, self.traces, self.committer, self.world.wall_ms, self.keys).add_to(
+            routes
+        )
         self.account_api.add_to(routes)
         self.key_api.add_to(routes)
         ExplainApi(

@@ -15,7 +15,7 @@ each was used (gateway.key_use), what an account may do (gateway.door).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING
@@ -218,6 +218,14 @@ class Keys:
         """Nothing, where the key may. Errors: BadRequest 403."""
         if scope not in caller.scopes:
             raise self._over_scope(caller, scope, address)
+
+    def may_still(self, caller: Caller, scopes: Collection[str]) -> bool:
+        """Whether the key that came opens all of these still, for what lasts longer than a request; that is
+        no use of it."""
+        now = self._by_hash.get(caller.digest)
+        if now is None or (now.until_ms and self._wall_ms() >= now.until_ms):
+            return False
+        return now.scopes.issuperset(scopes)
 
     def refused(self, address: str) -> BadRequest:
         """What a wrong name or password of an app is answered with, counted as a wrong key is."""

@@ -2,7 +2,8 @@
 
 A line is a record, or, now and then and at the end, how the trace is (`left_s`, `dropped`, `ended`). The
 audit trail is told before the first line. Whoever reads too slowly gets fewer records, counted in `dropped`;
-one who has gone ends the trace, as nobody reads it any more.
+one who has gone ends the trace, as nobody reads it any more; so does a key that ends, or may no longer see
+what is shown.
 
 Deliberately not here: taps, filters (gateway.tracing), what a wish means (gateway.admin_trace).
 """
@@ -19,6 +20,7 @@ import trio
 from gateway.admin import AdminError, WrongArguments
 from gateway.admin_trace import TraceVerbs, TraceWish, reading
 from gateway.audit import Actor, acting
+from gateway.http.auth import Keys
 from gateway.http.fields import invalid
 from gateway.http.operated import reason_of
 from gateway.http.problems import BadRequest, FieldError, Headers
@@ -51,8 +53,9 @@ class TraceApi:
     """`add_to` puts it into a table."""
 
     def __init__(
-        self, verbs: TraceVerbs, traces: Traces, committer: Calling, wall_ms: Callable[[], int]
+        self, verbs: TraceVerbs, traces: Traces, committer: Calling, wall_ms: Callable[[], int], keys: Keys
     ) -> None:
+        self._keys = keys
         self._verbs = verbs
         self._traces = traces
         self._committer = committer
@@ -66,6 +69,8 @@ class TraceApi:
         scopes = request.caller.scopes
         if query.text and "messages.text" not in scopes:
             raise BadRequest(403, "scope-needed", "text=true needs a key with messages.text")
+        if query.number and "messages.numbers" not in scopes:
+            raise BadRequest(403, "scope-needed", "number=… needs a key with messages.numbers")
         wish = TraceWish(
             carrier=query.carrier,
             bind=query.bind,
@@ -84,7 +89,10 @@ class TraceApi:
                 told = self._verbs.told(wish, sight)
         except AdminError as error:
             raise _refused(error) from None
-        following = _Following(out, self._traces, self._wall_ms)
+        shown = (("messages.text", sight.texts), ("messages.numbers", sight.numbers))
+        needed = {table.TRACE.access, *(scope for scope, needs in shown if needs)}
+        may = partial(self._keys.may_still, request.caller, needed)
+        following = _Following(out, self._traces, self._wall_ms, may)
         self._committer.call_soon(
             partial(_tell, told), partial(self._begin, following, wish, sight), awaited=True
         )
@@ -107,8 +115,12 @@ class _Following:
     begun = False
     units = 0
 
-    def __init__(self, out: Outflow, traces: Traces, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, out: Outflow, traces: Traces, wall_ms: Callable[[], int], may: Callable[[], bool]
+    ) -> None:
+        """`may`: whether whoever reads may still see it."""
         self._out = out
+        self._may = may
         self._traces = traces
         self._wall_ms = wall_ms
         self._trace: Trace | None = None
@@ -133,6 +145,10 @@ class _Following:
         if trace is None or out.finished or out.waiting >= _MOST_WAITING:
             return False
         now = trio.current_time()
+        if not trace.ended and now - self._said_at >= _STATE_S and not self._may():
+            trace.forget()
+            trace.records.clear()
+            self._traces.stop(trace, "its key may not see this any more")
         records = trace.take(self._after, _AT_ONCE, now, self._wall_ms())
         if records:
             self._after = records[-1].entry
