@@ -32,6 +32,7 @@ from gateway.http.streams import Outflow
 from gateway.http.table import messages as table
 from gateway.http.timeline import rfc3339
 from gateway.http.typed import read_query
+from gateway.logs import mask_address
 from gateway.searching import SearchUnavailable
 from router.nouns import Account
 from store.search import MOST_ROWS, Hit, Page, Query
@@ -119,16 +120,18 @@ class SearchApi:
     def query(self, asker: Asker, wish: table.Filters, limit: int, cursor: str = "") -> Query:
         """Errors: BadRequest, with every wrong parameter."""
         if asker.masked and (wish.to or wish.sender[-1:].isdigit()):
-            detail = "this key sees no whole numbers, so it searches for none: that needs messages.numbers"
-            raise BadRequest(403, "scope-needed", detail)
+            raise _masked()
         region = asker.account.default_region if asker.account is not None else ""
         known = {account.name: account.id for account in self._accounts().values()}
         try:
-            return query_of(wish, limit, cursor, self._wall_ms(), region or self._region(), known, asker.own)
+            query = query_of(wish, limit, cursor, self._wall_ms(), region or self._region(), known, asker.own)
         except WishProblem as problem:
             if problem.unknown:
                 raise BadRequest(404, "no-such-account", str(problem)) from None
             raise invalid([FieldError(name, what) for name, what in problem.problems.items()]) from None
+        if asker.masked and any(mask_address(one) != one for one in query.sender):  # however it was written
+            raise _masked()
+        return query
 
     async def find(self, asker: Asker, query: Query) -> Page:
         """Errors: BadRequest."""
@@ -264,6 +267,11 @@ class Export:
                 if self._out.waiting < _MOST_WAITING:
                     return
                 self._room = trio.Event()
+
+
+def _masked() -> BadRequest:
+    detail = "this key sees no whole numbers, so it searches for none: that needs messages.numbers"
+    return BadRequest(403, "scope-needed", detail)
 
 
 def _unavailable(why: SearchUnavailable) -> BadRequest:
