@@ -306,7 +306,7 @@ async def test_fm27_a_search_index_that_does_not_get_on_is_reported_until_it_doe
 ) -> None:
     async with watched(tmp_path) as (house, lines):
 
-        async def gone(settled: int, now_ms: int) -> None:
+        async def gone(*_: object) -> None:
             await trio.lowlevel.checkpoint()
 
         monkeypatch.setattr(house.gateway.searching.engine, "follow", gone)
