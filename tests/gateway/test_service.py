@@ -79,7 +79,7 @@ async def test_the_status_names_the_worst_problem(tmp_path: Path) -> None:
     async with running(tmp_path, carrier("dead", 2776) + route("dead")) as house:
         await trio.sleep(30)
         status = Service(house.gateway, "/nowhere", 0).status()
-        assert "critical): gateway: is not ready: no carrier is bound" in status
+        assert "critical): carrier:dead no bind" in status
         assert "\n" not in status
 
 
