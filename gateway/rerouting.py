@@ -135,6 +135,8 @@ class Rerouting:
         waits_for = "" if waits[index] is Wait.FREE else waits[index].value
         if gateway.board.tokens(lane, trio.current_time()) <= 0:
             waits_for = Wait.ROUTE_THROTTLED.value
+        if gateway.sending.left(message.account) <= 0:
+            waits_for = Wait.ACCOUNT_THROTTLED.value
         return Taker(ids[index], names[index], waits_for)
 
     def _states(self, lane: int) -> tuple[tuple[int, ...], list[Wait]]:

@@ -329,3 +329,18 @@ async def test_a_preview_that_ends_before_all_are_counted_says_so(
         told = await ask(house, "queue.bounce", all=True, preview=True)
         assert (told["messages"], told["more"]) == (3, True)
         assert told["touches"][0] == "at least 3 messages end as UNDELIVERABLE"
+
+
+@trio_test(mock_clock=True)
+async def test_a_forced_message_waits_for_its_accounts_own_limit_and_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path, SOUTH + route("south"), send_per_minute=2) as house:
+        await house.bound()
+        for _ in range(2):
+            await house.final(await house.submit(NUMBER))
+        one = await house.submit(NUMBER)
+        done = await ask(house, "message.force", id=one)
+        assert done["waits_for"] == "the accounts are at their own limits"
+        await trio.sleep(20)
+        assert (await house.message(one))["phase"] == "ready"
+        await trio.sleep(60)
+        assert (await house.message(one))["state"] == "DELIVERED"

@@ -9,8 +9,8 @@ import pytest
 
 from router.judge import OnReceipt
 from router.money import LedgerEntry
-from router.nouns import Bill, Charge, Message, MessageState, Phase, Reason, Relay, Settle, Step
-from store.interface import Acted, Waiting, Which
+from router.nouns import Bill, Charge, LaneSpec, Message, MessageState, Phase, Reason, Relay, Settle, Step
+from store.interface import Acted, OtherLimits, Waiting, Which
 from tests.store.conformance.subject import Subject, ids
 from tests.store.records_for_tests import message as made
 
@@ -425,3 +425,16 @@ def test_what_a_carrier_accepted_before_is_not_given_to_it_again(steady: Subject
     assert move(steady, new).count == 1
     assert steady.claim(new, "a", index=1) == []
     assert len(steady.claim(new, "c")) == 1
+
+
+def test_a_forced_message_follows_the_limits_that_there_are_by_now(steady: Subject) -> None:
+    store = steady.store
+    old = steady.lane("a", "b")
+    carriers = store.lane(old).carriers
+    under = store.lane_id(LaneSpec(carriers, limits=((carriers[0], "44"),)))
+    (message,) = steady.accept(old, send_at_ms=steady.now_ms + MINUTE_MS)
+    store.other_limits(OtherLimits({old}, store.next_ids(1), lambda lane, one: under))
+    assert force(steady, message, "b") == "forced"
+    assert store.ready_lanes() == {under}
+    assert store.lane_totals()[under][Phase.READY] == 1
+    assert ids(steady.claim(under, "b", index=1)) == [message.id]
