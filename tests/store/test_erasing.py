@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -27,6 +28,8 @@ from store.lmdb_store import LmdbStore
 from store.outbox import put_event, tell
 from store.person import KINDS, Answers, Held, Number
 from store.records import encode
+from store.search import DIRECTORY, Query, Search
+from store.search_files import term
 from tests.store.records_for_tests import (
     DAY_MS,
     NOW_MS,
@@ -214,6 +217,33 @@ def test_after_erasing_and_compacting_no_byte_is_left_anywhere(ram_path: Path) -
     assert store.meta("compacted") == b"%d" % NOW_MS
     store.close()
     assert traces(ram_path) == []
+
+
+def test_the_index_of_a_day_that_was_thrown_away_has_no_hash_of_it_when_it_is_built_again(
+    ram_path: Path,
+) -> None:
+    store = filled(ram_path)
+    search = Search.of(store, run=8)
+    hashed = term(WHO).to_bytes(4, sys.byteorder)
+
+    def files() -> list[bytes]:
+        search.builder.follow(store.newest_id())
+        while search.builder.step():
+            pass
+        return [one.read_bytes() for one in (store.path / DIRECTORY).rglob("data.mdb")]
+
+    assert any(hashed in one for one in files())
+    assert len(search.find(Query(to=(WHO,))).hits) == 32
+    erase(store)
+    for day in search.builder.days():
+        search.builder.discard(day)
+    assert not any(hashed in one for one in files())
+    assert search.find(Query(to=(WHO,))).hits == []
+    erased = [hit for hit in search.find(Query()).hits if hit.erased_ms]
+    assert len(erased) == 33
+    assert {hit.erased_ms for hit in erased} == {NOW_MS + 5}
+    search.close()
+    store.close()
 
 
 def test_compacting_leaves_nothing_between_rows_as_that_of_lmdb_does(ram_path: Path) -> None:
