@@ -233,7 +233,7 @@ class Troubles:
         now = trio.current_time()
         quiet = self._quiet.get(account)
         if quiet is not None and now - quiet.since >= _SILENT_S:
-            return f"bound, and does not read: no answer for {now - quiet.since:.0f} s"
+            return f"bound, and does not read: no answer for {_lasted(int(now - quiet.since) * 1000)}"
         if now < port.paused_until:
             return "paused: it did not take the last events"
         return ""
@@ -402,7 +402,7 @@ class Troubles:
                 todo = f"signalbox carrier {carrier.name}"
                 return Trouble(WARNING, subject, what, todo, "carrier-out", str(out["since"]) or None, waits)
         if not facts.bound and not facts.stopping:
-            what = self._no_bind(carrier, now_ms) + (f"; {waits:,} messages wait" if waits else "")
+            what = self._no_bind(carrier, now_ms) + (f"; {_so_many_messages(waits)}" if waits else "")
             todo = "its address, system_id and password, and what its operator says"
             return Trouble(CRITICAL, subject, what, todo, "carrier-no-bind", messages=waits)
         slow = self._slow(carrier, now, waits)
@@ -422,7 +422,7 @@ class Troubles:
         since_ms = self._since_ms.get(("carrier-no-bind", f"carrier:{carrier.name}"), now_ms)
         errors = sorted({link.last_error for link in carrier.links if link.last_error})
         why = f": {'; '.join(errors)}" if errors else ""
-        return f"no bind since {max(0, now_ms - since_ms) // 1000} s{why}"
+        return f"no bind since {_lasted(now_ms - since_ms)}{why}"
 
     def _slow(self, carrier: Carrier, now: float, waits: int) -> tuple[str, str] | None:
         """(code, in words) of a carrier that is sent less than is configured."""
@@ -463,7 +463,7 @@ class Troubles:
             oldest_ms = page[0].event.at_ms if page else quiet.since_ms
             events = max(port.in_flight, self._counts.get(port.endpoint, 0))
             what = (
-                f"does not read: {_so_many(events)} wait, oldest {max(0, now_ms - oldest_ms) // 1000} s; "
+                f"does not read: {_so_many(events)} wait, oldest {_lasted(now_ms - oldest_ms)}; "
                 f"no answer since {iso(quiet.since_ms)}"
             )
             yield (
@@ -485,8 +485,7 @@ class Troubles:
             if account is None:
                 continue
             events, subject = self._counts.get(id, 1), f"account:{account.name}"
-            age_s = max(0, now_ms - oldest_ms) // 1000
-            what = f"is not bound: {_so_many(events)} wait for it, oldest {age_s} s"
+            what = f"is not bound: {_so_many(events)} wait for it, oldest {_lasted(now_ms - oldest_ms)}"
             todo = "ask the customer to bind as a transceiver or receiver; signalbox deliveries move"
             yield (
                 Trouble(
@@ -564,7 +563,7 @@ class Troubles:
                 yield Trouble(
                     WARNING,
                     f"lane:{lane_name(gateway, lane)}",
-                    f"{counts[Phase.READY]} messages wait: {why.value}",
+                    f"{_so_many_messages(counts[Phase.READY])}: {why.value}",
                     "GET /v1/queues says more",
                     "lane-stands",
                     messages=counts[Phase.READY],
@@ -676,3 +675,16 @@ def _so_many(events: int) -> str:
     if events >= _COUNTED:
         return f"more than {_COUNTED:,} events"
     return "1 event" if events == 1 else f"{events:,} events"
+
+
+def _so_many_messages(count: int) -> str:
+    return "1 message waits" if count == 1 else f"{count:,} messages wait"
+
+
+def _lasted(ms: int) -> str:
+    """12 s, 12 min, 3 h, 4 d: as one looks at a clock."""
+    seconds = max(0, ms) // 1000
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

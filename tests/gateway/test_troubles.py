@@ -189,6 +189,17 @@ async def test_what_is_wrong_is_in_the_metrics_with_its_beginning_and_goes_away(
             assert 5 <= house.world.wall_ms() / 1000 - since_s <= 10
 
 
+@trio_test(mock_clock=True)
+async def test_how_long_a_carrier_is_gone_is_told_as_one_looks_at_a_clock(tmp_path: Path) -> None:
+    async with running(tmp_path, TOML) as house:
+        await house.submit("447700900123")
+        for after_s, said in ((30, "s:"), (120, "2 min:")):
+            await trio.sleep(after_s)
+            one = top(house)
+            assert f" {said}" in one.what
+            assert one.what.endswith("; 1 message waits")
+
+
 def test_a_codes_alert_has_its_name() -> None:
     assert alert_name("carrier-no-bind") == "CarrierNoBind"
     assert len({alert_name(code) for code in CODES}) == len(CODES)

@@ -22,9 +22,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from email.message import Message
+from html import unescape
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from gateway.admin_client import AdminClient
 from gateway.passwords import hash_password
@@ -105,6 +109,7 @@ class House:
         self.carrier: subprocess.Popen[bytes] | None = None
         self.admin = AdminClient(directory / "data" / "admin.sock", reason="a scenario")
         self.operator = ""  # an operator's key
+        self._cookie = ""  # of the console
 
     def account(self, name: str, **settings: object) -> str:
         """A new account's API key. With a system_id of its own it may bind."""
@@ -125,6 +130,29 @@ class House:
         """(status, JSON or text)"""
         return _ask(self.http_port, method, path, key or self.operator, body)
 
+    def overview(self) -> str:
+        """The first problem on the console's page, as its reader sees it; "" where there is none."""
+        if not self._cookie:
+            self.admin.call("operator.password", name="noc", password="the noc of this test")
+            form = urlencode({"name": "noc", "password": "the noc of this test"})
+            headers, _ = self._console("POST", "/console/sign-in", form)
+            self._cookie = str(headers["set-cookie"]).partition(";")[0]
+        _, page = self._console("GET", "/console/overview")
+        first = re.search(r'<li class="problem .*?</li>', page, re.DOTALL)
+        return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", first[0]))).strip() if first else ""
+
+    def _console(self, method: str, path: str, form: str = "") -> tuple[Message, str]:
+        """A browser without scripts: the answer's headers and its page."""
+        connection = HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
+        headers |= {"Cookie": self._cookie} if self._cookie else {}
+        with contextlib.closing(connection):
+            connection.request(method, path, form or None, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            assert answer.status in (200, 302, 303), (answer.status, text)
+            return answer.headers, text
+
     def problems(self) -> list[dict[str, Any]]:
         _, health = self.ask("GET", "/v1/health")
         return list(health["problems"])
@@ -139,16 +167,18 @@ class House:
         return next((one for one in alerts if one["state"] == "firing"), None)
 
     def seen(self, caused_at: float, code: str, name: str, reason: Callable[[], str], words: str) -> Seen:
-        """Once the problem is on top, its alert fires, and the reason has the words."""
+        """Once the problem is on top of Overview, its alert fires, and the reason has the words."""
         state: dict[str, Any] = {}
 
         def all_of_it() -> bool:
             state["problems"] = self.problems()
             state["reason"] = reason()
             state["alert"] = self.firing(name)
+            state["overview"] = self.overview()
             top = state["problems"][:1]
             is_top = bool(top) and top[0]["code"] == code and bool(top[0]["since"])
-            return is_top and words in state["reason"] and state["alert"] is not None
+            shown = is_top and start_of(top[0]["what"]) in state["overview"]
+            return shown and words in state["reason"] and state["alert"] is not None
 
         until(all_of_it, lambda: f"{name} is not all told: {state}")
         return Seen(caused_at, state["problems"][0], state["alert"], state["reason"])
@@ -292,6 +322,11 @@ def until(holds: Callable[[], object], told: Callable[[], str]) -> None:
 def said(directory: Path) -> str:
     """The ends of all logs."""
     return "\n".join(f"{log.name}:\n{log.read_text()[-2000:]}" for log in directory.glob("*.log"))
+
+
+def start_of(what: str) -> str:
+    """Of a problem's text: up to the first figure, which moves on."""
+    return re.split(r"\d", what, maxsplit=1)[0].strip()
 
 
 def for_s(name: str) -> float:
