@@ -157,7 +157,7 @@ async def staffed(directory: Path) -> AsyncIterator[Staffed]:
             _, keys[role.value] = await gateway.operators.create(f"{role.value}-ann", role)
         home = Staffed(house, keys, {})
         for name in ("acme", "rival"):
-            login = {"system_id": f"{name}-1"}
+            login = {"system_id": f"{name}-esme"}
             assert (await home.ask("owner", "POST", f"/v1/accounts/{name}/logins", login)).status == 201
         messages: list[str] = []
         for key in (house.key, rival):
@@ -178,7 +178,7 @@ async def staffed(directory: Path) -> AsyncIterator[Staffed]:
             "mos": Thing(mos[0], mos[1], "4611686018427387999"),
             "keys": Thing(own_key, foreign_key, "k0123456789abcdef"),
             "accounts": Thing("acme", "rival", "nobody"),
-            "logins": Thing("acme-1", "rival-1", "nobody-1"),
+            "logins": Thing("acme-esme", "rival-esme", "nobody-esme"),
             "carriers": Thing("north", "north", "nowhere"),
         }
         yield home
