@@ -118,7 +118,7 @@ class PrivacyVerbs:
 
 
 _SAID = {
-    "message": "messages that have ended or wait lose number and text",
+    "message": "messages lose number and text",
     ARCHIVED: "archived messages lose number and text",
     "inbound": "inbound messages lose number and text",
     "inbound_part": "parts of inbound messages go",
@@ -138,20 +138,25 @@ _SAID = {
 
 def _preview(counted: Counted, wish: Erase) -> Preview:
     kinds = counted.kinds
-    touches = [f"{kinds[kind]:,} {said}" for kind, said in _SAID.items() if kinds[kind]]
+    touches = [f"{said}: {kinds[kind]:,}" for kind, said in _SAID.items() if kinds[kind]]
     rows = sum(kinds[kind] for kind in INDEXES)
     if rows:
-        touches.append(f"{rows:,} rows by which it is found go")
+        touches.append(f"rows by which it is found go: {rows:,}")
     if not touches:
         touches.append("nothing is kept about this number")
     warnings = []
     if counted.unfinished:
-        have = f"{len(counted.unfinished):,} messages have not ended: "
+        have = f"messages that have not ended, {len(counted.unfinished):,}: "
         warnings.append(
-            have + ("they end, and nobody else gets them" if wish.cancel_unfinished else "it will be refused")
+            have
+            + (
+                "they end, and nobody else gets them"
+                if wish.cancel_unfinished
+                else "as long as there are any, it is refused"
+            )
         )
     if counted.waiting:
-        have = f"{counted.waiting:,} events wait to be delivered: "
+        have = f"events that wait to be delivered, {counted.waiting:,}: "
         warnings.append(
             have
             + (

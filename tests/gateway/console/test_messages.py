@@ -110,3 +110,23 @@ async def test_an_id_that_there_is_not_is_said(tmp_path: Path) -> None:
     async with console(tmp_path) as house:
         for id in ("1", "9" * 40, "x"):
             assert (await Visitor(house).get(f"/console/messages/{id}")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_what_was_erased_is_shown_as_erased(tmp_path: Path) -> None:
+    async with running(tmp_path, TRAFFIC) as house:
+        known = Known()
+        house.gateway.console.whois = lambda: known
+        await house.bound()
+        id = await house.submit(TO, "Hello")
+        await house.final(id)
+        await house.until(lambda: not house.gateway.store.outbox_backlog())
+        act = f"/console/act/privacy.erase?number={TO}"
+        assert act in (await Visitor(house).get(f"/console/messages/{id}")).text
+        assert act not in (await Visitor(house, "operator").get(f"/console/messages/{id}")).text
+        assert "messages lose number and text: 1" in await shown(house, f"/act/privacy.erase?number={TO}")
+        await house.gateway.verbs.table()["privacy.erase"]({"number": TO})
+        said = await shown(house, f"/messages/{id}")
+        assert "Its number and what it said were erased on" in said
+        assert TO not in said
+        assert "erased on" in await shown(house, "/messages")
