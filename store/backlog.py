@@ -122,6 +122,15 @@ def retrying(store: LmdbStore, most: int) -> dict[int, int]:
 
 def waiting(store: LmdbStore, endpoint: int, most: int) -> int:
     """How many events may go to one endpoint now, counted up to `most`."""
+    return _counted(store, store.tables.outbox, endpoint, most)
+
+
+def given_up(store: LmdbStore, endpoint: int, most: int) -> int:
+    """How many events of one endpoint nobody took, counted up to `most`."""
+    return _counted(store, store.tables.given_up, endpoint, most)
+
+
+def _counted(store: LmdbStore, table: Table, endpoint: int, most: int) -> int:
     prefix = endpoint.to_bytes(4, "big")
-    with store.reading() as tx, tx.cursor(store.tables.outbox.handle) as cursor:
+    with store.reading() as tx, tx.cursor(table.handle) as cursor:
         return sum(1 for _ in islice(scan(cursor, prefix, prefix), most))

@@ -52,7 +52,7 @@ async def show(visit: Visit) -> Response:
     settings = await visit.ask("account.show", name=account.name)
     binds = await visit.ask("binds.list", account=account.name) if visit.may("binds.read") else []
     figures = next((one for one in _doing(gateway) if one.name == account.name), None)
-    endpoints = [one for one in rows_of(gateway) if one.account == account.name]
+    endpoints = rows_of(gateway, account.id)
     return visit.render(
         "account.html",
         account=account,

@@ -1,6 +1,7 @@
 """Callbacks and customers' sessions as endpoints: what each has not taken, how it fails, and replaying it.
 
-Invariant: at most MOST endpoints and COUNTED events of each are counted for a page.
+Invariant: for a page, and each second while somebody watches, at most MOST endpoints are looked at, COUNTED
+events of each kind of one, and COUNTED_IN_ALL of all: that is done on the loop, and traffic waits for it.
 
 Deliberately not here: sending (gateway.callbacks), moving between channels (the acts).
 """
@@ -14,7 +15,7 @@ from starlette.responses import Response
 
 from gateway.console.frame import Frame
 from gateway.console.page import Page, Refusal, Topic, Visit
-from store.backlog import waiting
+from store.backlog import given_up, waiting
 from store.interface import SMPP_ORIGIN
 from store.undelivered import STATES
 
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 MOST = 200
 COUNTED = 1_000
+COUNTED_IN_ALL = 40_000
 _ORDER = {"good": 1}
 
 
 class EndpointRow(NamedTuple):
-    """`waiting` and `given_up` are counted up to COUNTED."""
+    """`waiting` and `given_up` are counted up to `counted`."""
 
     id: int
     account: str
@@ -37,13 +39,17 @@ class EndpointRow(NamedTuple):
     last_error: str
     waiting: int
     given_up: int
+    counted: int
 
 
-def rows_of(gateway: Gateway) -> list[EndpointRow]:
-    """Those with trouble first, then those with most to take."""
+def rows_of(gateway: Gateway, account_id: int = 0) -> list[EndpointRow]:
+    """Those with trouble first, then those with most to take. `account_id` 0: of all accounts."""
     states = {state.id: state for state in gateway.pump.endpoints()}
     rows = []
-    for endpoint in list(gateway.store.outbox_endpoints().values())[:MOST]:
+    every = gateway.store.outbox_endpoints().values()
+    endpoints = [one for one in every if account_id in (0, one.account)][:MOST]
+    most = min(COUNTED, COUNTED_IN_ALL // (2 * max(1, len(endpoints))))
+    for endpoint in endpoints:
         account = gateway.accounts.by_id.get(endpoint.account)
         state = states.get(endpoint.id)
         smpp = endpoint.origin == SMPP_ORIGIN
@@ -55,19 +61,20 @@ def rows_of(gateway: Gateway) -> list[EndpointRow]:
                 smpp,
                 state.health.name.lower() if state is not None else "good",
                 state.last_error if state is not None else "",
-                waiting(gateway.store, endpoint.id, COUNTED),
-                len(gateway.store.given_up([endpoint.id], COUNTED)),
+                waiting(gateway.store, endpoint.id, most),
+                given_up(gateway.store, endpoint.id, most),
+                most,
             )
         )
     return sorted(rows, key=lambda one: (_ORDER.get(one.health, 0), -one.waiting, -one.given_up, one.account))
 
 
 def listed(visit: Visit) -> Response:
-    return visit.render("callbacks.html", endpoints=rows_of(visit.gateway), counted=COUNTED)
+    return visit.render("callbacks.html", endpoints=rows_of(visit.gateway))
 
 
 def parts(gateway: Gateway, frame: Frame) -> Mapping[str, str]:
-    return {"endpoints": frame.shared("_endpoints.html", endpoints=rows_of(gateway), counted=COUNTED)}
+    return {"endpoints": frame.shared("_endpoints.html", endpoints=rows_of(gateway))}
 
 
 async def show(visit: Visit) -> Response:
@@ -88,7 +95,6 @@ async def show(visit: Visit) -> Response:
         events=found["events"],
         after=found["after"],
         attempts=attempts,
-        counted=COUNTED,
     )
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from gateway.console.pages import callbacks
+from store.interface import Endpoint
 from tests.gateway.console.house import CARRIERS, Known, Visitor, console, text_of
 from tests.gateway.house import Running, carrier, route, running, simulator
 from tests.trio_case import trio_test
@@ -67,6 +71,26 @@ async def test_an_endpoint_that_fails_comes_first_and_says_how(tmp_path: Path) -
             assert "Events that are" in await shown(house, f"/callbacks/{endpoint}?state={state}")
         assert "unreachable" in await shown(house, f"/callbacks/{endpoint}")
         assert (await Visitor(house).get("/console/callbacks/77")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_many_endpoints_that_take_nothing_cost_no_more_than_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with console(tmp_path) as house:
+        asked: list[int] = []
+
+        def counted(store: object, endpoint: int, most: int) -> int:
+            asked.append(most)
+            return most
+
+        every = {id: Endpoint(id, 1, f"https://{id}.example.net") for id in range(1, 301)}
+        monkeypatch.setattr(house.gateway.store, "outbox_endpoints", lambda: every)
+        monkeypatch.setattr(callbacks, "waiting", counted)
+        monkeypatch.setattr(callbacks, "given_up", counted, raising=False)
+        assert "100+" in await shown(house, "/callbacks")
+        assert sum(asked) <= 40_000
+        assert len(asked) == 2 * callbacks.MOST
 
 
 @trio_test(mock_clock=True)
