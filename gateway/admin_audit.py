@@ -53,6 +53,7 @@ class AuditVerbs:
         """`heads`: the file in which newest entries were noted (gateway.audit_heads)."""
         self._store = store
         self._heads = heads
+        self._verifying = False
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -74,7 +75,8 @@ class AuditVerbs:
         ]
 
     async def verify(self, wish: Verify) -> object:
-        """Walks all of it, in a thread beside the traffic, and compares with what was noted outside."""
+        """Walks all of it, in a thread beside the traffic, one walk at a time, and compares with what was
+        noted outside."""
         if wish.heads and not os.path.isabs(wish.heads):
             raise bad_arguments("heads", f"{wish.heads!r} is not an absolute path")
         path = Path(wish.heads) if wish.heads else self._heads
@@ -90,7 +92,13 @@ class AuditVerbs:
                     "noted", f"{wish.noted!r} is not NUMBER:HASH", "as audit verify prints it"
                 )
             noted.append((int(given[1]), given[2]))
-        state = await trio.to_thread.run_sync(self._store.audit_verify, noted)
+        if self._verifying:
+            raise AdminError("busy", "the trail is being verified already", "wait for it")
+        self._verifying = True
+        try:
+            state = await trio.to_thread.run_sync(self._store.audit_verify, noted)
+        finally:
+            self._verifying = False
         findings = list(state.findings)
         if strange:
             findings.append(Finding(str(path), f"{strange} of its lines are not as they were written"))

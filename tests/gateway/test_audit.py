@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from gateway.admin import AdminError
 from gateway.audit import Actor, acting
 from gateway.cli import root
 from gateway.cli.failure import FAILED, OK, USAGE
@@ -104,6 +106,28 @@ async def test_every_change_of_an_account_is_told_with_what_changed_and_without_
             "login.rotated",
             "login.added",
         ]
+        assert (await ask(house, "audit.verify"))["findings"] == []
+
+
+@trio_test(mock_clock=True)
+async def test_the_trail_is_walked_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path, ONE) as house:
+        walks, go, walk = threading.Event(), threading.Event(), house.gateway.store.audit_verify
+
+        def slow(noted: Any) -> Any:
+            walks.set()
+            go.wait(60)
+            return walk(noted)
+
+        monkeypatch.setattr(house.gateway.store, "audit_verify", slow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, house, "audit.verify")
+            await trio.to_thread.run_sync(walks.wait, 60)
+            try:
+                with pytest.raises(AdminError, match="verified already"), trio.fail_after(1):
+                    await ask(house, "audit.verify")
+            finally:
+                go.set()
         assert (await ask(house, "audit.verify"))["findings"] == []
 
 
