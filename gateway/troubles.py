@@ -83,7 +83,6 @@ _STANDING = {  # what keeps a lane's messages for longer than traffic does
     Wait.HAD_BEFORE,
     Wait.DRAINS,
 }
-_OF_A_CARRIER = {Wait.NO_BIND, Wait.SUSPENDED, Wait.MAINTENANCE, Wait.CIRCUIT_OPEN}  # said of it already
 _WINDOW_S = 10.0  # answers are looked at together
 _THROTTLED_SHARE = 0.05
 _FEW_ANSWERS = 20
@@ -131,6 +130,7 @@ class Quiet(NamedTuple):
     """An account that is bound, or was, and has not answered what it was sent."""
 
     progress: int
+    silent: int  # timed out until then
     since: float  # monotonic seconds
     since_ms: int
 
@@ -263,13 +263,14 @@ class Troubles:
     def _look_at_sessions(self, now: float, now_ms: int) -> None:
         deliveries, store = self._gateway.smpp.deliveries, self._gateway.store
         for account, port in deliveries.ports.items():
-            if not port.receivers or not (port.in_flight or port.refusals):
-                self._quiet.pop(account, None)
-                continue
             progress = port.delivered + port.refused + port.retried - port.silent
             quiet = self._quiet.get(account)
-            if quiet is None or quiet.progress != progress:
-                self._quiet[account] = Quiet(progress, now, now_ms)
+            stands = quiet is not None and quiet.progress == progress
+            timed_out = stands and quiet is not None and port.silent > quiet.silent
+            if not port.receivers or not (port.in_flight or timed_out):
+                self._quiet.pop(account, None)  # gone, or nothing that it should answer
+            elif not stands:
+                self._quiet[account] = Quiet(progress, port.silent, now, now_ms)
         endpoints = store.outbox_endpoints()
         ids = sorted(id for id, endpoint in endpoints.items() if endpoint.origin == SMPP_ORIGIN)
         turn = [id for id in ids if id > self._endpoint] + [id for id in ids if id <= self._endpoint]

@@ -120,6 +120,36 @@ async def test_a_customer_that_does_not_read_is_the_top_problem(tmp_path: Path) 
 
 
 @trio_test(mock_clock=True)
+async def test_a_customer_that_answers_and_takes_nothing_now_is_one_that_reads(tmp_path: Path) -> None:
+    login = (Login("acme", (hashed("secret"),)),)
+    async with running_with(tmp_path, SMPP, Script(delivering), logins=login, callback_url="") as (house, _):
+        house.gateway.smpp.gate.passwords = Hashing().passwords
+        await house.bound()
+        async with bound(house.world) as esme:
+            esme.take = lambda pdu: Status.ESME_RX_T_APPN
+            await house.final(await esme.submit())
+            for _ in range(40):
+                await trio.sleep(1)
+                assert house.gateway.troubles.listed() == []
+
+
+@trio_test(mock_clock=True)
+async def test_a_customer_whose_answers_time_out_goes_on_not_reading(tmp_path: Path) -> None:
+    login = (Login("acme", (hashed("secret"),)),)
+    toml = SMPP.replace("response_timeout_s = 300", "response_timeout_s = 3")
+    async with running_with(tmp_path, toml, Script(delivering), logins=login, callback_url="") as (house, _):
+        house.gateway.smpp.gate.passwords = Hashing().passwords
+        await house.bound()
+        async with bound(house.world) as esme:
+            esme.take = lambda pdu: None
+            await house.final(await esme.submit())
+            since = (await when(house, "account-not-reading")).since
+            for _ in range(20):
+                await trio.sleep(1)
+                assert (top(house).code, top(house).since) == ("account-not-reading", since)
+
+
+@trio_test(mock_clock=True)
 async def test_events_that_wait_for_an_account_that_is_not_bound_are_told_after_a_minute(
     tmp_path: Path,
 ) -> None:
