@@ -493,16 +493,14 @@ class Figures:
         if (detail and not side) or (why is Wait.THROTTLED and trouble):
             side = "theirs"  # it takes work, and answers badly
         if not detail and limit and second["segments"] >= _AT_LIMIT * limit:  # from one token to the next
-            detail, side = f"at its limit of {limit:g}/s", Wait.THROTTLED.side
+            why, detail, side = Wait.THROTTLED, f"at its limit of {limit:g}/s", Wait.THROTTLED.side
         size = carrier.settings.window
         used = sum(size - link.session.window_free for link in bound if link.session is not None)
         if not detail and ready and bound and used >= _FULL * size * len(bound):  # from answer to answer
             slow = _quantile(answers, 0.9)
             took = f"; nine of ten answers come within {slow:.3g} s" if slow is not None else ""
-            detail, side = (
-                f"window full or nearly so, {used} of {size * len(bound)} not answered{took}",
-                "theirs",
-            )
+            why, side = Wait.WINDOW_FULL, Wait.WINDOW_FULL.side
+            detail = f"window full or nearly so, {used} of {size * len(bound)} not answered{took}"
         return CarrierFigures(
             name=carrier.name,
             why=why.name.lower(),

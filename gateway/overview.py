@@ -23,15 +23,17 @@ from gateway.measures import lane_name
 from gateway.troubles import CRITICAL, WARNING, Trouble
 from gateway.watchdog import lane_facts
 from router.nouns import Phase
-from router.waiting import Wait, line_of, why_lane
+from router.waiting import LaneFacts, Wait, line_of, why_lane
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
+    from gateway.figures import CarrierFigures
     from gateway.orders import InForce
     from store.interface import ReadyQueue
 
 COUNTED = 20_000
 COUNTED_EACH = 1_000
+_MOST_NAMED = 4  # carriers in one line
 
 
 class QueueView(msgspec.Struct):
@@ -81,6 +83,7 @@ class Waiting:
         self._carriers = gateway.troubles.carriers(self._now)
         self._orders = {one.subject: one for one in gateway.orders.in_force()}
         self._views: dict[int, LaneView] = {}
+        self._slow: dict[str, CarrierFigures] | None = None
         self._counts = {lane: counts for lane, counts in gateway.store.lane_totals().items() if any(counts)}
         self.queues: dict[int, list[ReadyQueue]] = {}
         for queue in gateway.store.waiting_queues(each, most):
@@ -109,15 +112,15 @@ class Waiting:
         gateway, counts = self._gateway, self._counts[lane]
         facts = lane_facts(gateway, lane, self._carriers, self._now, self._now_ms)
         why = why_lane(facts, self._now)
-        line = line_of(facts, why)
+        reason, line = self._over_a_second(facts, why.reason, line_of(facts, why))
         below = [
-            _queue(gateway, one, why.reason, line, self._orders, self._now_ms)
+            _queue(gateway, one, reason, line, self._orders, self._now_ms)
             for one in self.queues.get(lane, [])
         ]
         named = [one.name if one is not None else "(gone)" for one in facts.carriers]
         return LaneView(
             lane=lane_name(gateway, lane),
-            reason=why.reason.name.lower(),
+            reason=reason.name.lower(),
             detail=line,
             ready=counts[Phase.READY],
             leased=counts[Phase.LEASED],
@@ -129,6 +132,20 @@ class Waiting:
             carriers={name: wait.name.lower() for name, wait in zip(named, why.carriers, strict=True)},
             queues=below,
         )
+
+    def _over_a_second(self, facts: LaneFacts, reason: Wait, line: str) -> tuple[Wait, str]:
+        """A lane that moves at this moment may be as slow, over a second, as its carriers' limits and windows
+        let it: then that is the reason."""
+        if not facts.ready or reason not in (Wait.FREE, Wait.BUSY):
+            return reason, line
+        if self._slow is None:
+            carriers = self._gateway.figures.snapshot().carriers
+            self._slow = {one.name: one for one in carriers if one.why in ("throttled", "window_full")}
+        slow = [self._slow[one.name] for one in facts.carriers if one is not None and one.name in self._slow]
+        if not slow:
+            return reason, line
+        said = "; ".join(f"carrier {one.name}: {one.detail}" for one in slow[:_MOST_NAMED] if one.detail)
+        return Wait[slow[0].why.upper()], said or line
 
 
 def _count_the_last(queues: list[ReadyQueue], ready: int) -> None:
