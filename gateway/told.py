@@ -3,8 +3,8 @@
 The timeline is about carriers; events are rows of the outbox until their endpoint took them, so what is not
 there any more was taken. Tries are those that callbacks still remember since the start.
 
-Invariant: at most LOOKED rows of each of the account's endpoints are looked at; `Told.complete` says whether
-that was all of them.
+Invariant: at most LOOKED rows of each of the account's endpoints are looked at, and some LOOKED_IN_ALL of all, as
+traffic waits meanwhile; `Told.complete` says whether that was all of them.
 
 Deliberately not here: sending events (callbacks/, smpp_server/), telling them again (store.again).
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
 
 LOOKED = 2_000
+LOOKED_IN_ALL = 6_000
 _PAGES = 4
 
 
@@ -66,15 +67,16 @@ def told(gateway: Gateway, message: Message) -> Told:
     """Of the endpoints of its account."""
     waiting: list[Waiting] = []
     tries: list[Try] = []
-    complete = True
+    complete, left = True, LOOKED_IN_ALL
     remembered = {state.id: state.recent for state in gateway.pump.endpoints()}
     for endpoint in gateway.store.outbox_endpoints().values():
         if endpoint.account != message.account:
             continue
         where = "its SMPP sessions" if endpoint.origin == SMPP_ORIGIN else endpoint.origin
         for state in undelivered.STATES:
-            found, all_of_it = _waiting(gateway, endpoint.id, state, message.id)
+            found, all_of_it, looked = _waiting(gateway, endpoint.id, state, message.id, left)
             complete &= all_of_it
+            left -= looked
             waiting += [
                 Waiting(type_of(row.event), where, state, row.at_ms, row.event.attempts, row.event.last_error)
                 for row in found
@@ -88,16 +90,20 @@ def told(gateway: Gateway, message: Message) -> Told:
 
 
 def _waiting(
-    gateway: Gateway, endpoint: int, state: str, id: int
-) -> tuple[list[undelivered.Undelivered], bool]:
+    gateway: Gateway, endpoint: int, state: str, id: int, most: int
+) -> tuple[list[undelivered.Undelivered], bool, int]:
+    """The message's events, whether there are no others, and how many rows were looked at."""
     found: list[undelivered.Undelivered] = []
-    after = b""
+    after, looked = b"", 0
     for _ in range(_PAGES):
+        if looked >= most:
+            break
         page = undelivered.page(gateway.store, endpoint, state, after, LOOKED // _PAGES)
+        looked += LOOKED // _PAGES if page.after else len(page.rows)
         found += [
             row for row in page.rows if row.event.kind != EventKind.ACCOUNT and row.event.message_id == id
         ]
         after = page.after
         if not after:
-            return found, True
-    return found, False
+            return found, True, looked
+    return found, False, looked
