@@ -531,6 +531,8 @@ class SignIns:
             step = second_factor.step_of(secret, code, self._wall_ms() / 1000, self._used.get(name, 0))
             if step is not None:
                 self._used[name] = step
+                row = msgspec.msgpack.encode(self._used)
+                await self._committer.execute(lambda txn: txn.put_meta(_USED_ROW, row))
                 return None
         elif (kept := second_factor.recovery_of(code, operator.recovery)) is not None:
             return await self._use_up(name, kept)
