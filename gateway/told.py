@@ -3,8 +3,8 @@
 The timeline is about carriers; events are rows of the outbox until their endpoint took them, so what is not
 there any more was taken. Tries are those that callbacks still remember since the start.
 
-Invariant: at most LOOKED rows of each of the account's endpoints are looked at, and some LOOKED_IN_ALL of all, as
-traffic waits meanwhile; `Told.complete` says whether that was all of them.
+Invariant: at most LOOKED rows of each of the account's endpoints are looked at, and some LOOKED_IN_ALL of
+all, as traffic waits meanwhile; `Told.complete` says whether that was all of them.
 
 Deliberately not here: sending events (callbacks/, smpp_server/), telling them again (store.again).
 """

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway import told
+from store import undelivered
 from store.interface import Endpoint
 from store.undelivered import Page
 
@@ -21,7 +22,7 @@ def test_an_account_with_many_endpoints_and_much_waiting_costs_no_more(
         looked.append(limit)
         return Page([], b"more")
 
-    monkeypatch.setattr(told.undelivered, "page", page)
+    monkeypatch.setattr(undelivered, "page", page)
     every = {id: Endpoint(id, 1, f"https://{id}.example.net") for id in range(1, 101)}
     gateway: Any = SimpleNamespace(
         store=SimpleNamespace(outbox_endpoints=lambda: every), pump=SimpleNamespace(endpoints=lambda: [])
