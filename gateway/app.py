@@ -369,8 +369,8 @@ class Gateway:
         self.http = HttpServer(self._http_routes(), http_settings(config), world.wall_ms)
         self.watchdog = Watchdog(self, config.gateway.watchdog_s)
         self.troubles = Troubles(self)
-        self.verbs.of_deliveries.why = self.troubles.why_account
-        self.verbs.of_callbacks.why = self.troubles.why_endpoint
+        self.verbs.of_deliveries.why = self.troubles.behind.why_account
+        self.verbs.of_callbacks.why = self.troubles.behind.why_endpoint
         self.simulators: list[SimulatedSmsc] = []
         self.ready = False
         self.stopping = trio.Event()

@@ -10,8 +10,8 @@ messages are hurt.
 Cost: a look reads counters and what is in memory, some rows of the outbox for accounts and endpoints that are
 in trouble, and nothing for a message. Memory follows carriers, and accounts that are in trouble.
 
-Deliberately not here: reasons of lanes (router.waiting), what stands still without one (gateway.watchdog),
-alert rules (ops/prometheus), deciding anything.
+Deliberately not here: customers that are behind (gateway.behind), reasons of lanes (router.waiting), what
+stands still without one (gateway.watchdog), alert rules (ops/prometheus), deciding anything.
 """
 
 from __future__ import annotations
@@ -26,20 +26,18 @@ import structlog
 import trio
 
 from gateway.admin_shapes import iso
-from gateway.callbacks.endpoint import EndpointState, Health
+from gateway.behind import Behind, is_failing, lasted, so_many
 from gateway.measures import lane_name
 from gateway.watchdog import lane_facts
 from router.nouns import Account, Phase
 from router.waiting import CarrierFacts, Wait, why_lane
 from smpp.status import Status
-from store.backlog import retrying, waiting
-from store.interface import SMPP_ORIGIN
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
+    from gateway.callbacks.endpoint import EndpointState
     from gateway.carriers.carrier import Carrier
     from gateway.metrics import Metrics, Rows
-    from gateway.smpp_server.deliveries import Port
 
 LOOK_S = 1.0
 CRITICAL, WARNING = "critical", "warning"
@@ -87,12 +85,6 @@ _WINDOW_S = 10.0  # answers are looked at together
 _THROTTLED_SHARE = 0.05
 _FEW_ANSWERS = 20
 _MOSTLY = 0.5  # of so few
-_SILENT_S = 5.0  # of a customer that has something to answer
-_AWAY_S = 60.0  # events wait for an account that is not bound
-_FAILURES = 3  # of an endpoint, in a row
-_COUNTED = 1_000  # events of one account or endpoint
-_COUNTED_EACH_LOOK = 10  # accounts and endpoints whose events are counted
-_ENDPOINTS_A_LOOK = 100
 _FILE_S = 5.0  # between two looks at the configuration file
 _SHOWN = 200  # series of metrics
 
@@ -126,15 +118,6 @@ def alert_name(code: str) -> str:
     return "".join(word.capitalize() for word in code.split("-"))
 
 
-class Quiet(NamedTuple):
-    """An account that is bound, or was, and has not answered what it was sent."""
-
-    progress: int
-    silent: int  # timed out until then
-    since: float  # monotonic seconds
-    since_ms: int
-
-
 class Throttled(NamedTuple):
     """What a carrier answered lately."""
 
@@ -155,13 +138,9 @@ class Troubles:
         self.latest: list[Trouble] = []  # of the last look, the worst first
         self._since_ms: dict[tuple[str, str], int] = {}  # (code, subject) → when it was seen first
         self._answers: dict[str, deque[tuple[float, int, int]]] = {}  # carrier → (when, answers, throttled)
-        self._quiet: dict[int, Quiet] = {}  # by account
-        self._away: dict[int, int] = {}  # endpoint of an account's sessions → its oldest event
-        self._failing: dict[int, int] = {}  # callback endpoint → since (UTC ms)
-        self._counts: dict[int, int] = {}  # endpoint → events that wait, counted so far
+        self.behind = Behind(gateway)
         self._file: dict[str, object] = {}  # how the configuration in force differs from it
         self._file_read_at = -math.inf
-        self._endpoint = 0  # where the last look at accounts' sessions ended
 
     async def run(self) -> None:
         while True:
@@ -176,9 +155,7 @@ class Troubles:
         """Once at everything: from now on it is known since when what is wrong stands."""
         now, now_ms = trio.current_time(), self._gateway.world.wall_ms()
         self._look_at_answers(now)
-        self._look_at_sessions(now, now_ms)
-        self._look_at_endpoints(now_ms)
-        self._count_events()
+        self.behind.look(now, now_ms)
         found = list(self._found(now, now_ms, names=True))
         keys = [(one.code, subject) for one, subject in found]
         self._since_ms = {key: self._since_ms.get(key, now_ms) for key in keys}
@@ -225,28 +202,6 @@ class Troubles:
             for carrier in self._gateway.carriers
         }
 
-    def why_account(self, account: int) -> str:
-        """Why what waits for an account's sessions does not go, in one line; "" when nothing keeps it."""
-        port = self._gateway.smpp.deliveries.ports.get(account)
-        if port is None or not port.receivers:
-            return "not bound as a receiver or transceiver"
-        now = trio.current_time()
-        quiet = self._quiet.get(account)
-        if quiet is not None and now - quiet.since >= _SILENT_S:
-            return f"bound, and does not read: no answer for {_lasted(int(now - quiet.since) * 1000)}"
-        if now < port.paused_until:
-            return "paused: it did not take the last events"
-        return ""
-
-    def why_endpoint(self, endpoint: int) -> str:
-        """The same for a callback endpoint."""
-        pump = self._gateway.pump
-        state = next((one for one in pump.endpoints() if one.id == endpoint), None)
-        why, _ = pump.why(endpoint, trio.current_time())
-        if state is None or not _is_failing(state):
-            return why
-        return f"it fails: {state.last_error}, {state.failures} times in a row; tried again from time to time"
-
     # looking
 
     def _look_at_answers(self, now: float) -> None:
@@ -259,54 +214,6 @@ class Troubles:
                 samples.popleft()
         for gone in set(self._answers) - names:
             del self._answers[gone]
-
-    def _look_at_sessions(self, now: float, now_ms: int) -> None:
-        deliveries, store = self._gateway.smpp.deliveries, self._gateway.store
-        for account, port in deliveries.ports.items():
-            progress = port.delivered + port.refused + port.retried - port.silent
-            quiet = self._quiet.get(account)
-            stands = quiet is not None and quiet.progress == progress
-            timed_out = stands and quiet is not None and port.silent > quiet.silent
-            if not port.receivers or not (port.in_flight or timed_out):
-                self._quiet.pop(account, None)  # gone, or nothing that it should answer
-            elif not stands:
-                self._quiet[account] = Quiet(progress, port.silent, now, now_ms)
-        endpoints = store.outbox_endpoints()
-        ids = sorted(id for id, endpoint in endpoints.items() if endpoint.origin == SMPP_ORIGIN)
-        turn = [id for id in ids if id > self._endpoint] + [id for id in ids if id <= self._endpoint]
-        for id in turn[:_ENDPOINTS_A_LOOK]:
-            self._endpoint = id
-            away = deliveries.ports.get(endpoints[id].account)
-            page = [] if away is not None and away.receivers else store.outbox_page(id, 0, 1)
-            if page and now_ms - page[0].event.at_ms >= _AWAY_S * 1000:
-                self._away[id] = page[0].event.at_ms
-            else:
-                self._away.pop(id, None)
-        for id in [id for id in self._away if id not in endpoints]:
-            del self._away[id]
-
-    def _look_at_endpoints(self, now_ms: int) -> None:
-        failing = [state.id for state in self._gateway.pump.endpoints() if state.failures]
-        self._failing = {id: self._failing.get(id, now_ms) for id in failing}
-
-    def _count_events(self) -> None:
-        """Of some accounts and endpoints that are in trouble."""
-        store = self._gateway.store
-        wanted = [port.endpoint for _, port in self._not_reading() if port.endpoint]
-        wanted += [*self._away, *(state.id for state in self._gateway.pump.endpoints() if _is_failing(state))]
-        if not wanted:
-            self._counts = {}
-            return
-        later = retrying(store, _COUNTED)
-        self._counts = {
-            id: waiting(store, id, _COUNTED) + later.get(id, 0) for id in wanted[:_COUNTED_EACH_LOOK]
-        }
-
-    def _not_reading(self) -> list[tuple[int, Port]]:
-        """(account, port), the one that is silent for longest first."""
-        now, ports = trio.current_time(), self._gateway.smpp.deliveries.ports
-        silent = sorted(self._quiet.items(), key=lambda one: one[1].since)
-        return [(id, ports[id]) for id, quiet in silent if now - quiet.since >= _SILENT_S and id in ports]
 
     # finding: (what is shown, the subject by which it is known)
 
@@ -423,7 +330,7 @@ class Troubles:
         since_ms = self._since_ms.get(("carrier-no-bind", f"carrier:{carrier.name}"), now_ms)
         errors = sorted({link.last_error for link in carrier.links if link.last_error})
         why = f": {'; '.join(errors)}" if errors else ""
-        return f"no bind since {_lasted(now_ms - since_ms)}{why}"
+        return f"no bind since {lasted(now_ms - since_ms)}{why}"
 
     def _slow(self, carrier: Carrier, now: float, waits: int) -> tuple[str, str] | None:
         """(code, in words) of a carrier that is sent less than is configured."""
@@ -457,14 +364,14 @@ class Troubles:
 
     def _of_sessions(self, now_ms: int, names: bool) -> Iterator[tuple[Trouble, str]]:
         """Accounts that are bound and do not read, and accounts that are not bound."""
-        for id, port in self._not_reading():
+        for id, port in self.behind.not_reading():
             subject = f"account:{port.account.name}"
             page = self._gateway.store.outbox_page(port.endpoint, 0, 1) if port.endpoint else []
-            quiet = self._quiet[id]
+            quiet = self.behind.quiet[id]
             oldest_ms = page[0].event.at_ms if page else quiet.since_ms
-            events = max(port.in_flight, self._counts.get(port.endpoint, 0))
+            events = max(port.in_flight, self.behind.counts.get(port.endpoint, 0))
             what = (
-                f"does not read: {_so_many(events)} wait, oldest {_lasted(now_ms - oldest_ms)}; "
+                f"does not read: {so_many(events)} wait, oldest {lasted(now_ms - oldest_ms)}; "
                 f"no answer since {iso(quiet.since_ms)}"
             )
             yield (
@@ -481,12 +388,12 @@ class Troubles:
                 subject,
             )
         endpoints = self._gateway.store.outbox_endpoints()
-        for id, oldest_ms in self._away.items():
+        for id, oldest_ms in self.behind.away.items():
             account = self._account(endpoints[id].account) if id in endpoints else None
             if account is None:
                 continue
-            events, subject = self._counts.get(id, 1), f"account:{account.name}"
-            what = f"is not bound: {_so_many(events)} wait for it, oldest {_lasted(now_ms - oldest_ms)}"
+            events, subject = self.behind.counts.get(id, 1), f"account:{account.name}"
+            what = f"is not bound: {so_many(events)} wait for it, oldest {lasted(now_ms - oldest_ms)}"
             todo = "ask the customer to bind as a transceiver or receiver; signalbox deliveries move"
             yield (
                 Trouble(
@@ -505,22 +412,22 @@ class Troubles:
         """One for each account: its endpoint that fails for longest."""
         failing: dict[int, list[EndpointState]] = {}
         for state in self._gateway.pump.endpoints():
-            if _is_failing(state):
+            if is_failing(state):
                 failing.setdefault(state.account, []).append(state)
         for id, states in failing.items():
             account = self._account(id)
             if account is None:
                 continue
-            states.sort(key=lambda state: self._failing.get(state.id, 0))
-            events = sum(self._counts.get(state.id, 0) for state in states)
+            states.sort(key=lambda state: self.behind.failing.get(state.id, 0))
+            events = sum(self.behind.counts.get(state.id, 0) for state in states)
             first = states[0]
             where = first.endpoint.origin if names else ""
             more = f", and {len(states) - 1} more of its endpoints" if len(states) > 1 else ""
             what = (
                 f"callback endpoint {where} fails".replace("  ", " ")
-                + f": {first.last_error}; {_so_many(events)} wait{more}"
+                + f": {first.last_error}; {so_many(events)} wait{more}"
             )
-            since_ms = self._failing.get(first.id, 0)
+            since_ms = self.behind.failing.get(first.id, 0)
             subject = f"account:{account.name}"
             yield (
                 Trouble(
@@ -668,24 +575,5 @@ def _rank(one: Trouble) -> tuple[int, bool, int, int, str, str]:
     )
 
 
-def _is_failing(state: EndpointState) -> bool:
-    return state.failures >= _FAILURES or state.health in (Health.OPEN, Health.DISABLED)
-
-
-def _so_many(events: int) -> str:
-    if events >= _COUNTED:
-        return f"more than {_COUNTED:,} events"
-    return "1 event" if events == 1 else f"{events:,} events"
-
-
 def _so_many_messages(count: int) -> str:
     return "1 message waits" if count == 1 else f"{count:,} messages wait"
-
-
-def _lasted(ms: int) -> str:
-    """12 s, 12 min, 3 h, 4 d: as one looks at a clock."""
-    seconds = max(0, ms) // 1000
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
