@@ -443,7 +443,7 @@ class Carrier:
         self._buffered_segments -= 1
         flight = Flight(leased)
         flight.sent_ms = now_ms
-        if self.some is not None and not self.some.let(leased.lane, now):
+        if self.some is not None and not self.some.let(leased.lane, now, True):
             flight.body = body
             self.some.aside.append((link, flight))
         else:
@@ -525,7 +525,7 @@ class Carrier:
             flight = link.streaming.popleft()
             assert isinstance(flight, Flight)
             self._buffered_segments -= 1
-            if self.some is not None and not self.some.let(flight.leased.lane, now):
+            if self.some is not None and not self.some.let(flight.leased.lane, now, flight.total == 1):
                 self.some.aside.append((link, flight))
                 continue
             flight.sent_ms = now_ms
@@ -536,7 +536,7 @@ class Carrier:
         waiting, some.aside = some.aside, deque()
         for link, flight in waiting:
             free = link.slots > 0 and link.throttle.ready(now) and link.paused_until <= now
-            if free and some.let(flight.leased.lane, now):
+            if free and some.let(flight.leased.lane, now, flight.total == 1):
                 flight.sent_ms = now_ms
                 self._submit(link, flight, flight.body, now, touched)
             else:

@@ -260,9 +260,13 @@ class SomeLimits:
             limit.throttle.take(1, now)
             limit.promised -= 1
 
-    def let(self, lane: int, now: float) -> bool:
-        """Whether one segment of what is leased may be written now."""
-        return all(limit.throttle.ready(now) for limit in self._of_lane(lane))
+    def let(self, lane: int, now: float, whole: bool) -> bool:
+        """Whether one segment of what is leased may be written now. `whole`: it is a whole message, which the
+        horizons beyond the second keep back to the end; a part follows those that were sent before it."""
+        return all(
+            limit.throttle.ready(now) and (not whole or limit.throttle.left(now) > 0)
+            for limit in self._of_lane(lane)
+        )
 
     def due(self, now: float) -> float:
         """When to look again; inf: nothing waits for tokens."""

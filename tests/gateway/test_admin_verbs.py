@@ -90,6 +90,9 @@ class FakeStore:
     def put_account(self, account: Account) -> None:
         self.pending.append(account)
 
+    def put_meta(self, name: str, value: bytes) -> None:
+        """Orders: nothing here asks for them."""
+
     def audit(self, entry: AuditEntry) -> None:
         self.told.append(entry)
 

@@ -74,8 +74,10 @@ async def test_an_account_makes_uses_rotates_and_revokes_a_key_of_its_own(tmp_pa
         trail = await house.told(made["id"])
         assert [(one["act"], one["who"], one["via"]) for one in trail] == [
             ("key.created", "account:acme", "http"),
+            ("key.refused", "account:acme", "http"),  # for want of a scope
             ("key.rotated", "account:acme", "http"),
             ("key.revoked", "account:acme", "http"),
+            ("key.refused", "account:acme", "http"),  # revoked
         ]
 
 
