@@ -1,7 +1,8 @@
 """What traffic notices of people who watch it: five consoles that are open, and a trace on one bind.
 
-The headline of SMPP (scenarios_smpp.headline) in turn without and with them. A console is a page's stream of
-events, read as a browser reads it, and the page itself loaded again now and then; the trace is the command.
+The headline of SMPP (scenarios_smpp.headline) in turn without and with them. A console is a page that is
+open: its stream of events, read as a browser reads it, and the page itself loaded again now and then; the
+trace is the command. All of them share the load tool's core.
 
 Deliberately not here: what a browser does with it (tests/browser).
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import statistics
 import threading
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.rig import HTTP, ROOT, Gateway, final_json, gateway, running, scratch, smsc
+from bench.rig import HTTP, LOAD_CORE, ROOT, Gateway, final_json, gateway, running, scratch, smsc
 from bench.scenarios_smpp import ONE, ONE_CARRIER, customers, told
 
 Figures = dict[str, Any]
@@ -34,9 +36,14 @@ def watched(tool: Path, count: int, rounds: int) -> Figures:
     """The full cycle with five consoles and a trace, and without, in turn."""
     alone: list[Figures] = []
     beside: list[Figures] = []
-    for _ in range(rounds):
-        alone.append(_cycle(tool, count, watch=False))
-        beside.append(_cycle(tool, count, watch=True))
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
+    try:
+        for _ in range(rounds):
+            alone.append(_cycle(tool, count, watch=False))
+            beside.append(_cycle(tool, count, watch=True))
+    finally:
+        os.sched_setaffinity(0, cores)
     ratios = [one["per_s"] / other["per_s"] for one, other in zip(beside, alone, strict=True)]
     return {
         "per_s": statistics.median(figures["per_s"] for figures in beside),
@@ -112,6 +119,7 @@ class Console:
         self._threads = [threading.Thread(target=self._watch), threading.Thread(target=self._reload)]
 
     def start(self) -> None:
+        self._load()
         self._stream.request("GET", f"/console/live/{self._topic}", headers=self._headers)
         for thread in self._threads:
             thread.start()
@@ -130,15 +138,16 @@ class Console:
             self.events += line.startswith(b"id:")
 
     def _reload(self) -> None:
-        while True:
-            page = http.client.HTTPConnection("127.0.0.1", HTTP, timeout=_PATIENCE_S)
-            page.request("GET", f"/console/{self._topic}", headers=self._headers)
-            answer = page.getresponse()
-            answer.read()
-            page.close()
-            assert answer.status == 200, answer.status
-            if self._over.wait(_RELOAD_S):
-                return
+        while not self._over.wait(_RELOAD_S):
+            self._load()
+
+    def _load(self) -> None:
+        page = http.client.HTTPConnection("127.0.0.1", HTTP, timeout=_PATIENCE_S)
+        page.request("GET", f"/console/{self._topic}", headers=self._headers)
+        answer = page.getresponse()
+        answer.read()
+        page.close()
+        assert answer.status == 200, answer.status
 
 
 def _signed_in(signalbox: Gateway) -> str:
