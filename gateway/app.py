@@ -879,6 +879,7 @@ async def _serve(
     service = Service.of_environment(gateway, os.environ)
     gateway.searching.in_a_process()
     gateway.recover()
+    sink.flush()  # what may be sent twice is told before it is
     if gateway.committer.probe is not None:
         gateway.committer.probe("startup-after-recovery")
     async with trio.open_nursery() as nursery:

@@ -19,7 +19,7 @@ import os
 import sys
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -85,7 +85,7 @@ class LogSink:
         self._file = file
         self._spare = spare or to_stderr
         self._room = room
-        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._lines: SimpleQueue[str | Event | None] = SimpleQueue()
         self._told = 0  # of those dropped
         self._broken = False
         self._reopen = False
@@ -99,6 +99,12 @@ class LogSink:
         else:
             self._lines.put(line)
 
+    def flush(self, within_s: float = CLOSE_S) -> None:
+        """Wait until what was logged so far is written, for at most so long. Never on the loop."""
+        written = Event()
+        self._lines.put(written)
+        written.wait(within_s)
+
     def reopen(self) -> None:
         """Before the next line the file is opened anew."""
         self._reopen = True
@@ -110,6 +116,9 @@ class LogSink:
 
     def _work(self) -> None:
         while (line := self._lines.get()) is not None:
+            if isinstance(line, Event):
+                line.set()
+                continue
             self._put(line)
             if self.dropped > self._told:
                 now = self.dropped

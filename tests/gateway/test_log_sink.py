@@ -48,6 +48,20 @@ def test_lines_come_into_the_file_in_order_and_all_of_them_before_it_is_closed(t
     assert (tmp_path / "log").read_text().splitlines() == [f"line {number}" for number in range(500)]
 
 
+def test_what_must_be_told_before_going_on_is_written_when_flush_returns(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "log")
+    sink = LogSink(disk, 100)
+    for number in range(50):
+        sink.write(f"line {number}")
+    sink.flush(30)
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "line 49"
+    disk.free.clear()
+    sink.write("late")
+    sink.flush(0.01)  # a disk that stands still does not keep it for ever
+    disk.free.set()
+    sink.close()
+
+
 def test_a_file_is_renamed_at_its_size_and_only_so_many_are_kept(tmp_path: Path) -> None:
     sink = LogSink(LogFile(str(tmp_path / "log"), 100, 2), 1_000)
     for number in range(40):
