@@ -202,6 +202,11 @@ class Session:
         self.state = SessionState.OUTBOUND
         self._opened = now
 
+    @property
+    def unbinding(self) -> bool:
+        """Good-bye was said."""
+        return self._unbinding is not None
+
     def unbind(self, now: float) -> None:
         """Say good-bye; Closed follows the answer or the response timer. Raises WrongState."""
         self._check(_UNBIND)

@@ -384,9 +384,10 @@ class Link:
         with trio.move_on_after(deadline_s):
             while (session.outstanding or self.streaming) and self.bound:
                 await trio.sleep(0.02)
-        if self.bound:
-            session.unbind(trio.current_time())
-            self.flush()
+        if self.bound and self.session is session:
+            if not session.unbinding:  # an operator's drain may have begun before the gateway's
+                session.unbind(trio.current_time())
+                self.flush()
             with trio.move_on_after(_UNBIND_S):
                 while session.state not in (SessionState.CLOSED, SessionState.UNBOUND):
                     await trio.sleep(0.02)

@@ -173,6 +173,18 @@ async def test_a_drain_survives_a_restart_and_ends_by_itself(tmp_path: Path) -> 
         await house.bound(patience_s=100)
 
 
+@trio_test(mock_clock=True)
+async def test_a_gateway_that_stops_amid_a_drain_says_good_bye_once(tmp_path: Path) -> None:
+    toml = carrier("north", PORT) + route("north")
+    async with running_with(tmp_path, toml, Script()) as (house, script):
+        await house.bound()
+        (link,) = house.gateway.carriers[0].links
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.drain, 5)
+            nursery.start_soon(link.drain, 5)
+        assert [one.command for one in script.pdus].count("unbind") == 1
+
+
 def both_bound(links: list[Link]) -> bool:
     return len(links) == 2 and all(one.bound for one in links)
 
