@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browser.house import (
     NEEDED,
@@ -98,8 +98,24 @@ def test_counters_and_charts_move_while_traffic_flows(
         accepted = ann.page.locator(".tile", has_text="Accepted").locator("dd").first
         expect(accepted).to_have_text(re.compile(r"[1-9]"), timeout=PATIENCE_MS)
         seen = accepted.inner_text()
-        expect(accepted).not_to_have_text(seen, timeout=PATIENCE_MS)
+        with traffic(house, rate=50):
+            expect(accepted).not_to_have_text(seen, timeout=PATIENCE_MS)
         expect(ann.page.locator(".chart canvas").first).to_be_visible()
+        expect(ann.page.locator("#live-state")).to_have_text("live")
+
+
+def test_a_page_goes_live_however_late_its_scripts_come(
+    house: House, chromium: Browser, cookies: list[Any]
+) -> None:
+    with looking(house, chromium, cookies=cookies) as ann:
+
+        def late(route: Route) -> None:
+            ann.page.wait_for_function("window.htmx")
+            ann.page.evaluate("new Promise(then => setTimeout(then))")  # what htmx does by itself is done
+            route.continue_()
+
+        ann.page.route("**/hx-sse.js", late)
+        ann.go("/queues")
         expect(ann.page.locator("#live-state")).to_have_text("live")
 
 
