@@ -115,7 +115,7 @@ def beside_a_reload(tool: Path, rounds: int) -> Figures:
         def verb() -> tuple[object, ...]:
             was = config.read_text()
             config.write_text(text if was != text else text.replace('sender = ["S', 'sender = ["Q'))
-            return ("reload",)
+            return ("reload", "--reason", "measured")
 
         return _beside(tool, signalbox, verb, rounds, within_s=30)
 

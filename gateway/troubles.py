@@ -519,7 +519,7 @@ class Troubles:
                 WARNING,
                 "config:",
                 f"what is in force differs from {self._file['file']}: {self._file['differs_from_file']}",
-                "signalbox reload --dry-run shows how",
+                "signalbox reload --preview shows how",
                 "config-differs",
             )
         for section, ends in (

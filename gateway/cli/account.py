@@ -154,7 +154,6 @@ def suspend(name: str, for_s: float, preview: bool, place: Place, as_json: bool)
         "account.suspend",
         preview=preview,
         as_json=as_json,
-        reason_needed=False,
         name=name,
         for_s=for_s,
     )
@@ -167,7 +166,7 @@ def suspend(name: str, for_s: float, preview: bool, place: Place, as_json: bool)
 @act_options
 def resume(name: str, preview: bool, place: Place, as_json: bool) -> None:
     """Take binds and submits of NAME again, and send what it has queued."""
-    view = act(place, "account.resume", preview=preview, as_json=as_json, reason_needed=False, name=name)
+    view = act(place, "account.resume", preview=preview, as_json=as_json, name=name)
     if view is not None:
         print_account(view, as_json)
 

@@ -6,6 +6,7 @@ Deliberately not here: any command, which acts there are (gateway.acts).
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import click
@@ -57,7 +58,6 @@ def act(
     *,
     preview: bool,
     as_json: bool,
-    reason_needed: bool = True,
     timeout_s: float | None = None,
     **args: Any,
 ) -> Any:
@@ -69,11 +69,23 @@ def act(
         else:
             print_preview(told)
         return None
-    if reason_needed and not place.reason.strip():
-        raise Failure(
-            "say why, for the audit trail: --reason TEXT", "--preview only says what it would touch", USAGE
-        )
+    need_reason(place)
     return place.ask(verb, timeout_s=timeout_s, **args)
+
+
+def need_reason(place: Place, flag: str = "--reason") -> None:
+    """No act without one: whoever sits at a terminal is asked, else the command fails. Raises Failure."""
+    if not place.reason.strip() and asks():
+        place.reason = click.prompt("Why (for the audit trail)", default="", show_default=False, err=True)
+    if not place.reason.strip():
+        raise Failure(
+            f"say why, for the audit trail: {flag} TEXT", "--preview only says what it would touch", USAGE
+        )
+
+
+def asks() -> bool:
+    """Whether somebody sits there."""
+    return sys.stdin.isatty()
 
 
 def print_preview(told: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def list_binds(account: str, place: Place, as_json: bool) -> None:
 @act_options
 def drop(bind_id: str, preview: bool, place: Place, as_json: bool) -> None:
     """Unbind the session ID of `signalbox binds`. Its customer may bind again: see `binds ban`."""
-    dropped = act(place, "binds.drop", preview=preview, as_json=as_json, reason_needed=False, id=bind_id)
+    dropped = act(place, "binds.drop", preview=preview, as_json=as_json, id=bind_id)
     if dropped is None:
         return
     if as_json:
@@ -131,7 +131,7 @@ def locks(place: Place, as_json: bool) -> None:
 @act_options
 def unlock(who: str, preview: bool, place: Place, as_json: bool) -> None:
     """End the locks of an address, or of a system_id wherever it binds from."""
-    ended = act(place, "locks.release", preview=preview, as_json=as_json, reason_needed=False, who=who)
+    ended = act(place, "locks.release", preview=preview, as_json=as_json, who=who)
     if ended is None:
         return
     if as_json:

@@ -93,7 +93,6 @@ def replay(
         "callbacks.replay",
         preview=preview,
         as_json=as_json,
-        reason_needed=False,
         timeout_s=_LONG_S,
         endpoint=endpoint or 0,
         account=account,

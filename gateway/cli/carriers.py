@@ -54,9 +54,7 @@ def suspend(name: str, for_s: float, preview: bool, place: Place, as_json: bool)
     Of one of its links (as north/2): the others go on.
     """
     verb = "link.suspend" if "/" in name else "carrier.suspend"
-    view = act(
-        place, verb, preview=preview, as_json=as_json, reason_needed="/" in name, name=name, for_s=for_s
-    )
+    view = act(place, verb, preview=preview, as_json=as_json, name=name, for_s=for_s)
     _print(view, as_json, name)
 
 
@@ -66,7 +64,7 @@ def suspend(name: str, for_s: float, preview: bool, place: Place, as_json: bool)
 def resume(name: str, preview: bool, place: Place, as_json: bool) -> None:
     """NAME takes messages again, also after a drain; or one of its links does."""
     verb = "link.resume" if "/" in name else "carrier.resume"
-    view = act(place, verb, preview=preview, as_json=as_json, reason_needed="/" in name, name=name)
+    view = act(place, verb, preview=preview, as_json=as_json, name=name)
     _print(view, as_json, name)
 
 

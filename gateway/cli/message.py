@@ -57,9 +57,7 @@ def show(message_id: str, with_text: bool, place: Place, as_json: bool) -> None:
 @act_options
 def cancel(message_id: str, preview: bool, place: Place, as_json: bool) -> None:
     """End the message ID, if no carrier has accepted it; its account is told DELETED."""
-    answer = act(
-        place, "message.cancel", preview=preview, as_json=as_json, reason_needed=False, id=message_id
-    )
+    answer = act(place, "message.cancel", preview=preview, as_json=as_json, id=message_id)
     if answer is None:
         return
     if as_json:

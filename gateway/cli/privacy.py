@@ -15,6 +15,7 @@ from typing import IO
 
 import click
 
+from gateway.cli.acting import need_reason
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_table
 from gateway.cli.place import Place, acting_options, json_option, place_options
@@ -91,8 +92,8 @@ def erase(
     gets an entry that does not name the number. Bytes of the hot store are gone after `signalbox store
     compact`.
     """
-    if not preview and not place.reason:
-        raise Failure("erasing needs a reason", "give --reason TEXT, or --preview to look first", USAGE)
+    if not preview:
+        need_reason(place)
     result = place.ask(
         "privacy.erase",
         timeout_s=_LONG_S,

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from gateway.admin_client import SOCKET_NAME, AdminAbsent
+from gateway.cli.acting import need_reason
 from gateway.cli.failure import FAILED, OK, UNREACHABLE, Failure
 from gateway.cli.output import counted, print_json
 from gateway.cli.place import Place, acting_options, json_option
@@ -19,13 +20,17 @@ from gateway.cli.place import Place, acting_options, json_option
 TIMEOUT_S = 120.0
 _MARKS = {"added": "+", "removed": "-", "changed": "~", "moved": "~"}
 
+trial_option = click.option(
+    "--preview", "--dry-run", "preview", is_flag=True, help="Only show what would change."
+)
+
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@trial_option
 @click.option("--partial", is_flag=True, help="Apply what needs no restart, and leave the rest as it is.")
 @acting_options
 @json_option
-def reload(dry_run: bool, partial: bool, place: Place, as_json: bool) -> int:
+def reload(preview: bool, partial: bool, place: Place, as_json: bool) -> int:
     """Read the configuration file again and apply it to the running gateway, as one.
 
     A file with anything wrong in it, or with changes that need a restart, changes nothing (--partial applies
@@ -33,22 +38,24 @@ def reload(dry_run: bool, partial: bool, place: Place, as_json: bool) -> int:
     until the next reload or restart. On a stopped gateway it ends a roll-back: the next start reads the file.
     """
     path = str(place.config_path.absolute()) if place.was_given else ""
+    if not preview:
+        need_reason(place)
     try:
         done = place.ask_running(
-            "config.reload", timeout_s=TIMEOUT_S, path=path, dry_run=dry_run, partial=partial
+            "config.reload", timeout_s=TIMEOUT_S, path=path, dry_run=preview, partial=partial
         )
     except AdminAbsent:
-        return _stopped(place, dry_run)
+        return _stopped(place, preview)
     if as_json:
         print_json(done)
     else:
-        print_done(done, dry_run)
-    return FAILED if dry_run and done["needs_restart"] and not partial else OK
+        print_done(done, preview)
+    return FAILED if preview and done["needs_restart"] and not partial else OK
 
 
-def _stopped(place: Place, dry_run: bool) -> int:
+def _stopped(place: Place, preview: bool) -> int:
     ended = False
-    if not dry_run and (place.data_dir / "store").is_dir():
+    if not preview and (place.data_dir / "store").is_dir():
         ended = bool(place.ask("config.end_rollback")["ended"])
     if not ended:
         raise Failure(
@@ -60,14 +67,14 @@ def _stopped(place: Place, dry_run: bool) -> int:
     return OK
 
 
-def print_done(done: dict[str, Any], dry_run: bool) -> None:
+def print_done(done: dict[str, Any], preview: bool) -> None:
     """What changed, or would change, and what comes of it."""
     for change in done["changes"]:
         print_change(change)
     restart = ", ".join(done["needs_restart"])
     if not done["changes"]:
         click.echo(f"{Path(done['file'])}: nothing changes.")
-    elif dry_run:
+    elif preview:
         click.echo(f"\n{counted(len(done['changes']), 'change')}; this was a trial: nothing was changed.")
         if restart:
             click.echo(f"needs a restart: {restart}. Refused without --partial, which applies the rest.")
@@ -75,7 +82,7 @@ def print_done(done: dict[str, Any], dry_run: bool) -> None:
         click.echo(
             f"\n{counted(len(done['changes']), 'change')} applied. Revision {done['revision']} is in force."
         )
-    if restart and not dry_run:
+    if restart and not preview:
         click.echo(f"left as it was, needs a restart: {restart}")
     for warning in done["warnings"]:
         click.echo(f"warning: {warning}")

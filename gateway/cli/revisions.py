@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import click
 
+from gateway.cli.acting import need_reason
 from gateway.cli.failure import FAILED, OK
 from gateway.cli.output import print_json, print_table
 from gateway.cli.place import Place, acting_options, json_option, place_options
-from gateway.cli.reload import TIMEOUT_S, print_change, print_done
+from gateway.cli.reload import TIMEOUT_S, print_change, print_done, trial_option
 
 _NUMBER = click.IntRange(1)
 
@@ -81,21 +82,23 @@ def diff(older: int, newer: int | None, place: Place, as_json: bool) -> None:
 
 @config.command()
 @click.argument("number", type=_NUMBER)
-@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@trial_option
 @click.option("--partial", is_flag=True, help="Apply what needs no restart, and leave the rest as it is.")
 @acting_options
 @json_option
-def rollback(number: int, dry_run: bool, partial: bool, place: Place, as_json: bool) -> int:
+def rollback(number: int, preview: bool, partial: bool, place: Place, as_json: bool) -> int:
     """Put revision NUMBER in force again, as `reload` does with a file. Needs a running gateway.
 
     It stays in force over restarts, whatever the file says, until the next `signalbox reload`. Secrets that
     were written out in it are taken from the configuration in force.
     """
-    done = place.ask("config.rollback", timeout_s=TIMEOUT_S, number=number, dry_run=dry_run, partial=partial)
+    if not preview:
+        need_reason(place)
+    done = place.ask("config.rollback", timeout_s=TIMEOUT_S, number=number, dry_run=preview, partial=partial)
     if as_json:
         print_json(done)
     else:
-        print_done(done, dry_run)
-        if not dry_run:
+        print_done(done, preview)
+        if not preview:
             click.echo("The file is not in force until the next `signalbox reload`.")
-    return FAILED if dry_run and done["needs_restart"] and not partial else OK
+    return FAILED if preview and done["needs_restart"] and not partial else OK

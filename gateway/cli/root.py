@@ -28,7 +28,7 @@ VERBS = {
     "run": _Verb("gateway.cli.run", "Start the gateway."),
     "check": _Verb("gateway.cli.check", "Validate a configuration: every error at once."),
     "reload": _Verb(
-        "gateway.cli.reload", "Apply the changed configuration; --dry-run shows what would change."
+        "gateway.cli.reload", "Apply the changed configuration; --preview shows what would change."
     ),
     "config": _Verb("gateway.cli.revisions", "Configurations that were in force; go back to one."),
     "status": _Verb("gateway.cli.status", "Is it ready, what waits, and why."),

@@ -84,7 +84,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         restart = f": {', '.join(config['needs_restart'])}" if config["needs_restart"] else ""
         click.echo(
             f"\nCONFIG  differs from the file {config['file']}: {config['differs_from_file']}{restart} "
-            "(signalbox reload --dry-run shows how)"
+            "(signalbox reload --preview shows how)"
         )
     for stall in facts["stalled"]:
         what = f"{stall['part']} {stall['name']}".strip()

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.acting import need_reason, preview_option, print_preview
 from gateway.cli.failure import FAILED, UNREACHABLE, USAGE, Failure
 from gateway.cli.offline import STORE_DIRECTORY, store_failures
 from gateway.cli.output import counted, print_json, print_pairs, print_table
@@ -112,9 +113,10 @@ def restore(source: Path, place: Place, as_json: bool) -> None:
     "refusal.",
 )
 @click.option("--carrier", default="", help="With --reason unknown or suspect: only what this carrier had.")
+@preview_option
 @releasing_options
 @json_option
-def release(reason: str, carrier: str, place: Place, as_json: bool) -> None:
+def release(reason: str, carrier: str, preview: bool, place: Place, as_json: bool) -> None:
     """Let held messages be sent.
 
     `restored` are those that a restore held. `unknown` are those that a carrier had when the link or the
@@ -123,8 +125,12 @@ def release(reason: str, carrier: str, place: Place, as_json: bool) -> None:
     those that a carrier refused with a status that its configuration holds. A single one is given up with
     `signalbox message cancel ID`.
     """
-    result = place.ask("store.release", timeout_s=_LONG_S, reason=reason, carrier=carrier)
-    if as_json:
+    if not preview:
+        need_reason(place, "--because")
+    result = place.ask("held.release", timeout_s=_LONG_S, held_as=reason, carrier=carrier, preview=preview)
+    if preview and not as_json:
+        print_preview(result)
+    elif as_json:
         print_json(result)
     else:
         click.echo(released_text(result["released"], reason, carrier))

@@ -281,4 +281,4 @@ def test_pages_are_whole_without_scripts(house: House, chromium: Browser, cookie
     page.get_by_role("button", name="Suspend a carrier").click()
     expect(page.get_by_text("Done: Suspend a carrier")).to_be_visible()
     context.close()
-    house.command("carrier", "resume", "silent")
+    house.command("carrier", "resume", "silent", "--reason", "tried")

@@ -353,11 +353,17 @@ async def test_a_closed_account_neither_binds_nor_submits_and_its_name_stays_tak
 
 def test_accounts_are_suspended_resumed_and_closed_by_commands(typed: Typed) -> None:
     typed("account", "create", "shop")
-    assert json.loads(typed("account", "suspend", "shop", "--json")[1])["suspended"] is True
+    assert (
+        json.loads(typed("account", "suspend", "shop", "--json", "--reason", "ticket 7")[1])["suspended"]
+        is True
+    )
     assert "suspended" in typed("account", "list")[1]
-    assert json.loads(typed("account", "resume", "shop", "--json")[1])["suspended"] is False
+    assert (
+        json.loads(typed("account", "resume", "shop", "--json", "--reason", "ticket 7")[1])["suspended"]
+        is False
+    )
     assert json.loads(typed("account", "close", "shop", "--yes", "--json")[1])["closed"] is True
-    code, told = typed("account", "resume", "shop")
+    code, told = typed("account", "resume", "shop", "--reason", "ticket 7")
     assert (code, "closed for good" in told) == (FAILED, True)
     assert "closed" in typed("account", "list")[1]
 

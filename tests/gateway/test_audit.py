@@ -199,7 +199,7 @@ def test_on_a_stopped_gateway_the_trail_is_written_listed_and_verified(typed: Ty
     assert (code, "is whole: 2 entries" in told) == (OK, True)
     noted = json.loads(typed("audit", "verify", "--json")[1])["last"]
     assert noted in told
-    typed("account", "suspend", "shop")
+    typed("account", "suspend", "shop", "--reason", "ticket 7")
     assert typed("audit", "verify", "--noted", noted)[0] == OK
     code, told = typed("audit", "verify", "--noted", "2:" + "0" * 64)
     assert (code, "audit 2: its hash was 00" in told) == (FAILED, True)

@@ -221,7 +221,7 @@ def test_a_roll_back_that_is_ended_on_a_stopped_gateway_is_told(typed: Typed, tm
             await ask(house, "config.rollback", number=1)
 
     trio.run(roll_back, clock=trio.testing.MockClock(autojump_threshold=0))
-    assert typed("reload", "--config", str(tmp_path / "gateway.toml"))[0] == 0
+    assert typed("reload", "--reason", "ticket 7", "--config", str(tmp_path / "gateway.toml"))[0] == 0
     (told, *_) = json.loads(typed("audit", "list", "--json")[1])
     assert (told["act"], told["via"]) == ("config.rollback_ended", "cli")
 

@@ -226,7 +226,7 @@ def test_a_replay_that_cannot_be_meant_is_refused(typed: Typed, args: dict[str, 
         for part in (flags.get(name, f"--{name}"), value)
         if part is not True
     ]
-    code, told = typed("deliveries", "replay", "--account", "acme", *line)
+    code, told = typed("deliveries", "replay", "--account", "acme", *line, "--reason", "ticket 7")
     assert (code in (USAGE, FAILED), word in told) == (True, True), told
 
 
@@ -292,7 +292,9 @@ def test_on_a_stopped_gateway_backlogs_are_listed_told_again_and_moved(tmp_path:
     trio.run(life, clock=trio.testing.MockClock(autojump_threshold=0))
     code, told = typed("deliveries", "list")
     assert (code, "acme" in told, "< 1 MIN" in told, "OLDEST" in told) == (OK, True, True, True)
-    code, told = typed("deliveries", "replay", "--account", "acme", "--state", "DELIVERED")
+    code, told = typed(
+        "deliveries", "replay", "--account", "acme", "--state", "DELIVERED", "--reason", "ticket 7"
+    )
     assert (code, told) == (OK, "2 receipts of 2 finished messages queued.\n")
     assert json.loads(typed("deliveries", "list", "--json")[1])[0]["backlog"] == 4
     typed("account", "set", "acme", "--callback-url", URL)

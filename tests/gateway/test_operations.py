@@ -104,11 +104,13 @@ def test_on_a_stopped_gateway_unknown_outcomes_are_released_for_the_next_start(
         await house.when(await house.submit(SILENT), "unknown")
 
     lived(tmp_path, UNSURE, leave_one_unknown)
-    code, told = typed("store", "release", "--reason", "unknown", "--carrier", "smi")
+    code, told = typed("store", "release", "--because", "ticket 7", "--reason", "unknown", "--carrier", "smi")
     assert (code, "one of: sim" in told) == (USAGE, True)
-    code, told = typed("store", "release", "--reason", "unknown")
+    code, told = typed("store", "release", "--reason", "unknown", "--preview")
+    assert (code, "Nothing was changed" in told, "1 message with an unknown" in told) == (OK, True, True)
+    code, told = typed("store", "release", "--because", "ticket 7", "--reason", "unknown")
     assert (code, "1 message released. Each may arrive twice" in told) == (OK, True)
-    code, told = typed("store", "release", "--reason", "unknown", "--json")
+    code, told = typed("store", "release", "--because", "ticket 7", "--reason", "unknown", "--json")
     assert json.loads(told) == {"released": 0, "reason": "unknown", "carrier": ""}
 
     async def sends_it(house: Running) -> None:
@@ -162,11 +164,11 @@ def test_on_a_stopped_gateway_a_waiting_message_is_cancelled(tmp_path: Path, typ
         ids.append(await house.submit("447700900123"))
 
     lived(tmp_path, ONE, leave_one_waiting)
-    code, told = typed("message", "cancel", ids[0])
+    code, told = typed("message", "cancel", ids[0], "--reason", "ticket 7")
     assert (code, told) == (OK, f"{ids[0]} is cancelled: DELETED.\n")
-    code, told = typed("message", "cancel", ids[0])
+    code, told = typed("message", "cancel", ids[0], "--reason", "ticket 7")
     assert (code, "ended already, as DELETED" in told) == (FAILED, True)
-    code, told = typed("message", "cancel", "7")
+    code, told = typed("message", "cancel", "7", "--reason", "ticket 7")
     assert (code, "no message 7" in told) == (FAILED, True)
     code, told = typed("message", ids[0], "--json")
     assert json.loads(told)["reason"] == "CANCELLED"
@@ -367,8 +369,8 @@ def test_callbacks_of_a_stopped_gateway_are_listed_and_put_back(tmp_path: Path, 
     assert len(json.loads(told)) == 2
     code, told = typed("callbacks", "enable", "--all")
     assert (code, "not running" in told) == (FAILED, True)
-    assert typed("callbacks", "replay")[0] == USAGE
-    code, told = typed("callbacks", "replay", "--account", "acme")
+    assert typed("callbacks", "replay", "--reason", "ticket 7")[0] == USAGE
+    code, told = typed("callbacks", "replay", "--account", "acme", "--reason", "ticket 7")
     assert (code, told) == (OK, "2 events put back, due now.\n")
 
     async def takes_them(house: Running) -> None:
@@ -401,7 +403,7 @@ def test_a_backup_is_restored_compacted_and_released_with_answers_for_programs(
     code, told = typed("store", "compact", "--json")
     assert set(json.loads(told)) == {"bytes_before", "bytes_now"}
     assert json.loads(typed("store", "stats", "--json")[1])["phases"]["held"]["messages"] == 2
-    code, told = typed("store", "release")
+    code, told = typed("store", "release", "--because", "ticket 7")
     assert told == "2 messages released. What was sent after the backup was made goes out again.\n"
     assert typed("store", "check") == (OK, "The store is sound.\n")
 
@@ -411,7 +413,12 @@ def test_a_backup_is_restored_compacted_and_released_with_answers_for_programs(
 
 def test_on_a_stopped_gateway_nobody_is_bound_or_locked_out(tmp_path: Path, typed: Typed) -> None:
     lived(tmp_path, ONE, lambda house: house.submit("447700900123"))
-    for line in (("binds",), ("binds", "drop", "1"), ("locks",), ("unlock", "acme")):
+    for line in (
+        ("binds",),
+        ("binds", "drop", "1", "--reason", "ticket 7"),
+        ("locks",),
+        ("unlock", "acme", "--reason", "ticket 7"),
+    ):
         code, told = typed(*line)
         assert (code, "the gateway is not running" in told) == (FAILED, True)
 
@@ -419,12 +426,16 @@ def test_on_a_stopped_gateway_nobody_is_bound_or_locked_out(tmp_path: Path, type
 # the socket itself
 
 ANSWERS: dict[tuple[str, ...], object] = {
-    ("store", "release", "--reason", "unknown"): {"released": 0, "reason": "unknown", "carrier": ""},
+    ("store", "release", "--reason", "unknown", "--because", "ticket"): {
+        "released": 0,
+        "reason": "unknown",
+        "carrier": "",
+    },
     ("inbox", "--unowned"): [],
     ("receipts", "unmatched"): [],
     ("callbacks", "list"): [],
     ("callbacks", "given-up", "--account", "acme"): [],
-    ("callbacks", "replay", "--all"): {"replayed": 0, "shut": []},
+    ("callbacks", "replay", "--all", "--reason", "ticket"): {"replayed": 0, "shut": []},
     ("callbacks", "enable", "--account", "acme"): {"enabled": [], "replayed": 0},
     ("binds",): [],
     ("locks",): [],
@@ -450,8 +461,11 @@ async def test_every_verb_goes_through_the_socket_of_a_running_gateway(
         for line, answer in ANSWERS.items():
             code, told = await typed(*line, "--json")
             assert (code, json.loads(told)) == (OK, answer)
-        assert await typed("message", "cancel", later) == (OK, f"{later} is cancelled: DELETED.\n")
-        code, told = await typed("message", "cancel", later)
+        assert await typed("message", "cancel", later, "--reason", "ticket 7") == (
+            OK,
+            f"{later} is cancelled: DELETED.\n",
+        )
+        code, told = await typed("message", "cancel", later, "--reason", "ticket 7")
         assert (code, "ended already" in told) == (FAILED, True)
         code, told = await typed("inbox", "--account", "acem")
         assert (code, "there are: acme" in told) == (FAILED, True)

@@ -147,4 +147,7 @@ def test_a_carrier_of_a_stopped_gateway_is_suspended_in_its_store(tmp_path: Path
     assert (done.exit_code, "is suspended until" in done.output) == (0, True), done.output
     assert "suspended" in run(signalbox, ["carrier", "list", *place]).output
     assert "No event" in run(signalbox, ["events", *place]).output
-    assert "is not suspended" in run(signalbox, ["carrier", "resume", "north", *place]).output
+    assert (
+        "is not suspended"
+        in run(signalbox, ["carrier", "resume", "north", "--reason", "over", *place]).output
+    )

@@ -13,6 +13,19 @@ from click.testing import CliRunner
 from gateway.cli.failure import Failure
 from gateway.cli.root import signalbox
 from tests.gateway.house import carrier, route, running
+from tests.gateway.test_acts import COMMANDS, command_of
+
+GIVEN = {
+    "carrier.suspend": ["north"], "carrier.resume": ["north"], "carrier.drain": ["north"],
+    "carrier.rebind": ["north"], "carrier.rate": ["north", "5"], "link.suspend": ["north/1"],
+    "link.resume": ["north/1"], "route.suspend": ["all"], "route.resume": ["all"], "route.rate": ["all", "5"],
+    "route.weights": ["all", "north=3"], "account.suspend": ["acme"], "account.resume": ["acme"],
+    "binds.drop": ["1"], "binds.ban": ["acme-1"], "binds.unban": ["acme-1"], "locks.release": ["acme-1"],
+    "callbacks.replay": ["--all"], "deliveries.replay": ["--account", "acme"],
+    "deliveries.move": ["--account", "acme", "--to", "http"], "queue.move": ["--all", "--to", "all", "--yes"],
+    "queue.bounce": ["--all", "--yes"], "message.force": ["1"], "message.reroute": ["1", "--to", "all"],
+    "message.cancel": ["1"], "config.rollback": ["1"], "privacy.erase": ["+447700900123"],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -48,13 +61,33 @@ def test_an_act_without_a_reason_is_not_done(place: list[str]) -> None:
     assert "suspended" not in run(place, "carrier", "list")
 
 
+@pytest.mark.parametrize("verb", sorted(COMMANDS))
+def test_no_act_is_done_without_a_reason_and_each_has_a_preview(verb: str) -> None:
+    command = command_of(COMMANDS[verb])
+    flags = {flag for one in command.params for flag in one.opts}
+    assert "--preview" in flags
+    assert flags & {"--reason", "--because"}
+    with pytest.raises(Failure, match="say why"):
+        CliRunner().invoke(signalbox, [*COMMANDS[verb].split(), *GIVEN.get(verb, ())], catch_exceptions=False)
+
+
+def test_whoever_sits_at_a_terminal_is_asked_why(place: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.acting.asks", lambda: True)
+    done = CliRunner().invoke(signalbox, ["carrier", "suspend", "north", *place], input="fibre cut\n")
+    assert (done.exit_code, "Why" in done.output) == (0, True), done.output
+    entries = json.loads(run(place, "audit", "list", "--json"))
+    assert "fibre cut" in {one["reason"] for one in entries}
+    done = CliRunner().invoke(signalbox, ["carrier", "resume", "north", *place], input="\n")
+    assert isinstance(done.exception, Failure)
+
+
 def test_what_is_ordered_of_a_stopped_gateway_waits_for_its_start(place: list[str]) -> None:
     told = run(place, "carrier", "drain", "north", "--for", "2h", "--reason", "works")
     assert "north is drained until 2" in told
     shown = json.loads(run(place, "carrier", "rate", "north", "5", "--reason", "slow", "--json"))
     assert (shown["drained"], shown["rate_order"]["value"]) == (True, "5/s")
     assert "has its configured rate" in run(place, "carrier", "rate", "north", "0", "--reason", "fine")
-    assert "north is not suspended" in run(place, "carrier", "resume", "north")
+    assert "north is not suspended" in run(place, "carrier", "resume", "north", "--reason", "over")
     told = run(
         place, "binds", "ban", "acme-1", "--address", "192.0.2.0/24", "--for", "1h", "--reason", "abuse"
     )

@@ -203,7 +203,7 @@ def test_binds_are_listed_in_columns_and_dropped(
         heading, row = capsys.readouterr().out.splitlines()
         assert heading.index("SYSTEM ID") == row.index("shop1")
         assert ("5/100" in row, "192.0.2.7 TLS" in row) == (True, True)
-    assert root.run(["binds", "drop", "3"]) == OK
+    assert root.run(["binds", "drop", "3", "--reason", "ticket 7"]) == OK
     assert "shop1 of shop is asked to leave" in capsys.readouterr().out
     gateway.answers["binds.list"] = []
     assert root.run(["binds"]) == OK
@@ -215,7 +215,7 @@ def test_locks_are_listed_and_ended(gateway: FakeGateway, capsys: pytest.Capture
     gateway.answers = {"locks.list": [LOCK], "locks.release": {"who": "192.0.2.7", "released": 2}}
     assert root.run(["locks"]) == OK
     assert "(all)" in capsys.readouterr().out
-    assert root.run(["unlock", "192.0.2.7"]) == OK
+    assert root.run(["unlock", "192.0.2.7", "--reason", "ticket 7"]) == OK
     assert capsys.readouterr().out == "2 locks ended.\n"
     gateway.answers["locks.list"] = []
     assert root.run(["locks"]) == OK
@@ -406,9 +406,9 @@ def test_a_cancel_says_what_it_could_do(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str], outcome: str, word: str
 ) -> None:
     gateway.answers["message.cancel"] = {"id": "7", "outcome": outcome}
-    assert root.run(["message", "cancel", "7"]) == OK
+    assert root.run(["message", "cancel", "7", "--reason", "ticket 7"]) == OK
     assert word in capsys.readouterr().out
-    assert root.run(["message", "cancel", "7", "--json"]) == OK
+    assert root.run(["message", "cancel", "7", "--json", "--reason", "ticket 7"]) == OK
     assert json.loads(capsys.readouterr().out) == {"id": "7", "outcome": outcome}
     assert gateway.asked[0] == ("message.cancel", {"id": "7"})
 
@@ -432,10 +432,11 @@ def test_a_release_says_how_many_and_what_may_come_of_it(
     args: dict[str, str],
     word: str,
 ) -> None:
-    gateway.answers["store.release"] = {"released": 2, **args}
-    assert root.run(["store", "release", *line]) == OK
+    gateway.answers["held.release"] = {"released": 2, **args}
+    assert root.run(["store", "release", *line, "--because", "ticket 7"]) == OK
     assert word in capsys.readouterr().out
-    assert gateway.asked == [("store.release", args)]
+    asked = {"held_as": args["reason"], "carrier": args["carrier"], "preview": False}
+    assert gateway.asked == [("held.release", asked)]
 
 
 def test_the_inbox_is_shown_in_columns_and_its_texts_on_request(
@@ -508,12 +509,12 @@ def test_a_replay_says_how_many_and_which_endpoint_is_shut(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gateway.answers["callbacks.replay"] = {"replayed": 1, "shut": [ENDPOINT]}
-    assert root.run(["callbacks", "replay", "--account", "shop"]) == OK
+    assert root.run(["callbacks", "replay", "--account", "shop", "--reason", "ticket 7"]) == OK
     printed = capsys.readouterr().out
     assert "1 event put back" in printed
     assert "signalbox callbacks enable --endpoint 3" in printed
     gateway.answers["callbacks.replay"] = {"replayed": 0, "shut": []}
-    assert root.run(["callbacks", "replay", "--all"]) == OK
+    assert root.run(["callbacks", "replay", "--all", "--reason", "ticket 7"]) == OK
     assert capsys.readouterr().out == "No event was given up there.\n"
 
 
@@ -571,10 +572,10 @@ LISTINGS = {
     "receipts.unmatched": ["receipts", "unmatched"],
     "callbacks.list": ["callbacks", "list"],
     "callbacks.given_up": ["callbacks", "given-up"],
-    "callbacks.replay": ["callbacks", "replay", "--all"],
+    "callbacks.replay": ["callbacks", "replay", "--all", "--reason", "ticket 7"],
     "callbacks.enable": ["callbacks", "enable", "--all"],
-    "message.cancel": ["message", "cancel", "7"],
-    "store.release": ["store", "release"],
+    "message.cancel": ["message", "cancel", "7", "--reason", "ticket 7"],
+    "held.release": ["store", "release", "--because", "ticket 7"],
 }
 
 
@@ -606,8 +607,9 @@ def test_what_a_stranger_wrote_cannot_steer_the_terminal(
 
 
 def test_a_release_of_nothing_says_so(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
-    gateway.answers["store.release"] = {"released": 0}
-    assert root.run(["store", "release", "--reason", "unknown", "--carrier", "north"]) == OK
+    gateway.answers["held.release"] = {"released": 0}
+    why = ["--because", "ticket 7"]
+    assert root.run(["store", "release", "--reason", "unknown", "--carrier", "north", *why]) == OK
     assert capsys.readouterr().out == "No message is held with an unknown outcome at north.\n"
     assert root.run(["store", "release", "--reason", "everything"]) == USAGE
 
