@@ -119,6 +119,28 @@ def test_a_page_goes_live_however_late_its_scripts_come(
         expect(ann.page.locator("#live-state")).to_have_text("live")
 
 
+def test_a_page_whose_stream_is_refused_stays_whole_and_goes_live_later(
+    house: House, chromium: Browser, cookies: list[Any]
+) -> None:
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        body = '{"type": "too-many-connections", "detail": "you watch 20 pages already"}'
+        route.fulfill(status=503, content_type="application/problem+json", body=body)
+
+    with looking(house, chromium, cookies=cookies) as ann:
+        ann.expected = ["503"]  # chromium says it aloud
+        ann.page.route("**/live/queues", refuse)
+        ann.go("/queues")
+        expect(ann.page.locator("#live-state")).to_contain_text("trying again")
+        expect(ann.page.get_by_role("heading", level=1, name="Queues")).to_be_visible()
+        expect(ann.page.get_by_label("Lane")).to_be_visible()
+        assert asked
+        ann.page.unroute("**/live/queues")
+        expect(ann.page.locator("#live-state")).to_have_text("live")
+
+
 def test_a_message_is_found_and_its_timeline_tells_all(
     house: House, chromium: Browser, cookies: list[Any]
 ) -> None:

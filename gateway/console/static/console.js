@@ -148,6 +148,17 @@
     document.addEventListener("htmx:sse:after:connection", hear);
     document.addEventListener("htmx:sse:after:message", hear);
     document.addEventListener("htmx:sse:error", () => say("connection lost; trying again"));
+    // a first answer that is no stream (too many pages, a proxy's error) does not take the page's place
+    const again = (event) => {
+      if (event.target !== live) return;
+      const type = event.detail.ctx?.response?.raw.headers.get("Content-Type") ?? "";
+      if (type.startsWith("text/event-stream")) return;
+      event.preventDefault();
+      say("not live; trying again");
+      setTimeout(() => htmx.trigger(live, "again"), 5000);
+    };
+    live.addEventListener("htmx:before:response", again);
+    live.addEventListener("htmx:error", again);
     setInterval(() => Date.now() - heard > 40000 && say("nothing heard for 40 s"), 5000);
   }
 })();
