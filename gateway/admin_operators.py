@@ -77,6 +77,8 @@ class OperatorVerbs:
             return _view(await self._operators.change_role(wish.name, _role(wish.role)))
         except NoSuchOperator as problem:
             raise AdminError("not_found", str(problem)) from None
+        except OperatorProblem as problem:
+            raise AdminError("operator", str(problem)) from None
 
     async def operator_rotate(self, wish: KeyRotation) -> object:
         """The operator's view, with its new `operator_key`: this once."""
@@ -91,6 +93,8 @@ class OperatorVerbs:
             return _view(await self._operators.remove(wish.name))
         except NoSuchOperator as problem:
             raise AdminError("not_found", str(problem)) from None
+        except OperatorProblem as problem:
+            raise AdminError("operator", str(problem)) from None
 
 
 def name_problem(name: str) -> str:

@@ -8,7 +8,8 @@ only once it is durable. `changed` hooks let others (the keys) rebuild what they
 
 Invariants: one change at a time, waited for to the end of its commit even when its caller is cancelled; the
 audit trail tells of each in the same transaction; a key, once shown, is nowhere. A rotated key works
-until its overlap ends, and no longer than to the next rotation.
+until its overlap ends, and no longer than to the next rotation. The last owner who can sign in is not
+removed, and stays an owner who can sign in, whoever asks (but an OpenID provider: it makes owners again).
 
 Deliberately not here: checking a key (gateway.http.auth) or a password (gateway.sign_in), what operators may
 do (router.roles).
@@ -67,6 +68,10 @@ class NoSuchOperator(OperatorProblem):
     """There is no operator of that name."""
 
 
+class LastOwner(OperatorProblem):
+    """It is the last owner who can sign in; another must be there first."""
+
+
 class Operators:
     def __init__(self, committer: Committing, wall_ms: Callable[[], int]) -> None:
         self._committer = committer
@@ -116,11 +121,14 @@ class Operators:
             await self._put({**self.by_name, name: operator}, "operator.key_rotated", operator, old)
         return operator, key
 
-    async def change_role(self, name: str, role: Role) -> Operator:
-        """Its keys may what that role may, from the next request on. Errors: OperatorProblem, StoreError."""
+    async def change_role(self, name: str, role: Role, *, by_provider: bool = False) -> Operator:
+        """Its keys may what that role may, from the next request on. `by_provider`: an OpenID provider says
+        so, and may take the role of the last owner, too. Errors: OperatorProblem, StoreError."""
         async with self._one_at_a_time:
             old = self.named(name)
             operator = msgspec.structs.replace(old, role=role.value)
+            if not by_provider:
+                self._check_owned(old, operator)
             await self._put({**self.by_name, name: operator}, "operator.role_changed", operator, old)
         return operator
 
@@ -150,7 +158,9 @@ class Operators:
         Errors: OperatorProblem, StoreError, and what `change` raises.
         """
         async with self._one_at_a_time:
-            operator, told = change(self.named(name))
+            old = self.named(name)
+            operator, told = change(old)
+            self._check_owned(old, operator)
             await self._write({**self.by_name, name: operator}, told)
         return operator
 
@@ -158,6 +168,7 @@ class Operators:
         """Its keys stop working at once. Errors: OperatorProblem, StoreError."""
         async with self._one_at_a_time:
             gone = self.named(name)
+            self._check_owned(gone, None)
             stay = {one: operator for one, operator in self.by_name.items() if operator is not gone}
             await self._put(stay, "operator.removed", None, gone)
         return gone
@@ -169,6 +180,16 @@ class Operators:
             )
         if len(self.by_name) >= MOST_OPERATORS:
             raise OperatorProblem(f"there are {MOST_OPERATORS} operators, and there may not be more")
+
+    def _check_owned(self, old: Operator, new: Operator | None) -> None:
+        """Errors: LastOwner. Asked by whoever holds the lock, so that two who ask at once are told apart."""
+        if not _owns(old) or (new is not None and _owns(new)):
+            return
+        if not any(_owns(other) for other in self.by_name.values() if other is not old):
+            raise LastOwner(
+                f"{old.name} is the last owner who can sign in; "
+                "make another owner first, and let them sign in"
+            )
 
     def named(self, name: str) -> Operator:
         operator = self.by_name.get(name)
@@ -206,6 +227,11 @@ class Operators:
         self.reload()
 
 
+def _owns(operator: Operator) -> bool:
+    """Whether it is an owner who can sign in; one with keys alone cannot invite anybody to the console."""
+    return role_of(operator) == Role.OWNER and bool(operator.password or operator.subject)
+
+
 def _told(operator: Operator, other: Operator | None) -> dict[str, str]:
     """What the trail says of it, beside what it was or is to be."""
     shown = {"key_prefix": operator.key_prefix}
@@ -216,4 +242,4 @@ def _told(operator: Operator, other: Operator | None) -> dict[str, str]:
     return shown
 
 
-__all__ = ["NoSuchOperator", "Operator", "OperatorProblem", "Operators", "StoreError"]
+__all__ = ["LastOwner", "NoSuchOperator", "Operator", "OperatorProblem", "Operators", "StoreError"]

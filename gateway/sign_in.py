@@ -331,7 +331,7 @@ class SignIns:
                 if not there:
                     operator = await self._operators.admit(name, vouched.role, subject=vouched.subject)
                 elif role_of(there[0]) != vouched.role.value:
-                    operator = await self._operators.change_role(name, vouched.role)
+                    operator = await self._operators.change_role(name, vouched.role, by_provider=True)
                 else:
                     operator = there[0]
         except OperatorProblem as problem:

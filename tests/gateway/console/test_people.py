@@ -6,8 +6,13 @@ import re
 from html import unescape
 from pathlib import Path
 
+import pytest
 import trio
+from msgspec.structs import replace
 
+from gateway.admin import AdminError
+from gateway.audit import Actor, acting, entry
+from gateway.operators import LastOwner
 from router.roles import Role
 from tests.gateway.console.house import text_of
 from tests.gateway.console.test_sign_in import OTHER, RIGHT, Browser, a_console
@@ -92,6 +97,43 @@ async def test_the_last_owner_stays_one(tmp_path: Path) -> None:
         await root.send("/people/role", name="root", role="support")
         assert house.gateway.operators.by_name["root"].role == "support"
         assert root.csrf == ""
+
+
+@trio_test(mock_clock=True)
+async def test_two_owners_who_oust_each_other_leave_one(tmp_path: Path) -> None:
+    for path in ("remove", "role"):
+        (tmp_path / path).mkdir()
+        async with a_console(tmp_path / path) as house:
+            await house.gateway.operators.change_role("ann", Role.OWNER)
+            ann, root = Browser(house), Browser(house)
+            await ann.sign_in("ann")
+            await root.sign_in("root")
+            statuses: list[int] = []
+
+            async def resign(
+                browser: Browser, name: str, path: str = path, told: list[int] = statuses
+            ) -> None:
+                told.append((await browser.send(f"/people/{path}", name=name, role="auditor")).status)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(resign, ann, "root")
+                nursery.start_soon(resign, root, "ann")
+            roles = [one.role for one in house.gateway.operators.by_name.values()]
+            assert (sorted(statuses)[-1] in (403, 409), roles.count("owner")) == (True, 1), (statuses, roles)
+
+
+@trio_test(mock_clock=True)
+async def test_the_last_owner_stays_one_by_verbs_and_when_its_password_would_go(tmp_path: Path) -> None:
+    async with a_console(tmp_path) as house:
+        verbs, operators = house.gateway.verbs.table(), house.gateway.operators
+        for verb in ("operator.remove", "operator.set"):
+            role = {"role": "support"} if verb == "operator.set" else {}
+            with acting(Actor("root", "cli", "leaves")), pytest.raises(AdminError, match="the last owner"):
+                await verbs[verb]({"name": "root", **role})
+        told = entry(7, "operator.password_set", "operator:root", {}, {})
+        with pytest.raises(LastOwner):
+            await operators.change("root", lambda now: (replace(now, password=""), told))
+        assert (operators.by_name["root"].role, bool(operators.by_name["root"].password)) == ("owner", True)
 
 
 @trio_test(mock_clock=True)
