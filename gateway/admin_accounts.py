@@ -242,8 +242,11 @@ class AccountVerbs:
         account = self._accounts.by_name.get(order.subject)
         if account is None or account.closed or not account.suspended:
             return False
-        with in_the_same_commit(put):
-            await self._accounts.update(order.subject, suspended=False)
+        try:
+            with in_the_same_commit(put):
+                await self._accounts.update(order.subject, suspended=False)
+        except AccountProblem:  # it was closed while this waited for its turn
+            return False
         return True
 
     async def account_suspend(self, wish: AccountSuspension) -> object:

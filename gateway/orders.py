@@ -26,7 +26,7 @@ from gateway.admin_shapes import iso
 from gateway.audit import Actor, acting, actor_now, entry
 from gateway.committer import Committing
 from gateway.notices import notice
-from store.interface import Transaction
+from store.interface import StoreError, Transaction
 from store.values import Damaged
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ class Orders:
         self.after: list[Callable[[], Awaitable[None]]] = []
         self.ending: dict[str, Ending] = {}  # kinds whose end does more
         self._of: dict[str, dict[str, Order]] = {}
+        self._stuck: list[Order] = []  # over, and do not end
         self._unknown: list[Order] = []  # a later version's, kept as they are
         self.by_carrier: dict[str, Order] = {}  # that take nothing new
         self.reload()
@@ -263,21 +264,42 @@ class Orders:
             return before
 
     async def end_old(self) -> None:
-        """Those whose time is over; to be called about once a second. Errors: StoreError."""
+        """Those whose time is over; to be called about once a second. Errors: StoreError.
+
+        One that cannot be ended because of a bug is said once, and tried again the next time; the others end.
+        """
         now_ms = self._wall_ms()
         over = [
             order for orders in self._of.values() for order in orders.values() if 0 < order.until_ms <= now_ms
         ]
+        self._stuck = [one for one in self._stuck if one in over]
         for order in over:
             async with self._one_at_a_time:
                 if self.find(order.kind, order.subject) is not order:
                     continue
                 put, ending = self._ended(order, by_itself=True), self.ending.get(order.kind)
-                with acting(_OVER), trio.CancelScope(shield=True):
-                    if ending is not None and await ending(order, put):
-                        self.reload()
-                    else:
-                        await self._commit(put)
+                try:
+                    with acting(_OVER), trio.CancelScope(shield=True):
+                        if ending is not None and await ending(order, put):
+                            self.reload()
+                        else:
+                            await self._commit(put)
+                except StoreError:
+                    raise
+                except Exception:  # a bug of one order's: the others end
+                    self._does_not_end(order)
+
+    def _does_not_end(self, order: Order) -> None:
+        """Say so, once."""
+        if order not in self._stuck:
+            self._stuck.append(order)
+            one = _in_force(order)
+            log.exception(
+                "an order whose time is over does not end",
+                kind=one.kind,
+                subject=one.subject,
+                hint=f"{one.ended_by} ends it by hand; report this",
+            )
 
     def _given(
         self, kind: str, subject: str, for_s: float, value: Value, instead_of: Sequence[str]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import trio
 
 from gateway.admin import AdminError
+from gateway.orders import ACCOUNT, Order
 from router.nouns import Login
 from smpp.pdu import Unbind
 from smpp.status import Status
@@ -212,3 +215,42 @@ async def test_an_account_is_suspended_for_a_time(tmp_path: Path) -> None:
         assert accounts.by_name["acme"].suspended, "the last word has no end"
         await ask(gateway, "account.resume", name="acme")
         assert orders.in_force() == []
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_that_is_closed_while_its_suspension_ends_harms_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as gateway:
+        accounts, orders = gateway.gateway.accounts, gateway.gateway.orders
+        await ask(gateway, "account.suspend", name="acme", for_s=60)
+        monkeypatch.setattr(orders, "_wall_ms", lambda: gateway.world.wall_ms() + 61_000)
+        turn = accounts._one_at_a_time
+        async with trio.open_nursery() as nursery, turn:
+            nursery.start_soon(partial(ask, gateway, "account.close", name="acme"))
+            await gateway.until(lambda: turn.statistics().tasks_waiting == 1)
+            nursery.start_soon(orders.end_old)
+            await gateway.until(lambda: turn.statistics().tasks_waiting == 2)
+        assert accounts.by_name["acme"].closed
+        assert orders.in_force() == []
+
+
+@trio_test(mock_clock=True)
+async def test_an_order_that_cannot_end_is_said_once_and_keeps_no_other(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        orders = gateway.gateway.orders
+
+        async def broken(order: Order, put: object) -> bool:
+            raise RuntimeError("a bug")
+
+        ends, orders.ending[ACCOUNT] = orders.ending[ACCOUNT], broken
+        await ask(gateway, "account.suspend", name="acme", for_s=60)
+        await ask(gateway, "binds.ban", system_id="other", for_s=60)
+        with structlog.testing.capture_logs() as said:
+            await trio.sleep(65)
+        assert [one.subject for one in orders.in_force()] == ["account:acme"]
+        (told,) = [one for one in said if "does not end" in one["event"]]
+        assert (told["subject"], told["log_level"]) == ("account:acme", "error")
+        orders.ending[ACCOUNT] = ends
+        await trio.sleep(2)
+        assert orders.in_force() == [], "it was tried again"
