@@ -216,11 +216,10 @@ class _Asked(NamedTuple):
 class _Account:
     """One that submitted in the last minute."""
 
-    __slots__ = ("asked", "code", "codes")
+    __slots__ = ("asked", "code")
 
     def __init__(self) -> None:
         self.asked: deque[_Asked] = deque(maxlen=_MINUTE + 1)
-        self.codes: dict[str, int] = {}  # code → refusals, at the last look
         self.code = ""  # of the latest refusals
 
 
@@ -254,6 +253,7 @@ class Figures:
         self._lanes: dict[int, deque[int]] = {}  # messages that carriers took
         self._looks = 0
         self._accounts: dict[str, _Account] = {}
+        self._last: tuple[dict[str, _Asked], dict[str, dict[str, int]]] | None = None  # all, at the last look
         self._seconds: deque[_Second] = deque(maxlen=SECONDS)
         self._snapshot: tuple[float, Snapshot] | None = None
         self._queues: tuple[float, Waiting] | None = None
@@ -320,20 +320,28 @@ class Figures:
         }, codes
 
     def _follow(self, accounts: dict[str, _Asked], codes: dict[str, dict[str, int]]) -> None:
-        """Accounts whose counts stood still for a minute are let go of."""
+        """Accounts whose counts moved; those that stood still for a minute are let go of, and make room."""
+        before, codes_before = self._last or (accounts, codes)
+        self._last = accounts, codes
+        for name, one in list(self._accounts.items()):
+            asked = accounts.get(name)
+            if asked is not None:
+                one.asked.append(asked)
+            if asked is None or (len(one.asked) > _MINUTE and one.asked[0] == asked):
+                del self._accounts[name]
         for name, asked in accounts.items():
-            one = self._accounts.get(name)
-            if one is None:
-                if len(self._accounts) >= MOST_ACCOUNTS:
+            followed = self._accounts.get(name)
+            now, then = codes.get(name, {}), codes_before.get(name, {})
+            if followed is None:
+                known = before.get(
+                    name, _Asked(0, 0)
+                )  # an account that is new, or let go of: what it did since
+                if asked == known or len(self._accounts) >= MOST_ACCOUNTS:
                     continue
-                one = self._accounts[name] = _Account()
-                # What it did before it was followed counts as of the second that it is met in.
-                one.asked.append(_Asked(0, 0) if self._at else asked)
-            one.asked.append(asked)
-            now = codes.get(name, {})
-            if now != one.codes:
-                one.code = max(now, key=lambda code: now[code] - one.codes.get(code, 0))
-                one.codes = now
+                followed = self._accounts[name] = _Account()
+                followed.asked += (known, asked)
+            if now != then:
+                followed.code = max(now, key=lambda code: now[code] - then.get(code, 0))
 
     def _follow_carriers(self, seconds: float) -> None:
         """Each one's course and statuses, and what was taken from lanes."""

@@ -160,6 +160,29 @@ async def test_accounts_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert shown.last_second.accepted == 10, "the sum has them all"
 
 
+@trio_test(mock_clock=True)
+async def test_accounts_that_rest_make_room_and_come_back_without_a_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "MOST_ACCOUNTS", 2)
+    async with operator(tmp_path) as ann:
+        keys = [(await ann.made(f"shop{n}"))["api_key"] for n in range(3)]
+        await ann.house.bound()
+        await trio.sleep(10.5)
+        for key in keys[:2]:
+            await submitted(ann, key, 20)
+        await trio.sleep(62)
+        await submitted(ann, keys[2], 30)
+        await trio.sleep(1)
+        now = await top(ann)
+        assert of(now["accounts"], "shop2")["accepted_per_s"] == now["last_second"]["accepted"] == 30
+        await submitted(ann, keys[0], 1)
+        await trio.sleep(1)
+        row = of((await top(ann))["accounts"], "shop0")
+        assert (row["accepted_per_s"], row["accepted_mean"]) == (1, 0), "not the 20 of before"
+        assert set(ann.house.gateway.figures._accounts) == {"shop0", "shop2"}
+
+
 def test_quantiles_are_guessed_inside_a_bucket() -> None:
     counts = [0] * (len(BOUNDS_S) + 1)
     assert _quantile(counts, 0.5) is None
