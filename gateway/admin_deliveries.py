@@ -250,7 +250,9 @@ class DeliveryVerbs:
                 "--resume goes on with it, --abandon begins this one instead",
             )
         if not said:
-            raise bad_arguments("since", "say what to replay", "--from and --to, --id, or --state")
+            raise bad_arguments(
+                "since", "say what to replay: --from TIME and --to TIME, --id ID, or --state STATE"
+            )
         inbound = wish.kind == "received"
         if inbound and wish.state:
             raise bad_arguments("state", "inbound messages have none", "leave it out")

@@ -31,6 +31,7 @@ from store.interface import NO_ID, AuditEntry, StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from store.search import Page, Query
 
+_NUMBER_DIGITS = range(7, 16)  # of E.164, national ones too; ids have 17 to 19
 _LOOK_STOPPED = 200_000  # rows that a page looks at where no gateway runs: some seconds
 
 
@@ -195,7 +196,7 @@ class TrafficVerbs:
             raise AdminError(
                 "not_found",
                 f"no message {id}",
-                "ids are decimal, as the submit answered them; finished ones go after the retention time",
+                _hint(id),
             )
         return found
 
@@ -303,6 +304,14 @@ def _cancelled(message: Message, progress: Progress) -> Preview:
         return Preview([f"{what} is not sent again if it comes back unsent"], 1, warnings=[told])
     maybe = ["it may have been sent: nobody knows"] if progress.phase == Phase.UNKNOWN else []
     return Preview([f"{what} ends as DELETED, and its account is told"], 1, warnings=maybe)
+
+
+def _hint(id: str) -> str:
+    """What to do about an id that leads to no message. What has as few digits as a number is one, maybe."""
+    digits = id.strip().removeprefix("+").replace(" ", "")
+    if digits.isascii() and digits.isdigit() and len(digits) in _NUMBER_DIGITS:
+        return f"that looks like a number; messages to it: signalbox message list --to {digits}"
+    return "ids are decimal, as the submit answered them; finished ones go after the retention time"
 
 
 def _is_id(text: str) -> bool:

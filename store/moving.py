@@ -12,7 +12,8 @@ is left to do is what still fits. So it may be cut off anywhere, and the same ac
   what is scheduled or held stays so, but for what was held because its lane was gone.
 - Parts of a customer's long message go where their first one goes, and are not moved on their own.
 - A forced message stands alone, in front of its lane's queues: in one that only the carrier it was forced to
-  has not had (`FORCED`). If that one gives it back, it waits as any other.
+  has not had (`FORCED`). If that one gives it back, it waits as any other; if it only says "too fast", the
+  message keeps its place.
 
 Deliberately not here: which lane is the right one, and whether a carrier can take it (gateway.admin_queues).
 """
@@ -21,13 +22,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from router.lanes import MAX_CARRIERS, all_had
+from router.lanes import all_had
 from router.nouns import MessageState, Phase, Progress, Reason, Step
 from store import fail_over, limits
 from store.ending import finalize
 from store.interface import Acted, Waiting, WaitingPage
 from store.lanes import lane_of
-from store.queues import FORCED, first_due_ms, locate, put_due, put_held, put_ready, unpack_place
+from store.queues import first_due_ms, locate, put_due, put_held, put_ready, unpack_place
 from store.records import (
     DUE_KEY,
     ENTRY,
@@ -41,7 +42,7 @@ from store.records import (
     decode_message,
 )
 from store.replan import carriers_of, in_lane
-from store.settle import accepted_parts, all_but, whole_elsewhere
+from store.settle import accepted_parts, alone, whole_elsewhere
 from store.timeline import note
 from store.values import Damaged, unseal
 
@@ -345,13 +346,9 @@ def force(batch: Batch, account: int, id: int, carrier: int, now_ms: int, said: 
     if entry.first_part and not any(part.carrier == carrier for part in progress.parts[:1]):
         note(progress, now_ms, Step.RESENT, carrier, whole_elsewhere(accepted_parts(progress.parts)))
         entry = entry._replace(first_part=0)
-    alone = all_but(spec, carrier)
-    if len(spec.carriers) < MAX_CARRIERS:
-        alone |= FORCED
-    progress.queue_mask = alone
-    entry = entry._replace(tried=alone)
-    name = batch.core.names.carrier_name(carrier)
-    note(progress, now_ms, Step.FORCED, carrier, f"to {name}, {said}")
+    progress.queue_mask = mask = alone(spec, carrier)
+    entry = entry._replace(tried=mask)
+    note(progress, now_ms, Step.FORCED, carrier, said)
     put_ready(batch, entry, due_ms)
     batch.move(account, entry.lane, entry.segments, row.phase, Phase.READY)
     batch.put_progress(key, progress)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.lanes import all_had, drains
+from router.lanes import MAX_CARRIERS, all_had, drains
 from router.nouns import (
     LaneSpec,
     MessageState,
@@ -29,7 +29,7 @@ from store import correlation, fail_over, limits, parked, receipts
 from store.ending import error_of, finalize, fold
 from store.lanes import lane_of
 from store.outbox import tell_sent
-from store.queues import entry_of, first_due_ms, locate, put_due, put_held, put_ready
+from store.queues import FORCED, entry_of, first_due_ms, locate, put_due, put_held, put_ready
 from store.records import KEEPS_PLACE, MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
 from store.timeline import note
 
@@ -316,7 +316,9 @@ def again(
             outcome.detail,
         )
         return
+    forced = progress.queue_mask
     if outcome.lane and outcome.lane != lane_of(message, progress):
+        forced = 0
         batch.change_lane(lane_of(message, progress), outcome.lane, Phase.LEASED)
         progress.lane = outcome.lane
     spec = batch.core.names.lane(lane_of(message, progress))
@@ -342,6 +344,8 @@ def again(
         due_ms, phase, reason = first_due_ms(message), Phase.READY, outcome.reason or Reason.LINK_LOST
     elif outcome.reason in _CARRIER_WAITS and outcome.until_ms <= now_ms:  # the message does not
         due_ms, phase, reason = first_due_ms(message), Phase.READY, outcome.reason
+        if forced and forced == alone(spec, outcome.carrier):
+            progress.queue_mask = forced
     else:
         due_ms = max(outcome.until_ms, 1)
         phase = Phase.DEFERRED if due_ms > now_ms else Phase.READY
@@ -398,6 +402,11 @@ def tried_with(tried: int, spec: LaneSpec, carrier: int) -> int:
 def all_but(spec: LaneSpec, carrier: int) -> int:
     """The mask that leaves only this carrier."""
     return sum(1 << index for index, id in enumerate(spec.carriers) if id != carrier)
+
+
+def alone(spec: LaneSpec, carrier: int) -> int:
+    """The mask of what an operator forced to this carrier: in front of all that has another one."""
+    return all_but(spec, carrier) | (FORCED if len(spec.carriers) < MAX_CARRIERS else 0)
 
 
 def late(batch: Batch, key: bytes, progress: Progress | None, outcome: Outcome, now_ms: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from gateway.cli.acting import act, act_options
+from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Command, Place, json_option, place_options
 
@@ -90,10 +91,12 @@ def force(message_id: str, carrier: str, preview: bool, place: Place, as_json: b
 @message.command()
 @click.argument("message_id", metavar="ID")
 @click.option("--to", default="", metavar="ROUTE", help="To this route: planned anew through it.")
-@click.option("--carrier", default="", metavar="NAME", help="To this carrier alone.")
+@click.option("--to-carrier", "--carrier", "carrier", default="", metavar="NAME", help="To it alone.")
 @act_options
 def reroute(message_id: str, to: str, carrier: str, preview: bool, place: Place, as_json: bool) -> None:
     """Give the message ID, while it waits, another route or carrier."""
+    if not (to or carrier):
+        raise Failure("say where to: --to ROUTE or --to-carrier NAME", "", USAGE)
     answer = act(
         place,
         "message.reroute",

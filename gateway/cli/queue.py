@@ -63,6 +63,10 @@ def move(
 
     They keep their place by age, their priority, validity and price. What carriers have in hand stays there.
     """
+    if not (to or to_carrier):
+        carrier = which.get("carrier")
+        hint = f"--carrier {carrier} says which messages: those in lanes that have it" if carrier else ""
+        raise Failure("say where to: --to ROUTE or --to-carrier NAME", hint, USAGE)
     done = _act(place, "queue.move", _arguments(which, to=to, to_carrier=to_carrier), preview, yes, as_json)
     if done is not None:
         click.echo(f"{counted(done['count'], 'message')} moved to {done['to']}.")

@@ -207,7 +207,7 @@ async def test_a_replay_goes_in_portions_and_one_that_was_cut_off_goes_on(
 @pytest.mark.parametrize(
     ("args", "word"),
     [
-        ({}, "say what to replay"),
+        ({}, "say what to replay: --from TIME and --to TIME, --id ID, or --state STATE"),
         ({"since": "yesterday"}, "no time"),
         ({"since": "2026-02-01", "until": "2026-01-01"}, "before the beginning"),
         ({"state": "ENROUTE"}, "no final state"),

@@ -174,6 +174,14 @@ def test_on_a_stopped_gateway_a_waiting_message_is_cancelled(tmp_path: Path, typ
     assert json.loads(told)["reason"] == "CANCELLED"
 
 
+def test_a_number_where_an_id_should_be_leads_to_the_messages_to_it(typed: Typed) -> None:
+    typed("account", "create", "acme")
+    for asked in ("33612312399", "+33612312399"):
+        code, told = typed("message", asked)
+        assert (code, "signalbox message list --to 33612312399" in told) == (FAILED, True)
+    assert "--to" not in typed("message", "32145678901234567")[1]
+
+
 # what carriers sent us
 
 

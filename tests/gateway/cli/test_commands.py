@@ -964,6 +964,26 @@ def test_a_forced_message_says_over_which_carrier_and_what_is_first(
     assert "7 goes to carrier south: lane @south." in capsys.readouterr().out
 
 
+def test_both_spellings_of_a_carrier_to_go_to_are_taken(gateway: FakeGateway) -> None:
+    gateway.answers["message.reroute"] = {
+        "id": "7", "outcome": "moved", "to": "carrier south", "lane": "@south",
+    }  # fmt: skip
+    for option in ("--carrier", "--to-carrier"):
+        assert root.run(["message", "reroute", "7", option, "south", "--reason", "x"]) == OK
+    assert [args["to_carrier"] for _, args in gateway.asked] == ["south", "south"]
+
+
+def test_a_move_without_where_to_says_which_option_that_is(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--carrier` of `queue move` says what is moved, not where to."""
+    assert root.run(["queue", "move", "--carrier", "south", "--yes", "--reason", "x"]) == USAGE
+    said = capsys.readouterr().err
+    assert "say where to: --to ROUTE or --to-carrier NAME" in said
+    assert "--carrier south says which messages" in said
+    assert gateway.asked == []
+
+
 @pytest.mark.parametrize("module", ["admin_verbs", "admin_traffic", "admin_queues", "acts", "app"])
 def test_it_can_be_imported_first(module: str) -> None:
     """A stopped gateway's store is opened by a process that has imported nothing else."""

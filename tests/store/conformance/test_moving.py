@@ -305,7 +305,7 @@ def test_a_forced_message_overtakes_all_of_its_lane(subject: Subject, carriers: 
     subject.accept(lane, 5, priority=3)
     (message,) = subject.accept(lane, priority=0)
     assert force(subject, message, "a") == "forced"
-    assert steps(subject, message) == [(Step.FORCED, f"to a, {SAID}")]
+    assert steps(subject, message) == [(Step.FORCED, SAID)]
     assert ids(subject.claim(lane, "a", 1, index)) == [message.id]
     assert subject.counts() == {"LEASED": 1, "READY": 5}
 
@@ -326,6 +326,36 @@ def test_what_its_carrier_gives_back_waits_as_any_other(steady: Subject, settle:
     (leased,) = steady.claim(lane, "b", index=1)
     steady.settle(steady.outcome(leased, settle, "b", mark_tried=True))
     assert ids(steady.claim(lane, "a")) == [message.id]
+
+
+@pytest.mark.parametrize("carriers", [("a", "b"), ("a",)])
+def test_a_forced_message_that_its_carrier_throttles_stays_in_front(
+    subject: Subject, carriers: tuple[str, ...]
+) -> None:
+    """A refusal that says only "too fast" does not take the place that an operator gave."""
+    lane = subject.lane(*carriers)
+    subject.accept(lane, 5, priority=3)
+    (message,) = subject.accept(lane, priority=0)
+    force(subject, message, "a")
+    for _ in range(2):
+        (leased,) = subject.claim(lane, "a", 1)
+        assert leased.message.id == message.id
+        subject.settle(
+            subject.outcome(leased, Settle.RETRY, "a", reason=Reason.THROTTLED, count_attempt=False)
+        )
+        assert subject.counts() == {"READY": 6}
+    assert ids(subject.claim(lane, "a", 1)) == [message.id]
+
+
+def test_a_forced_message_throttled_in_a_lane_of_as_many_carriers_as_there_may_be(steady: Subject) -> None:
+    """Such a lane's masks have no bit for it: it stays for its carrier, in front of what nobody has had."""
+    lane = steady.lane(*"abcdefghijklmnop")
+    steady.accept(lane, 3)
+    (message,) = steady.accept(lane)
+    force(steady, message, "a")
+    (leased,) = steady.claim(lane, "a", 1)
+    steady.settle(steady.outcome(leased, Settle.RETRY, "a", reason=Reason.THROTTLED, count_attempt=False))
+    assert ids(steady.claim(lane, "a", 1)) == [message.id]
 
 
 def test_scheduled_deferred_and_held_messages_can_be_forced(subject: Subject) -> None:
