@@ -169,18 +169,22 @@ class BindVerbs:
             raise bad_arguments(
                 "address", f"{wish.address!r} is no address", "such as 192.0.2.7 or 192.0.2.0/24"
             )
-        bound = [
-            one
-            for one in (self._bound() if self._smpp else [])
-            if one.login == wish.system_id and (where is None or one.peer.address in where)
-        ]
         if wish.preview:
-            return self._banned_preview(wish, bound)
+            return self._banned_preview(wish, self._bound_as(wish.system_id, where))
         with told():
             order = await self._orders.give(BANNED, subject(wish.system_id, wish.address), wish.for_s)
+        bound = self._bound_as(wish.system_id, where)  # now that no more can come
         for connection in bound:
             connection.unbind("banned by an operator")
         return {**self._ban_view(order), "dropped": len(bound)}
+
+    def _bound_as(self, system_id: str, where: Networks | None) -> list[Connection]:
+        """Sessions of a system_id, from there; None: from anywhere."""
+        return [
+            one
+            for one in (self._bound() if self._smpp else [])
+            if one.login == system_id and (where is None or one.peer.address in where)
+        ]
 
     def _banned_preview(self, wish: Ban, bound: list[Connection]) -> Preview:
         whence = f" from {wish.address}" if wish.address else ""

@@ -5,17 +5,17 @@ What the peer is told (3.4 section 5.1.3), chosen by what clients do with it:
 - ESME_RINVPASWD for an unknown system_id, a wrong password and an address that is not allowed, all three
   after the same time, so that nobody learns which it was. Kannel gives up for good on it, and on
   ESME_RINVSYSID, so it is never the answer to a right password that was not looked at.
-- ESME_RBINDFAIL while locked out, and after the right password for an account that is suspended, closed,
-  not meant for this bind type or at its max_binds, as Jasmin's server does. Not ESME_RALYBND for that last
-  one: Kannel takes it for a success. Clients try again later.
+- ESME_RBINDFAIL while locked out or banned, and after the right password for an account that is suspended,
+  closed, not meant for this bind type or at its max_binds, as Jasmin's server does. Not ESME_RALYBND for that
+  last one: Kannel takes it for a success. Clients try again later.
 - ESME_RSYSERR when too many verifications wait: try again.
 
 A peer is spared locks where it is trusted_from, at an address that the account lists, or where this account
 showed a right password within
 30 days: failing from elsewhere, or for another system_id behind the same address, locks no customer out.
 
-Invariants: an address that is not allowed costs no hashing; `admit` looks at accounts as they are when it
-answers; what it admitted is counted only by `bound`, which the caller calls before it waits again.
+Invariants: an address that is not allowed costs no hashing; `admit` looks at accounts and bans as they are
+when it answers; what it admitted is counted only by `bound`, which the caller calls before it waits again.
 
 Networks that never ask for a bind are shut out (strikes), but for addresses in trusted_from, networks that
 were good for some account, and addresses that some account lists in an entry for few peers
@@ -222,9 +222,9 @@ class Gate:
         await trio.lowlevel.checkpoint()
         attempt = _Attempt(request)
         address, network, system_id = attempt.address, attempt.network, attempt.system_id
-        banned = self.bans.why(system_id, address) if self.bans is not None else ""
-        if banned:
-            return BindRefusal(Status.ESME_RBINDFAIL, banned, _AGAIN_S)
+        banned = self._banned(attempt)
+        if banned is not None:
+            return banned
         entry = self._entries.get(system_id)
         spared = address in self._trusted or (
             entry is not None
@@ -258,12 +258,19 @@ class Gate:
             return BindRefusal(Status.ESME_RSYSERR, reason, _AGAIN_S)
         except NoLongerWanted:
             return self._locked(attempt)
-        entry = self._entries.get(system_id)  # it may have changed while we waited
+        banned = self._banned(attempt)  # this and the entry may have changed while we waited
+        if banned is not None:
+            return banned
+        entry = self._entries.get(system_id)
         if entry is None or matched not in entry.hashes or not entry.allows(address):
             return self._failed(attempt, entry, spared, spent_s)
         self._locks.succeeded(network, system_id)
         self._good.add(entry.account.id, network)
         return self._judge(entry.account, system_id, request.bind_type)
+
+    def _banned(self, attempt: _Attempt) -> BindRefusal | None:
+        why = self.bans.why(attempt.system_id, attempt.address) if self.bans is not None else ""
+        return BindRefusal(Status.ESME_RBINDFAIL, why, _AGAIN_S) if why else None
 
     def _judge(self, account: Account, system_id: str, bind_type: str) -> Admitted | BindRefusal:
         """The password is right."""

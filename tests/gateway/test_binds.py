@@ -165,6 +165,24 @@ async def test_who_is_banned_leaves_and_may_not_bind_until_it_ends_by_itself(tmp
 
 
 @trio_test(mock_clock=True)
+async def test_who_binds_while_the_ban_is_written_leaves_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as gateway, connected(gateway.world) as esme:
+        committer = gateway.gateway.committer
+        execute = committer.execute
+
+        async def slow(*args: Any) -> Any:
+            monkeypatch.undo()
+            await esme.bind()
+            return await execute(*args)
+
+        monkeypatch.setattr(committer, "execute", slow)
+        assert (await ask(gateway, "binds.ban", system_id="acme"))["dropped"] == 1
+        await esme.until(lambda: left(esme))
+
+
+@trio_test(mock_clock=True)
 async def test_a_ban_of_one_network_lets_others_bind_and_is_ended_by_hand(tmp_path: Path) -> None:
     async with house(tmp_path) as gateway:
         await ask(gateway, "binds.ban", system_id="acme", address="192.0.2.0/24")

@@ -194,6 +194,33 @@ async def test_a_password_that_was_changed_while_it_was_verified_does_not_bind()
 
 
 @trio_test
+async def test_a_ban_while_the_password_is_verified_lets_nobody_in_from_there() -> None:
+    class Bans:
+        def why(self, system_id: str, address: str) -> str:
+            return "banned" if (system_id, address) in banned else ""
+
+    banned: set[tuple[str, str]] = set()
+    house = House()
+    house.gate.bans = Bans()  # type: ignore[assignment]
+    verdicts: dict[str, Admitted | BindRefusal] = {}
+
+    async def ask(address: str) -> None:
+        verdicts[address] = await house.ask(address=address)
+
+    house.hashing.hold = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, HOME)
+        nursery.start_soon(ask, AWAY)
+        await trio.testing.wait_all_tasks_blocked()
+        banned.add(("shop", HOME))
+        house.hashing.hold.set()
+    refusal = verdicts[HOME]
+    assert isinstance(refusal, BindRefusal)
+    assert (refusal.status, refusal.reason) == (Status.ESME_RBINDFAIL, "banned")
+    assert isinstance(verdicts[AWAY], Admitted)
+
+
+@trio_test
 async def test_a_system_id_that_is_gone_while_it_was_verified_does_not_bind() -> None:
     house = House()
     house.hashing.hold = trio.Event()
