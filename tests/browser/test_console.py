@@ -204,6 +204,55 @@ def test_suspending_a_carrier_changes_why_its_lane_waits(
         expect(bob.page.locator("#lanes, main").first).not_to_contain_text("fibre cut", timeout=PATIENCE_MS)
 
 
+def test_a_dialog_that_was_closed_stays_closed(house: House, chromium: Browser, cookies: list[Any]) -> None:
+    held: list[Route] = []
+    with looking(house, chromium, cookies=cookies) as ann:
+        dialog = ann.page.locator("#act")
+
+        def hold(route: Route) -> None:
+            if route.request.method == "POST":
+                held.append(route)
+            else:
+                route.continue_()
+
+        def ask() -> None:
+            ann.page.get_by_role("link", name="Suspend", exact=True).first.click()
+            expect(dialog).to_contain_text("What it touches")
+            expect(dialog).to_be_visible()
+
+        ann.page.route("**/act/carrier.suspend*", hold)
+        ann.go("/carriers/north")
+        expect(ann.page.locator("#live-state")).to_have_text("live")
+        ask()
+        ann.page.keyboard.press("Escape")
+        told(ann, 2)
+        expect(dialog).to_be_hidden(timeout=1)
+        ask()
+        dialog.get_by_role("link", name="Cancel").click()
+        told(ann, 2)
+        expect(dialog).to_be_hidden(timeout=1)
+        ask()
+        with ann.page.expect_request("**/act/carrier.suspend"):
+            dialog.get_by_role("button", name="Preview").click()
+        ann.page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        (pending,) = held
+        with ann.page.expect_event("requestfinished", lambda one: one == pending.request):
+            pending.continue_()
+        told(ann, 2)
+        expect(dialog).to_be_hidden(timeout=1)
+
+
+def told(looker: Looker, events: int) -> None:
+    """Until so many events of the page's stream were put in place."""
+    looker.page.evaluate(
+        """count => new Promise(then => document.addEventListener("htmx:after:swap", ({detail}) => {
+            if (detail.ctx.sourceElement.matches("[data-live]") && --count === 0) requestAnimationFrame(then);
+        }))""",
+        events,
+    )
+
+
 def test_a_message_that_waits_is_cancelled_from_its_page(
     house: House, chromium: Browser, cookies: list[Any]
 ) -> None:

@@ -79,10 +79,16 @@
   document.addEventListener("htmx:after:swap", reach);
   reach();
 
-  // what htmx puts into #act is a dialog that opens
-  document.addEventListener("htmx:after:swap", () => {
-    const act = document.getElementById("act");
-    if (act && act.childElementCount && !act.open) act.showModal();
+  // what htmx puts into #act is a dialog that opens; closed, it is empty, and what it asked for comes to nothing
+  const dialog = document.getElementById("act");
+  dialog?.addEventListener("close", () => dialog.replaceChildren());
+  document.addEventListener("htmx:before:swap", (event) => {
+    const { target, sourceElement } = event.detail.ctx;
+    const asked = sourceElement.isConnected && (dialog?.open || !dialog?.contains(sourceElement));
+    if (target === dialog && !asked) event.preventDefault();
+  });
+  document.addEventListener("htmx:after:swap", (event) => {
+    if (event.detail.ctx.target === dialog && dialog?.childElementCount && !dialog.open) dialog.showModal();
   });
 
   // charts: <div class="chart" data-chart="NAME"> is drawn from event `figures`:
