@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import nlargest
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -31,7 +30,7 @@ from gateway.metrics import CarrierCounts
 from gateway.overview import Trouble, Waiting
 from router.nouns import MessageState, Phase
 from router.waiting import Side, Wait, why_carrier
-from store.backlog import waiting
+from store.backlog import retrying, waiting, with_waiting
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -573,26 +572,26 @@ class Figures:
         by_name, store = gateway.accounts.by_name, gateway.store
         binds = {id: len(one.connections) for id, one in gateway.smpp.tenants.items() if one.connections}
         names = {name for name, one in self._accounts.items() if one.asked[0] != one.asked[-1]}
-        names |= {one.name for one in by_name.values() if one.id in binds or store.queued(one.id)}
-        rows = [self._account_now(name, by_name.get(name), binds) for name in names]
+        backlogs = self._backlogs_now(now)
+        names |= {
+            one.name
+            for one in by_name.values()
+            if one.id in binds or one.id in backlogs or store.queued(one.id)
+        }
+        rows = [self._account_now(name, by_name.get(name), binds, backlogs) for name in names]
         shown = rows
         if len(rows) > SHOWN_ACCOUNTS:  # the first by whatever somebody may sort them by
-            few = SHOWN_ACCOUNTS // 4
-            picked = {
-                row.name: row
-                for key, most in ((_by_rate, 2 * few), (_by_waiting, few), (_by_refused, few))
-                for row in nlargest(most, rows, key=key)
-            }
+            few = SHOWN_ACCOUNTS // 5
+            keys = ((_by_rate, 2 * few), (_by_waiting, few), (_by_backlog, few), (_by_refused, few))
+            picked = {row.name: row for key, most in keys for row in nlargest(most, rows, key=key)}
             shown = list(picked.values())
-        backlogs = self._backlogs_now(now, [by_name[row.name].id for row in shown if row.name in by_name])
-        for row in shown:
-            account = by_name.get(row.name)
-            row.backlog = backlogs.get(account.id, 0) if account is not None else 0
         return sorted(shown, key=lambda row: (*(-one for one in _by_rate(row)), row.name)), len(rows) - len(
             shown
         )
 
-    def _account_now(self, name: str, account: Account | None, binds: dict[int, int]) -> AccountFigures:
+    def _account_now(
+        self, name: str, account: Account | None, binds: dict[int, int], backlogs: dict[int, int]
+    ) -> AccountFigures:
         followed = self._accounts.get(name)
         looks = followed.asked if followed is not None else deque([_Asked(0, 0)])
         second, minute = self._rates(looks, 1), self._rates(looks, _MINUTE)
@@ -604,24 +603,29 @@ class Figures:
             refused_mean=minute["refused"],
             refused_for=followed.code if followed is not None and minute["refused"] else "",
             waiting=self._gateway.store.queued(account.id) if account is not None else 0,
-            backlog=0,
+            backlog=backlogs.get(account.id, 0) if account is not None else 0,
             binds=binds.get(account.id, 0) if account is not None else 0,
             tps_limit=account.tps if account is not None else 0.0,
             suspended=account is not None and account.suspended,
         )
 
-    def _backlogs_now(self, now: float, accounts: Sequence[int]) -> dict[int, int]:
-        """Events that wait, by account, counted so far and no further, and not each second."""
+    def _backlogs_now(self, now: float) -> dict[int, int]:
+        """Events that wait, by account, of those that have any: counted so far and no further, not each
+        second, and of endpoints in trouble first."""
         at, known = self._backlogs
         if now - at < _BACKLOG_S:
             return known
-        wanted, store = set(accounts), self._gateway.store
+        store, behind = self._gateway.store, self._gateway.troubles.behind
         found: dict[int, int] = {}
         if store.outbox_backlog():
-            of_these = (one for one in store.outbox_endpoints().values() if one.account in wanted)
-            for endpoint in islice(of_these, _COUNTED_ENDPOINTS):
-                count = waiting(store, endpoint.id, COUNTED_EVENTS)
-                found[endpoint.account] = found.get(endpoint.account, 0) + count
+            endpoints, later = store.outbox_endpoints(), retrying(store, COUNTED_EVENTS)
+            some = [id for id in {*behind.away, *behind.failing, *later} if id in endpoints]
+            some += [id for id in with_waiting(store, _COUNTED_ENDPOINTS) if id in endpoints]
+            for id in list(dict.fromkeys(some))[:_COUNTED_ENDPOINTS]:
+                count = waiting(store, id, COUNTED_EVENTS) + later.get(id, 0)
+                if count:
+                    account = endpoints[id].account
+                    found[account] = found.get(account, 0) + count
         self._backlogs = now, found
         return found
 
@@ -673,6 +677,10 @@ def _by_rate(row: AccountFigures) -> tuple[float, float]:
 
 def _by_waiting(row: AccountFigures) -> tuple[float, float]:
     return row.waiting, 0
+
+
+def _by_backlog(row: AccountFigures) -> tuple[float, float]:
+    return row.backlog, 0
 
 
 def _by_refused(row: AccountFigures) -> tuple[float, float]:

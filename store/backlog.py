@@ -120,6 +120,17 @@ def retrying(store: LmdbStore, most: int) -> dict[int, int]:
     return found
 
 
+def with_waiting(store: LmdbStore, most: int) -> list[int]:
+    """Endpoints to which events may go now, by id, the first `most`: one seek for each, however many wait."""
+    found: list[int] = []
+    with store.reading() as tx, tx.cursor(store.tables.outbox.handle) as cursor:
+        after = 0
+        while len(found) < most and (row := next(scan(cursor, after.to_bytes(4, "big")), None)):
+            found.append(OUTBOX_KEY.unpack(row[0])[0])
+            after = found[-1] + 1
+    return found
+
+
 def waiting(store: LmdbStore, endpoint: int, most: int) -> int:
     """How many events may go to one endpoint now, counted up to `most`."""
     return _counted(store, store.tables.outbox, endpoint, most)

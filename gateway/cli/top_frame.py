@@ -243,7 +243,7 @@ _ACCOUNTS = (
     _Column("1 MIN", 7, lambda row: _rate(row["accepted_mean"])),
     _Column("REF/s", 6, lambda row: _rate(row["refused_per_s"])),
     _Column("QUEUE", 7, lambda row: _count(row["waiting"])),
-    _Column("EVENTS", 7, lambda row: _counted_so_far(row["backlog"])),
+    _Column("EVENTS", 7, lambda row: counted_so_far(row["backlog"])),
     _Column("BINDS", 5, lambda row: str(row["binds"] or "")),
     _Column("REFUSED FOR", 0, lambda row: "suspended" if row["suspended"] else row["refused_for"], left=True),
 )
@@ -310,6 +310,6 @@ def _count(number: int) -> str:
     return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:.1f}M"
 
 
-def _counted_so_far(events: int) -> str:
-    """Nobody counts further (gateway.figures)."""
+def counted_so_far(events: int) -> str:
+    """Nobody counts an endpoint's events further (gateway.figures)."""
     return f"{events:,}+" if events >= _COUNTED_EVENTS else f"{events}"

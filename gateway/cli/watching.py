@@ -15,6 +15,7 @@ from gateway.admin_client import AdminAbsent
 from gateway.cli.output import print_json, print_table
 from gateway.cli.place import Place, json_option, place_options
 from gateway.cli.status import takes_work
+from gateway.cli.top_frame import counted_so_far
 
 _PHASES = ("ready", "leased", "deferred", "scheduled", "held", "unknown")
 
@@ -145,8 +146,8 @@ def _account(view: dict[str, Any], now: dict[str, Any]) -> tuple[object, ...]:
     state = "closed" if view["closed"] else "suspended" if view["suspended"] else ""
     rates = [f"{now[name]:g}" if now else "" for name in ("accepted_per_s", "accepted_mean", "refused_per_s")]
     return (
-        view["name"], state, *rates, view["queued"], now.get("backlog", 0), now.get("binds", 0),
-        now.get("refused_for", ""),
+        view["name"], state, *rates, view["queued"], counted_so_far(now.get("backlog", 0)),
+        now.get("binds", 0), now.get("refused_for", ""),
     )  # fmt: skip
 
 

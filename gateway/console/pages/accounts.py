@@ -59,6 +59,8 @@ async def show(visit: Visit) -> Response:
         view=settings,
         binds=binds,
         figures=figures,
+        to_be_told=sum(one.waiting for one in endpoints),
+        more_to_be_told=any(one.waiting >= one.counted for one in endpoints),
         endpoints=endpoints if visit.may("callbacks.read") else [],
         refused=_refused(gateway, account.name),
         settings=[(name, _plain(value)) for name, value in settings.items() if name not in _HTTP_NEVER],

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from gateway.console.frame import Frame
 from gateway.console.page import Page, Refusal, Topic, Visit
-from store.backlog import given_up, waiting
+from store.backlog import given_up, retrying, waiting
 from store.interface import SMPP_ORIGIN
 from store.undelivered import STATES
 
@@ -49,6 +49,7 @@ def rows_of(gateway: Gateway, account_id: int = 0) -> list[EndpointRow]:
     every = gateway.store.outbox_endpoints().values()
     endpoints = [one for one in every if account_id in (0, one.account)][:MOST]
     most = min(COUNTED, COUNTED_IN_ALL // (2 * max(1, len(endpoints))))
+    later = retrying(gateway.store, COUNTED)
     for endpoint in endpoints:
         account = gateway.accounts.by_id.get(endpoint.account)
         state = states.get(endpoint.id)
@@ -61,7 +62,7 @@ def rows_of(gateway: Gateway, account_id: int = 0) -> list[EndpointRow]:
                 smpp,
                 state.health.name.lower() if state is not None else "good",
                 state.last_error if state is not None else "",
-                waiting(gateway.store, endpoint.id, most),
+                waiting(gateway.store, endpoint.id, most) + later.get(endpoint.id, 0),
                 given_up(gateway.store, endpoint.id, most),
                 most,
             )

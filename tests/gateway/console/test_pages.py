@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
+import trio
 
+from gateway.cli.watching import _account
 from gateway.console.pages import callbacks
+from router.nouns import Login
 from store.interface import Endpoint
 from tests.gateway.console.house import CARRIERS, Known, Visitor, console, text_of
-from tests.gateway.house import Running, carrier, route, running, simulator
+from tests.gateway.house import Running, Script, carrier, route, running, running_with, simulator
+from tests.gateway.smpp_server.esme import bound
+from tests.gateway.smpp_server.hashing import Hashing, hashed
+from tests.gateway.smpp_server.test_server import delivering
 from tests.trio_case import trio_test
 
 TO = "447700900123"
@@ -54,6 +61,29 @@ async def test_an_account_shows_its_queue_its_refusals_and_what_to_copy(tmp_path
         assert "impossible-length by http: 1" in said.partition("Last refusals")[2]
         assert "/v1/messages" in said
         assert (await Visitor(house).get("/console/accounts/nobody")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_that_is_away_while_events_wait_does_something_now(tmp_path: Path) -> None:
+    login, toml = (
+        (Login("acme", (hashed("secret"),)),),
+        '[smpp]\nlisten = ["127.0.0.1:2775"]\n' + carrier("north", 2790) + route("north"),
+    )
+    async with running_with(tmp_path, toml, Script(delivering), logins=login, callback_url="") as (house, _):
+        knows_people(house)
+        house.gateway.smpp.gate.passwords = Hashing().passwords
+        await house.bound()
+        async with bound(house.world, "transmitter") as esme:
+            await house.final(await esme.submit())
+        await trio.sleep(70)
+        (row,) = house.gateway.figures.snapshot().accounts or []
+        assert (row.name, row.backlog, row.binds, row.waiting) == ("acme", 1, 0, 0)
+        assert "acme" in (await shown(house, "/accounts")).partition("Quiet")[0]
+        said = await shown(house, "/accounts/acme")
+        assert ("Not bound." in said, "To be told 1" in said) == (True, True)
+        row.backlog = 1_000
+        view = {"name": "acme", "closed": False, "suspended": False, "queued": 0}
+        assert _account(view, msgspec.to_builtins(row))[6] == "1,000+"
 
 
 @trio_test(mock_clock=True)
