@@ -52,6 +52,7 @@ _COUNTED_ENDPOINTS = 400
 _QUEUE_EACH, _QUEUE_ALL = 100, 500  # messages that are counted each second, while somebody watches
 _AT_LIMIT = 0.9  # of its TPS: what waits, waits for that
 _FULL = 0.75  # of its windows, the same
+_OUR_LIMITS = frozenset({Wait.ROUTE_THROTTLED, Wait.ACCOUNT_THROTTLED})
 _DELIVERED = int(MessageState.DELIVERED)
 _FAILED = frozenset(
     int(state)
@@ -463,16 +464,26 @@ class Figures:
         gateway = self._gateway
         troubles = {id: one.trouble for id, one in gateway.troubles.carriers(now).items()}
         ready: dict[int, int] = {}
+        held: dict[int, list[tuple[int, int]]] = {}  # carrier → (messages, lane) that a limit of ours holds
         ages: dict[int, list[int]] = {}
         for lane, counts in gateway.store.lane_totals().items():
             if counts[Phase.READY]:
+                by_us = gateway.troubles.held.wait(lane, now) in _OUR_LIMITS
                 for carrier in gateway.store.lane(lane).carriers:
+                    if by_us:
+                        held.setdefault(carrier, []).append((counts[Phase.READY], lane))
                     ready[carrier] = ready.get(carrier, 0) + counts[Phase.READY]
                     if lane in oldest:
                         ages.setdefault(carrier, []).append(oldest[lane])
         return [
             self._carrier_now(
-                one, now, now_ms, troubles[one.id], ready.get(one.id, 0), _age_s(ages.get(one.id, ()), now_ms)
+                one,
+                now,
+                now_ms,
+                troubles[one.id],
+                ready.get(one.id, 0),
+                _age_s(ages.get(one.id, ()), now_ms),
+                held.get(one.id, ()),
             )
             for one in sorted(gateway.carriers, key=lambda one: one.name)
         ]
@@ -485,6 +496,7 @@ class Figures:
         trouble: str,
         ready: int,
         oldest_age_s: float,
+        held: Sequence[tuple[int, int]],
     ) -> CarrierFigures:
         looks = self._carriers.get(carrier.name) or deque([_NOTHING_CARRIED])
         second, minute = self._rates(looks, 1), self._rates(looks, _MINUTE)
@@ -500,7 +512,7 @@ class Figures:
         if (detail and not side) or (why is Wait.THROTTLED and trouble):
             side = "theirs"  # it takes work, and answers badly
         if not detail and limit and second["segments"] >= _AT_LIMIT * limit:  # from one token to the next
-            why, detail, side = Wait.THROTTLED, f"at its limit of {limit:g}/s", Wait.THROTTLED.side
+            why, detail, side = Wait.THROTTLED, self._at_limit(carrier), Wait.THROTTLED.side
         size = carrier.settings.window
         used = sum(size - link.session.window_free for link in bound if link.session is not None)
         if not detail and ready and bound and used >= _FULL * size * len(bound):  # from answer to answer
@@ -508,6 +520,10 @@ class Figures:
             took = f"; nine of ten answers come within {slow:.3g} s" if slow is not None else ""
             why, side = Wait.WINDOW_FULL, Wait.WINDOW_FULL.side
             detail = f"window full or nearly so, {used} of {size * len(bound)} not answered{took}"
+        if not detail and ready and 2 * sum(count for count, _ in held) > ready:
+            brake = self._gateway.troubles.held.limit(max(held)[1], now)
+            if brake is not None:
+                why, detail, side = brake.wait, brake.words, brake.side
         return CarrierFigures(
             name=carrier.name,
             why=why.name.lower(),
@@ -559,10 +575,13 @@ class Figures:
             told = f": {out['reason']}" if isinstance(out, dict) and out["reason"] else ""
             return why, f"{why.value}{told}"
         if why is Wait.THROTTLED:
-            return why, slowed or f"at its limit of {_tps_limit(carrier):g}/s"
+            return why, slowed or self._at_limit(carrier)
         if why in (Wait.FREE, Wait.BUSY, Wait.WINDOW_FULL):
             return why, slowed
         return why, why.value
+
+    def _at_limit(self, carrier: Carrier) -> str:
+        return f"at {self._gateway.troubles.held.of_carrier(carrier.name, _tps_limit(carrier))}"
 
     # accounts
 

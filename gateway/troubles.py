@@ -27,6 +27,7 @@ import trio
 
 from gateway.admin_shapes import iso
 from gateway.behind import Behind, is_failing, lasted, so_many
+from gateway.held import Held
 from gateway.measures import lane_name
 from gateway.watchdog import lane_facts
 from router.nouns import Account, Phase
@@ -58,6 +59,7 @@ CODES = {  # code → what it is, for documentation
     "config-differs": "what is in force differs from the configuration file",
     "disk-nearly-full": "the data disk is nearly full, or so full that new messages are refused",
     "events-given-up": "events were taken by nobody",
+    "lane-limited": "a lane's messages wait long for a limit, ours or one by which its carrier throttles",
     "lane-stands": "a lane's messages wait for longer than traffic makes them",
     "messages-held": "messages are held until somebody releases them",
     "not-ready": "new messages are refused, or stay where they are",
@@ -81,6 +83,8 @@ _STANDING = {  # what keeps a lane's messages for longer than traffic does
     Wait.HAD_BEFORE,
     Wait.DRAINS,
 }
+_OLD_S = 60.0  # from then on what waits for a limit is told
+_LIMITED_LANES = 10  # that are told one by one
 _WINDOW_S = 10.0  # answers are looked at together
 _THROTTLED_SHARE = 0.05
 _FEW_ANSWERS = 20
@@ -118,12 +122,21 @@ def alert_name(code: str) -> str:
     return "".join(word.capitalize() for word in code.split("-"))
 
 
+class _Answers(NamedTuple):
+    """Of one carrier, since the start."""
+
+    at: float
+    answers: int
+    refused: int  # RTHROTTLED and RMSGQFUL
+    full: int  # RMSGQFUL alone
+
+
 class Throttled(NamedTuple):
     """What a carrier answered lately."""
 
     answers: int
     refused: int
-    name: str  # of the status that came most
+    name: str  # of the status that came most then
 
     @property
     def share(self) -> float:
@@ -137,8 +150,9 @@ class Troubles:
         self._gateway = gateway
         self.latest: list[Trouble] = []  # of the last look, the worst first
         self._since_ms: dict[tuple[str, str], int] = {}  # (code, subject) → when it was seen first
-        self._answers: dict[str, deque[tuple[float, int, int]]] = {}  # carrier → (when, answers, throttled)
+        self._answers: dict[str, deque[_Answers]] = {}  # by carrier
         self.behind = Behind(gateway)
+        self.held = Held(gateway)
         self._file: dict[str, object] = {}  # how the configuration in force differs from it
         self._file_read_at = -math.inf
 
@@ -179,14 +193,10 @@ class Troubles:
         samples = self._answers.get(carrier)
         if not samples:
             return Throttled(0, 0, "")
-        counts = self._gateway.counts.carrier(carrier)
-        by_status = {
-            status: counts.statuses.get(status, 0)
-            for status in (Status.ESME_RTHROTTLED, Status.ESME_RMSGQFUL)
-        }
-        (_, answers, refused), (_, answers_now, refused_now) = samples[0], samples[-1]
-        most = max(by_status, key=lambda status: by_status[status])
-        return Throttled(answers_now - answers, refused_now - refused, most.name)
+        first, last = samples[0], samples[-1]
+        refused, full = last.refused - first.refused, last.full - first.full
+        most = Status.ESME_RMSGQFUL if 2 * full > refused else Status.ESME_RTHROTTLED
+        return Throttled(last.answers - first.answers, refused, most.name)
 
     def names(self) -> list[str]:
         """Of carriers that run."""
@@ -209,8 +219,10 @@ class Troubles:
         for carrier in self._gateway.carriers:
             names.add(carrier.name)
             samples = self._answers.setdefault(carrier.name, deque())
-            samples.append((now, sum(carrier.counts.statuses.values()), carrier.counts.throttled))
-            while len(samples) > 1 and samples[1][0] <= now - _WINDOW_S:
+            statuses = carrier.counts.statuses
+            full = statuses.get(Status.ESME_RMSGQFUL, 0)
+            samples.append(_Answers(now, sum(statuses.values()), carrier.counts.throttled, full))
+            while len(samples) > 1 and samples[1].at <= now - _WINDOW_S:
                 samples.popleft()
         for gone in set(self._answers) - names:
             del self._answers[gone]
@@ -344,6 +356,11 @@ class Troubles:
             return "carrier-throttled", f"throttled lately: {slowed}"
         return "carrier-slowed", f"slowed down: {slowed}"
 
+    def slowed(self, carrier: Carrier, now: float) -> str:
+        """How it throttles, or why it is sent less than is configured; "" where it is not."""
+        slow = self._slow(carrier, now, 1)
+        return slow[1] if slow is not None else ""
+
     def _trouble_of(self, carrier: Carrier, waits: int, now: float, now_ms: int) -> str:
         """For the line that says why a lane does not move."""
         one = self._of_carrier(carrier, waits, now, now_ms)
@@ -459,23 +476,57 @@ class Troubles:
             )
 
     def _of_lanes(self, now: float, now_ms: int) -> Iterator[Trouble]:
-        gateway = self._gateway
+        gateway, totals = self._gateway, self._gateway.store.lane_totals()
         carriers: dict[int, CarrierFacts] | None = None
-        for lane, counts in gateway.store.lane_totals().items():
+        old: list[tuple[int, int, float]] = []  # (ready, lane, age) that wait for a limit
+        self.held.begin(totals.keys())
+        for lane, counts in totals.items():
             if not counts[Phase.READY]:
                 continue
             if carriers is None:
                 carriers = {carrier.id: carrier.facts(now) for carrier in gateway.carriers}
-            why = why_lane(lane_facts(gateway, lane, carriers, now, now_ms), now).reason
-            if why in _STANDING:
+            facts = lane_facts(gateway, lane, carriers, now, now_ms)
+            why = why_lane(facts, now)
+            age_s = self.held.saw(lane, facts, why, now)
+            if why.reason in _STANDING:
                 yield Trouble(
                     WARNING,
                     f"lane:{lane_name(gateway, lane)}",
-                    f"{_so_many_messages(counts[Phase.READY])}: {why.value}",
+                    f"{_so_many_messages(counts[Phase.READY])}: {why.reason.value}",
                     "GET /v1/queues says more",
                     "lane-stands",
                     messages=counts[Phase.READY],
                 )
+            elif age_s >= _OLD_S and self.held.wait(lane, now) is not None:
+                old.append((counts[Phase.READY], lane, age_s))
+        if old:
+            yield from self._limited(sorted(old, reverse=True), now)
+
+    def _limited(self, old: list[tuple[int, int, float]], now: float) -> Iterator[Trouble]:
+        """Lanes with old messages that wait for a limit: those with most one by one, the others together."""
+        told = 0
+        for place, (ready, lane, age_s) in enumerate(old):
+            if told >= _LIMITED_LANES:
+                more, waiting = old[place:], sum(count for count, _, _ in old[place:])
+                oldest = lasted(int(max(age for _, _, age in more) * 1000))
+                what = f"and {len(more):,} more wait for limits:"
+                what += f" {_so_many_messages(waiting)}, oldest {oldest}"
+                # Without a count of its own, so that it comes after those that it adds to.
+                yield Trouble(WARNING, "lane:", what, "GET /v1/queues says more", "lane-limited")
+                return
+            limit = self.held.limit(lane, now)
+            if limit is None:
+                continue
+            told += 1
+            side = "our limit" if limit.side == "ours" else "the carrier's limit"
+            yield Trouble(
+                WARNING,
+                f"lane:{lane_name(self._gateway, lane)}",
+                f"{_so_many_messages(ready)}, oldest {lasted(int(age_s * 1000))}; {side}: {limit.words}",
+                limit.todo,
+                "lane-limited",
+                messages=ready,
+            )
 
     def _of_messages(self) -> Iterator[Trouble]:
         store = self._gateway.store

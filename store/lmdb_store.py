@@ -408,6 +408,12 @@ class LmdbStore:
         with self.reading() as tx:
             return reads.oldest_by_lane(tx, self.tables, islice(self.memory.active.groups, most))
 
+    def oldest_in_lane(self, lane: int, most: int = 200) -> int | None:
+        """Due time of its oldest ready message, also of accounts that have no turn now; looks at so many
+        queues. None: none is ready."""
+        with self.reading() as tx:
+            return reads.oldest_in_lane(tx, self.tables, lane, most)
+
     def waiting_queues(self, most_each: int, most: int) -> list[ReadyQueue]:
         """All ready queues, by lane and priority; counts `most_each` rows of each and `most` in all."""
         with self.reading() as tx:

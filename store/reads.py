@@ -186,6 +186,20 @@ def ready_queues(tx: Read, tables: Tables, groups: Iterable[bytes], lane: int) -
     return oldest
 
 
+def oldest_in_lane(tx: Read, tables: Tables, lane: int, most: int) -> int | None:
+    """Also of accounts that have no turn: a seek for each of the first `most` groups of rows."""
+    oldest: int | None = None
+    mine = LANE_KEY.pack(lane)
+    with tx.cursor(tables.ready.handle) as cursor:
+        found = cursor.set_range(mine)
+        while found and most > 0 and cursor.key().startswith(mine):
+            key, most = cursor.key(), most - 1
+            due_ms = READY_KEY.unpack(key)[4]
+            oldest = due_ms if oldest is None else min(oldest, due_ms)
+            found = cursor.set_range(key[: READY_PREFIX.size] + b"\xff" * 16)
+    return oldest
+
+
 def waiting_queues(tx: Read, tables: Tables, most_each: int, most: int) -> list[ReadyQueue]:
     """By lane and priority: a seek for each group of rows, and a step for each row that is counted."""
     found: dict[tuple[int, int, int], ReadyQueue] = {}
