@@ -116,7 +116,8 @@ class BindVerbs:
         return views
 
     async def drop(self, wish: Drop) -> object:
-        """Ask the customer to leave; whoever does not answer is cut off by the response timer."""
+        """Ask the customer to leave; whoever does not answer is cut off by the response timer. What it
+        submits until then is taken: it may bind again at once anyway, and a ban is what refuses it."""
         for connection in self._bound():
             if str(connection.number) == wish.id:
                 view = self._view(connection, 0)
@@ -159,7 +160,8 @@ class BindVerbs:
         }
 
     async def ban(self, wish: Ban) -> object:
-        """Its binds end, and new ones are refused with ESME_RBINDFAIL, the password unseen."""
+        """Its binds take nothing more and end within 2 s; new ones are refused with ESME_RBINDFAIL, the
+        password unseen."""
         if not _SYSTEM_ID.fullmatch(wish.system_id):
             raise bad_arguments(
                 "system_id", f"{wish.system_id!r} is no system_id", "1 to 15 visible characters"
@@ -175,7 +177,7 @@ class BindVerbs:
             order = await self._orders.give(BANNED, subject(wish.system_id, wish.address), wish.for_s)
         bound = self._bound_as(wish.system_id, where)  # now that no more can come
         for connection in bound:
-            connection.unbind("banned by an operator")
+            connection.dismiss("banned by an operator")
         return {**self._ban_view(order), "dropped": len(bound)}
 
     def _bound_as(self, system_id: str, where: Networks | None) -> list[Connection]:

@@ -80,6 +80,19 @@ def answer(sender: Role, version: int, state: SessionState, command_id: int) -> 
     return found
 
 
+TURNED_AWAY: Mapping[int, Answer] = {
+    command: Answer(How.REFUSED, int(status))
+    for command, status in (
+        (CommandId.SUBMIT_SM, Status.ESME_RSUBMITFAIL),
+        (CommandId.SUBMIT_MULTI, Status.ESME_RSUBMITFAIL),
+        (CommandId.DATA_SM, Status.ESME_RSUBMITFAIL),
+        (CommandId.QUERY_SM, Status.ESME_RQUERYFAIL),
+        (CommandId.CANCEL_SM, Status.ESME_RCANCELFAIL),
+        (CommandId.REPLACE_SM, Status.ESME_RREPLACEFAIL),
+    )
+}  # to who is bound and has to leave, instead of what is served: as to a suspended account's submits
+
+
 def served(sender: Role, state: SessionState) -> frozenset[int]:
     """Requests with messages in them that the owner of a session is told of."""
     return carried(sender, state) - _BROADCASTS

@@ -87,6 +87,13 @@ class PeerUnbound(msgspec.Struct, frozen=True, gc=False):
     """The peer sent unbind and has its answer; Closed follows when the connection ends."""
 
 
+class TurnedAway(msgspec.Struct, frozen=True, gc=False):
+    """SMSC: a request that came after `turn_away` was refused with this status."""
+
+    command_id: int
+    status: int
+
+
 class ProtocolViolation(msgspec.Struct, frozen=True, gc=False):
     """The peer broke the protocol. Already answered where an answer is due; for the log and the counters."""
 
@@ -114,6 +121,7 @@ Event = (
     | TimedOut
     | Nacked
     | PeerUnbound
+    | TurnedAway
     | ProtocolViolation
     | Closed
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
-from smpp.answers import BOUND_ALREADY, How, answer, served
+from smpp.answers import BOUND_ALREADY, TURNED_AWAY, How, answer, served
 from smpp.codec import HEADER, decode_frame, encode, with_header
 from smpp.constants import HEADER_OCTETS, RESPONSE_BIT, CommandId, Tlv
 from smpp.errors import ProtocolError
@@ -30,6 +30,7 @@ from smpp.events import (
     Request,
     Response,
     TimedOut,
+    TurnedAway,
 )
 from smpp.framer import Frame, Framer
 from smpp.pdu import (
@@ -99,6 +100,7 @@ class Session:
         self._carries: frozenset[int] = frozenset()  # requests the peer may send now
         self._sends: frozenset[int] = frozenset()  # and we
         self._open_for_requests = False  # bound, and not about to leave
+        self._turned_away = False  # the peer has to leave, and nothing more is taken of it
 
     # what an owner looks at
 
@@ -217,6 +219,12 @@ class Session:
         self._open_for_requests = False
         self._unbind_sent = now
         self._out.append(with_header(_UNBIND, 0, number, b""))
+
+    def turn_away(self) -> None:
+        """SMSC: refuse whatever a bound peer asks from now on, as smpp.answers.TURNED_AWAY says. It may still
+        answer, enquire and unbind."""
+        self._turned_away = True
+        self._carries = frozenset()
 
     def _reserve(self, number: int, command_id: int) -> None:
         self._window.reserved[number] = command_id
@@ -375,6 +383,9 @@ class Session:
         said = answer(self.role.peer, self.peer_version, self.state, command_id)
         if command_id in BINDS and self._bind_request is not None:
             said = BOUND_ALREADY
+        if self._turned_away and said.how is How.SERVED and command_id in TURNED_AWAY:
+            said = TURNED_AWAY[command_id]
+            happened.append(TurnedAway(command_id, said.status))
         if said.how is How.NACKED:
             self._nack(number, said.status)
         elif said.how is How.REFUSED:

@@ -53,7 +53,9 @@ _READ_BYTES = 65_536
 _BEFORE_BIND = 4096  # octets in all
 _MOST_VIOLATIONS = 1_000
 _COMPLAIN_S = 60.0
+_LEAVE_S = 1.5  # who is dismissed is gone after this and a sweep, 2 s
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
+_RSUBMITFAIL = int(Status.ESME_RSUBMITFAIL)
 _RTHROTTLED = int(Status.ESME_RTHROTTLED)
 _BIND_TYPES: dict[type[Pdu], str] = {
     BindTransmitter: "transmitter",
@@ -89,6 +91,7 @@ class Connection:
         self._early = 0  # octets before the bind
         self._violations = 0
         self._leaving = False
+        self._leave_by = math.inf  # when it ends, once it is dismissed
         self._complain_at = 0.0
         self._paced: list[Submit] = []  # waiting for the account's rate, in order
         self._nursery: trio.Nursery | None = None
@@ -147,6 +150,20 @@ class Connection:
             return
         self.check_at = 0.0
         self.flush()
+
+    def dismiss(self, reason: str) -> None:
+        """Take nothing more of the customer, ask it to leave, and end the connection within 2 s, whatever it
+        answers. What was taken before is answered first."""
+        held, self._paced = self._paced, []
+        for pdu in held:
+            self.refuse(pdu, _RSUBMITFAIL)
+        self.session.turn_away()
+        self._leave_by = min(self._leave_by, trio.current_time() + _LEAVE_S)
+        if self.session.unbinding:
+            self.check_at = 0.0
+            self.flush()
+        else:
+            self.unbind(reason)
 
     # life
 
@@ -232,8 +249,8 @@ class Connection:
         else:
             self.flush()
         deadline = self.session.next_deadline()
-        self.check_at = math.inf if deadline is None else deadline
-        if self.session.closed:
+        self.check_at = self._leave_by if deadline is None else min(deadline, self._leave_by)
+        if self.session.closed or (now >= self._leave_by and not self._unanswered):
             self.close("")
 
     def _ended(self) -> None:
@@ -311,6 +328,8 @@ class Connection:
                 self._port = None
         elif isinstance(event, events.ProtocolViolation):
             self._violated(event.error.detail)
+        elif isinstance(event, events.TurnedAway) and event.command_id == _SUBMIT_SM:
+            self.tenant.answered(event.status, 1)
         return False
 
     def _violated(self, what: str) -> None:

@@ -199,13 +199,13 @@ class SmppServer:
             self.deliveries.change(account)
             if account.suspended or account.closed:
                 for connection in list(tenant.connections):
-                    connection.unbind(
+                    connection.dismiss(
                         "the account is suspended" if account.suspended else "the account is closed"
                     )
                 continue
             logins = {login.system_id for login in account.logins}
             for connection in [one for one in tenant.connections if one.login not in logins]:
-                connection.unbind("its system_id is no login of the account any more")
+                connection.dismiss("its system_id is no login of the account any more")
 
     def alert(self, account: int, pdu: AlertNotification) -> int:
         """Pass an alert_notification on to the account's receivers; how many got it. It is not kept for

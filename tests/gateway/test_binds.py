@@ -16,7 +16,7 @@ import trio
 from gateway.admin import AdminError
 from gateway.orders import ACCOUNT, Order
 from router.nouns import Login
-from smpp.pdu import Unbind
+from smpp.pdu import CancelSm, QuerySm, Unbind
 from smpp.status import Status
 from tests.gateway.house import Running, Script, carrier, route, running_with
 from tests.gateway.smpp_server.esme import Esme, bound, connected
@@ -180,6 +180,72 @@ async def test_who_binds_while_the_ban_is_written_leaves_as_well(
         monkeypatch.setattr(committer, "execute", slow)
         assert (await ask(gateway, "binds.ban", system_id="acme"))["dropped"] == 1
         await esme.until(lambda: left(esme))
+
+
+ACTS = {
+    "binds.ban": {"system_id": "acme"},
+    "account.suspend": {"name": "acme"},
+    "account.close": {"name": "acme"},
+    "account.login.remove": {"name": "acme", "system_id": "acme"},
+}
+
+
+@pytest.mark.parametrize("verb", ACTS)
+@trio_test(mock_clock=True)
+async def test_who_may_not_stay_bound_submits_nothing_more_and_is_gone_in_two_seconds(
+    tmp_path: Path, verb: str
+) -> None:
+    async with house(tmp_path) as gateway, bound(gateway.world) as esme:
+        id = await esme.submit()
+        await ask(gateway, verb, **ACTS[verb])
+        began = trio.current_time()
+        refusal = await esme.ask(esme.message())
+        assert refusal.command_status == Status.ESME_RSUBMITFAIL
+        query = QuerySm(message_id=id.encode(), source_addr_ton=5, source_addr=b"ACME")
+        assert (await esme.ask(query)).command_status == Status.ESME_RQUERYFAIL
+        cancel = CancelSm(message_id=id.encode(), source_addr_ton=5, source_addr=b"ACME")
+        assert (await esme.ask(cancel)).command_status == Status.ESME_RCANCELFAIL
+        await esme.until(lambda: esme.closed)  # it never answers the unbind
+        assert trio.current_time() - began <= 2
+        (tenant,) = gateway.gateway.smpp.tenants.values()
+        assert tenant.answers == {0: 1, Status.ESME_RSUBMITFAIL: 1}
+
+
+@trio_test(mock_clock=True)
+async def test_submits_that_wait_for_their_rate_are_refused_when_their_customer_is_banned(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path) as gateway:
+        await gateway.gateway.accounts.update("acme", tps=1, tps_mode="pace")
+        async with bound(gateway.world) as esme:
+            waiting = [esme.number(esme.message()) for _ in range(20)]
+            for pdu in waiting:
+                await esme.send(pdu)
+            (connection,) = gateway.gateway.smpp.connections
+            await gateway.until(lambda: connection.busy)
+            await ask(gateway, "binds.ban", system_id="acme")
+            last = await esme.answer_to(waiting[-1])
+            assert last.command_status == Status.ESME_RSUBMITFAIL
+            await esme.until(lambda: esme.closed)
+
+
+@trio_test(mock_clock=True)
+async def test_what_was_taken_is_answered_before_a_banned_session_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as gateway, bound(gateway.world) as esme:
+        smpp, held = gateway.gateway.smpp, []
+        submit = smpp.submit
+        monkeypatch.setattr(smpp, "submit", lambda *args: held.append(args))
+        message = esme.number(esme.message())
+        await esme.send(message)
+        await gateway.until(lambda: held)
+        await ask(gateway, "binds.ban", system_id="acme")
+        await trio.sleep(5)
+        assert not esme.closed
+        submit(*held[0])
+        assert (await esme.answer_to(message)).command_status == 0
+        await esme.until(lambda: esme.closed)
 
 
 @trio_test(mock_clock=True)

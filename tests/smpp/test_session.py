@@ -14,7 +14,9 @@ from smpp.pdu import (
     BindTransceiver,
     BindTransmitter,
     DeliverSm,
+    DeliverSmResp,
     EnquireLink,
+    EnquireLinkResp,
     GenericNack,
     Outbind,
     Pdu,
@@ -275,6 +277,28 @@ def test_an_outbind_leads_to_a_bind() -> None:
     smsc.accept_bind()
     esme.receive(smsc.data_to_send(), 0.0)
     assert esme.state is SessionState.BOUND_RX
+
+
+def test_who_is_turned_away_is_refused_whatever_it_asks_and_may_still_answer_and_unbind() -> None:
+    esme, smsc = pair()
+    number = smsc.request(DeliverSm(short_message=b"x"), 1.0, context="event")
+    smsc.unbind(1.0)
+    smsc.turn_away()
+    smsc.data_to_send()
+    esme.request(SUBMIT, 1.0)
+    (told,) = smsc.receive(esme.data_to_send(), 1.0)
+    assert isinstance(told, events.TurnedAway)
+    assert told.command_id == SUBMIT_ID
+    (refusal,) = pdus(smsc.data_to_send())
+    assert isinstance(refusal, SubmitSmResp)
+    assert refusal.command_status == told.status == Status.ESME_RSUBMITFAIL
+    smsc.receive(encode(EnquireLink(sequence_number=9)), 1.0)
+    assert isinstance(pdus(smsc.data_to_send())[0], EnquireLinkResp)
+    (answer,) = smsc.receive(encode(DeliverSmResp(sequence_number=number)), 1.0)
+    assert isinstance(answer, events.Response)
+    assert answer.context == "event"
+    smsc.receive(encode(Unbind(sequence_number=10)), 1.0)
+    assert isinstance(pdus(smsc.data_to_send())[0], UnbindResp)
 
 
 def test_an_unanswered_unbind_ends_at_the_response_timer() -> None:
