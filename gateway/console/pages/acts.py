@@ -1,101 +1,109 @@
 """The one dialog in which everything is done that an operator does: what it is, what it would touch, why.
 
-`/act/<verb>?name=…` shows the act's fields (made of its argument struct), filled in from the query, and, once
-what must be given is there, its preview. The same form posts it: with a reason, and an end where the act can
-have one. By htmx it is a dialog on the page it came from, without scripts a page of its own.
+`/act/<verb>?name=…` shows the act's fields (gateway.console.act_form), filled in from the query, and, once
+what must be given is there, its preview; before that, what is to be filled in. The same form posts it: with a
+reason, and an end where the act can have one. Then it says what is true now. By htmx it is a dialog on the
+page it came from, without scripts a page of its own.
 
-Invariants: nothing is done that was not asked for by POST with a reason; its scope says who may.
+Invariants: nothing is done that was not asked for by POST with a reason; its scope says who may; what is
+wrong is said beside the field that it is about, and not before something was written.
 
-Deliberately not here: which acts there are (gateway.acts), what they do (the admin verbs).
+Deliberately not here: which acts there are (gateway.acts), what they do (the admin verbs), fields and their
+words (act_form.py), what is true afterwards (act_told.py).
 """
 
 from __future__ import annotations
 
-import typing
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from phonenumbers import SUPPORTED_REGIONS
 from starlette.responses import Response
 
 from gateway.acts import BY_VERB, Act, Preview
 from gateway.admin import AdminError
 from gateway.audit import LONGEST_REASON
+from gateway.console.act_form import END, NOT_OURS, SPANS, Wrong, arguments, form_of, problems_of, todo
+from gateway.console.act_told import details, sentence
 from gateway.console.page import ANYBODY, Page, Refusal, Topic, Visit
+from gateway.measures import name_of_lane
+from gateway.orders import BANNED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from gateway.app import Gateway
 
 _LONGEST = 2_000
-_OURS = frozenset({"preview", "for_s"})
-_SPANS = (
-    ("0", "until somebody ends it"),
-    ("900", "15 minutes"),
-    ("1800", "30 minutes"),
-    ("3600", "1 hour"),
-    ("14400", "4 hours"),
-    ("86400", "1 day"),
-    ("604800", "7 days"),
-)
-
-
-class Field(NamedTuple):
-    """One argument as a form shows it. `kind`: text, number, choice, yes, list, map."""
-
-    name: str
-    kind: str
-    needed: bool
-    value: str
-    choices: tuple[str, ...] = ()
+_MOST_OFFERED = 500  # of a list: who has more of them writes the name
 
 
 async def show(visit: Visit) -> Response:
     act = _act(visit)
-    given = {name: visit.query(name, longest=_LONGEST) for name in act.arguments.__struct_encode_fields__}
-    given = {name: value for name, value in given.items() if value}
-    return await _dialog(visit, act, given)
+    given = {name: visit.query(name, longest=_LONGEST) for name in _names(act)}
+    return await _dialog(visit, act, {name: value for name, value in given.items() if value})
 
 
 async def do(visit: Visit) -> Response:
     act = _act(visit)
-    given = {
-        name: visit.form.text(name.encode())[:_LONGEST].strip()
-        for name in act.arguments.__struct_encode_fields__
-    }
-    given = {name: value for name, value in given.items() if value}
+    written = {name: visit.form.text(name.encode())[:_LONGEST].strip() for name in _names(act)}
+    given = {name: value for name, value in written.items() if value}
     reason = visit.form.text(b"reason").strip()
-    if visit.form.text(b"step") != "do":
-        return await _dialog(visit, act, given, reason)
+    missing = {name: f"This is missing: {words}" for name, words in todo(act, given).items()}
+    if missing or visit.form.text(b"step") != "do":
+        return await _dialog(visit, act, given, reason, missing)
     if not reason or not reason.isprintable() or len(reason) > LONGEST_REASON:
         wrong = f"Say why: 1 to {LONGEST_REASON} printable characters. It goes into the audit trail."
-        return await _dialog(visit, act, given, reason, wrong)
+        return await _dialog(visit, act, given, reason, {"reason": wrong})
     try:
-        result = await visit.ask(act.verb, **_arguments(act, given))
+        wish = arguments(act, given, _now(visit))
+        result = await visit.ask(act.verb, **wish)
+    except Wrong as wrong:
+        return await _dialog(visit, act, given, reason, wrong.problems)
     except (AdminError, msgspec.ValidationError) as error:
-        return await _dialog(visit, act, given, reason, _said(error))
-    facts = {"act": act, "result": _shown(result), "back": _back(visit)}
+        return await _dialog(visit, act, given, reason, problems_of(act, error))
+    facts = {
+        "act": act,
+        "told": sentence(act, wish, result, visit.gateway.orders, _now(visit)),
+        "details": details(act, result),
+        "back": _back(visit),
+    }
     return _answer(visit, "_done.html", "done.html", facts)
 
 
 async def _dialog(
-    visit: Visit, act: Act, given: Mapping[str, str], reason: str = "", wrong: str = ""
+    visit: Visit,
+    act: Act,
+    given: Mapping[str, str],
+    reason: str = "",
+    problems: Mapping[str, str] | None = None,
 ) -> Response:
-    fields = [one for one in _fields(act, given) if one.name not in _OURS]
+    fields = [one for one in form_of(act, given) if one.name != "for_s"]
+    missing, problems = todo(act, given), dict(problems or {})
     preview = None
-    if all(given.get(one.name) for one in fields if one.needed):
+    if not missing:
         try:
-            told = await visit.ask(act.verb, **_arguments(act, given), preview=True)
+            told = await visit.ask(act.verb, **arguments(act, given, _now(visit)), preview=True)
             preview = told if isinstance(told, Preview) else msgspec.convert(told, Preview)
+        except Wrong as wrong:
+            problems = problems or wrong.problems
         except (AdminError, msgspec.ValidationError) as error:
-            wrong = wrong or _said(error)
+            problems = problems or problems_of(act, error)
+    wanted = [*problems, *missing, "reason"]
     facts = {
         "act": act,
-        "fields": fields,
+        "fields": [one for one in fields if not one.word.rare],
+        "rare": [one for one in fields if one.word.rare],
+        "open": any(one.word.rare and (one.name in problems or given.get(one.name)) for one in fields),
+        "lists": {one.word.among: _offered(visit, one.word.among) for one in fields if one.word.among},
         "given": given,
-        "spans": _SPANS,
+        "spans": SPANS,
         "preview": preview,
         "reason": reason,
-        "wrong": wrong,
+        "problems": problems,
+        "missing": [] if problems else [*missing.values()],
+        "focus": next(name for name in wanted if name),
         "back": _back(visit),
         "longest": LONGEST_REASON,
     }
@@ -118,6 +126,16 @@ def _act(visit: Visit) -> Act:
     return act
 
 
+def _names(act: Act) -> list[str]:
+    """The fields that its form has."""
+    names = [name for name in act.arguments.__struct_encode_fields__ if name not in NOT_OURS]
+    return [*names, END] if act.ends else names
+
+
+def _now(visit: Visit) -> datetime:
+    return datetime.fromtimestamp(visit.gateway.world.wall_ms() / 1000, UTC)
+
+
 def _back(visit: Visit) -> str:
     """The page that it was asked from, a path of the console's."""
     back = visit.form.text(b"back") or visit.request.headers.get("referer", "")
@@ -126,81 +144,48 @@ def _back(visit: Visit) -> str:
     return path[:_LONGEST] if inside else "/console/overview"
 
 
-def _fields(act: Act, given: Mapping[str, str]) -> list[Field]:
-    types = typing.get_type_hints(act.arguments)
-    return [
-        _field(one.encode_name, types[one.name], one.required, given.get(one.encode_name, ""))
-        for one in msgspec.structs.fields(act.arguments)
-    ]
+def _lanes(gateway: Gateway) -> Iterable[str]:
+    """Those in which something waits."""
+    store = gateway.store
+    return (name_of_lane(store, lane) for lane, counts in store.lane_totals().items() if any(counts))
 
 
-def _field(name: str, kind: Any, needed: bool, value: str) -> Field:
-    kind = _bare(kind)
-    if typing.get_origin(kind) is Literal:
-        return Field(name, "choice", needed, value, tuple(str(one) for one in typing.get_args(kind)))
-    if kind is bool:
-        return Field(name, "yes", needed, value)
-    if kind in (int, float):
-        return Field(name, "number", needed, value)
-    if typing.get_origin(kind) in (list, tuple):
-        return Field(name, "list", needed, value)
-    if typing.get_origin(kind) is dict:
-        return Field(name, "map", needed, value)
-    return Field(name, "text", needed, value)
+# list → the scope that may see it
+_LISTS = {
+    "accounts": "accounts.read",
+    "bans": "binds.read",
+    "carriers": "carriers.read",
+    "countries": "queues.read",
+    "lanes": "queues.read",
+    "links": "carriers.read",
+    "priorities": "queues.read",
+    "routes": "routes.read",
+}
 
 
-def _bare(kind: Any) -> Any:
-    """Annotated[int, …] → int; str | None → str"""
-    while typing.get_origin(kind) in (typing.Annotated, Union, UnionType):
-        kind = next(one for one in typing.get_args(kind) if one is not type(None))
-    return kind
+def _known(gateway: Gateway, among: str) -> Iterable[str]:
+    """What there is of a list."""
+    match among:
+        case "accounts":
+            return (one.name for one in gateway.accounts.by_id.values())
+        case "bans":
+            return gateway.orders.of(BANNED)
+        case "carriers":
+            return (one.name for one in gateway.config.carriers)
+        case "countries":
+            return SUPPORTED_REGIONS
+        case "lanes":
+            return _lanes(gateway)
+        case "links":
+            return (link.name for carrier in gateway.carriers for link in carrier.links)
+        case "routes":
+            return (one.name for one in gateway.config.routes)
+    return "0123"
 
 
-def _arguments(act: Act, given: Mapping[str, str]) -> dict[str, Any]:
-    """What was written, as the verb's argument struct takes it. Errors: msgspec.ValidationError."""
-    raw: dict[str, Any] = {}
-    for one in _fields(act, given):
-        if not one.value or one.name == "preview":
-            continue
-        if one.kind == "list":
-            raw[one.name] = [part.strip() for part in one.value.split(",") if part.strip()]
-        elif one.kind == "map":
-            raw[one.name] = dict(_pair(part) for part in one.value.split(",") if part.strip())
-        else:
-            raw[one.name] = one.value == "yes" if one.kind == "yes" else one.value
-    found: dict[str, Any] = msgspec.to_builtins(msgspec.convert(raw, act.arguments, strict=False))
-    return {name: value for name, value in found.items() if name in raw}
-
-
-def _pair(text: str) -> tuple[str, str]:
-    """`north: 70` → its name and its value."""
-    name, _, value = text.rpartition(":")
-    return name.strip(), value.strip()
-
-
-def _said(error: AdminError | msgspec.ValidationError) -> str:
-    if isinstance(error, msgspec.ValidationError):
-        return f"{error}"
-    return f"{error.message}; {error.hint}" if error.hint else error.message
-
-
-def _shown(result: object) -> list[tuple[str, str]]:
-    """What a verb answered, in lines: plain values, and how often what was the case."""
-    if not isinstance(result, dict):
-        return []
-    lines = [
-        (name.replace("_", " "), _counted(value) if isinstance(value, dict) else str(value))
-        for name, value in result.items()
-        if isinstance(value, str | int | float | dict) and value != "" and not isinstance(value, bool)
-    ]
-    return [line for line in lines if line[1]][:20]
-
-
-def _counted(value: dict[str, Any]) -> str:
-    """`12: too long; 1: …` of a dictionary of counts, else nothing."""
-    if not all(isinstance(count, int) and not isinstance(count, bool) for count in value.values()):
-        return ""
-    return "; ".join(f"{count:,}: {what}" for what, count in value.items())
+def _offered(visit: Visit, among: str) -> list[str]:
+    """What there is, for whoever may see it; the first of them, by name, where there are very many."""
+    return sorted(set(_known(visit.gateway, among)))[:_MOST_OFFERED] if visit.may(_LISTS[among]) else []
 
 
 PAGES = (
