@@ -13,6 +13,8 @@ from typing import Final
 
 WRITTEN: Final = "a time in UTC, as 14:30 or 2030-01-31T14:30Z"
 
+MOST_S: Final = 366 * 86_400  # as an order lasts at most (gateway.orders)
+
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?\s*(?:[Zz]|UTC|utc)?")
 
 
@@ -32,4 +34,6 @@ def seconds_until(text: str, now: datetime) -> float:
     left = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now.timestamp()
     if left <= 0:
         raise ValueError(f"{text[:40]} is over; write a time that comes")
+    if left > MOST_S:
+        raise ValueError(f"{text[:40]} is more than {MOST_S // 86_400} days from now")
     return left

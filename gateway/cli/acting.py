@@ -1,12 +1,14 @@
-"""What commands that act on live traffic share: --for, --preview, --reason, and how a preview is printed.
+"""What commands that act on live traffic share: --for, --until, --preview, --reason, a preview in print.
 
 Deliberately not here: any command, which acts there are (gateway.acts).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -14,6 +16,7 @@ import click
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import as_text, counted, print_json
 from gateway.cli.place import Command, Place, acting_options, json_option
+from gateway.ends import seconds_until
 
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d|)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -33,11 +36,41 @@ class Span(click.ParamType[float]):
         return float(found[1]) * _UNITS[found[2]]
 
 
+class End(click.ParamType[float]):
+    """Seconds until `14:30`, `14:30Z` (the next one) or an ISO 8601 time; UTC."""
+
+    name = "end"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            return seconds_until(str(value), now())
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+def now() -> datetime:
+    """By the wall clock."""
+    return datetime.now(UTC)
+
+
 def for_option(command: Command) -> Command:
-    """--for: how long."""
-    return click.option(
+    """--for: how long; or --until: which time. Either comes as `for_s`."""
+
+    @click.option(
         "--for", "for_s", type=Span(), default=0.0, metavar="TIME", help="As 30m or 2h; else until ended."
-    )(command)
+    )
+    @click.option(
+        "--until", "until_s", type=End(), metavar="UTC", help="Instead: as 14:30, or 2030-01-31T14:30Z."
+    )
+    @functools.wraps(command)
+    def with_end(*args: Any, for_s: float, until_s: float | None, **kwargs: Any) -> Any:
+        if for_s and until_s is not None:
+            raise click.UsageError("give --for or --until, and not both")
+        return command(*args, for_s=for_s if until_s is None else until_s, **kwargs)
+
+    return with_end  # type: ignore[return-value]
 
 
 def preview_option(command: Command) -> Command:

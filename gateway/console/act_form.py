@@ -257,7 +257,7 @@ def _span(text: str, now: datetime) -> float:
         try:
             left = seconds_until(text, now)
         except ValueError:
-            raise Wrong({END: f"End: minutes, as 45, or {WRITTEN}, that is still to come"}) from None
+            raise Wrong({END: f"End: minutes, as 45, or {WRITTEN}; to come, in 366 days at most"}) from None
     if not 0 < left <= LONGEST_S:
         raise Wrong({END: "End: more than 0 minutes and at most 366 days from now"})
     return left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,30 @@ def test_what_is_ordered_of_a_stopped_gateway_waits_for_its_start(place: list[st
     )
     assert "acme-1 may not bind until 2" in told
     assert "1 ban ended" in run(place, "binds", "unban", "acme-1", "--reason", "sorry")
+
+
+def test_an_end_is_a_span_or_a_time_in_utc_and_not_both(
+    place: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = (datetime.now(UTC) + timedelta(days=2)).replace(hour=23, minute=30, second=30, microsecond=0)
+    given = end.astimezone(timezone(timedelta(hours=1))).isoformat()
+    told = run(place, "carrier", "suspend", "north", "--until", given, "--reason", "fibre cut")
+    assert f"until {end:%Y-%m-%dT23:30}" in told, told
+    asked: list[float] = []
+    monkeypatch.setattr("gateway.cli.carriers.act", lambda *_, for_s, **__: asked.append(for_s))
+    monkeypatch.setattr("gateway.cli.acting.now", lambda: datetime(2030, 1, 31, 14, 0, tzinfo=UTC))
+    for written in ("14:30", "14:30Z", "13:59", "14:00"):
+        run(place, "carrier", "suspend", "north", "--until", written, "--preview")
+    assert asked == [1_800, 1_800, 86_340, 86_400]
+    for words, problem in (
+        (("--until", "14:30", "--for", "2h"), "--for or --until"),
+        (("--until", "25:00"), "is no time"),
+        (("--until", "2030-01-31T13:59Z"), "is over"),
+    ):
+        done = CliRunner().invoke(signalbox, ["carrier", "suspend", "north", *words, *place])
+        assert done.exit_code == 2, done.output
+        assert problem in done.output
+    assert len(asked) == 4
 
 
 def test_what_needs_the_running_gateway_says_so(place: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.acts import ACTS, BY_VERB
@@ -289,3 +290,52 @@ async def test_of_one_message_it_is_said_what_becomes_of_it(tmp_path: Path) -> N
         assert f"Message {id} has ended, and its account is told." in text_of(done.text)
         done = await visitor.post("/console/act/message.cancel", form)
         assert f"message {id} has ended already" in text_of(done.text)
+
+
+@trio_test(mock_clock=True)
+async def test_an_end_can_be_minutes_or_a_clock_time(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        form = {**TOKEN, "name": "north", "step": "do", "reason": "fibre cut"}
+        visitor = Visitor(house)
+        for written, span_ms in (("45", 2_700_000), ("0.5 min", 30_000)):
+            done = await visitor.post("/console/act/carrier.suspend", {**form, "for_s": "0", "end": written})
+            assert "north is suspended until" in text_of(done.text), done.text
+            (order,) = house.gateway.orders.in_force()
+            assert order.until_ms - order.since_ms == span_ms
+        now = datetime.fromtimestamp(house.gateway.world.wall_ms() / 1000, UTC)
+        soon = (now + timedelta(hours=1)).strftime("%H:%M")
+        done = await visitor.post("/console/act/carrier.suspend", {**form, "end": soon})
+        (order,) = house.gateway.orders.in_force()
+        assert datetime.fromtimestamp(order.until_ms / 1000, UTC).strftime("%H:%M") == soon
+        assert f"{soon} UTC by a-owner: fibre cut." in text_of(done.text)
+        for written, told in (
+            ("soon", "End: minutes, as 45, or a time in UTC, as 14:30"),
+            ("2001-01-01", "End: minutes, as 45"),
+            ("0", "End: more than 0 minutes"),
+            ("999999999", "End: more than 0 minutes and at most 366 days"),
+        ):
+            shown = await visitor.post("/console/act/carrier.suspend", {**form, "end": written})
+            assert problem_at("end", shown.text).startswith(told)
+        shown = await visitor.post("/console/act/carrier.suspend", {**form, "for_s": "900", "end": "45"})
+        assert "not both" in problem_at("end", shown.text)
+        assert house.gateway.orders.in_force() == [order]
+
+
+@trio_test(mock_clock=True)
+async def test_a_dialog_offers_what_there_is_and_folds_away_what_is_rare(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        shown = (await Visitor(house).get("/console/act/queue.move")).text
+        for among, one in (
+            ("carriers", "north"),
+            ("routes", "all"),
+            ("accounts", "acme"),
+            ("countries", "GB"),
+        ):
+            assert re.search(f'<datalist id="act-{among}-known">.*<option value="{one}">', shown), among
+        assert "Older than (seconds)" in shown
+        everyday, _, rare = shown.partition("<details>")
+        for name in ("carrier", "route", "account", "older_than_s", "to", "to_carrier", "all"):
+            assert f'name="{name}"' in everyday, name
+        for name in ("prefix", "country", "priority", "phase", "first_id", "last_id"):
+            assert f'name="{name}"' in rare, name
+        assert "<details open>" in (await Visitor(house).get("/console/act/queue.move?country=GB")).text
