@@ -124,6 +124,7 @@ class CarrierFigures(msgspec.Struct, kw_only=True):
     delivered_ratio: float | None
     waiting: int
     oldest_age_s: float
+    tps_configured: float = 0.0  # as its configuration says, also while an operator ordered another rate
 
 
 class AccountFigures(msgspec.Struct, kw_only=True):
@@ -547,7 +548,13 @@ class Figures:
             delivered_ratio=health["delivered_ratio"],
             waiting=ready,
             oldest_age_s=oldest_age_s,
+            tps_configured=self._tps_configured(carrier, len(submitting)),
         )
+
+    def _tps_configured(self, carrier: Carrier, binds: int) -> float:
+        """Over all binds, as `tps_limit` is."""
+        configured = (one.tps for one in self._gateway.config.carriers if one.name == carrier.name)
+        return next(configured, 0.0) * (binds if carrier.settings.throttle_scope == "bind" else 1)
 
     def _rates(self, looks: Sequence[_Carried | _Asked], seconds: int) -> dict[str, float]:
         """How much each count grew a second. What came later than the first look began with nothing."""

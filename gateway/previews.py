@@ -94,6 +94,14 @@ class Previews:
         if waiting:
             touches.append(f"{of(waiting, 'message')} wait in its lanes")
         warnings = [f"that is more than it is configured for: {usual}"] if 0 < configured < tps else []
+        binds = sum(link.bind != "receiver" for link in carrier.links)
+        allowed = tps * binds if carrier.settings.throttle_scope == "bind" else tps
+        figures = (one for one in self._gateway.figures.snapshot().carriers if one.name == name)
+        passes = max((max(one.sent_per_s, one.sent_mean) for one in figures), default=0.0)
+        if allowed < passes:
+            warnings.append(
+                f"that is less than passes now: {passes:,.1f} segments a second; the rest will wait"
+            )
         return Preview(touches, waiting, warnings=warnings)
 
     def carrier_rebound(self, name: str, link: str) -> Preview:
@@ -162,6 +170,14 @@ class Previews:
         waiting, warnings = self._of_route(name, touches)
         if 0 < configured < tps:
             warnings.append(f"that is more than it is configured for: {usual}")
+        route = next((one for one in self._routes() if one.name == name), None)
+        if self._gateway is not None and route is not None:
+            taken = self._gateway.figures.taken_per_s
+            passes = sum(taken(lane) for lane in self._lanes_of_route(route))
+            if tps < passes:
+                warnings.append(
+                    f"that is less than passes now: {passes:,.1f} messages a second; the rest will wait"
+                )
         return Preview(touches, waiting, warnings=warnings)
 
     def route_weights(self, name: str, weights: Mapping[str, int]) -> Preview:
@@ -240,6 +256,7 @@ class Previews:
         assert gateway is not None
         members = {one.id: one for one in gateway.carriers}
         last: list[int] = []
+        concerned = 0
         for lane in self._lanes_of(carrier):
             able = [
                 one
@@ -249,6 +266,7 @@ class Previews:
             if not able:
                 last.append(lane)
             elif (waiting := self._waiting(lane)) > 0:
+                concerned += waiting
                 others = ", ".join(members[one].name for one in able)
                 touches.append(
                     f"lane {lane_name(gateway, lane)}: {of(waiting, 'message')} that wait go to {others}"
@@ -256,17 +274,16 @@ class Previews:
         routes = [one.name for one in gateway.config.routes if carrier.name in one.carriers]
         if routes:
             touches.append(f"routes that name it: {named(routes)}")
-        stuck = 0
         for lane in last:
             waiting = self._waiting(lane)
-            stuck += waiting
+            concerned += waiting
             if waiting:
                 what = f"{of(waiting, 'message')} wait until a carrier takes them"
                 touches.append(f"lane {lane_name(gateway, lane)}: {what}")
         if last:
             lanes = named([lane_name(gateway, lane) for lane in last])
             warnings.append(f"no other carrier takes messages now in: {lanes}")
-        return Preview(touches, stuck, warnings=warnings)
+        return Preview(touches, concerned, warnings=warnings)
 
     def _lanes_of(self, carrier: Carrier) -> list[int]:
         """Lanes in force that name it."""

@@ -116,7 +116,9 @@ def takes_work(carrier: dict[str, Any]) -> str:
         return f"no: {words(carrier['out']['why'])}{end}: {carrier['out']['reason']}"
     if carrier["able"] and carrier["paused_until"]:
         return f"paused until {carrier['paused_until']}" + _slowed(carrier) + _out_for(carrier)
-    return "yes" + _bad(carrier) + _slowed(carrier) + _out_for(carrier) if carrier["able"] else "no"
+    if not carrier["able"]:
+        return "no"
+    return "yes" + _bad(carrier) + _slowed(carrier) + _ordered(carrier) + _out_for(carrier)
 
 
 def _bad(carrier: dict[str, Any]) -> str:
@@ -139,6 +141,21 @@ def _out_for(carrier: dict[str, Any]) -> str:
 def _slowed(carrier: dict[str, Any]) -> str:
     """Where it takes less than its TPS, because of what it answered."""
     return f", {carrier['slowed']}" if carrier.get("slowed") else ""
+
+
+def _ordered(carrier: dict[str, Any]) -> str:
+    """Its rate, where an operator ordered it."""
+    order = carrier.get("rate_order")
+    if not order:
+        return ""
+    end = f" until {order['until']}" if order["until"] else ""
+    reason = f": {order['reason']}" if order["reason"] else ""
+    return f", {order['value']} ordered by {order['by']}{end}{reason}"
+
+
+def short(rate: float) -> str:
+    """1.8, 2, 12, 1,500: of a limit, as much as people read."""
+    return f"{rate:,.1f}".removesuffix(".0") if rate < 10 else f"{rate:,.0f}"
 
 
 def window(carrier: dict[str, Any]) -> str:

@@ -284,7 +284,12 @@ def _rate(per_s: float) -> str:
 
 
 def _of(used: float, limit: float) -> str:
-    return f"{_rate(used)}/{limit:g}" if limit else _rate(used)
+    return f"{_rate(used)}/{_limit(limit)}" if limit else _rate(used)
+
+
+def _limit(limit: float) -> str:
+    """One that follows what a carrier answers is any number."""
+    return f"{limit:.3g}" if limit < 1_000 else f"{limit:.0f}"
 
 
 def _seconds(seconds: float | None) -> str:

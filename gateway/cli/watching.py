@@ -14,7 +14,7 @@ import click
 from gateway.admin_client import AdminAbsent
 from gateway.cli.output import print_json, print_table
 from gateway.cli.place import Place, json_option, place_options
-from gateway.cli.status import takes_work
+from gateway.cli.status import short, takes_work
 from gateway.cli.top_frame import counted_so_far
 
 _PHASES = ("ready", "leased", "deferred", "scheduled", "held", "unknown")
@@ -108,7 +108,7 @@ def _carrier(view: dict[str, Any], now: dict[str, Any]) -> tuple[object, ...]:
         view["name"],
         f"{now['binds']}/{now['binds_wanted']}",
         f"{now['sent_per_s']:g}",
-        f"{now['tps_limit']:g}" if now["tps_limit"] else "no limit",
+        _limit(view, now),
         f"{now['window_used']}/{now['window']}",
         "" if p90 is None else f"{p90 * 1000:.1f} ms",
         f"{now['errors_per_s'] + now['throttled_per_s']:g}",
@@ -116,6 +116,21 @@ def _carrier(view: dict[str, Any], now: dict[str, Any]) -> tuple[object, ...]:
         "" if delivered is None else f"{delivered:.1%}",
         takes_work(view),
     )
+
+
+def _limit(view: dict[str, Any], now: dict[str, Any]) -> str:
+    """Its TPS now; with what it would be where it is slowed down, or an operator ordered another one."""
+    limit, configured = now["tps_limit"], now["tps_configured"]
+    if not limit:
+        return "no limit"
+    if view.get("slowed"):
+        of = view["tps"] if view.get("rate_order") else configured
+        return f"{short(limit)} of {short(of)}, slowed" if of else f"{short(limit)}, slowed"
+    if view.get("rate_order") is not None:
+        return (
+            f"{short(limit)} ({'configured ' + short(configured) if configured else 'no limit configured'})"
+        )
+    return short(limit)
 
 
 @click.command()

@@ -25,6 +25,12 @@ async def ask(house: Running, verb: str, **args: Any) -> Any:
         return await house.gateway.verbs.table()[verb](args)
 
 
+WAITS = (
+    '[[routes]]\nname = "uk"\nmatch = { prefix = ["44"] }\nlane = ["north", "south"]\n'
+    '[[routes]]\nname = "rest"\nlane = ["south"]\n'
+)
+
+
 class Clocked:
     """When each submit came."""
 
@@ -229,3 +235,32 @@ async def test_what_an_older_version_ordered_is_still_in_force(tmp_path: Path) -
         assert (order.kind, order.who, order.reason) == ("carrier.suspended", "ann", "works")
         await ask(house, "carrier.rate", name="north", tps=5)
         assert house.gateway.store.meta("orders") == old, "an older version goes on reading it"
+
+
+@trio_test(mock_clock=True)
+async def test_a_preview_counts_what_moves_to_others_and_what_is_stuck(tmp_path: Path) -> None:
+    toml = carrier("north", PORT) + carrier("south", PORT) + WAITS
+    async with running_with(tmp_path, toml, Script()) as (house, _):
+        await house.bound()
+        await ask(house, "route.suspend", name="uk")
+        await ask(house, "route.suspend", name="rest")
+        for number in ("447700900123", "447700900124", "4915112345678"):
+            await house.submit(number)
+        told = await ask(house, "carrier.suspend", name="south", preview=True)
+        assert any("lane uk/north>south: 2 messages that wait go to north" in one for one in told.touches)
+        assert any("lane rest/south: 1 message" in one for one in told.touches)
+        assert told.messages == 3
+
+
+@trio_test(mock_clock=True)
+async def test_a_preview_warns_of_a_rate_below_what_passes_now(tmp_path: Path) -> None:
+    toml = carrier("north", PORT, tps=20, window=20) + '[[routes]]\nname = "uk"\nlane = ["north"]\ntps = 10\n'
+    async with running_with(tmp_path, toml, Script()) as (house, _):
+        await house.bound()
+        await many(house, 200)
+        await trio.sleep(8)
+        for verb, name in (("carrier.rate", "north"), ("route.rate", "uk")):
+            told = await ask(house, verb, name=name, tps=2, preview=True)
+            assert any("less than passes now: " in one for one in told.warnings)
+            told = await ask(house, verb, name=name, tps=15, preview=True)
+            assert not any("less than passes now" in one for one in told.warnings)

@@ -16,7 +16,7 @@ import pytest
 from rich.cells import cell_len
 
 from gateway.admin_client import AdminAbsent
-from gateway.cli import root, top
+from gateway.cli import root, top, watching
 from gateway.cli.failure import OK, UNREACHABLE, Failure
 from gateway.cli.place import Place
 from gateway.cli.top_frame import Look, frame, lines, plain
@@ -261,3 +261,19 @@ def test_a_stopped_gateway_says_what_its_store_knows(typed: Any) -> None:
     assert (code, "no gateway runs" in said) == (UNREACHABLE, True)
     code, said = typed("trace", "--carrier", "north")
     assert (code, "nothing passes" in said) == (UNREACHABLE, True)
+
+
+def test_a_limit_that_follows_the_carrier_or_was_ordered_is_told_as_such() -> None:
+    assert "/1.77" in text(carriers=[carrier("north", tps_limit=1.76811, sent_per_s=1.0)])
+    view: dict[str, Any] = {
+        "name": "north", "suspended": False, "able": True, "out": None, "paused_until": "", "tps": 10.0,
+        "slowed": "rate 1.77/s of 10/s: throttled 9 times in the last minute",
+    }  # fmt: skip
+    now = msgspec.to_builtins(carrier("north", tps_limit=1.76811, tps_configured=10.0))
+    assert watching._carrier(view, now)[3] == "1.8 of 10, slowed"
+    order = {"by": "ann", "until": "2026-11-21T23:15:02.000Z", "reason": "night work", "value": "2/s"}
+    view |= {"slowed": "", "tps": 2.0, "rate_order": order}
+    now = msgspec.to_builtins(carrier("north", tps_limit=2.0, tps_configured=100.0))
+    row = watching._carrier(view, now)
+    assert row[3] == "2 (configured 100)"
+    assert row[-1] == "yes, 2/s ordered by ann until 2026-11-21T23:15:02.000Z: night work"
