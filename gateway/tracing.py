@@ -396,6 +396,11 @@ class Trace:
         """PDUs that nobody has looked at yet."""
         return self._pdus
 
+    @property
+    def over(self) -> bool:
+        """Ended, and all that passed until then was looked at; `records` may still hold some."""
+        return bool(self.ended) and not self._pdus
+
     def forget(self) -> None:
         """Nothing more will be looked at."""
         self.dropped += self._pdus
@@ -492,11 +497,11 @@ class Traces:
         that a reader who asks again at once gets many records each time."""
         now = trio.current_time()
         deadline = now + wait_s
-        if not trace.ended:
+        if not trace.over:
             await trio.sleep(max(0.0, trace.looked_at + _LOOK_S - now))
         while True:
             found = trace.take(after, most, trio.current_time(), self._wall_ms())
-            if found or trace.ended or trio.current_time() >= deadline:
+            if found or trace.over or trio.current_time() >= deadline:
                 return found
             await trio.sleep(_LOOK_S)
 
@@ -523,7 +528,9 @@ class Traces:
             else:
                 self._follow(trace)
         for trace in [one for one in self._ended.values() if now - one.ended_at >= _KEPT_ENDED_S]:
-            del self._ended[trace.id]
+            trace.forget()  # whoever still reads is told how many those are
+            if now - trace.read_at >= UNREAD_S or now - trace.ended_at >= 2 * _KEPT_ENDED_S:
+                del self._ended[trace.id]
 
     def joined(self) -> None:
         """A session has begun that some trace may be about."""

@@ -112,12 +112,12 @@ def _records(place: Place, trace: int, as_json: bool) -> Iterator[dict[str, Any]
                 more = counted(found["dropped"] - dropped, "PDU")
                 click.echo(f"… {more} passed too fast to be shown", err=True)
             dropped = found["dropped"]
-            ended = "" if records else found["ended"]
+            ended = "" if records or found["waiting"] else found["ended"]
     finally:
         if not ended:
             try:
                 last = place.ask_running("trace.stop", trace=trace)
-                dropped = max(dropped, last["dropped"])
+                dropped = max(dropped, last["dropped"] + last["waiting"])
                 ended = "stopped"
             except (AdminAbsent, Failure):  # it has ended by itself
                 pass

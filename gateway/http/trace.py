@@ -1,9 +1,9 @@
 """GET /v1/trace: PDUs as they pass, one a line of JSON, until the trace is over or the reader goes away.
 
 A line is a record, or, now and then and at the end, how the trace is (`left_s`, `dropped`, `ended`). The
-audit trail is told before the first line. Whoever reads too slowly gets fewer records, counted in `dropped`;
-one who has gone ends the trace, as nobody reads it any more; so does a key that ends, or may no longer see
-what is shown.
+audit trail is told before the first line. What passed before the end comes after it, then one line with
+`ended`, the last. Whoever reads too slowly gets fewer records, counted in `dropped`; one who has gone ends
+the trace, as nobody reads it any more; so does a key that ends, or may no longer see what is shown.
 
 Deliberately not here: taps, filters (gateway.tracing), what a wish means (gateway.admin_trace).
 """
@@ -145,7 +145,7 @@ class _Following:
         if trace is None or out.finished or out.waiting >= _MOST_WAITING:
             return False
         now = trio.current_time()
-        if not trace.ended and now - self._said_at >= _STATE_S and not self._may():
+        if now - self._said_at >= _STATE_S and not self._may():
             trace.forget()
             trace.records.clear()
             self._traces.stop(trace, "its key may not see this any more")
@@ -153,18 +153,22 @@ class _Following:
         if records:
             self._after = records[-1].entry
             out.write(b"".join(_encode(one) + b"\n" for one in records))
-        if trace.ended and len(records) < _AT_ONCE:
-            self._state(trace)
-            out.finish()
+        if trace.over and len(records) < _AT_ONCE:
+            self._finish(trace)
         elif now - self._said_at >= _STATE_S:
             self._state(trace)
         return False
 
-    def _state(self, trace: Trace) -> None:
+    def _state(self, trace: Trace, *, last: bool = False) -> None:
         self._said_at = trio.current_time()
         told = reading(trace, [])
-        state = table.TraceState(told.dropped, told.waiting, told.sessions, told.left_s, told.ended)
+        ended = told.ended if last else ""  # the line that says it is the last one
+        state = table.TraceState(told.dropped, told.waiting, told.sessions, told.left_s, ended)
         self._out.write(_encode(state) + b"\n")
+
+    def _finish(self, trace: Trace) -> None:
+        self._state(trace, last=True)
+        self._out.finish()
 
     def take(self, data: bytes) -> None:
         """A body is passed over."""
@@ -177,6 +181,8 @@ class _Following:
         if self._trace is not None:
             self._traces.stop(self._trace, why.detail)
             self.ready()
+            self._trace.forget()  # there is no time for the rest
+            self._finish(self._trace)
 
 
 def _tell(told: Sequence[AuditEntry], txn: Transaction) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ import trio
 
 from gateway import tracing
 from gateway.admin import AdminError
+from gateway.cli import trace as cli
 from gateway.pdu_view import Sight, same_number
 from gateway.tracing import Filter, Tap, Trace, _borders
 from router.nouns import Login
@@ -224,6 +225,84 @@ async def test_a_reader_who_asks_at_once_again_waits_a_moment_for_many(tmp_path:
             await gateway.submit(TO)
             await ask(gateway, "trace.read", trace=trace, after=10_000)
         assert trio.current_time() - begun >= (reads - 1) * tracing._LOOK_S - 0.001
+
+
+FLOOD = 1_200  # PDUs: some seconds of looking
+
+
+@trio_test(mock_clock=True)
+async def test_what_passed_before_the_end_is_told_after_it(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        trace, said = (await ask(gateway, "trace.start", carrier="north", for_s=3))["trace"], bytearray()
+        key = (await gateway.gateway.operators.create("ann", Role.OWNER))[1]
+
+        async def follow() -> None:
+            stream = await gateway.world.connect("127.0.0.1", gateway.http_port)
+            head = f"GET /v1/trace?carrier=north&for_s=3 HTTP/1.0\r\nAuthorization: Bearer {key}\r\n\r\n"
+            async with stream:
+                await stream.send_all(head.encode())
+                said.extend(b"".join([part async for part in stream]))
+
+        sequences: list[int] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await trio.sleep(2.5)
+            for one in gateway.gateway.traces.running.values():
+                _, tap = next(iter(one.taps.values()))
+                for n in range(FLOOD):
+                    tap.outward(submit(50_000 + n), trio.current_time())
+            answer: dict[str, Any] = {"ended": ""}
+            after = 0
+            while not answer["ended"] or answer["records"] or answer["waiting"]:
+                answer = await ask(gateway, "trace.read", trace=trace, after=after)
+                after = answer["records"][-1]["entry"] if answer["records"] else after
+                sequences += [one["sequence"] for one in answer["records"]]
+        assert answer["ended"] == "its time is over"
+        assert [one for one in sequences if one >= 50_000] == list(range(50_000, 50_000 + FLOOD))
+        lines = [msgspec.json.decode(one) for one in bytes(said).partition(b"\r\n\r\n")[2].splitlines()]
+        assert [one["sequence"] for one in lines if one.get("sequence", 0) >= 50_000] == list(
+            range(50_000, 50_000 + FLOOD)
+        )
+        ends = [one for one in lines if one.get("ended")]
+        assert (len(ends), ends[0] is lines[-1], ends[0]["waiting"], ends[0]["dropped"]) == (1, True, 0, 0)
+
+
+@trio_test(mock_clock=True)
+async def test_what_is_not_looked_at_for_half_a_minute_after_the_end_is_counted(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        trace = (await ask(gateway, "trace.start", carrier="north"))["trace"]
+        (one,) = gateway.gateway.traces.running.values()
+        _, tap = next(iter(one.taps.values()))
+        for n in range(FLOOD):
+            tap.outward(submit(50_000 + n), trio.current_time())
+        last = await ask(gateway, "trace.stop", trace=trace)
+        assert last["waiting"] + last["dropped"] == FLOOD
+        await trio.sleep(32)
+        assert one.dropped == FLOOD
+
+
+def test_the_command_line_reads_on_after_the_end_and_counts_what_it_leaves(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def reading(waiting: int, *entries: int, ended: str = "its time is over") -> dict[str, Any]:
+        records = [{"entry": one} for one in entries]
+        return {"records": records, "dropped": 2, "waiting": waiting, "ended": ended}
+
+    class Told:
+        def __init__(self, *readings: dict[str, Any]) -> None:
+            self.readings = list(readings)
+
+        def ask_running(self, verb: str, **args: object) -> dict[str, Any]:
+            return self.readings.pop(0)
+
+    reads = Told(reading(9, 1), reading(5), reading(0, 2), reading(0))
+    assert [one["entry"] for one in cli._records(cast(Any, reads), 1, False)] == [1, 2]
+    assert "Trace ended: its time is over; 2 PDUs not shown." in capsys.readouterr().err
+    told = Told(reading(7, 1, ended=""), reading(7, ended="stopped"))
+    stopped = cast(Any, cli._records(cast(Any, told), 1, False))
+    next(stopped)
+    stopped.close()  # as Ctrl-C does
+    assert "Trace ended: stopped; 9 PDUs not shown." in capsys.readouterr().err
 
 
 @trio_test(mock_clock=True)
