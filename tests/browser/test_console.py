@@ -33,7 +33,8 @@ pytestmark = pytest.mark.skipif(not NEEDED and not in_ci(), reason="needs chromi
 PAGES = (
     "/overview", "/carriers", "/carriers/north", "/carriers/silent", "/routes", "/routes/default", "/queues",
     "/messages", "/accounts", "/accounts/shop", "/callbacks", "/mos", "/unmatched", "/events", "/audit",
-    "/config", "/config/1", "/me", "/act/carrier.suspend?name=south", "/act/queue.bounce", "/nothing-here",
+    "/config", "/config/1", "/me", "/act/carrier.suspend?name=south", "/act/queue.bounce",
+    "/act/queue.move?country=GB", "/act/carrier.rate?name=south&tps=abc", "/nothing-here",
 )  # fmt: skip
 
 
@@ -251,6 +252,36 @@ def told(looker: Looker, events: int) -> None:
         }))""",
         events,
     )
+
+
+def test_a_dialog_says_beside_a_field_what_is_wrong_with_it_and_then_what_is_true(
+    house: House, chromium: Browser, cookies: list[Any]
+) -> None:
+    with looking(house, chromium, cookies=cookies) as ann:
+        ann.go("/carriers/south")
+        ann.page.get_by_role("link", name="Change its rate").click()
+        dialog = ann.page.locator("#act")
+        expect(dialog).to_contain_text("fill in: Rate")
+        expect(dialog.get_by_role("alert")).to_have_count(0)
+        rate = dialog.get_by_label("Rate (segments a second)")
+        expect(rate).to_be_focused()
+        rate.fill("abc")
+        dialog.get_by_role("button", name="Preview").click()
+        expect(dialog.get_by_role("alert")).to_have_text("Rate: a number, as 50 or 0.5; 0: as configured")
+        expect(rate).to_be_focused()
+        expect(rate).to_have_accessible_description(re.compile("Rate: a number"))
+        rate.fill("50")
+        dialog.get_by_label("Or an end of its own").fill("45")
+        dialog.get_by_label("Why").fill("their wish")
+        dialog.get_by_role("button", name="Preview").click()
+        expect(dialog).to_contain_text("What it touches")
+        dialog.get_by_role("button", name="Change a carrier's rate").click()
+        expect(dialog.get_by_role("status")).to_have_text(
+            re.compile(
+                r"^south is sent at most 50 segments a second until [0-9 :-]+ UTC by ann: their wish\.$"
+            )
+        )
+    house.command("carrier", "rate", "south", "0", "--reason", "tried")
 
 
 def test_a_message_that_waits_is_cancelled_from_its_page(

@@ -189,6 +189,8 @@ async def test_what_cannot_be_read_is_said_for_people_beside_its_field(tmp_path:
             assert "$." not in shown.text
             assert f'id="act-{name}"' in shown.text
             assert f'aria-describedby="act-{name}-wrong' in shown.text
+            for described in re.findall(r'aria-describedby="([^"]*)"', shown.text):
+                assert all(f'id="{id}"' in shown.text for id in described.split()), described
 
 
 def problem_at(name: str, page: str) -> str:
