@@ -117,7 +117,8 @@ Show = Callable[[Visit], Response | Awaitable[Response]]
 
 class Page(NamedTuple):
     """`path` is below /console; `title` its heading; `nav` its word in the navigation, "": not in it; `key`:
-    the letter that goes there after `g`; `topic`: what of it changes each second."""
+    the letter that goes there after `g`, and does nothing by itself (static/console.js); `topic`: what of it
+    changes each second."""
 
     path: str
     scope: str

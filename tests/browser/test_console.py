@@ -329,8 +329,11 @@ def test_the_keyboard_alone_is_enough(house: House, chromium: Browser, cookies: 
         arrived(ann, "order-nobody-made")
         expect(ann.page.get_by_text("No message fits")).to_be_visible()
         before = ann.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        keys.press("t")
+        keys.press("l")
         assert ann.page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+        keys.press("g")
+        keys.press("t")
+        arrived(ann, "/console/audit$")
 
 
 def arrived(looker: Looker, url: str) -> None:

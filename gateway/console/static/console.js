@@ -39,7 +39,7 @@
       "?": act(help), // where it needs no Shift
       j: act(() => move(1)),
       k: act(() => move(-1)),
-      t: act(toggleTheme),
+      l: act(toggleTheme),
     };
     for (const link of document.querySelectorAll("a[data-key]"))
       if (link.dataset.key) keys[`g ${link.dataset.key}`] = act(() => link.click());

@@ -9,6 +9,8 @@ import pytest
 from starlette.responses import Response
 
 from gateway.console.app import Console
+from gateway.console.assets import HERE
+from gateway.console.frame import TEMPLATES
 from gateway.console.page import ANYBODY, Page, Visit
 from gateway.console.pages import PAGES
 from router.roles import HOUSE, PUBLIC, SCOPES, allows
@@ -134,6 +136,15 @@ def test_every_key_of_the_navigation_goes_to_one_page() -> None:
     keys = [page.key for page in PAGES if page.nav]
     assert len(set(keys)) == len(keys)
     assert all(keys)
+
+
+def test_no_key_of_the_navigation_does_something_by_itself() -> None:
+    script = (HERE / "static" / "console.js").read_text()
+    alone = set(re.findall(r'^\s+"?(\S)"?: act\(', script, re.MULTILINE))
+    assert {"/", "?", "j", "k"} < alone
+    assert not alone & {page.key for page in PAGES}
+    told = set(re.findall(r"<div><dt><kbd>(.)</kbd>", (TEMPLATES / "base.html").read_text()))
+    assert alone - {"k"} <= told  # k stands beside j
 
 
 def test_every_scope_of_the_pages_is_one_of_the_table() -> None:
