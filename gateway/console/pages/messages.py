@@ -67,8 +67,10 @@ async def search(visit: Visit) -> Response:
     given = {name: visit.query(name) for name in _FILTERS}
     given = {name: value for name, value in given.items() if value}
     if asked:
-        is_number = asked.lstrip("+").replace(" ", "").isdigit() and len(asked) < _ID_DIGITS.start
-        given["to" if is_number else "client_ref"] = asked.replace(" ", "") if is_number else asked
+        number = asked.replace(" ", "")
+        digits = number.removeprefix("+")
+        is_number = digits.isascii() and digits.isdigit() and len(digits) < _ID_DIGITS.start
+        given["to" if is_number else "client_ref"] = number if is_number else asked
     facts: dict[str, Any] = {
         "given": given, "rows": [], "next": "", "wrong": "", "complete": True, "indexed": 0,
         "states": STATES.split(", "), "asked": asked,

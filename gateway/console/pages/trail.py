@@ -8,6 +8,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from gateway.console.page import Page, Topic, Visit
+from store.interface import NO_ID
 
 _PAGE = 100
 
@@ -30,8 +31,9 @@ async def verify(visit: Visit) -> Response:
 
 
 async def _page(visit: Visit, verb: str) -> tuple[list[dict[str, object]], object, str]:
-    subject, before = visit.query("subject"), visit.query("before")
-    wish = {"subject": subject, "limit": _PAGE + 1, "before": int(before) if before.isdecimal() else 0}
+    subject, written = visit.query("subject"), visit.query("before")
+    before = int(written) if written.isdecimal() else 0
+    wish = {"subject": subject, "limit": _PAGE + 1, "before": before if before < NO_ID else 0}
     rows = await visit.ask(verb, **wish)
     return rows[:_PAGE], rows[_PAGE - 1]["number"] if len(rows) > _PAGE else "", subject
 

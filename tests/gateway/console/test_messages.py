@@ -27,6 +27,8 @@ async def test_a_message_is_found_by_id_number_and_reference(tmp_path: Path) -> 
         assert (found.status, found.headers["location"]) == (303, f"/console/messages/{id}")
         for asked in (f"%2B{TO}", "%2B44%207700%20900123", "order-7"):
             assert id in await shown(house, f"/messages?q={asked}"), asked
+        spaced = await house.submit("4915112345678")
+        assert spaced in await shown(house, "/messages?q=%2B49%20151%2012%2034%2056%2078")
         assert id not in await shown(house, "/messages?q=order-8")
         assert "No message fits" in await shown(house, "/messages?state=EXPIRED")
         assert "since" in await shown(house, "/messages?since=whenever")

@@ -138,6 +138,17 @@ async def test_the_trail_is_shown_and_verified_and_a_wrong_hash_is_said(tmp_path
 
 
 @trio_test(mock_clock=True)
+async def test_a_number_to_go_on_from_that_there_cannot_be_is_left_out(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        form = {**TOKEN, "name": "north", "step": "do", "reason": "their maintenance"}
+        await Visitor(house).post("/console/act/carrier.suspend", form)
+        for before in ("9" * 20, "9" * 200, str(1 << 63), "-1", "x"):
+            assert "carrier.suspended" in await shown(house, f"/audit?before={before}"), before
+            assert "Events" in await shown(house, f"/events?before={before}"), before
+        assert "carrier.suspended" not in await shown(house, "/audit?before=1")
+
+
+@trio_test(mock_clock=True)
 async def test_events_tell_what_the_gateway_decided(tmp_path: Path) -> None:
     async with console(tmp_path) as house:
         form = {**TOKEN, "name": "north", "step": "do", "reason": "x", "for_s": "900"}
