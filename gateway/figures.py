@@ -369,10 +369,14 @@ class Figures:
     # telling
 
     def snapshot(self) -> Snapshot:
-        """Everything but the history, of this second: the same object for all who ask within it."""
+        """Everything but the history, of this second: the same object for all who ask within it, unless a
+        reload brought or took a carrier."""
         now = trio.current_time()
-        if self._snapshot is None or now - self._snapshot[0] >= 1 or now < self._snapshot[0]:
-            self._snapshot = now, self._made(now)
+        if self._snapshot is not None and 0 <= now - self._snapshot[0] < 1:
+            shown = self._snapshot[1]
+            if [one.name for one in shown.carriers] == sorted(one.name for one in self._gateway.carriers):
+                return shown
+        self._snapshot = now, self._made(now)
         return self._snapshot[1]
 
     def history(self) -> History:

@@ -12,7 +12,7 @@ from gateway.console.frame import TEMPLATES, plain
 from gateway.console.page import one_of
 from tests.gateway.console.house import Visitor, console, text_of
 from tests.gateway.console.test_live import read
-from tests.gateway.house import Running, carrier, route, simulator
+from tests.gateway.house import Running, carrier, route, simulator, write_config
 from tests.trio_case import trio_test
 
 WELL = carrier("north", 2790, tps=50, window=10) + simulator("north", 2790) + route("north")
@@ -176,7 +176,7 @@ async def test_a_carriers_page_has_its_binds_answers_countries_orders_and_events
         await suspend(house)
         shown = await said(house, "/carriers/north")
         for words in (
-            "Bound as signalbox to 127.0.0.1:2790",
+            "Binds as signalbox to 127.0.0.1:2790",
             "our side suspended by ann: their maintenance",
             "Carrier north suspended by ann since",
             "north/1 bound transceiver",
@@ -185,6 +185,49 @@ async def test_a_carriers_page_has_its_binds_answers_countries_orders_and_events
         ):
             assert words in shown, words
         assert (await Visitor(house).get("/console/carriers/nobody")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_and_a_route_that_a_reload_added_have_their_pages_at_once(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        south = (
+            carrier("south", 2791)
+            + '[[routes]]\nname = "new"\nmatch = { prefix = ["33"] }\nlane = ["south"]\n'
+        )
+        write_config(tmp_path, WELL.replace(route("north"), south + route("north")))
+        await said(house, "/carriers/north")
+        now = trio.current_time()
+        await house.gateway.reload.reload()
+        assert trio.current_time() - now < 1  # what was looked at for the page before could do for this one
+        assert "Binds as signalbox to 127.0.0.1:2791" in await said(house, "/carriers/south")
+        assert "south" in await said(house, "/routes/new")
+        write_config(tmp_path, WELL)
+        await house.gateway.reload.reload()
+        assert (await Visitor(house).get("/console/routes/new")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_a_carrier_that_never_bound_is_not_said_to_be_bound_nor_its_breaker_closed(
+    tmp_path: Path,
+) -> None:
+    async with console(tmp_path, DEAD) as house:
+        await house.until(lambda: house.gateway.carriers[0].links[0].last_error)
+        shown = await said(house, "/carriers/north")
+        assert "Binds as signalbox to 127.0.0.1:2799" in shown
+        assert "Bound" not in shown
+        assert "circuit closed" not in shown
+        cell = {"receipts": 3, "country": "GB", "code": 44, "bad": ""}
+        frame = house.gateway.console.frame
+        figures = dict.fromkeys(("delivered_ratio", "receipt_p50_s", "error_ratio"))
+        for circuit, words in (
+            ("closed", "takes messages"),
+            ("open", "taken out"),
+            ("half_open", "on trial"),
+        ):
+            countries = [{**cell, **figures, "circuit": circuit}]
+            row = frame.shared("_carrier_countries.html", countries=countries, more=0)
+            assert words in text_of(row)
 
 
 @trio_test(mock_clock=True)
