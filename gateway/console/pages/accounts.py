@@ -52,7 +52,7 @@ async def show(visit: Visit) -> Response:
     settings = await visit.ask("account.show", name=account.name)
     binds = await visit.ask("binds.list", account=account.name) if visit.may("binds.read") else []
     figures = next((one for one in _doing(gateway) if one.name == account.name), None)
-    endpoints = rows_of(gateway, account.id)
+    endpoints, more = rows_of(gateway, account.id)
     return visit.render(
         "account.html",
         account=account,
@@ -60,7 +60,8 @@ async def show(visit: Visit) -> Response:
         binds=binds,
         figures=figures,
         to_be_told=sum(one.waiting for one in endpoints),
-        more_to_be_told=any(one.waiting >= one.counted for one in endpoints),
+        more_to_be_told=more > 0 or any(one.waiting >= one.counted for one in endpoints),
+        more=more,
         endpoints=endpoints if visit.may("callbacks.read") else [],
         refused=_refused(gateway, account.name),
         settings=[(name, _plain(value)) for name, value in settings.items() if name not in _HTTP_NEVER],

@@ -121,6 +121,27 @@ async def test_many_endpoints_that_take_nothing_cost_no_more_than_some(
         assert "100+" in await shown(house, "/callbacks")
         assert sum(asked) <= 40_000
         assert len(asked) == 2 * callbacks.MOST
+        asked.clear()
+        assert "https://250.example.net" in await shown(house, "/callbacks/250")
+        assert len(asked) == 2, "it counts its own events alone"
+
+
+@trio_test(mock_clock=True)
+async def test_an_endpoint_in_trouble_is_listed_however_many_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "MOST", 2)
+    async with running(tmp_path, TRAFFIC, callback_url="http://127.0.0.1:9999/sms") as house:
+        knows_people(house)
+        await house.bound()
+        await house.final(await house.submit(TO))
+        await house.until(lambda: any(one.last_error for one in house.gateway.pump.endpoints()))
+        ((id, fails),) = house.gateway.store.outbox_endpoints().items()
+        others = {n: Endpoint(n, 1, f"https://{n}.example.net") for n in range(id + 1, id + 4)}
+        every = {**others, id: fails}
+        monkeypatch.setattr(house.gateway.store, "outbox_endpoints", lambda: every)
+        said = await shown(house, "/callbacks")
+        assert ("http://127.0.0.1:9999" in said, "And 2 more" in said) == (True, True)
 
 
 @trio_test(mock_clock=True)
