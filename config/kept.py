@@ -59,6 +59,26 @@ def kept_text(source: str) -> str | None:
     return text if _same_but_secrets(written, kept, names) else None
 
 
+def kept_out(source: str) -> set[Place]:
+    """Where a text has secrets that are written out; nowhere in a text that is not kept at all."""
+    found: set[Place] = set()
+    _marks(tomllib.loads(kept_text(source) or ""), (), found)
+    return found
+
+
+def _marks(raw: Any, place: Place, found: set[Place]) -> None:
+    if isinstance(raw, list):
+        for index, one in enumerate(raw):
+            name = one.get("name", "") if isinstance(one, dict) else ""
+            _marks(one, (*place, _name_of(name, index)), found)
+    elif isinstance(raw, dict):
+        for key, value in raw.items():
+            if value == MARK:
+                found.add((*place, key))
+            else:
+                _marks(value, (*place, key), found)
+
+
 def secrets_of(config: Config) -> Secrets:
     """Every secret that a configuration has, wherever it was read from."""
     found: dict[Place, str] = {}

@@ -112,7 +112,7 @@ class ConfigVerbs:
         return {"changes": changes_view(found), "needs_restart": list(found.restart)}
 
     async def roll_back(self, wish: Back) -> object:
-        with _Told(f"revision {wish.number}"):
+        with _Told(f"revision {wish.number}", _GO_ON):
             dry_run = wish.dry_run or wish.preview
             done = await self._running().roll_back(wish.number, dry_run=dry_run, partial=wish.partial)
         return previewed(done) if wish.preview else view_of(done)
@@ -129,11 +129,19 @@ class ConfigVerbs:
         return self._reload
 
 
+_GO_ON = (
+    "put what you want back into the file, with the secrets that are missing, and `signalbox reload`; "
+    "`signalbox config show NUMBER` has the revision's text"
+)
+
+
 class _Told:
     """What is wrong with a configuration, as an AdminError. `what` names it."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, hint: str = "") -> None:
+        """`hint`: what to do where it is a bad configuration."""
         self._what = what
+        self._hint = hint
 
     def __enter__(self) -> None:
         pass
@@ -147,6 +155,7 @@ class _Told:
             raise AdminError(
                 "bad_config",
                 f"{self._what} has {problem_s}; nothing was changed\n{problems}",
+                self._hint,
             ) from None
         if isinstance(error, Refused):
             raise AdminError(error.code, error.message, error.hint) from None
@@ -166,6 +175,8 @@ def view_of(done: Reloaded) -> dict[str, object]:
         "changes": changes_view(done.diff),
         "needs_restart": list(done.pending),
         "warnings": list(done.warnings),
+        "waiting": [msgspec.to_builtins(one) for one in done.waiting.lanes],
+        "planned_anew": done.waiting.planned_anew,
     }
 
 
@@ -181,7 +192,9 @@ def previewed(done: Reloaded) -> Preview:
     warnings = [*done.warnings]
     if done.pending:
         warnings.append(f"needs a restart: {', '.join(done.pending)}")
-    return Preview(touches or ["nothing: what is in force is the same"], warnings=warnings)
+    touches += done.waiting.stay()
+    messages = done.waiting.messages
+    return Preview(touches or ["nothing: what is in force is the same"], messages, warnings=warnings)
 
 
 def changes_view(found: Diff) -> list[dict[str, object]]:

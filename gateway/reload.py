@@ -11,8 +11,9 @@ thread; the loop only swaps.
 Invariants: a configuration that cannot be accepted changes nothing; one reload at a time; messages that wait
 in lanes that are gone are planned anew (gateway.replan), those in hand go on as they were leased.
 
-Deliberately not here: what differs (config.diff), how carriers change (gateway.carriers.fleet), the words of
-the command (gateway.cli.reload).
+Deliberately not here: what differs (config.diff), what it does to messages that wait
+(gateway.reload_effects), how carriers change (gateway.carriers.fleet), the words of the command
+(gateway.cli.reload).
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ from config.expect import failures
 from config.kept import kept_text
 from config.load import ConfigErrors, load
 from config.model import Config
+from config.problems import Problem
 from config.routing import accounts_named, table_of
 from gateway.admin_shapes import iso
 from gateway.audit import Actor, acting
 from gateway.callbacks.client import tls_context
 from gateway.carriers.fleet import ClientTls, Listeners, client_tls
 from gateway.carriers.lanes import Wish
+from gateway.reload_effects import Effects, effects, lost_secrets
 from gateway.revisions import Revision, RevisionProblem, Revisions, again, read_text, same_text
 from router.numbers import normalise
 from router.plans import facts
@@ -72,7 +75,8 @@ class Reloaded(msgspec.Struct):
     pending: tuple[str, ...]
     revision: int  # in force now; 0: none is kept
     file: str
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # `waiting.warnings()` are among them
+    waiting: Effects = Effects()  # what the change does to messages that wait
 
 
 class _Ready(msgspec.Struct):
@@ -249,7 +253,10 @@ class Reload:
         """A revision's configuration, with the secrets there are now and its paths as the file's."""
         like = dataclasses.replace(self._gateway.config, path=self.file)
         text = self.revisions.text(revision)
-        return await self._read(lambda: again(text, like))
+        try:
+            return await self._read(lambda: again(text, like))
+        except ConfigErrors as errors:
+            raise _of_revision(revision.number, str(like.path), errors) from None
 
     async def _take(
         self, config: Config, how: str, *, dry_run: bool, partial: bool, back_to: int = 0
@@ -260,9 +267,13 @@ class Reload:
         strangers = sorted(accounts_named(config) - gateway.accounts.by_name.keys())
         if strangers:
             warnings.append(f"[[routes]] match names accounts that do not exist: {', '.join(strangers[:20])}")
+        waiting = await effects(gateway, config, found, look=dry_run)
+        warnings += waiting.warnings()
+        warnings += await self.in_thread(lambda: lost_secrets(gateway.config, config))
         if dry_run:
             number = self.revision.number if self.revision is not None else 0
-            return Reloaded(False, found, found.restart, number, str(config.path), tuple(warnings))
+            told = tuple(warnings)
+            return Reloaded(False, found, found.restart, number, str(config.path), told, waiting)
         if gateway.stopping.is_set():
             raise Refused("stopping", "the gateway is shutting down")
         if found.restart and not partial:
@@ -277,7 +288,7 @@ class Reload:
             found = await self.in_thread(lambda: diff(gateway.config, applied))
         ready = await self._prepared(applied, found)
         try:
-            revision = await self._kept(config, ready.diff, how, back_to)
+            revision = await self._kept(config, ready.diff, how, back_to, waiting.planned_anew)
             self._apply(ready)
         except BaseException:
             await _close(ready.listeners)
@@ -293,18 +304,21 @@ class Reload:
             how=how,
             changes=[f"{one.section}.{one.name} {one.what}" for one in ready.diff.changes],
             needs_restart=list(pending),
+            planned_anew=waiting.planned_anew,
         )
         number = revision.number if revision is not None else 0
-        return Reloaded(True, ready.diff, pending, number, str(config.path), tuple(warnings))
+        return Reloaded(True, ready.diff, pending, number, str(config.path), tuple(warnings), waiting)
 
-    async def _kept(self, config: Config, found: Diff, how: str, back_to: int) -> Revision | None:
+    async def _kept(
+        self, config: Config, found: Diff, how: str, back_to: int, planned_anew: int
+    ) -> Revision | None:
         """As a revision; a reload that changes nothing is none, unless it ends a roll-back."""
         nothing_new = self.revision is not None and not found and config.source == self._gateway.config.source
         if how == "reload" and nothing_new and self.rolled_back is None:
             assert self.revision is not None
             await self.revisions.tell_unchanged(self.revision)
             return self.revision
-        return await self.revisions.keep(config, how, back_to=back_to, found=found)
+        return await self.revisions.keep(config, how, back_to=back_to, found=found, planned_anew=planned_anew)
 
     async def _prepared(self, config: Config, found: Diff) -> _Ready:
         """Errors: Refused, StoreError; then nothing stays open."""
@@ -374,6 +388,14 @@ class Reload:
         gateway.change(config, ready.routes, ready.callbacks)
         logs.set_level(config.log.level, config.log.levels)
         gateway.committer.wake()
+
+
+def _of_revision(number: int, file: str, errors: ConfigErrors) -> ConfigErrors:
+    """What is wrong with a kept text, by its revision: the file's lines are others by now."""
+    return ConfigErrors(
+        Problem(f"revision {number}", 0, one.key, one.message, one.hint) if one.file == file else one
+        for one in errors.problems
+    )
 
 
 async def _close(listeners: Mapping[str, Listeners]) -> None:

@@ -71,7 +71,7 @@ class Replan:
 
     def decide(self, message: Message) -> int:
         """The lane that the message would get today, 0 for none."""
-        route = self._route(message, message.relay.total if message.relay is not None else 0)
+        route = self.route_in(self._routes, message)
         lane = self.lane_in(message, route.lane) if route is not None else 0
         return 0 if isinstance(lane, str) else lane
 
@@ -94,11 +94,13 @@ class Replan:
         """A route that is in force."""
         return next((route for route in self._routes.routes if route.name == name), None)
 
-    def _route(self, message: Message, total: int) -> Route | None:
-        if self._routes.prefix_only:
-            return self._routes.match(message.destination)
+    def route_in(self, routes: RouteTable, message: Message) -> Route | None:
+        """The route that the message would get by these, in force or not."""
+        total = message.relay.total if message.relay is not None else 0
+        if routes.prefix_only:
+            return routes.match(message.destination)
         account = self._store.accounts().get(message.account)
-        return self._routes.decide(
+        return routes.decide(
             message.destination,
             message.source,
             message.source_ton,
@@ -125,8 +127,9 @@ class Replan:
             await trio.sleep(_BREATH_S)
         if moved or held:
             names = [self._store.carrier_name(carrier) for carrier in self._store.lane(lane).carriers]
-            log.warning(
-                "messages waited for carriers that no route names any more",
+            tell = log.warning if held else log.info
+            tell(
+                "messages waited in a lane that no route has any more, and were planned anew",
                 carriers=names,
                 planned_anew=moved,
                 held_without_a_route=held,

@@ -108,9 +108,16 @@ class Revisions:
         return again(self.text(revision), like)
 
     async def keep(
-        self, config: Config, how: str, *, back_to: int = 0, found: Diff | None = None
+        self,
+        config: Config,
+        how: str,
+        *,
+        back_to: int = 0,
+        found: Diff | None = None,
+        planned_anew: int = 0,
     ) -> Revision:
         """A configuration is in force from now on. At a start, one that is the newest anyway stays so.
+        `planned_anew`: messages whose lane goes with it, for the audit trail.
 
         Errors: StoreError.
         """
@@ -143,7 +150,7 @@ class Revisions:
             self._wall_ms(),
             {"reload": "config.reloaded", "rollback": "config.rolled_back"}.get(how, "config.started"),
             f"revision:{revision.number}",
-            *_told(found, back_to),
+            *_told(found, back_to, planned_anew),
         )
 
         def put(txn: Transaction) -> None:
@@ -190,10 +197,14 @@ class Revisions:
         return True
 
 
-def _told(found: Diff | None, back_to: int) -> tuple[dict[str, object], dict[str, object]]:
+def _told(
+    found: Diff | None, back_to: int, planned_anew: int = 0
+) -> tuple[dict[str, object], dict[str, object]]:
     """For the audit trail: (before, after) by key, as `carriers.north.tps`."""
     before: dict[str, object] = {}
     after: dict[str, object] = {"back_to": back_to} if back_to else {}
+    if planned_anew:
+        after["messages_planned_anew"] = planned_anew
     for change in found.changes if found is not None else ():
         table = f"{change.section}.{change.name}".rstrip(".")
         if change.what in ("added", "removed"):

@@ -54,10 +54,13 @@ class Terms:
 
     def spec(self, one: RouteConfig) -> LaneSpec:
         """The lane of a route, with a queue of its own where that is ordered."""
-        orders = self._orders
-        own = one.own_queue or one.name in orders.of(ROUTE) or one.name in orders.of(ROUTE_RATE)
         carriers = tuple(self._gateway.store.carrier_id(name) for name in one.carriers)
-        return LaneSpec(carriers, one.weights, one.name if own else "")
+        return LaneSpec(carriers, one.weights, one.name if self.apart(one) else "")
+
+    def apart(self, one: RouteConfig) -> bool:
+        """Whether a route has a queue of its own, by the configuration or by an order."""
+        orders = self._orders
+        return one.own_queue or one.name in orders.of(ROUTE) or one.name in orders.of(ROUTE_RATE)
 
     async def follow_routes(self) -> None:
         """Routes have the queues and rates that are ordered now."""

@@ -82,6 +82,13 @@ def print_done(done: dict[str, Any], preview: bool) -> None:
         click.echo(
             f"\n{counted(len(done['changes']), 'change')} applied. Revision {done['revision']} is in force."
         )
+    for lane in done["waiting"]:
+        if not lane["planned_anew"]:
+            click.echo(f"lane {lane['lane']}: {counted(lane['messages'], 'message')} waiting, to stay there")
+    if done["planned_anew"] and not preview:
+        click.echo(
+            f"{counted(done['planned_anew'], 'message')} being planned anew; the log says when it is done."
+        )
     if restart and not preview:
         click.echo(f"left as it was, needs a restart: {restart}")
     for warning in done["warnings"]:

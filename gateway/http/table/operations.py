@@ -156,6 +156,17 @@ class SectionChange(msgspec.Struct):
     keys: list[KeyChange]
 
 
+class LaneTouched(msgspec.Struct):
+    """Messages wait in it, and a carrier or a route of it changes or goes."""
+
+    lane: str
+    messages: int
+    planned_anew: Annotated[bool, Meta(description="the lane goes; else they stay in it")]
+    gone: Annotated[list[str], Meta(description="its carriers that go away")]
+    looked_at: Annotated[int, Meta(description="of a dry run: how many messages were asked for their way")]
+    goes_to: Annotated[dict[str, int], Meta(description="of these, by route and carriers; empty: no route")]
+
+
 class ReloadOut(msgspec.Struct):
     applied: bool
     file: str
@@ -163,6 +174,8 @@ class ReloadOut(msgspec.Struct):
     changes: list[SectionChange]
     needs_restart: list[str]
     warnings: list[str]
+    waiting: Annotated[list[LaneTouched], Meta(description="the fullest lanes that the change touches")]
+    planned_anew: Annotated[int, Meta(description="messages whose lane goes: they go by the new routes")]
 
 
 _ONE = "/v1/carriers/{name}"
