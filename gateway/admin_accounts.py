@@ -33,6 +33,7 @@ from gateway.callbacks.signature import encode_secret
 from gateway.callbacks.terms import secrets_in_force
 from gateway.orders import ACCOUNT, LONGEST_S, Order, Orders, told
 from gateway.previews import Previews
+from gateway.smpp_server.bans import Bans
 from router.nouns import Account, Login
 from store.interface import Transaction
 from store.lmdb_store import LmdbStore
@@ -146,6 +147,7 @@ class AccountVerbs:
         self._fits = fits
         self._previews = previews or Previews()
         self._orders = orders
+        self._bans = Bans(orders) if orders is not None else None
         if orders is not None:
             orders.ending[ACCOUNT] = self._suspension_over
         self._accounts = accounts
@@ -323,6 +325,11 @@ class AccountVerbs:
         order = self._orders.find(ACCOUNT, account.name) if self._orders is not None else None
         return order.told if order is not None and account.suspended else ""
 
+    def _told_bans(self, account: Account) -> list[str]:
+        """Which of its logins may not bind, by whom, until when and why."""
+        bans = self._bans.of(_logins(account)) if self._bans is not None else []
+        return [f"{one.subject} {one.told}" for one in bans]
+
     def view(self, account: Account) -> dict[str, object]:
         """What an operator may see: no hashes, no secrets."""
         return {
@@ -331,10 +338,11 @@ class AccountVerbs:
             "created_at": iso(account.created_ms),
             "suspended": account.suspended,
             "suspended_by": self._told_order(account),
+            "banned": self._told_bans(account),
             "closed": account.closed,
             "queued": self._store.queued(account.id),
             "key_prefixes": list(account.key_prefixes),
-            "system_ids": [login.system_id for login in account.logins],
+            "system_ids": _logins(account),
             "passwords": {login.system_id: len(login.hashes) for login in account.logins},
             "apps": {login.system_id: len(login.hashes) for login in account.app_logins},
             **view_of(account),
@@ -343,6 +351,10 @@ class AccountVerbs:
             "callbacks_gone": list(account.callbacks_gone),
             "secrets": secrets_of(account),
         }
+
+
+def _logins(account: Account) -> list[str]:
+    return [login.system_id for login in account.logins]
 
 
 def _as(account: Account, settings: Mapping[str, object]) -> Account:

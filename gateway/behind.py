@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from gateway.callbacks.endpoint import EndpointState, Health
+from gateway.orders import ACCOUNT
+from gateway.smpp_server.bans import parts
 from store.backlog import retrying, waiting
 from store.interface import SMPP_ORIGIN
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
     from gateway.smpp_server.deliveries import Port
+    from router.nouns import Account
 
 _SILENT_S = 5.0  # of a customer that has something to answer
 _AWAY_S = 60.0  # events wait for an account that is not bound
@@ -58,7 +61,9 @@ class Behind:
         """Why what waits for an account's sessions does not go, in one line; "" when nothing keeps it."""
         port = self._gateway.smpp.deliveries.ports.get(account)
         if port is None or not port.receivers:
-            return "not bound as a receiver or transceiver"
+            known = self._gateway.accounts.by_id.get(account)
+            why, _ = self.kept_out(known) if known is not None else ("", "")
+            return "not bound as a receiver or transceiver" + (f": {why}" if why else "")
         now = trio.current_time()
         quiet = self.quiet.get(account)
         if quiet is not None and now - quiet.since >= _SILENT_S:
@@ -66,6 +71,24 @@ class Behind:
         if now < port.paused_until:
             return "paused: it did not take the last events"
         return ""
+
+    def kept_out(self, account: Account) -> tuple[str, str]:
+        """By whose order it cannot bind, until when and why, and what ends that; "" and "" where by none."""
+        gateway = self._gateway
+        if account.suspended:
+            order = gateway.orders.find(ACCOUNT, account.name)
+            why = f"suspended {order.told}" if order is not None else "suspended by an operator"
+            return why, f"signalbox account resume {account.name}"
+        logins = [login.system_id for login in account.logins]
+        bans = gateway.smpp.gate.bans.of(logins) if gateway.smpp.gate.bans is not None else []
+        if not bans:
+            return "", ""
+        first = min(bans, key=lambda one: " " in one.subject)  # from everywhere before from some addresses
+        more = f" (one of {len(bans)} bans)" if len(bans) > 1 else ""
+        todo = f"signalbox binds unban {parts(first.subject)[0]}"
+        if not {one.subject for one in bans}.issuperset(logins):
+            todo += "; or ask the customer to bind with a system_id, or from where, it may"
+        return f"{first.subject}{more} is banned {first.told}", todo
 
     def why_endpoint(self, endpoint: int) -> str:
         """The same for a callback endpoint."""

@@ -89,6 +89,7 @@ _WINDOW_S = 10.0  # answers are looked at together
 _THROTTLED_SHARE = 0.05
 _FEW_ANSWERS = 20
 _MOSTLY = 0.5  # of so few
+_ASK_TO_BIND = "ask the customer to bind as a transceiver or receiver"
 _FILE_S = 5.0  # between two looks at the configuration file
 _SHOWN = 200  # series of metrics
 
@@ -411,7 +412,11 @@ class Troubles:
                 continue
             events, subject = self.behind.counts.get(id, 1), f"account:{account.name}"
             what = f"is not bound: {so_many(events)} wait for it, oldest {lasted(now_ms - oldest_ms)}"
-            todo = "ask the customer to bind as a transceiver or receiver; signalbox deliveries move"
+            why, ends = self.behind.kept_out(account)
+            todo = f"{ends or _ASK_TO_BIND}; signalbox deliveries move"
+            if why:
+                what += f"; {why}" if names else "; an operator keeps it out"
+                todo = todo if names else "signalbox locks; signalbox account list"
             yield (
                 Trouble(
                     WARNING,

@@ -15,7 +15,7 @@ import click
 from gateway.account_settings import BY_NAME, SETTINGS, Setting
 from gateway.cli.acting import Span, act, act_options, for_option
 from gateway.cli.failure import USAGE, Failure
-from gateway.cli.output import print_json, print_pairs, print_table
+from gateway.cli.output import account_state, print_json, print_pairs, print_table
 from gateway.cli.place import Place, acting_options, json_option, limit_option, place_options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -208,14 +208,10 @@ def list_accounts(place: Place, as_json: bool) -> None:
         click.echo("No accounts yet. Make one: signalbox account create NAME")
     else:
         rows = [
-            (a["name"], _state(a), a["queued"], ", ".join(a["key_prefixes"]), a["callback_url"])
+            (a["name"], account_state(a), a["queued"], ", ".join(a["key_prefixes"]), a["callback_url"])
             for a in accounts
         ]
         print_table(("NAME", "STATE", "QUEUED", "KEYS", "CALLBACK"), rows)
-
-
-def _state(view: dict[str, Any]) -> str:
-    return "closed" if view["closed"] else "suspended" if view["suspended"] else ""
 
 
 # money

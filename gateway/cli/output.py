@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -63,3 +64,10 @@ def as_text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(as_text(item) for item in value)
     return _STEERING.sub(_escaped, str(value))
+
+
+def account_state(view: Mapping[str, Any]) -> str:
+    """Of an account, in a table; "" where it is as usual."""
+    if view["closed"]:
+        return "closed"
+    return "suspended" if view["suspended"] else "login banned" if view.get("banned") else ""

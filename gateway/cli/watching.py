@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from gateway.admin_client import AdminAbsent
-from gateway.cli.output import print_json, print_table
+from gateway.cli.output import account_state, print_json, print_table
 from gateway.cli.place import Place, json_option, place_options
 from gateway.cli.status import short, takes_work
 from gateway.cli.top_frame import counted_so_far
@@ -158,10 +158,9 @@ def accounts(place: Place, as_json: bool) -> None:
 
 
 def _account(view: dict[str, Any], now: dict[str, Any]) -> tuple[object, ...]:
-    state = "closed" if view["closed"] else "suspended" if view["suspended"] else ""
     rates = [f"{now[name]:g}" if now else "" for name in ("accepted_per_s", "accepted_mean", "refused_per_s")]
     return (
-        view["name"], state, *rates, view["queued"], counted_so_far(now.get("backlog", 0)),
+        view["name"], account_state(view), *rates, view["queued"], counted_so_far(now.get("backlog", 0)),
         now.get("binds", 0), now.get("refused_for", ""),
     )  # fmt: skip
 

@@ -8,6 +8,8 @@ that there are (gateway.admin_binds).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.orders import BANNED, Order, Orders
 from gateway.smpp_server.networks import Networks
 
@@ -34,6 +36,10 @@ class Bans:
             if where is None or address in where:
                 return f"system_id {system_id!r} is banned {order.told}"
         return ""
+
+    def of(self, system_ids: Iterable[str]) -> list[Order]:
+        """The bans that these have."""
+        return [order for system_id in system_ids for _, order in self._of.get(system_id, ())]
 
 
 def subject(system_id: str, address: str) -> str:

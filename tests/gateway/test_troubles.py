@@ -16,6 +16,7 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.audit import Actor, acting
 from gateway.troubles import CODES, Trouble, alert_name
 from router.nouns import Login
 from smpp.pdu import Pdu, SubmitSmResp
@@ -164,6 +165,42 @@ async def test_events_that_wait_for_an_account_that_is_not_bound_are_told_after_
         one = top(house)
         assert (one.code, one.subject) == ("account-away", "account:acme")
         assert one.what.startswith("is not bound: 1 event wait")
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_that_an_operator_keeps_out_is_not_told_to_bind(tmp_path: Path) -> None:
+    login = (Login("acme", (hashed("secret"),)), Login("acme2", (hashed("secret"),)))
+    async with running_with(tmp_path, SMPP, Script(delivering), logins=login, callback_url="") as (house, _):
+        house.gateway.smpp.gate.passwords = Hashing().passwords
+        verbs = house.gateway.verbs.table()
+        await house.bound()
+        async with bound(house.world, "transmitter") as esme:
+            await house.final(await esme.submit())
+        with acting(Actor("ann", "cli", "a flood")):
+            await verbs["binds.ban"]({"system_id": "acme", "for_s": 86_400})
+        await trio.sleep(65)
+        one = top(house)
+        assert one.code == "account-away"
+        assert "; acme is banned by ann until 2026-" in one.what
+        assert one.what.endswith(": a flood")
+        assert one.todo.startswith("signalbox binds unban acme; or ask the customer")
+        hidden = top(house, names=False)
+        assert "ann" not in hidden.what + hidden.todo
+        assert "acme" not in hidden.what + hidden.todo
+        waits: Any = await verbs["deliveries.list"]({})
+        assert ": acme is banned by ann until" in str(waits)
+        with acting(Actor("ann", "cli", "a flood")):
+            await verbs["binds.ban"]({"system_id": "acme2"})
+        assert "acme (one of 2 bans) is banned by ann" in top(house).what
+        assert "ask the customer" not in top(house).todo
+        with acting(Actor("bob", "cli", "unpaid")):
+            await verbs["account.suspend"]({"name": "acme", "for_s": 86_400})
+        assert "; suspended by bob until 2026-" in top(house).what
+        assert top(house).todo.startswith("signalbox account resume acme; ")
+        await verbs["account.resume"]({"name": "acme"})
+        await verbs["binds.unban"]({"who": "acme"})
+        await verbs["binds.unban"]({"who": "acme2"})
+        assert top(house).todo.startswith("ask the customer to bind")
 
 
 @trio_test(mock_clock=True)

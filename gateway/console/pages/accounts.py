@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from router.nouns import Account
 
 MOST = 200
-_HTTP_NEVER = frozenset({"id", "name", "created_at", "queued", "key_prefixes", "suspended", "closed"})
+_HTTP_NEVER = frozenset(
+    {"id", "name", "created_at", "queued", "key_prefixes", "suspended", "suspended_by", "banned", "closed"}
+)
 
 
 def listed(visit: Visit) -> Response:
@@ -53,8 +55,10 @@ async def show(visit: Visit) -> Response:
     binds = await visit.ask("binds.list", account=account.name) if visit.may("binds.read") else []
     figures = next((one for one in _doing(gateway) if one.name == account.name), None)
     endpoints, more = rows_of(gateway, account.id)
+    bans = gateway.smpp.gate.bans
     return visit.render(
         "account.html",
+        bans=bans.of(settings["system_ids"]) if bans is not None else [],
         account=account,
         view=settings,
         binds=binds,

@@ -67,6 +67,7 @@ AccountOut = defstruct(
         ("created_at", Time),
         ("suspended", bool),
         ("suspended_by", str),
+        ("banned", Annotated[list[str], Meta(description="system_ids that may not bind, and by whom")]),
         ("closed", bool),
         ("queued", int),
         ("key_prefixes", list[str]),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
 import trio
 
+from gateway.audit import Actor, acting
+from gateway.cli.output import account_state
 from gateway.cli.watching import _account
 from gateway.console.pages import callbacks
 from router.nouns import Login
@@ -61,6 +64,32 @@ async def test_an_account_shows_its_queue_its_refusals_and_what_to_copy(tmp_path
         assert "impossible-length by http: 1" in said.partition("Last refusals")[2]
         assert "/v1/messages" in said
         assert (await Visitor(house).get("/console/accounts/nobody")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_an_account_says_who_keeps_it_out_until_when_and_why(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        (name,) = house.gateway.accounts.by_name
+        await house.gateway.accounts.add_login(name, "shop1", hashed("secret"))
+        verbs = house.gateway.verbs.table()
+        assert (await verbs["account.show"]({"name": name}))["banned"] == []  # type: ignore[index]
+        with acting(Actor("ann", "cli", "a flood")):
+            await verbs["binds.ban"]({"system_id": "shop1", "for_s": 3600})
+            await verbs["account.suspend"]({"name": name, "for_s": 3600})
+        view: Any = await verbs["account.show"]({"name": name})
+        (told,) = view["banned"]
+        assert told.startswith("shop1 by ann until 2026-")
+        assert told.endswith(": a flood")
+        said = await shown(house, f"/accounts/{name}")
+        assert "shop1 may not bind: banned by ann until 2026-" in said
+        assert "Suspended by ann until 2026-" in said
+        assert account_state(view) == "suspended"
+        await verbs["account.resume"]({"name": name})
+        (view,) = cast("list[Any]", await verbs["account.list"]({}))
+        assert account_state(view) == "login banned"
+        _, key = await house.gateway.operators.create("noc")
+        status, over_http = await house.http("GET", f"/v1/accounts/{name}", key=key)
+        assert (status, over_http["banned"]) == (200, [told])
 
 
 @trio_test(mock_clock=True)
