@@ -62,7 +62,9 @@ def kept_text(source: str) -> str | None:
 def kept_out(source: str) -> set[Place]:
     """Where a text has secrets that are written out; nowhere in a text that is not kept at all."""
     found: set[Place] = set()
-    _marks(tomllib.loads(kept_text(source) or ""), (), found)
+    text = kept_text(source) or ""
+    if MARK in text:
+        _marks(tomllib.loads(text), (), found)
     return found
 
 

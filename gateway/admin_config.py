@@ -112,7 +112,7 @@ class ConfigVerbs:
         return {"changes": changes_view(found), "needs_restart": list(found.restart)}
 
     async def roll_back(self, wish: Back) -> object:
-        with _Told(f"revision {wish.number}", _GO_ON):
+        with _Told(f"revision {wish.number}", _GO_ON.format(number=wish.number)):
             dry_run = wish.dry_run or wish.preview
             done = await self._running().roll_back(wish.number, dry_run=dry_run, partial=wish.partial)
         return previewed(done) if wish.preview else view_of(done)
@@ -131,7 +131,7 @@ class ConfigVerbs:
 
 _GO_ON = (
     "put what you want back into the file, with the secrets that are missing, and `signalbox reload`; "
-    "`signalbox config show NUMBER` has the revision's text"
+    "`signalbox config show {number}` has the revision's text"
 )
 
 

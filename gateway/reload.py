@@ -154,7 +154,9 @@ class Reload:
         """SIGHUP: the log says how it went."""
         with acting(Actor("SIGHUP", "gateway")):
             try:
-                await self.reload()
+                done = await self.reload()
+                for warning in done.warnings:
+                    log.warning("configuration applied, with a warning", warning=warning)
             except ConfigErrors as errors:
                 for problem in errors.problems:
                     log.error("configuration refused", problem=str(problem))
@@ -269,7 +271,8 @@ class Reload:
             warnings.append(f"[[routes]] match names accounts that do not exist: {', '.join(strangers[:20])}")
         waiting = await effects(gateway, config, found, look=dry_run)
         warnings += waiting.warnings()
-        warnings += await self.in_thread(lambda: lost_secrets(gateway.config, config))
+        if found:
+            warnings += await self.in_thread(lambda: lost_secrets(gateway.config, config))
         if dry_run:
             number = self.revision.number if self.revision is not None else 0
             told = tuple(warnings)

@@ -126,6 +126,7 @@ async def test_a_roll_back_that_lacks_a_password_names_the_revision_and_says_wha
         assert "revision 1: carriers[1].password: was written out in the file" in refused.value.message
         assert ".toml" not in refused.value.message
         assert "`signalbox reload`" in refused.value.hint
+        assert "`signalbox config show 1`" in refused.value.hint
 
 
 @trio_test(mock_clock=True)
@@ -154,6 +155,14 @@ async def test_a_variant_for_short_messages_stays_with_its_lane(tmp_path: Path) 
         assert [(one["lane"], one["planned_anew"]) for one in shown["waiting"]] == [("south", False)]
         await verbs.take(Take())
         assert all(house.gateway.board.in_force(lane) for lane in house.gateway.store.ready_lanes())
+
+
+@trio_test(mock_clock=True)
+async def test_the_log_of_a_signal_warns_as_the_command_does(tmp_path: Path) -> None:
+    async with three_wait(tmp_path, NORTH + route("north")) as (house, _):
+        with structlog.testing.capture_logs() as logs:
+            await house.gateway.reload.by_signal()
+        assert [one["warning"] for one in logs if "warning" in one] == [WARNED.partition(";")[0], LOST]
 
 
 def test_the_command_says_both(capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,6 +199,19 @@ async def test_a_number_to_go_on_from_that_there_cannot_be_is_left_out(tmp_path:
 
 
 @trio_test(mock_clock=True)
+async def test_what_the_file_would_change_says_what_becomes_of_messages_that_wait(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        await house.submit("447700900123")
+        file = house.gateway.reload.file
+        before = file.read_text()
+        file.write_text(before.replace('lane = ["north"]', 'lane = ["north"]\ntps = 5'))
+        said = await shown(house, "/config?compare=file")
+        assert "no route has lane north any more: 1 message waits in it, planned anew" in said
+        file.write_text(before.replace('name = "north"', 'name = "north"\ntps = 5', 1))
+        assert "Lane north: 1 message waiting, to stay there." in await shown(house, "/config?compare=file")
+
+
+@trio_test(mock_clock=True)
 async def test_events_tell_what_the_gateway_decided(tmp_path: Path) -> None:
     async with console(tmp_path) as house:
         form = {**TOKEN, "name": "north", "step": "do", "reason": "x", "for_s": "900"}
