@@ -14,13 +14,13 @@ import inspect
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from gateway.admin import AdminError
 from gateway.audit import LONGEST_REASON, Actor, acting
@@ -31,6 +31,7 @@ from gateway.console.frame import Frame
 from gateway.console.live import Live, WhoIs, session_token
 from gateway.console.page import ANYBODY, Page, Refusal, SignedIn, Topic, Topics, Visit
 from gateway.console.pages import PAGES, TOPICS
+from gateway.console.pages.sign_in import HOME
 from gateway.http.asgi import Message, mounted
 from gateway.http.forms import Parameters, of_body
 from gateway.http.problems import BadRequest
@@ -215,10 +216,26 @@ def _from_here(request: Request) -> bool:
 
 def _to_sign_in(request: Request) -> Response:
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method not in _SAFE:
+        path = _came_from(request)
     to = f"{MOUNT}/sign-in?next={quote(path, safe='')}"
     if request.headers.get("hx-request"):
         return Response(status_code=401, headers={"HX-Redirect": to})
     return RedirectResponse(to, 303)
+
+
+def _came_from(request: Request) -> str:
+    """The page of ours that a form stood on, as the browser says it (Referer); the overview: none."""
+    try:
+        said = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return HOME
+    page = {"type": "http", "method": "GET", "root_path": MOUNT, "path": unquote(said.path), "headers": []}
+    ours = said.netloc == request.headers.get("host", "") and said.path.startswith(MOUNT + "/")
+    fits = (one.matches(page)[0] for one in request.app.routes)
+    if not ours or next((one for one in fits if one is not Match.NONE), Match.NONE) is not Match.FULL:
+        return HOME
+    return said.path + (f"?{said.query}" if said.query else "")
 
 
 def _token(request: Request) -> str:

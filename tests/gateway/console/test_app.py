@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.responses import Response
@@ -26,6 +27,33 @@ async def test_whoever_is_not_signed_in_is_sent_to_sign_in_and_back(tmp_path: Pa
         assert shown.headers["location"] == "/console/sign-in?next=%2Fconsole%2Foverview%3Fa%3Db"
         by_htmx = await Visitor(house, "").get("/console/overview", HX_Request="true")
         assert (by_htmx.status, by_htmx.headers["hx-redirect"][:16]) == (401, "/console/sign-in")
+
+
+@trio_test(mock_clock=True)
+async def test_whoever_is_to_sign_in_again_for_a_form_is_sent_back_to_the_page_it_stood_on(
+    tmp_path: Path,
+) -> None:
+    async with console(tmp_path) as house:
+        nobody = Visitor(house, "")
+        for referer, then in (
+            ("http://test/console/carriers/north?a=b", "/console/carriers/north?a=b"),
+            ("https://test/console/queues", "/console/queues"),
+            ("http://test/console/carriers/a%20b", "/console/carriers/a%20b"),
+            ("http://test/console/routes/explain", "/console/overview"),  # a page for POST only
+            ("http://test/console/sign-out", "/console/overview"),
+            ("http://test/console/nothing", "/console/overview"),
+            ("http://test/v1/messages", "/console/overview"),
+            ("http://elsewhere.example/console/queues", "/console/overview"),
+            ("http://[/console/queues", "/console/overview"),
+            ("", "/console/overview"),
+        ):
+            shown = await nobody.post(
+                "/console/messages/7/text", {}, **({"Referer": referer} if referer else {})
+            )
+            to = f"/console/sign-in?next={quote(then, safe='')}"
+            assert (shown.status, shown.headers["location"]) == (303, to), referer
+            by_htmx = await nobody.post("/console/act/carrier.suspend", {}, HX_Request="1", Referer=referer)
+            assert by_htmx.headers["hx-redirect"] == to, referer
 
 
 @trio_test(mock_clock=True)
