@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.callbacks.formats.standard import event_id
-from gateway.http.timeline import erased_ms, part_state
+from gateway.http.timeline import erased_ms, not_counted, part_state, waiting_until_ms
 from router.nouns import (
     Encoding,
     InboundMessage,
@@ -52,9 +52,10 @@ def message_view(
         "state": MessageState(progress.state).name,
         "reason": Reason(progress.reason).name,
         "cause": progress.cause,
-        "until": iso(progress.until_ms),
+        "until": iso(waiting_until_ms(progress)),
         "finished_at": iso(progress.finished_ms),
         "attempts": progress.attempts,
+        "not_counted": not_counted(progress),
         "possible_duplicate": progress.possible_duplicate,
         "erased_at": iso(erased_ms(progress)),
         "parts": [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 import trio
@@ -30,6 +30,9 @@ from router.nouns import Account, Encoding, Message, MessageState, Phase, Progre
 from store.interface import NO_ID, AuditEntry, StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from store.search import Page, Query
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
 
 _NUMBER_DIGITS = range(7, 16)  # of E.164, national ones too; ids have 17 to 19
 _LOOK_STOPPED = 200_000  # rows that a page looks at where no gateway runs: some seconds
@@ -91,8 +94,9 @@ class TrafficVerbs:
         door: Submitter | None,
         search: Callable[[Query], Awaitable[Page]] | None = None,
         region: Callable[[], str] = lambda: "",
+        gateway: Gateway | None = None,
     ) -> None:
-        """`search` None: no gateway runs; `region`: the house's, for national numbers."""
+        """`search`, `gateway` None: no gateway runs; `region`: the house's, for national numbers."""
         self._accounts = accounts
         self._store = store
         self._execute = execute
@@ -100,6 +104,7 @@ class TrafficVerbs:
         self._door = door
         self._search = search
         self._region = region
+        self._gateway = gateway
 
     def table(self) -> dict[str, Verb]:
         return {
@@ -116,11 +121,30 @@ class TrafficVerbs:
         account = self._accounts.by_id.get(message.account)
         name = account.name if account else ""
         view = message_view(message, progress, name, self._store.carrier_name)
+        view |= self._waits(message, progress)
         if wish.text:
             await self._tell_of_view(f"message:{message.id}", {"account": name})
         else:
             view |= {"text": "", "data": ""}
         return view
+
+    def _waits(self, message: Message, progress: Progress) -> dict[str, object]:
+        """`lane`, and `waits`: why it does not move and what is before it. Empty: it does not wait, or no
+        gateway runs."""
+        if self._gateway is None:
+            return {}
+        from gateway.whereabouts import waits  # a stopped gateway's verbs go without what it needs
+
+        found = waits(self._gateway, message, progress)
+        if found is None:
+            return {}
+        return {
+            "lane": found.lane,
+            "lane_waits": found.why,
+            "before": found.before,
+            "before_more": found.more,
+            "waits": found.told,
+        }
 
     async def _tell_of_view(self, subject: str, what: dict[str, object]) -> None:
         """Into the audit trail, before a text is shown. Errors: AdminError where it cannot be written."""

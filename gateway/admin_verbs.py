@@ -179,7 +179,7 @@ class AdminVerbs:
         self.of_carriers = CarrierVerbs(
             store, orders, carrier_facts, close_circuit, previews, rebind, execute, wall_ms
         )
-        self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region)
+        self._of_traffic = TrafficVerbs(accounts, store, execute, wall_ms, door, search, region, gateway)
         self._of_queues = QueueVerbs(accounts, store, execute, wall_ms, self._of_traffic.found, gateway)
         self.of_callbacks = CallbackVerbs(accounts, store, execute, wall_ms, pump)
         self._of_routes = RouteVerbs(accounts, wall_ms, explainer, orders, previews, routes)

@@ -130,6 +130,7 @@ from gateway.tracing import Traces
 from gateway.troubles import Troubles, add_trouble_measures
 from gateway.vouched import Vouching
 from gateway.watchdog import Watchdog
+from gateway.whereabouts import waits
 from gateway.world import RealWorld, World, listen_on
 from gateway.writer import InlineWriter, SplitWriter, Writer
 from router.nouns import Account, MessageState, ReceiptWish
@@ -419,7 +420,9 @@ class Gateway:
         once = Once(self.store, self.world.wall_ms)
         repeatable = Repeatable(once, self.account_api.retries, self.committer)
         routes = Routes(lambda endpoint, act: access.guard(endpoint, repeatable.guard(endpoint, act)))
-        MessageApi(self.door, self.store, once, rates=self.door.rates).add_to(routes)
+        MessageApi(self.door, self.store, once, rates=self.door.rates, waits=partial(waits, self)).add_to(
+            routes
+        )
         routes.serve(
             messages.SEND_STREAM, MessageStream(self.door, self.keys, once, self.door.rates).streaming
         )

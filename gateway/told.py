@@ -45,9 +45,12 @@ class Try(NamedTuple):
 
 
 class Told(NamedTuple):
+    """`endpoints`: its account's, by id, where the rest of what waits can be looked at."""
+
     waiting: list[Waiting]
     tries: list[Try]  # newest first
     complete: bool
+    endpoints: dict[int, str]
 
     def in_words(self, progress: Progress) -> str:
         """One sentence."""
@@ -57,7 +60,12 @@ class Told(NamedTuple):
                 return "Its customer was not told: the event was given up. Replay it to try again."
             return f"Its customer is still to be told {len(self.waiting)} thing(s)."
         if not self.complete:
-            return "So much waits for this customer that not all of it was looked at."
+            much = "So much waits for this customer that not all of it was looked at"
+            if progress.phase != Phase.FINAL:
+                return f"It has not ended: it has no final receipt yet. {much}."
+            return (
+                f"{much}: its own receipt was not among the oldest that wait, so it is behind them, or taken."
+            )
         if progress.phase != Phase.FINAL:
             return "Nothing waits to be told to its customer."
         return "Everything that its customer wanted to know was taken, or it wanted to know nothing."
@@ -67,12 +75,14 @@ def told(gateway: Gateway, message: Message) -> Told:
     """Of the endpoints of its account."""
     waiting: list[Waiting] = []
     tries: list[Try] = []
+    endpoints: dict[int, str] = {}
     complete, left = True, LOOKED_IN_ALL
     remembered = {state.id: state.recent for state in gateway.pump.endpoints()}
     for endpoint in gateway.store.outbox_endpoints().values():
         if endpoint.account != message.account:
             continue
         where = "its SMPP sessions" if endpoint.origin == SMPP_ORIGIN else endpoint.origin
+        endpoints[endpoint.id] = where
         for state in undelivered.STATES:
             found, all_of_it, looked = _waiting(gateway, endpoint.id, state, message.id, left)
             complete &= all_of_it
@@ -86,7 +96,7 @@ def told(gateway: Gateway, message: Message) -> Told:
             for one in reversed(remembered.get(endpoint.id, ()))
             if one.message_id == message.id
         ]
-    return Told(waiting, tries, complete)
+    return Told(waiting, tries, complete, endpoints)
 
 
 def _waiting(

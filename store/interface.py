@@ -227,6 +227,13 @@ class ReadyQueue(msgspec.Struct, gc=False):
     oldest_ms: int = 0  # when the oldest was due
 
 
+class Before(NamedTuple):
+    """How many messages go before one. `more`: there are more than `counted`."""
+
+    counted: int
+    more: bool
+
+
 class GivenUp(msgspec.Struct, gc=False):
     """An event that its receiver never took."""
 
@@ -702,6 +709,10 @@ class Store(Protocol):
     def waiting_queues(self, most_each: int, most: int) -> list[ReadyQueue]:
         """All ready queues, those without turns, too, by lane and priority, 3 first. Counts `most_each` rows
         of a queue and `most` in all, but one of each queue; it costs as much as it counts."""
+
+    def before(self, account: int, id: int, most: int) -> Before | None:
+        """About how many ready messages go before this one in its lane, `most` of them counted; None: it is
+        not ready."""
 
     def waiting_page(self, which: Which, after: bytes, limit: int) -> WaitingPage:
         """Up to `limit` waiting messages that `move` and `bounce` would look at, from where `after`, of the

@@ -38,12 +38,14 @@ from store import archive as archiving
 from store import backup as copying
 from store import check as checking
 from store.batch import EPOCH_NAME, SEALED_NAME, STATE_NAME, Batch, Core, scan
+from store.before import before
 from store.erasing import OutOfArchive
 from store.ids import IdSource
 from store.interface import (
     NO_ID,
     AuditRow,
     AuditState,
+    Before,
     Endpoint,
     Finding,
     FinishedPage,
@@ -418,6 +420,11 @@ class LmdbStore:
         """All ready queues, by lane and priority; counts `most_each` rows of each and `most` in all."""
         with self.reading() as tx:
             return reads.waiting_queues(tx, self.tables, most_each, most)
+
+    def before(self, account: int, id: int, most: int) -> Before | None:
+        """About how many ready messages go before this one in its lane, up to `most`; None: it is none."""
+        with self.reading() as tx:
+            return before(tx, self.tables, account, id, most)
 
     def waiting_page(self, which: Which, after: bytes, limit: int) -> WaitingPage:
         """Waiting messages that fit, some at a time."""

@@ -16,7 +16,7 @@ from gateway.cli.failure import USAGE, Failure
 from gateway.cli.output import print_json, print_pairs, print_table
 from gateway.cli.place import Command, Place, json_option, place_options
 
-_BESIDE_TABLES = ("parts", "timeline")
+_BESIDE_TABLES = ("parts", "timeline", "lane", "lane_waits", "before", "before_more", "not_counted")
 _SHOW = "show"
 _TIME = "RFC 3339, or an age such as 90s, 30m, 2h, 7d"
 _PAGE = 1_000
@@ -188,9 +188,10 @@ def _print_csv(place: Place, asked: dict[str, Any], limit: int) -> None:
 
 
 def print_message(view: dict[str, Any]) -> None:
-    print_pairs(
-        {**{name: value for name, value in view.items() if name not in _BESIDE_TABLES}, "id": view["id"]}
-    )
+    facts = {name: value for name, value in view.items() if name not in _BESIDE_TABLES}
+    if view.get("not_counted"):
+        facts["attempts"] = f"{view['attempts']}, {view['not_counted']}"
+    print_pairs({**facts, "id": view["id"]})
     if view["parts"]:
         click.echo()
         columns = ("carrier", "carrier_message_id", "state", "error")

@@ -28,10 +28,10 @@ from gateway.http.retries import Answered
 from gateway.http.routes import Respond, Routes
 from gateway.http.table import messages as table
 from gateway.http.table.messages import AcceptedOut, BatchOut
-from gateway.http.timeline import encoding_name, message_json, rfc3339, state_name
+from gateway.http.timeline import WaitsOut, encoding_name, message_json, rfc3339, state_name
 from gateway.submit_rates import SubmitRates
 from gateway.traces import parent_of, response_of
-from router.nouns import Account
+from router.nouns import Account, Message, Progress
 from store.interface import Transaction
 
 _Answer = tuple[int, Headers, bytes]  # arguments for `respond`
@@ -56,12 +56,15 @@ class MessageApi:
         *,
         max_batch: int = BATCH_MAX,
         rates: SubmitRates | None = None,
+        waits: Callable[[Message, Progress], WaitsOut | None] = lambda message, progress: None,
     ) -> None:
+        """`waits`: where a message waits (gateway.whereabouts), for people of the house."""
         self._door = door
         self._finder = finder
         self._once = once
         self._max_batch = max_batch
         self._rates = rates or SubmitRates()
+        self._waits = waits
 
     def add_to(self, routes: Routes) -> None:
         routes.serve(table.SEND, self.submit)
@@ -192,7 +195,8 @@ class MessageApi:
                 else "there is no message with that id"
             )
             raise BadRequest(404, "no-such-message", detail)
-        return message_json(*found, self._finder.carrier_name, caller.scopes)
+        waits = self._waits(*found) if own is None else None
+        return message_json(*found, self._finder.carrier_name, caller.scopes, waits)
 
 
 def accepted_out(result: Accepted, asked: Submission, status: int) -> AcceptedOut:

@@ -54,6 +54,18 @@ class StepOut(msgspec.Struct, omit_defaults=True):
     detail: str = ""
 
 
+class WaitsOut(msgspec.Struct, omit_defaults=True):
+    """Where a message waits, for the house. `why`: why its lane does not move, as GET /v1/queues says it;
+    `before`: about how many go before it, `more` than that where counting ended there; None: it is not
+    ready. `told`: all of it in words."""
+
+    lane: str
+    why: str
+    told: str
+    before: int | None = None
+    more: bool = False
+
+
 class MessageOut(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "message_class": "class"}):
     """`phase` says where it is, `state` what SMPP would call it, `reason` why it waits or ended, `cause` why
     it was not delivered (router.causes)."""
@@ -91,6 +103,33 @@ class MessageOut(msgspec.Struct, omit_defaults=True, rename={"sender": "from", "
     erased_at: Annotated[
         Time | None, Meta(description="when its number and text were erased, on somebody's demand")
     ] = None
+    not_counted: Annotated[
+        str, Meta(description="refusals that are no attempts, in words: as throttled, for a full queue")
+    ] = ""
+    waits: Annotated[
+        WaitsOut | None, Meta(description="where it waits and why its lane does not move; for operators only")
+    ] = None
+
+
+def not_counted(progress: Progress) -> str:
+    """Refusals in its timeline that are no attempts, in words; "" none."""
+    refused = [detail.split(" ")[0] for _, step, _, detail in progress.events if step == Step.REFUSED]
+    told = [f"{_times(count)} {what}" for status, what in _NO_ATTEMPTS if (count := refused.count(status))]
+    return f"refused {' and '.join(told)}, which does not count" if told else ""
+
+
+def _times(count: int) -> str:
+    return _FEW[count] if count < len(_FEW) else f"{count} times"
+
+
+_FEW = ("never", "once", "twice")
+_NO_ATTEMPTS = (("ESME_RTHROTTLED", "as throttled"), ("ESME_RMSGQFUL", "for a full queue"))
+_NO_UNTIL = frozenset({Phase.READY, Phase.LEASED, Phase.FINAL})  # what is stored there is when it was due
+
+
+def waiting_until_ms(progress: Progress) -> int:
+    """Until when it waits; 0: for no time."""
+    return 0 if progress.phase in _NO_UNTIL else progress.until_ms
 
 
 def erased_ms(progress: Progress) -> int:
@@ -132,14 +171,22 @@ _STATES = tuple(state.name for state in MessageState)
 
 
 def message_json(
-    message: Message, progress: Progress, carrier_name: Callable[[int], str], scopes: Container[str]
+    message: Message,
+    progress: Progress,
+    carrier_name: Callable[[int], str],
+    scopes: Container[str],
+    waits: WaitsOut | None = None,
 ) -> bytes:
     """The whole answer body, for somebody with these scopes (router.roles)."""
-    return msgspec.json.encode(message_out(message, progress, carrier_name, scopes))
+    return msgspec.json.encode(message_out(message, progress, carrier_name, scopes, waits))
 
 
 def message_out(
-    message: Message, progress: Progress, carrier_name: Callable[[int], str], scopes: Container[str]
+    message: Message,
+    progress: Progress,
+    carrier_name: Callable[[int], str],
+    scopes: Container[str],
+    waits: WaitsOut | None = None,
 ) -> MessageOut:
     """The same before it is JSON."""
     final = progress.phase == Phase.FINAL
@@ -168,7 +215,7 @@ def message_out(
         text=message.text if told and not binary else None,
         data=message.data.hex() if told and binary else None,
         send_at=rfc3339(message.send_at_ms) if message.send_at_ms else None,
-        waiting_until=rfc3339(progress.until_ms) if progress.until_ms and not final else None,
+        waiting_until=rfc3339(until) if (until := waiting_until_ms(progress)) else None,
         finished_at=rfc3339(progress.finished_ms) if progress.finished_ms else None,
         done_at=rfc3339(progress.done_ms) if progress.done_ms and final else None,
         possible_duplicate=progress.possible_duplicate,
@@ -187,6 +234,8 @@ def message_out(
         client_ref=message.client_ref,
         callback_url=message.callback_url,
         erased_at=rfc3339(erased) if (erased := erased_ms(progress)) else None,
+        not_counted=not_counted(progress),
+        waits=waits,
     )
 
 

@@ -23,6 +23,7 @@ from gateway.http.search import Asker, each
 from gateway.http.table.messages import STATES, MessagesQuery
 from gateway.http.timeline import StepOut, message_out
 from gateway.told import told
+from gateway.whereabouts import waits
 from router.causes import meaning
 from router.nouns import Message, Phase, Progress, Via
 from store.interface import Transaction
@@ -121,7 +122,8 @@ def _facts(visit: Visit, message: Message, progress: Progress) -> dict[str, Any]
     gateway = visit.gateway
     assert visit.who is not None
     seen = visit.who.scopes - {"messages.text"}
-    out = message_out(message, progress, gateway.store.carrier_name, seen)
+    where = waits(gateway, message, progress)
+    out = message_out(message, progress, gateway.store.carrier_name, seen, where)
     account = gateway.accounts.by_id.get(message.account)
     was_told = told(gateway, message)
     return {

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from gateway import told
 from tests.gateway.console.house import Known, Visitor, console, text_of
 from tests.gateway.house import Running, carrier, route, running, simulator
 from tests.trio_case import trio_test
@@ -132,3 +135,21 @@ async def test_what_was_erased_is_shown_as_erased(tmp_path: Path) -> None:
         assert "Its number and what it said were erased on" in said
         assert TO not in said
         assert "erased on" in await shown(house, "/messages")
+
+
+@trio_test(mock_clock=True)
+async def test_what_was_not_all_looked_at_leads_on_to_its_account_and_endpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(told, "LOOKED_IN_ALL", 0)
+    async with running(tmp_path, TRAFFIC, callback_url="http://127.0.0.1:9999/sms") as house:
+        known = Known()
+        house.gateway.console.whois = lambda: known
+        await house.bound()
+        id = await house.submit(TO, "Hello")
+        await house.final(id)
+        html = (await Visitor(house).get(f"/console/messages/{id}")).text
+        assert "its own receipt was not among" in html
+        (endpoint,) = house.gateway.store.outbox_endpoints()
+        assert f'href="/console/callbacks/{endpoint}"' in html
+        assert 'What waits for it: <a href="/console/accounts/' in html
