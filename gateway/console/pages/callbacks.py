@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+import trio
 from starlette.responses import Response
 
 from gateway.callbacks.endpoint import EndpointState, Health
@@ -21,6 +23,7 @@ from gateway.console.frame import Frame
 from gateway.console.page import Page, Refusal, Topic, Visit
 from store.backlog import given_up, retrying, waiting, with_waiting
 from store.interface import SMPP_ORIGIN, Endpoint
+from store.names import origin_of
 from store.undelivered import STATES
 
 if TYPE_CHECKING:
@@ -29,17 +32,18 @@ if TYPE_CHECKING:
 MOST = 200
 COUNTED = 1_000
 COUNTED_IN_ALL = 40_000
-_ORDER = {"good": 1}
 
 
 class EndpointRow(NamedTuple):
-    """`waiting` and `given_up` are counted up to `counted`."""
+    """`health` in words; `severity`: warning, good, or "" where nothing is wrong and nothing goes. `waiting`
+    and `given_up` are counted up to `counted`."""
 
     id: int
     account: str
     where: str
     smpp: bool
     health: str
+    severity: str
     last_error: str
     waiting: int
     given_up: int
@@ -62,7 +66,7 @@ def rows_of(gateway: Gateway, account_id: int = 0) -> EndpointRows:
     chosen = list(islice(dict.fromkeys(chain(first, every)), MOST))
     most = min(COUNTED, COUNTED_IN_ALL // (2 * max(1, len(chosen))))
     rows = _rows(gateway, [every[id] for id in chosen], most)
-    rows.sort(key=lambda one: (_ORDER.get(one.health, 0), -one.waiting, -one.given_up, one.account))
+    rows.sort(key=lambda one: (one.severity != "warning", -one.waiting, -one.given_up, one.account))
     return EndpointRows(rows, len(every) - len(chosen))
 
 
@@ -87,17 +91,60 @@ def _row(
 ) -> EndpointRow:
     account = gateway.accounts.by_id.get(endpoint.account)
     smpp = endpoint.origin == SMPP_ORIGIN
+    events = waiting(gateway.store, endpoint.id, most) + later
+    health, severity = _of_sessions(gateway, endpoint, events) if smpp else _of_url(gateway, endpoint, state)
     return EndpointRow(
         endpoint.id,
         account.name if account is not None else str(endpoint.account),
         "SMPP sessions" if smpp else endpoint.origin,
         smpp,
-        state.health.name.lower() if state is not None else "good",
+        health,
+        severity,
         state.last_error if state is not None else "",
-        waiting(gateway.store, endpoint.id, most) + later,
+        events,
         given_up(gateway.store, endpoint.id, most),
         most,
     )
+
+
+def _of_sessions(gateway: Gateway, endpoint: Endpoint, events: int) -> tuple[str, str]:
+    """How an account's sessions take their events, in words, and how bad that is."""
+    why = gateway.troubles.behind.why_account(endpoint.account)
+    if not why:
+        return "working", "good"
+    if why.startswith("not bound"):
+        by = why.partition(":")[2]  # whose order keeps it out
+        told = "not bound, and events wait" if events else "not bound"
+        return told + (f":{by}" if by else ""), "warning" if events else ""
+    return why.removeprefix("bound, and "), "warning"
+
+
+def _of_url(gateway: Gateway, endpoint: Endpoint, state: EndpointState | None) -> tuple[str, str]:
+    """The same of a callback endpoint."""
+    account = gateway.accounts.by_id.get(endpoint.account)
+    gone = account.callbacks_gone if account is not None else ()
+    health = state.health if state is not None else Health.GOOD
+    if health is Health.DISABLED or any(origin_of(url) == endpoint.origin for url in gone):
+        return "wants no more events: it said 410", "warning"
+    if state is not None and state.held:
+        return "waits while its events are moved", "warning"
+    if state is None or health is Health.GOOD:
+        return "working", "good"
+    answers = "answers with errors" if state.last_error.startswith("HTTP ") else "does not answer"
+    if health is Health.FAILING:
+        return answers, "warning"
+    return (
+        f"{'asked for a pause' if health is Health.PAUSED else answers}, {_next_try(gateway, state)}",
+        "warning",
+    )
+
+
+def _next_try(gateway: Gateway, state: EndpointState) -> str:
+    left_s = state.resume_at - trio.current_time()
+    if left_s <= 0:
+        return "next try now"
+    at = datetime.fromtimestamp(gateway.world.wall_ms() / 1000 + left_s, UTC)
+    return f"next try {at:%H:%M} UTC"
 
 
 def listed(visit: Visit) -> Response:
@@ -122,9 +169,12 @@ async def show(visit: Visit) -> Response:
     after = visit.query("after")
     found = await visit.ask("callbacks.events", endpoint=row.id, state=state, after=after, limit=50)
     attempts = await visit.ask("callbacks.attempts", endpoint=row.id)
+    account = visit.gateway.accounts.by_id.get(endpoint.account)
+    _, ends = visit.gateway.troubles.behind.kept_out(account) if account is not None else ("", "")
     return visit.render(
         "endpoint.html",
         row=row,
+        ends=ends,  # what lets the account bind again
         state=state,
         states=STATES,
         events=found["events"],

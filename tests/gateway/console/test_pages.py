@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from gateway.audit import Actor, acting
+from gateway.callbacks.endpoint import Health
 from gateway.cli.output import account_state
 from gateway.cli.watching import _account
 from gateway.console.pages import callbacks
@@ -108,6 +109,11 @@ async def test_an_account_that_is_away_while_events_wait_does_something_now(tmp_
         (row,) = house.gateway.figures.snapshot().accounts or []
         assert (row.name, row.backlog, row.binds, row.waiting) == ("acme", 1, 0, 0)
         assert "acme" in (await shown(house, "/accounts")).partition("Quiet")[0]
+        (id,) = house.gateway.store.outbox_endpoints()
+        for path in ("/callbacks", f"/callbacks/{id}", "/accounts/acme"):
+            answer = await Visitor(house).get("/console" + path)
+            assert '<span class="badge warning">not bound, and events wait</span>' in answer.text, path
+        assert "Ask the customer" in await shown(house, f"/callbacks/{id}")
         said = await shown(house, "/accounts/acme")
         assert ("Not bound." in said, "To be told 1" in said) == (True, True)
         row.backlog = 1_000
@@ -130,6 +136,31 @@ async def test_an_endpoint_that_fails_comes_first_and_says_how(tmp_path: Path) -
             assert "Events that are" in await shown(house, f"/callbacks/{endpoint}?state={state}")
         assert "unreachable" in await shown(house, f"/callbacks/{endpoint}")
         assert (await Visitor(house).get("/console/callbacks/77")).status == 404
+
+
+@trio_test(mock_clock=True)
+async def test_health_of_an_endpoint_is_told_in_words(tmp_path: Path) -> None:
+    async with running(tmp_path, TRAFFIC, callback_url="http://127.0.0.1:9999/sms") as house:
+        knows_people(house)
+        await house.bound()
+        await house.final(await house.submit(TO))
+        await house.until(lambda: bool(house.gateway.pump.endpoints()))
+        (state,) = house.gateway.pump.endpoints()
+        for health, error, words in (
+            (Health.OPEN, "nobody listens on 9999", "does not answer, next try "),
+            (Health.OPEN, "HTTP 500", "answers with errors, next try "),
+            (Health.PAUSED, "HTTP 429", "asked for a pause, next try "),
+            (Health.FAILING, "HTTP 500", "answers with errors<"),
+            (Health.DISABLED, "HTTP 410", "wants no more events: it said 410<"),
+        ):
+            state.health, state.last_error, state.resume_at = health, error, trio.current_time() + 600
+            for path in ("/callbacks", f"/callbacks/{state.id}"):
+                answer = await Visitor(house).get("/console" + path)
+                assert f'<span class="badge warning">{words}' in answer.text, (health, path)
+            assert f"callbacks enable --endpoint {state.id}" in answer.text
+            assert "callbacks test" in answer.text
+        state.reopen()
+        assert '<span class="badge good">working<' in (await Visitor(house).get("/console/callbacks")).text
 
 
 @trio_test(mock_clock=True)
