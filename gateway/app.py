@@ -319,6 +319,7 @@ class Gateway:
         self.figures = Figures(self)
         self.traces = Traces(world.wall_ms)
         self.smpp.joined = self.traces.joined
+        self.smpp.lost = self.health.noticing.session_lost
         self.keys.use.tell = self.health.tell
         self.sign_ins.refusals.warn = self.health.tell
         self.probes = Probes(self)

@@ -26,6 +26,7 @@ from gateway.countries import Countries, Decided, Verdict, place_of
 from gateway.hours import Hours
 from gateway.metrics import SECONDS
 from gateway.notices import notice
+from gateway.noticing import Noticing
 from router.cells import CELL, DEAD, DELAY_MS, DELAY_SQUARES, DELAYS, country_of, regular
 from router.health import RECEIPTS, TIMES, Change, Fault, Health, State
 from router.judge import Fate, fate_of
@@ -155,6 +156,7 @@ class HealthWatch:
         self.countries = Countries()
         self.told: dict[str, int] = {}  # events since the start, by kind
         self._notices: list[Notice] = []
+        self.noticing = Noticing(gateway, self.tell)
         self._hours = Hours(gateway.store.meta)
         self._rows: dict[str, bytes] = {}  # of hours that ended
         gateway.orders.changed.append(self.apply)
@@ -174,6 +176,7 @@ class HealthWatch:
         while True:
             await trio.sleep(LOOK_S)
             self.look()
+            self.noticing.look()
             try:
                 await self._gateway.orders.end_old()
                 await self._write()

@@ -51,6 +51,10 @@ log = structlog.get_logger("smpp")
 
 _READ_BYTES = 65_536
 _BEFORE_BIND = 4096  # octets in all
+_BROKE = (  # in reasons of sessions that ended by a time-out or an error
+    "connection broken", "write failed", "broke the protocol", "not SMPP", "enquire_links unanswered",
+    "no message for ",
+)  # fmt: skip
 _MOST_VIOLATIONS = 1_000
 _COMPLAIN_S = 60.0
 _LEAVE_S = 1.5  # who is dismissed is gone after this and a sweep, 2 s
@@ -268,6 +272,9 @@ class Connection:
                 reason=self._reason or "closed",
                 submits=self.submits,
             )
+            if any(words in self._reason for words in _BROKE):
+                who = f"session of {self.login} from {self.peer.address}"
+                self.server.lost(self._tenant.account, f"{who}: {self._reason}")
         self.server.left(self, self._port, unanswered)
 
     # events

@@ -95,6 +95,7 @@ class SmppServer:
         self.tenants: dict[int, Tenant] = {}
         self.violations = 0
         self.joined: Callable[[], None] = lambda: None  # told of each new bind
+        self.lost: Callable[[Account, str], None] = lambda account, words: None  # ended by time-out or error
         self._binds = 0  # how many there have been
         self._accounts = accounts
         self._committer = committer
