@@ -313,3 +313,13 @@ def test_times_for_programs_are_written_for_people() -> None:
         plain("suspended until 2026-11-22T00:26:12.054Z by ann")
         == "suspended until 2026-11-22 00:26 UTC by ann"
     )
+
+
+@trio_test(mock_clock=True)
+async def test_a_queue_that_stands_leads_to_the_page_of_queues(tmp_path: Path) -> None:
+    async with console(tmp_path, DEAD) as house:
+        await house.submit(TO)
+        await trio.sleep(5)
+        page = (await Visitor(house).get("/console/overview")).text
+        assert '<a href="/console/queues">Queues</a> say more' in page
+        assert "GET /v1/queues" not in page
