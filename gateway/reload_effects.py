@@ -41,14 +41,14 @@ _READY = frozenset({int(Phase.READY)})
 
 class LaneEffect(msgspec.Struct, frozen=True):
     """One lane in which messages wait. `planned_anew`: it goes, and they are planned anew by the new routes;
-    else they stay in it. `gone`: its carriers that go away. `goes_to`: of `looked_at` messages, how many go
+    else they stay in it. `gone`: its carriers that go away. `goes_to`: of `asked` messages, how many go
     by which route, as `all (north>south)`; "": by none, so they are held."""
 
     lane: str
     messages: int
     planned_anew: bool
     gone: tuple[str, ...] = ()
-    looked_at: int = 0
+    asked: int = 0
     goes_to: dict[str, int] = {}
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class LaneEffect(msgspec.Struct, frozen=True):
         return f"{begin}, planned anew by the new routes{self._where()}"
 
     def _where(self) -> str:
-        if not self.looked_at:
+        if not self.asked:
             return ""
         ways = [
             f"{number:,} {'has' if number == 1 else 'have'} no route and would be held"
@@ -73,7 +73,7 @@ class LaneEffect(msgspec.Struct, frozen=True):
             else f"{number:,} would go by route {way}"
             for way, number in self.goes_to.items()
         ]
-        return f"; of {self.looked_at:,} looked at {', '.join(ways)}"
+        return f"; of {self.asked:,} looked at {', '.join(ways)}"
 
 
 class Effects(NamedTuple):

@@ -155,7 +155,7 @@ class Troubles:
         self.behind = Behind(gateway)
         self.held = Held(gateway)
         self._file: dict[str, object] = {}  # how the configuration in force differs from it
-        self._file_read_at = -math.inf
+        self._file_read_at, self._file_of = -math.inf, 0
 
     async def run(self) -> None:
         while True:
@@ -567,8 +567,11 @@ class Troubles:
 
     def _of_config(self, now_ms: int) -> Iterator[Trouble]:
         gateway = self._gateway
-        if trio.current_time() >= self._file_read_at + _FILE_S:
-            self._file_read_at = trio.current_time()
+        if (
+            trio.current_time() >= self._file_read_at + _FILE_S
+            or gateway.reload.counts["applied"] != self._file_of
+        ):
+            self._file_read_at, self._file_of = trio.current_time(), gateway.reload.counts["applied"]
             self._file = gateway.reload.state()
         if self._file["differs_from_file"]:
             yield Trouble(

@@ -555,6 +555,8 @@ async def test_a_roll_back_survives_a_restart_and_ends_at_the_next_reload(tmp_pa
         assert house.gateway.carriers[0].settings.tps == 5
         assert house.gateway.carriers[0].settings.password == "secret"  # from the file: it is not kept
         assert house.gateway.reload.state()["differs_from_file"] == "rolled back to revision 1"
+        house.gateway.troubles.look()
+        assert "config-differs" in {one.code for one in house.gateway.troubles.latest}
         entries = house.gateway.store.audit_log()
         assert [one.entry.act for one in entries[:2]] == ["config.rolled_back", "config.reloaded"]
         store, config, world = house.gateway.store, house.gateway.config, house.world
@@ -567,6 +569,8 @@ async def test_a_roll_back_survives_a_restart_and_ends_at_the_next_reload(tmp_pa
         assert house.gateway.carriers[0].settings.tps == 9
         assert Revisions(store, None, world.wall_ms).pinned() is None
         assert house.gateway.reload.state()["differs_from_file"] == ""
+        house.gateway.troubles.look()
+        assert "config-differs" not in {one.code for one in house.gateway.troubles.latest}
 
 
 @trio_test(mock_clock=True)

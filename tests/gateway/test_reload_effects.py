@@ -56,7 +56,7 @@ async def test_a_preview_says_what_waits_for_a_carrier_that_goes_and_where_it_wo
         assert shown["planned_anew"] == 3
         assert shown["waiting"] == [
             {
-                "lane": "south", "messages": 3, "planned_anew": True, "gone": ("south",), "looked_at": 3,
+                "lane": "south", "messages": 3, "planned_anew": True, "gone": ("south",), "asked": 3,
                 "goes_to": {"all (north)": 3},
             }
         ]  # fmt: skip

@@ -163,7 +163,7 @@ class LaneTouched(msgspec.Struct):
     messages: int
     planned_anew: Annotated[bool, Meta(description="the lane goes; else they stay in it")]
     gone: Annotated[list[str], Meta(description="its carriers that go away")]
-    looked_at: Annotated[int, Meta(description="of a dry run: how many messages were asked for their way")]
+    asked: Annotated[int, Meta(description="of a dry run: how many messages were asked for their way")]
     goes_to: Annotated[dict[str, int], Meta(description="of these, by route and carriers; empty: no route")]
 
 
