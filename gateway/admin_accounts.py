@@ -240,15 +240,12 @@ class AccountVerbs:
                 return self.view(account)
 
     async def _suspension_over(self, order: Order, put: Callable[[Transaction], None]) -> bool:
-        """The time is over. An account that is gone, closed or not suspended any more is left as it is."""
+        """The time is over. An account that is gone or not suspended any more is left as it is."""
         account = self._accounts.by_name.get(order.subject)
         if account is None or account.closed or not account.suspended:
             return False
-        try:
-            with in_the_same_commit(put):
-                await self._accounts.update(order.subject, suspended=False)
-        except AccountProblem:  # it was closed while this waited for its turn
-            return False
+        with in_the_same_commit(put):
+            await self._accounts.update(order.subject, suspended=False)
         return True
 
     async def account_suspend(self, wish: AccountSuspension) -> object:
@@ -268,8 +265,13 @@ class AccountVerbs:
         return await self.account_set({"name": wish.name, "suspended": False})
 
     async def account_close(self, wish: Named) -> dict[str, object]:
+        """For good. A suspension for a time ends with it: nobody is told later that it may bind again."""
         with account_problems():
-            return self.view(await self._accounts.close(wish.name))
+            if self._orders is None:
+                return self.view(await self._accounts.close(wish.name))
+            async with self._orders.dropping(ACCOUNT, wish.name) as written:
+                with in_the_same_commit(written):
+                    return self.view(await self._accounts.close(wish.name))
 
     async def account_show(self, wish: Named) -> dict[str, object]:
         with account_problems():

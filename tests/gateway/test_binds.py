@@ -309,14 +309,24 @@ async def test_an_account_that_is_closed_while_its_suspension_ends_harms_nobody(
         accounts, orders = gateway.gateway.accounts, gateway.gateway.orders
         await ask(gateway, "account.suspend", name="acme", for_s=60)
         monkeypatch.setattr(orders, "_wall_ms", lambda: gateway.world.wall_ms() + 61_000)
-        turn = accounts._one_at_a_time
+        turn, order = accounts._one_at_a_time, orders._one_at_a_time
         async with trio.open_nursery() as nursery, turn:
             nursery.start_soon(partial(ask, gateway, "account.close", name="acme"))
             await gateway.until(lambda: turn.statistics().tasks_waiting == 1)
             nursery.start_soon(orders.end_old)
-            await gateway.until(lambda: turn.statistics().tasks_waiting == 2)
+            await gateway.until(lambda: order.statistics().tasks_waiting == 1)
         assert accounts.by_name["acme"].closed
         assert orders.in_force() == []
+
+
+@trio_test(mock_clock=True)
+async def test_nobody_is_told_that_a_closed_account_may_bind_again(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        await ask(gateway, "account.suspend", name="acme", for_s=60)
+        await ask(gateway, "account.close", name="acme")
+        assert gateway.gateway.orders.in_force() == []
+        await trio.sleep(62)
+        assert await ask(gateway, "events.list") == []
 
 
 @trio_test(mock_clock=True)
