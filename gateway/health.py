@@ -175,8 +175,12 @@ class HealthWatch:
     async def run(self) -> None:
         while True:
             await trio.sleep(LOOK_S)
-            self.look()
-            self.noticing.look()
+            try:
+                self.look()
+                self.noticing.look()
+            except Exception:
+                # Whoever watches must not be what falls over.
+                log.exception("cannot look at how carriers are")
             try:
                 await self._gateway.orders.end_old()
                 await self._write()

@@ -466,3 +466,22 @@ async def test_what_was_counted_before_a_reload_is_not_judged_again(ram_path: Pa
         assert kinds(house) == before
         text = house.gateway.metrics.render().decode()
         assert 'signalbox_carrier_circuit_opened_total{carrier="north",reason="submit_errors"} 2.0' in text
+
+
+@trio_test(mock_clock=True)
+async def test_a_bug_of_whoever_watches_carriers_ends_nothing(
+    ram_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(ram_path, two()) as house:
+        await house.bound()
+
+        def broken() -> None:
+            raise RuntimeError("a bug")
+
+        with monkeypatch.context() as patch, structlog.testing.capture_logs() as said:
+            patch.setattr(house.gateway.health, "look", broken)
+            await trio.sleep(3)
+        assert any("cannot look at how carriers are" in one["event"] for one in said)
+        behave(house, "north", submit_errors={0x08: 1.0})
+        async with sending(house, 20):
+            await circuit(house, "open")
