@@ -47,48 +47,46 @@ class Framer:
 
     def feed(self, data: bytes | bytearray) -> list[Frame]:
         """All PDUs that `data` completes, in order. Never raises; look at `error` afterwards."""
+        frames: list[Frame] = []
+        data, most = self.join(data), self.max_pdu_octets
+        start, size = 0, len(data)
+        while size - start >= HEADER_OCTETS:
+            length, command_id, status, sequence_number = HEADER.unpack_from(data, start)
+            end = start + length
+            if end > size or length < HEADER_OCTETS or length > most:
+                break
+            frames.append((command_id, status, sequence_number, data[start:end]))
+            start = end
+        self.keep(data, start)
+        return frames
+
+    # what `feed` is made of: the session's loop cuts and acts in one
+
+    def join(self, data: bytes | bytearray) -> bytes:
+        """What may be cut now: the octets that were kept, and these. Nothing when it is still too little."""
         if self.error is not None:
-            return []
+            return b""
         pending = self._pending
         if pending:
             pending += data
             if len(pending) < self._needed:
-                return []
+                return b""
             data = bytes(pending)
             pending.clear()
-        return self._cut(bytes(data))
+        return bytes(data)
 
-    def _cut(self, data: bytes) -> list[Frame]:
-        frames: list[Frame] = []
-        unpack = HEADER.unpack_from
-        position, size = 0, len(data)
-        while size - position >= HEADER_OCTETS:
-            length, command_id, status, sequence_number = unpack(data, position)
-            if not HEADER_OCTETS <= length <= self.max_pdu_octets:
-                self._refuse(length)
-                return frames
-            end = position + length
-            if end > size:
-                self._keep(data, position, length)
-                return frames
-            frames.append((command_id, status, sequence_number, data[position:end]))
-            position = end
-        if size - position >= _LENGTH_OCTETS:
-            length = int.from_bytes(data[position : position + _LENGTH_OCTETS], "big")
-            if not HEADER_OCTETS <= length <= self.max_pdu_octets:
-                self._refuse(length)
-            else:
-                self._keep(data, position, length)
-        elif position != size:
-            self._keep(data, position, _LENGTH_OCTETS)
-        return frames
-
-    def _keep(self, data: bytes, position: int, needed: int) -> None:
-        self._pending += memoryview(data)[position:]
-        self._needed = needed
-
-    def _refuse(self, length: int) -> None:
-        self._pending.clear()
-        self.error = FramingError(
-            f"command_length is {length}, {HEADER_OCTETS} to {self.max_pdu_octets} allowed"
-        )
+    def keep(self, data: bytes, start: int) -> None:
+        """What is left from `start` is no whole PDU of an allowed length: wait for its rest, or refuse it."""
+        left = len(data) - start
+        if not left:
+            return
+        length = int.from_bytes(data[start : start + _LENGTH_OCTETS], "big")
+        if left < _LENGTH_OCTETS:
+            length = _LENGTH_OCTETS
+        elif not HEADER_OCTETS <= length <= self.max_pdu_octets:
+            self.error = FramingError(
+                f"command_length is {length}, {HEADER_OCTETS} to {self.max_pdu_octets} allowed"
+            )
+            return
+        self._pending += memoryview(data)[start:]
+        self._needed = length

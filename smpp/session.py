@@ -57,7 +57,9 @@ _BIND_RESPS: dict[int, type[BindReceiverResp | BindTransmitterResp | BindTransce
 }
 _KNOWN = frozenset(int(command) for command in PDUS)
 _CLOSED = SessionState.CLOSED
+_NO_REQUEST = (None, 0.0, 0)
 _pack_header = HEADER.pack
+_unpack_header = HEADER.unpack_from
 _FROM_WIRE = {command_id: cls.from_wire for command_id, cls in PDUS.items()}
 
 
@@ -138,7 +140,8 @@ class Session:
         if not self._open_for_requests:
             return 0
         window = self._window
-        return max(0, window.size - len(window.in_flight) - len(window.odd))
+        free = window.size - len(window.in_flight)
+        return free if free > 0 else 0
 
     def data_to_send(self) -> bytes:
         """Everything written since the last call, joined."""
@@ -151,19 +154,19 @@ class Session:
 
     # requests of ours
 
-    def request(self, pdu: Pdu, now: float, context: object = None, timeout_s: float | None = None) -> int:
+    def request(self, pdu: Pdu, now: float, context: object = None) -> int:
         """Send a request and register it. Returns its sequence_number. Raises WindowFull, WrongState.
 
         One that has no response (alert_notification) takes no room in the window and needs none.
         """
         self._check(pdu.command_id)
         window = self._window
-        if window.free < 1 and pdu.command_id not in WITHOUT_RESPONSE:
-            raise WindowFull(f"{window.size} requests are unanswered")
+        if pdu.command_id not in WITHOUT_RESPONSE:
+            window.check()
         pdu.sequence_number = number = window.next_number()
         octets = encode(pdu, self.peer_version)
         if pdu.command_id not in WITHOUT_RESPONSE:
-            window.add(number, (context, now, pdu.command_id | RESPONSE_BIT), timeout_s)
+            window.in_flight[number] = (context, now, pdu.command_id | RESPONSE_BIT)
         self._out.append(octets)
         self._active = now
         return number
@@ -173,8 +176,14 @@ class Session:
         if command_id not in self._sends:
             raise WrongState(f"{CommandId(command_id).name.lower()} in state {self.state.value}")
         window = self._window
-        number = window.next_number()
-        window.add(number, (context, now, command_id | RESPONSE_BIT))
+        in_flight = window.in_flight
+        if len(in_flight) >= window.size:
+            window.check()
+        number = window.last + 1
+        if number > window.fresh:
+            number = window.next_number()
+        window.last = number
+        in_flight[number] = (context, now, command_id | RESPONSE_BIT)
         self._out.append(_pack_header(len(body) + HEADER_OCTETS, command_id, 0, number) + body)
         self._active = now
         return number
@@ -287,43 +296,64 @@ class Session:
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """One read's worth of octets. Never raises for what a peer sent."""
-        if self.state is SessionState.CLOSED:
+        if self.state is _CLOSED:
             return []
         happened: list[Event] = []
         add = happened.append
-        in_flight = self._window.in_flight
-        frames = self._framer.feed(data)
-        if frames:  # half a PDU is no sign of life: a peer may send it octet by octet for ever
-            self._heard = now
-            self._misses = 0
-        for frame in frames:
-            command_id, status, number, octets = frame
+        framer, in_flight = self._framer, self._window.in_flight
+        find = in_flight.get
+        carries = self._carries
+        data, most = framer.join(data), framer.max_pdu_octets
+        end, size = 0, len(data)
+        last = size - HEADER_OCTETS
+        while end <= last:
+            length, command_id, status, number = _unpack_header(data, end)
+            start = end
+            end += length
+            if end > size or length < HEADER_OCTETS or length > most:
+                end = start
+                break
             try:
-                if command_id & RESPONSE_BIT:
-                    pending = in_flight.get(number)
-                    if pending is not None and pending[2] == command_id:
-                        pdu = _FROM_WIRE[command_id](octets, status, number)
+                if command_id >= RESPONSE_BIT:
+                    context, sent, awaited = find(number, _NO_REQUEST)
+                    if awaited == command_id:
+                        pdu = _FROM_WIRE[command_id](data[start:end], status, number)
                         del in_flight[number]
-                        add(Response(pdu, pending[0], now - pending[1]))
-                    else:
-                        self._response(frame, now, happened)
-                elif command_id in self._carries:  # also what crosses our unbind on the wire
-                    add(Request(_FROM_WIRE[command_id](octets, status, number)))
-                else:
-                    self._request(frame, now, happened)
+                        add(Response(pdu, context, now - sent))
+                        continue
+                elif command_id in carries:  # also what crosses our unbind on the wire
+                    add(Request(_FROM_WIRE[command_id](data[start:end], status, number)))
+                    continue
+                self._other((command_id, status, number, data[start:end]), now, happened)
             except ProtocolError as error:
-                self._broken(frame, error, now, happened)
+                self._broken((command_id, status, number, data[start:end]), error, now, happened)
             if self.state is _CLOSED:
                 return happened
+            carries = self._carries
         if happened:
             self._active = now
-        error_ = self._framer.error
-        if error_ is not None:
-            add(ProtocolViolation(error_))
-            if self.state in BOUND:
-                self._nack(0, error_.command_status)
-            happened += self._close(f"not SMPP: {error_.detail}")
+        if end:  # half a PDU is no sign of life: a peer may send it octet by octet for ever
+            self._heard = now
+            self._misses = 0
+        if end != size:
+            framer.keep(data, end)
+            if framer.error is not None:
+                self._out_of_step(framer.error, happened)
         return happened
+
+    def _out_of_step(self, error: ProtocolError, happened: list[Event]) -> None:
+        """Nobody knows where the next PDU begins."""
+        happened.append(ProtocolViolation(error))
+        if self.state in BOUND:
+            self._nack(0, error.command_status)
+        happened += self._close(f"not SMPP: {error.detail}")
+
+    def _other(self, frame: Frame, now: float, happened: list[Event]) -> None:
+        """What is neither the plain answer to a request in the window nor a message."""
+        if frame[0] & RESPONSE_BIT:
+            self._response(frame, now, happened)
+        else:
+            self._request(frame, now, happened)
 
     def _response(self, frame: Frame, now: float, happened: list[Event]) -> None:
         """A response that is not the plain answer to a request in the window."""
@@ -338,13 +368,6 @@ class Session:
             pending = window.take(number) if number else None
             if pending is not None:
                 happened.append(Nacked(pending[0], status, number))
-                return
-        else:
-            found = window.find(number)
-            if found is not None and found[2] == command_id:
-                pdu = decode_frame(frame)
-                window.take(number)
-                happened.append(Response(pdu, found[0], now - found[1]))
                 return
         late = window.find_late(number, now)
         if late is not None and command_id in (late[2], _GENERIC_NACK):

@@ -124,7 +124,8 @@ def test_decoding_anything_raises_only_protocol_errors(data: bytes) -> None:
 def test_a_version_3_3_peer_gets_no_tlvs(pdu: Pdu) -> None:
     old = decode(encode(pdu, VERSION_3_3))
     assert old.tlvs == ()
-    assert [getattr(old, f.name) for f in pdu.FIELDS] == [getattr(pdu, f.name) for f in pdu.FIELDS]
+    pdu.tlvs = ()
+    assert old == pdu
 
 
 # --- the table itself

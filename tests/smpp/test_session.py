@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from smpp import events
 from smpp.codec import Framer, decode, decode_frame, encode, with_header
 from smpp.constants import CommandId
+from smpp.errors import ProtocolError
 from smpp.pdu import (
     BindReceiver,
     BindTransceiver,
@@ -160,7 +161,7 @@ def test_fm09_enquire_link_is_answered_and_anything_heard_postpones_ours() -> No
 def test_fm17_numbers_wrap_to_one_and_skip_those_in_flight() -> None:
     esme, _ = pair(window=10)
     first = esme.submit_raw(BODY, SUBMIT_ID, 0.0, "first")
-    esme._window._last = 0x7FFFFFFE
+    esme._window.last = 0x7FFFFFFE
     numbers = [esme.submit_raw(BODY, SUBMIT_ID, 0.0, n) for n in range(4)]
     assert numbers[0] == 0x7FFFFFFF
     assert first not in numbers
@@ -383,3 +384,48 @@ def test_the_states_can_be_printed() -> None:
     from smpp.states import as_markdown
 
     assert "| submit_sm |" in as_markdown()
+
+
+_PIECES = st.lists(
+    st.sampled_from(
+        [
+            encode(SUBMIT),
+            encode(SubmitSm(short_message=b"x" * 99, sequence_number=2)),
+            encode(SUBMIT)[:-1],
+            with_header(SUBMIT_ID, 0, 3, b"no field ends"),
+            with_header(0x77, 0, 4, b""),
+            with_header(SUBMIT_ID | 0x80000000, 0, 5, b"1\0"),
+            b"\0\0\0\x0f",
+            b"\0\0\x01\0",
+        ]
+    )
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_PIECES, st.integers(1, 200))
+def test_a_session_cuts_a_stream_as_the_framer_does(pieces: list[bytes], step: int) -> None:
+    _, smsc = pair(max_pdu=150)
+    framer, data = Framer(150), b"".join(pieces)
+    happened: list[events.Event] = []
+    read: list[object] = []
+    for at in range(0, len(data), step):
+        happened += smsc.receive(data[at : at + step], 1.0)
+        for frame in framer.feed(data[at : at + step]):
+            try:
+                pdu = decode_frame(frame)
+                read.append(pdu if pdu.command_id == SUBMIT_ID else "a response to nothing we asked")
+            except ProtocolError as error:
+                read.append(error.detail)
+    assert smsc.half_received == framer.rest
+    if framer.error is not None:
+        read += [framer.error.detail, events.Closed]
+    told = [
+        event.pdu
+        if isinstance(event, events.Request)
+        else event.error.detail
+        if isinstance(event, events.ProtocolViolation)
+        else type(event)
+        for event in happened
+    ]
+    assert told == read
