@@ -10,65 +10,65 @@ Deliberately not here: what a receipt does (receipts.py), ids in other forms and
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from router.nouns import Message, Progress
+
 if TYPE_CHECKING:
-    from router.nouns import Message, Progress
+    from router.nouns import Outcome
 
 MOST = 16_384  # about 25 MiB
 
 
-class Sent:
+class Sent(msgspec.Struct, gc=False):
     """One message: its key in the message and progress tables, its records, the id its carrier gave it."""
 
-    __slots__ = ("key", "message", "name", "progress", "sent_ms")
-
-    def __init__(
-        self, key: bytes, name: tuple[int, str], message: Message, progress: Progress, sent_ms: int
-    ) -> None:
-        self.key = key
-        self.name = name
-        self.sent_ms = sent_ms
-        self.message = message
-        self.progress = progress
+    key: bytes
+    name: tuple[int, str]
+    message: Message
+    progress: Progress
+    sent_ms: int
 
 
 class Awaiting:
-    """By (receipt group, carrier id), and by key. Of two with the same carrier id the newer is known."""
+    """By (receipt group, carrier id), and by key. Of two with the same carrier id the newer is known by it.
 
-    __slots__ = ("_by_key", "_by_name")
+    COMMIT B adds what it has written to both (`settle`, `add`), after it has made room.
+    """
+
+    __slots__ = ("by_key", "by_name")
 
     def __init__(self) -> None:
-        self._by_name: dict[tuple[int, str], Sent] = {}
-        self._by_key: dict[bytes, Sent] = {}
+        self.by_name: dict[tuple[int, str], Sent] = {}
+        self.by_key: dict[bytes, Sent] = {}
 
-    def add(
-        self, key: bytes, group: int, cid: str, message: Message, progress: Progress, sent_ms: int
-    ) -> None:
+    def make_room(self, count: int) -> None:
+        """The oldest go, where `count` more are too many."""
+        for key in list(islice(self.by_key, max(0, len(self.by_key) + count - MOST))):
+            self.forget(key)
+
+    def add(self, key: bytes, outcome: Outcome, message: Message, progress: Progress) -> None:
         """COMMIT B has written these records."""
-        name = (group, cid)
-        by_name, by_key = self._by_name, self._by_key
-        older = by_name.pop(name, None)
-        if older is not None:
-            by_key.pop(older.key, None)
-        elif len(by_name) >= MOST:
-            self.forget(by_name[next(iter(by_name))].key)
-        by_key[key] = by_name[name] = Sent(key, name, message, progress, sent_ms)
+        name = (outcome.group, outcome.carrier_message_id)
+        self.by_key[key] = self.by_name[name] = Sent(key, name, message, progress, outcome.sent_ms)
 
     def find(self, group: int, cid: str) -> Sent | None:
         """The newest message that was given this id, if it is still known here."""
-        return self._by_name.get((group, cid))
+        return self.by_name.get((group, cid))
 
     def forget(self, key: bytes) -> None:
         """Its records are written, or gone, otherwise."""
-        sent = self._by_key.pop(key, None)
-        if sent is not None:
-            del self._by_name[sent.name]
+        sent = self.by_key.pop(key, None)
+        if sent is not None and self.by_name.get(sent.name) is sent:
+            del self.by_name[sent.name]
 
     def clear(self) -> None:
         """What is here may never have been committed."""
-        self._by_name.clear()
-        self._by_key.clear()
+        self.by_name.clear()
+        self.by_key.clear()
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self.by_key)

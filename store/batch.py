@@ -9,6 +9,7 @@ and what is at hand of messages that wait or await receipts, which is emptied.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice, takewhile
@@ -38,9 +39,10 @@ from store.records import (
     decode_message,
     decode_progress,
     encode,
+    recipients,
 )
 from store.values import VALUE_VERSION, Damaged, pack_head, seal, unseal
-from store.writer import Delete, Put, Tap, Writer
+from store.writer import Tap, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +108,8 @@ class Batch:
         self.memory = core.memory
         self.options = core.options
         self.tx = tx
-        self._writer = Writer(tx, core.tap if core.taps else None)
+        self._writer = writer = Writer(tx, core.tap if core.taps else None)
+        self.putter, self.inserter, self.deleter = writer.putter, writer.inserter, writer.deleter
         self._getters: dict[int, Callable[[bytes], bytes | None]] = {}
         self.finished = False
         self.messages = [0] * 8
@@ -116,7 +119,7 @@ class Batch:
         self.accounts: dict[int, list[int]] = {}  # account → [accepted, queued] deltas
         self.wallets: dict[int, Wallet] = {}  # as they will be
         self.lanes: lanes.Lanes = {}  # deltas
-        self._moves: dict[tuple[int, int, int, int, int], int] = {}  # counted together, by `finish`
+        self.moves: list[tuple[int, int, int, int, int]] = []  # as `move` says; counted by `finish`
         self.taken: dict[
             tuple[int, int], list[Leased]
         ] = {}  # (carrier, when in ms) → claimed, without a lease
@@ -129,7 +132,7 @@ class Batch:
         self.unknown: dict[int, int] = {}
         self.unknown_of: dict[int, int] = {}  # the same by carrier
         self.accounts_put: dict[int, Account] = {}
-        self.sent: list[bytes] = []  # RECIPIENT rows of this commit
+        self.sent: list[Message] = []  # by this commit, each as often as a part of it was
         self.events: list[OutboxRow] = []  # for accounts' own sessions, if anybody listens
         self.aliases: dict[int, int] = {}  # account → the last 32-bit id given out
         self.names_taken: list[tuple[bytes, bytes]] = []
@@ -145,15 +148,6 @@ class Batch:
 
     # rows
 
-    def putter(self, table: Table) -> Put:
-        return self._writer.putter(table)
-
-    def inserter(self, table: Table) -> Put:
-        return self._writer.inserter(table)
-
-    def deleter(self, table: Table) -> Delete:
-        return self._writer.deleter(table)
-
     def getter(self, table: Table) -> Callable[[bytes], bytes | None]:
         get = self._getters.get(table.index)
         if get is None:
@@ -166,14 +160,14 @@ class Batch:
     def put(self, table: Table, key: bytes, payload: bytes) -> None:
         if table is self._message:
             self.memory.recent.pop(key, None)
-        self._writer.putter(table)(key, seal(key, payload))
+        self.putter(table)(key, seal(key, payload))
 
     def delete(self, table: Table, key: bytes) -> bool:
         if table is self._progress:
             self.memory.awaiting.forget(key)
         elif table is self._message:
             self.memory.recent.pop(key, None)
-        return self._writer.deleter(table)(key)
+        return self.deleter(table)(key)
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """A row's payload; a damaged row is quarantined and reads as absent."""
@@ -216,8 +210,8 @@ class Batch:
 
     def quarantine(self, table: Table, key: bytes, value: bytes) -> None:
         """Set a damaged row aside, where it can be looked at, and go on."""
-        self._writer.putter(self.tables.quarantine)(bytes((table.index,)) + key, value)
-        self._writer.deleter(table)(key)
+        self.putter(self.tables.quarantine)(bytes((table.index,)) + key, value)
+        self.deleter(table)(key)
         self.quarantined += 1
 
     # the two records of a message
@@ -233,20 +227,7 @@ class Batch:
     def put_progress(self, key: bytes, progress: Progress) -> None:
         self.memory.awaiting.forget(key)
         payload = encode(progress)
-        self._writer.putter(self._progress)(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
-
-    def insert_progress(self, key: bytes, progress: Progress) -> bool:
-        """`put_progress` of a message that has none; False, and nothing done, where it has one."""
-        payload = encode(progress)
-        return self._writer.inserter(self._progress)(
-            key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload
-        )
-
-    def expect_receipt(self, key: bytes, outcome: Outcome, message: Message, progress: Progress) -> None:
-        """Keep what has been written of a message of one part at hand for its receipt."""
-        self.memory.awaiting.add(
-            key, outcome.group, outcome.carrier_message_id, message, progress, outcome.sent_ms
-        )
+        self.putter(self._progress)(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
 
     # messages that are ready, but have no row yet
 
@@ -262,7 +243,7 @@ class Batch:
         """Rows for those that nobody has leased; some stay at hand for whoever leases them soon."""
         recent = self.memory.recent
         room = RECENT_MOST - len(recent)
-        put = self._writer.putter(self.tables.ready)
+        put = self.putter(self.tables.ready)
         for prefix, messages in self.fresh.items():
             for message in messages:
                 key = prefix + DUE_KEY.pack(message.accepted_ms, message.id)
@@ -306,12 +287,11 @@ class Batch:
 
     def move(self, account: int, lane: int, segments: int, before: int, after: int) -> None:
         """One message of a lane goes from one phase to another."""
-        step = (account, lane, segments, before, after)
-        self._moves[step] = self._moves.get(step, 0) + 1
+        self.moves.append((account, lane, segments, before, after))
 
     def _count_moves(self) -> None:
         """Into the counters; most messages of a commit have made one of a few moves."""
-        for (account, lane, segments, before, after), count in self._moves.items():
+        for (account, lane, segments, before, after), count in Counter(self.moves).items():
             if before == after:
                 continue
             waiting = self.lane_delta(lane)
@@ -324,7 +304,7 @@ class Batch:
             queued = (after in QUEUED) - (before in QUEUED)
             if queued:
                 self.account_delta(account)[1] += queued * count
-        self._moves.clear()
+        self.moves.clear()
 
     def enter(self, lane: int, segments: int, phase: int, count: int = 1) -> None:
         """Accepted messages of a lane begin in a phase."""
@@ -363,15 +343,16 @@ class Batch:
     def lease_of(self, lease: int) -> Lease | None:
         return self.memory.leases.get(lease) or self.new_leases.get(lease)
 
-    def mark_settled(self, lease_id: int, id: int) -> None:
-        """This message of the lease is settled; the record goes when it was the last."""
-        lease = self.lease_of(lease_id)
-        if lease is None:
-            return
-        settled = self.settled.setdefault(lease_id, set())
-        settled.add(id)
-        if len(settled) >= len(lease.left):
-            self.delete(self.tables.lease, lease_id.to_bytes(8, "big"))
+    def mark_settled(self, lease: int, id: int) -> None:
+        """This message of the lease is settled."""
+        self.settled.setdefault(lease, set()).add(id)
+
+    def _drop_settled(self) -> None:
+        """The record of a lease goes with the last of its messages."""
+        for id, settled in self.settled.items():
+            lease = self.lease_of(id)
+            if lease is not None and len(settled) >= len(lease.left):
+                self.delete(self.tables.lease, LEASE_KEY.pack(id))
 
     # the end
 
@@ -381,6 +362,7 @@ class Batch:
             return
         self.store_fresh()
         self.store_leases()
+        self._drop_settled()
         self._count_moves()
         memory = self.memory
         self.names_taken = self.core.names.take_pending()
@@ -388,7 +370,7 @@ class Batch:
             self.put(self.tables.name, key, payload)
         if self.sent:
             self.recipient_seq += 1
-            self.put(self.tables.recipient, RECIPIENT_KEY.pack(0, self.recipient_seq), b"".join(self.sent))
+            self.put(self.tables.recipient, RECIPIENT_KEY.pack(0, self.recipient_seq), recipients(self.sent))
         for account, (accepted, queued) in self.accounts.items():
             if accepted or queued:
                 old = memory.counts.get(account, (0, 0))

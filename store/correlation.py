@@ -9,7 +9,6 @@ them with the message, and age removes what is left.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from zlib import crc32
 
 from router.correlate import reference_of
 from store.outbox import USER_MESSAGE_REFERENCE
@@ -22,7 +21,6 @@ from store.records import (
     decode_unknown,
     id_bytes,
 )
-from store.values import VALUE_VERSION, pack_head, seal
 
 if TYPE_CHECKING:
     from router.nouns import Message, Outcome, ReceiptIn
@@ -42,16 +40,21 @@ class Hit(NamedTuple):
 
 def put(batch: Batch, outcome: Outcome, message: Message) -> None:
     """Remember an accepted part under the id its carrier gave it."""
-    cid = outcome.carrier_message_id
-    key = CORRELATION_KEY.pack(outcome.group, outcome.sent_ms // BUCKET_MS) + id_bytes(cid)
+    key = CORRELATION_KEY.pack(outcome.group, outcome.sent_ms // BUCKET_MS) + id_bytes(
+        outcome.carrier_message_id
+    )
     recipient = message.destination.encode()
     payload = (
         CORRELATION.pack(message.account, message.id, outcome.part, outcome.total, len(recipient)) + recipient
     )
+    put_before(batch, key, payload)
+
+
+def put_before(batch: Batch, key: bytes, payload: bytes) -> None:
+    """One hit more, in front of those that are there."""
     table = batch.tables.correlation
-    if not batch.inserter(table)(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload):
-        payload += (batch.get(table, key) or b"")[: MAX_HITS * len(payload)]
-        batch.putter(table)(key, seal(key, payload))
+    older = batch.get(table, key) or b""
+    batch.put(table, key, payload + older[: MAX_HITS * len(payload)])
 
 
 def hits(payload: bytes) -> list[Hit]:

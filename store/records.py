@@ -45,6 +45,7 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
@@ -186,9 +187,15 @@ def alias_name(account: int) -> bytes:
 
 def number_of(digits: str) -> int:
     """A phone number as u64: its own value where it is digits, else a digest."""
-    if digits.isdecimal() and len(digits) <= 18 and digits.isascii():
+    if len(digits) <= 18 and digits.isdecimal() and digits.isascii():
         return int(digits)
     return int.from_bytes(blake2b(digits.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+
+
+def recipients(messages: Iterable[Message]) -> bytes:
+    """A RECIPIENT row for each."""
+    pack = RECIPIENT.pack
+    return b"".join([pack(number_of(one.destination), one.account, one.id) for one in messages])
 
 
 def unparked(row: Parked) -> ReceiptIn:

@@ -12,6 +12,7 @@ a resend, and otherwise is recorded only.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from router.lanes import MAX_CARRIERS, all_had, drains
 from router.nouns import (
@@ -26,12 +27,23 @@ from router.nouns import (
     Step,
 )
 from store import correlation, fail_over, limits, parked, receipts
+from store.awaiting import Sent
 from store.ending import error_of, finalize, fold
 from store.lanes import lane_of
 from store.outbox import tell_sent
 from store.queues import FORCED, entry_of, first_due_ms, locate, put_due, put_held, put_ready
-from store.records import KEEPS_PLACE, MESSAGE_KEY, RECIPIENT, UnknownHeld, encode, number_of
+from store.records import (
+    BUCKET_MS,
+    CORRELATION,
+    CORRELATION_KEY,
+    KEEPS_PLACE,
+    MESSAGE_KEY,
+    UnknownHeld,
+    encode,
+    id_bytes,
+)
 from store.timeline import note
+from store.values import VALUE_VERSION, pack_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,13 +65,70 @@ TEXT_PREFIX = 20
 _CARRIER_WAITS = (Reason.THROTTLED, Reason.QUEUE_FULL)
 _LEASED, _AWAITING_RECEIPT = int(Phase.LEASED), int(Phase.AWAITING_RECEIPT)
 _ENROUTE, _SENT = int(MessageState.ENROUTE), int(Step.SENT)
+_ACCEPTED = Settle.SENT
+_NONE_LEFT: dict[int, Leased] = {}
 
 
 def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
-    """Apply each outcome once; repeated ones change nothing but the timeline."""
+    """Apply each outcome once; repeated ones change nothing but the timeline.
+
+    The hot path: the commonest case is written out here, and does what `settle_one` does of it. One part that
+    was accepted at the first try, under an id, its receipt to come; nothing has happened to the message while
+    it was leased, else it has a progress already.
+    """
+    memory, tables = batch.memory, batch.tables
+    insert_progress, insert_hit = batch.inserter(tables.progress), batch.inserter(tables.correlation)
+    awaiting = memory.awaiting
+    awaiting.make_room(len(outcomes))
+    by_key, by_name = awaiting.by_key, awaiting.by_name
+    moved, sent = batch.moves.append, batch.sent.append
+    receipts_wait, watches_silence = bool(memory.parked or batch.parked), memory.watches_silence
+    message_key, hit_key, hit = MESSAGE_KEY.pack, CORRELATION_KEY.pack, CORRELATION.pack
+    lease, left, settled = -1, _NONE_LEFT, set[int]()  # of the outcome before
     for outcome in outcomes:
-        settle_one(batch, outcome, now_ms)
-        if outcome.settle == Settle.SENT and parked.waiting(batch, outcome.group):
+        if outcome.lease != lease:
+            lease = outcome.lease
+            known = batch.lease_of(lease)
+            left = known.left if known is not None else _NONE_LEFT
+            settled = batch.settled.setdefault(lease, set())
+        id, cid = outcome.id, outcome.carrier_message_id
+        entry = left.get(id)
+        if (
+            entry is not None
+            and entry.fresh
+            and cid
+            and outcome.settle is _ACCEPTED
+            and outcome.total == 1
+            and outcome.receipt_expected
+        ):
+            message = entry.message
+            account, carrier, sent_ms = outcome.account, outcome.carrier, outcome.sent_ms
+            name = (outcome.group, cid)
+            key = message_key(account, id)
+            progress = Progress(
+                _AWAITING_RECEIPT, _ENROUTE, attempts=1, lease=lease, parts=[Part(carrier, cid)],
+                events=[(sent_ms, _SENT, carrier, cid)], group=outcome.group,
+            )  # fmt: skip
+            payload = encode(progress)
+            if insert_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload):
+                recipient = message.destination.encode()
+                row = hit_key(outcome.group, sent_ms // BUCKET_MS) + id_bytes(cid)
+                payload = hit(account, id, 0, 1, len(recipient)) + recipient
+                if not insert_hit(row, pack_head(VALUE_VERSION, crc32(row + payload)) + payload):
+                    correlation.put_before(batch, row, payload)
+                by_key[key] = by_name[name] = Sent(key, name, message, progress, sent_ms)
+                moved((account, message.lane, message.segments, _LEASED, _AWAITING_RECEIPT))
+                sent(message)
+                settled.add(id)
+                if message.callback is not None and message.callback.tells_sent:
+                    tell_sent(batch, message, progress, sent_ms)
+                if watches_silence:
+                    fail_over.watch(batch, message, outcome, lease)
+            else:
+                settle_one(batch, outcome, now_ms)
+        else:
+            settle_one(batch, outcome, now_ms)
+        if receipts_wait and outcome.settle == _ACCEPTED and parked.waiting(batch, outcome.group):
             receipts.claim_parked(batch, outcome, now_ms)
 
 
@@ -69,9 +138,6 @@ def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:
     entry = lease.left.get(outcome.id) if lease is not None else None
     if outcome.id in batch.settled.get(outcome.lease, ()):
         entry = None
-    simple = outcome.total == 1 and outcome.settle == Settle.SENT and outcome.receipt_expected
-    if entry is not None and entry.fresh and simple and sent_at_once(batch, key, entry.message, outcome):
-        return
     progress = batch.progress(key)
     if lease is None or entry is None or (progress is not None and progress.lease >= outcome.lease):
         late(batch, key, progress, outcome, now_ms)
@@ -79,27 +145,14 @@ def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:
     message = entry.message
     if progress is None:
         progress = Progress(_LEASED, _ENROUTE, attempts=entry.attempts, tried=entry.tried)
+    simple = outcome.total == 1 and outcome.settle == Settle.SENT and outcome.receipt_expected
     if simple and not progress.parts and not progress.delivered_by:
         batch.put_progress(key, note_sent(progress, outcome))
         sent_whole(batch, message, progress, outcome)
         if outcome.carrier_message_id:
-            batch.expect_receipt(key, outcome, message, progress)
+            batch.memory.awaiting.add(key, outcome, message, progress)
         return
     settle_part(batch, key, progress, lease, entry, outcome, now_ms)
-
-
-def sent_at_once(batch: Batch, key: bytes, message: Message, outcome: Outcome) -> bool:
-    """The commonest case: one part, accepted at the first try, its receipt to come. The hot path.
-
-    False where the message has a progress all the same: something has happened to it while it was leased.
-    """
-    progress = Progress(_LEASED, _ENROUTE)
-    if not batch.insert_progress(key, note_sent(progress, outcome)):
-        return False
-    sent_whole(batch, message, progress, outcome)
-    if outcome.carrier_message_id:
-        batch.expect_receipt(key, outcome, message, progress)
-    return True
 
 
 def note_sent(progress: Progress, outcome: Outcome) -> Progress:
@@ -123,7 +176,7 @@ def sent_whole(batch: Batch, message: Message, progress: Progress, outcome: Outc
     batch.move(message.account, lane, message.segments, _LEASED, _AWAITING_RECEIPT)
     if outcome.carrier_message_id:
         correlation.put(batch, outcome, message)
-    batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
+    batch.sent.append(message)
     batch.mark_settled(outcome.lease, outcome.id)
     if message.callback is not None and message.callback.tells_sent:
         tell_sent(batch, message, progress, outcome.sent_ms)
@@ -179,7 +232,7 @@ def record_part(
         note(progress, at_ms, Step.SENT, outcome.carrier, cid + which)
         if cid:
             correlation.put(batch, outcome, message)
-        batch.sent.append(RECIPIENT.pack(number_of(message.destination), message.account, message.id))
+        batch.sent.append(message)
         return
     part.carrier_message_id = ""
     part.state = outcome.state if outcome.settle == Settle.FINAL else MessageState.SCHEDULED

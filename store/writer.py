@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import lmdb
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Put = Callable[[bytes, bytes], bool]
 Delete = Callable[[bytes], bool]
+T = TypeVar("T")
 
 
 class Tap(Protocol):
@@ -29,38 +30,36 @@ class Tap(Protocol):
 OnChange = Callable[[int, bytes, bytes | None], None]
 
 
-class Writer:
-    """Put and delete functions by table, made on first use and good until `close`."""
+class _Made(dict["Table", T]):
+    """What is made for a table when it is first asked for."""
 
-    __slots__ = ("_cursors", "_deletes", "_inserts", "_puts", "_readers", "_tap", "_tx")
+    def __init__(self, make: Callable[[Table], T]) -> None:
+        self._make = make
+
+    def __missing__(self, table: Table) -> T:
+        made = self[table] = self._make(table)
+        return made
+
+
+class Writer:
+    """Put and delete functions by table, made on first use and good until `close`.
+
+    `inserter`: puts what is not there yet; False, and nothing done, where the key has a value.
+    """
+
+    __slots__ = ("_cursors", "_made", "_readers", "_tx", "deleter", "inserter", "putter")
 
     def __init__(self, tx: lmdb.Transaction[bytes], tap: OnChange | None) -> None:
         self._tx = tx
-        self._tap = tap
         self._cursors: list[lmdb.Cursor[bytes]] = []
-        self._puts: dict[int, Put] = {}
-        self._inserts: dict[int, Put] = {}
         self._readers: dict[int, lmdb.Cursor[bytes]] = {}
-        self._deletes: dict[int, Delete] = {}
-
-    def putter(self, table: Table) -> Put:
-        put = self._puts.get(table.index)
-        if put is None:
-            put = self._puts[table.index] = self._make_put(table)
-        return put
-
-    def inserter(self, table: Table) -> Put:
-        """Puts what is not there yet; False, and nothing done, where the key has a value."""
-        insert = self._inserts.get(table.index)
-        if insert is None:
-            insert = self._inserts[table.index] = self._make_insert(table)
-        return insert
-
-    def deleter(self, table: Table) -> Delete:
-        delete = self._deletes.get(table.index)
-        if delete is None:
-            delete = self._deletes[table.index] = self._make_delete(table)
-        return delete
+        puts = _Made(partial(_new_put, tx, tap, self._cursors))
+        inserts = _Made(partial(_new_insert, tx, tap, self._cursors))
+        deletes = _Made(partial(_new_delete, tx, tap))
+        self._made = (puts, inserts, deletes)
+        self.putter: Callable[[Table], Put] = puts.__getitem__
+        self.inserter: Callable[[Table], Put] = inserts.__getitem__
+        self.deleter: Callable[[Table], Delete] = deletes.__getitem__
 
     def reader(self, table: Table) -> lmdb.Cursor[bytes]:
         """A cursor to look around with; whoever wants it next moves it."""
@@ -72,33 +71,33 @@ class Writer:
 
     def close(self) -> None:
         """Close every cursor: LMDB wants that done before the transaction ends."""
-        self._puts.clear()
-        self._inserts.clear()
+        for made in self._made:
+            made.clear()
         self._readers.clear()
-        self._deletes.clear()
         while self._cursors:
             self._cursors.pop().close()
 
-    def _make_put(self, table: Table) -> Put:
-        cursor = self._tx.cursor(table.handle)
-        self._cursors.append(cursor)
-        if self._tap is None:
-            return cursor.put
-        return partial(_tapped_put, cursor.put, self._tap, table.index)
 
-    def _make_insert(self, table: Table) -> Put:
-        cursor = self._tx.cursor(table.handle)
-        self._cursors.append(cursor)
-        insert: Put = partial(cursor.put, overwrite=False)
-        if self._tap is None:
-            return insert
-        return partial(_tapped_insert, insert, self._tap, table.index)
+def _new_put(
+    tx: lmdb.Transaction[bytes], tap: OnChange | None, cursors: list[lmdb.Cursor[bytes]], table: Table
+) -> Put:
+    cursor = tx.cursor(table.handle)
+    cursors.append(cursor)
+    return cursor.put if tap is None else partial(_tapped_put, cursor.put, tap, table.index)
 
-    def _make_delete(self, table: Table) -> Delete:
-        delete: Delete = partial(self._tx.delete, db=table.handle)
-        if self._tap is None:
-            return delete
-        return partial(_tapped_delete, delete, self._tap, table.index)
+
+def _new_insert(
+    tx: lmdb.Transaction[bytes], tap: OnChange | None, cursors: list[lmdb.Cursor[bytes]], table: Table
+) -> Put:
+    cursor = tx.cursor(table.handle)
+    cursors.append(cursor)
+    insert: Put = partial(cursor.put, overwrite=False)
+    return insert if tap is None else partial(_tapped_insert, insert, tap, table.index)
+
+
+def _new_delete(tx: lmdb.Transaction[bytes], tap: OnChange | None, table: Table) -> Delete:
+    delete: Delete = partial(tx.delete, db=table.handle)
+    return delete if tap is None else partial(_tapped_delete, delete, tap, table.index)
 
 
 def _tapped_put(put: Put, tap: OnChange, index: int, key: bytes, value: bytes) -> bool:
