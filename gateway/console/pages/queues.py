@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlencode
 
 import msgspec
+import trio
 from starlette.responses import Response
 
 from gateway.acts import BY_VERB
@@ -59,16 +61,9 @@ def chosen(gateway: Gateway, waiting: Waiting, choice: Choice, most: int) -> tup
     are, at most: why a lane waits is not asked of all."""
     found: list[LaneView] = []
     rows = more = 0
-    for lane in waiting.lanes:
-        below = waiting.queues.get(lane, [])
-        if choice.account:
-            below = [one for one in below if _account(gateway, one.account) == choice.account]
-            if not below:
-                continue
-        if choice.lane and lane_name(gateway, lane) != choice.lane:
-            continue
+    for lane, below in _asked_for(gateway, waiting, choice):
         if rows >= most:
-            more += 1 + len(below)
+            more += 1 + below
             continue
         view = _fitting(waiting.view(lane), choice)
         if view is not None:
@@ -77,6 +72,18 @@ def chosen(gateway: Gateway, waiting: Waiting, choice: Choice, most: int) -> tup
             found.append(msgspec.structs.replace(view, queues=view.queues[:left]))
             rows += 1 + len(found[-1].queues)
     return found, more
+
+
+def _asked_for(gateway: Gateway, waiting: Waiting, choice: Choice) -> Iterator[tuple[int, int]]:
+    """Lanes, each with how many of its queues fit, as far as both are known without asking why they wait."""
+    for lane in waiting.lanes:
+        below = waiting.queues.get(lane, [])
+        if choice.account:
+            below = [one for one in below if _account(gateway, one.account) == choice.account]
+            if not below:
+                continue
+        if not choice.lane or lane_name(gateway, lane) == choice.lane:
+            yield lane, len(below)
 
 
 def _fitting(lane: LaneView, choice: Choice) -> LaneView | None:
@@ -115,13 +122,17 @@ def show(visit: Visit) -> Response:
     )
 
 
-def export(visit: Visit) -> Response:
-    """All rows up to MOST_EXPORTED, each lane's own and those of its queues."""
+async def export(visit: Visit) -> Response:
+    """Rows up to MOST_EXPORTED, each lane's own and those of its queues. Traffic goes on between lanes."""
     written = io.StringIO()
     out = csv.writer(written)
     out.writerow(_COLUMNS)
-    lanes, _ = chosen(visit.gateway, Waiting(visit.gateway), _choice_of(visit), MOST_EXPORTED)
-    for lane in lanes:
+    waiting, choice = Waiting(visit.gateway), _choice_of(visit)
+    for asked_for, _ in islice(_asked_for(visit.gateway, waiting, choice), MOST_EXPORTED):
+        waiting.view(asked_for)
+        await trio.lowlevel.checkpoint()
+    for lane in chosen(visit.gateway, waiting, choice, MOST_EXPORTED)[0]:
+        await trio.lowlevel.checkpoint()
         out.writerow(
             (_cell(lane.lane), "", "", lane.reason, _cell(lane.detail), lane.ready, False, lane.oldest_age_s,
              lane.leased, lane.deferred, lane.scheduled, lane.held, lane.unknown)

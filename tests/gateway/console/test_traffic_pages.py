@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import trio
+import trio.testing
 
 from gateway.audit import Actor, acting
 from gateway.console.frame import TEMPLATES, plain
-from gateway.console.page import one_of
+from gateway.console.page import Visit, one_of
+from gateway.console.pages.queues import export
 from tests.gateway.console.house import Visitor, console, text_of
 from tests.gateway.console.test_live import read
 from tests.gateway.house import Running, carrier, route, simulator, write_config
@@ -122,6 +126,18 @@ async def test_queues_are_shown_by_lane_priority_and_account_and_by_choice(tmp_p
         assert lines[0].startswith("lane,account,priority,reason")
         assert len(lines) == 4
         assert (await Visitor(house, "account").get("/console/queues")).status == 403
+
+
+@trio_test(mock_clock=True)
+async def test_traffic_goes_on_while_the_sheet_of_queues_is_written(tmp_path: Path) -> None:
+    async with console(tmp_path, WELL) as house:
+        await house.bound()
+        await suspend(house)
+        await house.submit(TO)
+        visit = SimpleNamespace(gateway=house.gateway, query=lambda *asked, **limits: "")
+        with trio.testing.assert_checkpoints():
+            sheet = await export(cast(Visit, visit))
+        assert b"acme" in bytes(sheet.body)
 
 
 @trio_test(mock_clock=True)
