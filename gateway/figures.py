@@ -131,7 +131,8 @@ class AccountFigures(msgspec.Struct, kw_only=True):
     """One account that does something: submits, is bound, or has messages or events that wait.
 
     `waiting`: its messages that no carrier has accepted yet. `backlog`: events that it is to be told, counted
-    up to 1,000 for each endpoint. `refused_for`: the code of its latest refusals, "" = none lately.
+    up to 1,000 for each endpoint. `refused_for`: the code of its latest refusals, "" = none lately. `banned`:
+    one of its system_ids may not bind, from somewhere at least.
     """
 
     name: str
@@ -145,6 +146,7 @@ class AccountFigures(msgspec.Struct, kw_only=True):
     binds: int
     tps_limit: float
     suspended: bool
+    banned: bool = False
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -637,7 +639,12 @@ class Figures:
             binds=binds.get(account.id, 0) if account is not None else 0,
             tps_limit=account.tps if account is not None else 0.0,
             suspended=account is not None and account.suspended,
+            banned=account is not None and self._banned(account),
         )
+
+    def _banned(self, account: Account) -> bool:
+        bans = self._gateway.smpp.gate.bans
+        return bans is not None and bool(bans.of(one.system_id for one in account.logins))
 
     def _backlogs_now(self, now: float) -> dict[int, int]:
         """Events that wait, by account, of those that have any: counted so far and no further, not each

@@ -158,6 +158,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:] if first in _OURS else text
 
 
+_MOST_WARNINGS = 20
 _OURS = frozenset({"the", "message", "bind", "a", "nothing"})
 
 
@@ -172,6 +173,12 @@ def details(act: Act, result: object) -> list[tuple[str, str]]:
         if isinstance(value, str | int | float | dict) and value != "" and not isinstance(value, bool)
     ]
     return [line for line in lines if line[1]][:20]
+
+
+def warnings(result: object) -> list[str]:
+    """What a verb did and warns of, as its preview did before."""
+    said = result.get("warnings") if isinstance(result, dict) else None
+    return [str(line) for line in said][:_MOST_WARNINGS] if isinstance(said, list | tuple) else []
 
 
 def _counted(value: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ from gateway.acts import BY_VERB, Act, Preview
 from gateway.admin import AdminError
 from gateway.audit import LONGEST_REASON
 from gateway.console.act_form import END, NOT_OURS, SPANS, Wrong, arguments, form_of, problems_of, todo
-from gateway.console.act_told import details, sentence
+from gateway.console.act_told import details, sentence, warnings
 from gateway.console.page import ANYBODY, Page, Refusal, Topic, Visit
 from gateway.measures import name_of_lane
 from gateway.orders import BANNED
@@ -66,6 +66,7 @@ async def do(visit: Visit) -> Response:
     facts = {
         "act": act,
         "told": sentence(act, wish, result, visit.gateway.orders, _now(visit)),
+        "warnings": warnings(result),
         "details": details(act, result),
         "back": _back(visit),
     }

@@ -12,6 +12,7 @@ from gateway.console.act_form import WORDS, word_of
 from gateway.console.act_told import details
 from gateway.console.frame import TEMPLATES
 from tests.gateway.console.house import CARRIERS, Visitor, console, text_of
+from tests.gateway.house import route, write_config
 from tests.trio_case import trio_test
 
 TOKEN = {"csrf": "csrf-token"}
@@ -260,6 +261,17 @@ async def test_after_an_act_one_sentence_says_what_is_true_now(tmp_path: Path) -
             done = text_of((await Visitor(house).post(f"/console/act/{verb}", form)).text)
             assert told in done, (verb, done)
             assert "window" not in done
+
+
+@trio_test(mock_clock=True)
+async def test_what_a_reload_warns_of_stands_on_the_page_that_says_it_is_done(tmp_path: Path) -> None:
+    async with console(tmp_path) as house:
+        vip = route("north", name="vip") + 'match = { account = ["nobody"] }\n'
+        write_config(tmp_path, CARRIERS.replace("[[routes]]", vip + "[[routes]]"))
+        form = {**TOKEN, "step": "do", "reason": "a new customer"}
+        done = text_of((await Visitor(house).post("/console/act/config.reload", form)).text)
+        assert "The configuration is in force." in done
+        assert "names accounts that do not exist: nobody" in done
 
 
 @trio_test(mock_clock=True)

@@ -71,6 +71,7 @@ async def test_an_account_shows_its_queue_its_refusals_and_what_to_copy(tmp_path
 async def test_an_account_says_who_keeps_it_out_until_when_and_why(tmp_path: Path) -> None:
     async with console(tmp_path) as house:
         (name,) = house.gateway.accounts.by_name
+        await house.submit(TO)
         await house.gateway.accounts.add_login(name, "shop1", hashed("secret"))
         verbs = house.gateway.verbs.table()
         assert (await verbs["account.show"]({"name": name}))["banned"] == []  # type: ignore[index]
@@ -85,6 +86,9 @@ async def test_an_account_says_who_keeps_it_out_until_when_and_why(tmp_path: Pat
         assert "shop1 may not bind: banned by ann until 2026-" in said
         assert "Suspended by ann until 2026-" in said
         assert account_state(view) == "suspended"
+        await trio.sleep(2)
+        doing = (await shown(house, "/accounts")).partition("Quiet")[0]
+        assert f"{name} suspended banned" in doing
         await verbs["account.resume"]({"name": name})
         (view,) = cast("list[Any]", await verbs["account.list"]({}))
         assert account_state(view) == "login banned"
