@@ -101,9 +101,9 @@ class CarrierCounts:
             key = (command, -1)
         self.others[key] = self.others.get(key, 0) + count
 
-    def count_receipt(self, state: int, fate: int) -> None:
+    def count_receipts(self, state: int, fate: int, count: int = 1) -> None:
         key = (state, fate)
-        self.receipts[key] = self.receipts.get(key, 0) + 1
+        self.receipts[key] = self.receipts.get(key, 0) + count
 
 
 class Counts:

@@ -11,6 +11,8 @@ Deliberately not here: sockets, reconnecting, what a message means, who may bind
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from smpp.answers import BOUND_ALREADY, TURNED_AWAY, How, answer, served
@@ -251,6 +253,11 @@ class Session:
             self._out.append(
                 _pack_header(len(body) + HEADER_OCTETS, command_id, status, sequence_number) + body
             )
+
+    def respond_written(self, answers: Iterable[bytes]) -> None:
+        """`respond` for whole PDUs written beforehand: those of one commit."""
+        if self.state is not _CLOSED:
+            self._out.extend(answers)
 
     def accept_bind(
         self,

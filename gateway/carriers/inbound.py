@@ -8,9 +8,12 @@ Deliberately not here: matching rules (router.correlate, store), callbacks (the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from functools import partial
+from operator import attrgetter
+from struct import Struct
 from typing import Protocol
 
 import msgspec
@@ -35,6 +38,11 @@ log = structlog.get_logger("inbound")
 _DELIVER_SM_RESP = int(CommandId.DELIVER_SM_RESP)
 _DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
 _EMPTY_ID = b"\0"
+_answer, _ANSWER_OCTETS = Struct("!4Lx").pack, 17  # the header, and an empty id
+_RECEIPT = receipt.TYPE_RECEIPT
+_RECEIPTED_MESSAGE_ID = receipt.RECEIPTED_MESSAGE_ID
+_STATE, _IDS = attrgetter("state"), attrgetter("ids")
+_FATE, _MATCHED_ID = attrgetter("fate"), attrgetter("matched_id")
 _ENROUTE, _DELIVERED = int(MessageState.ENROUTE), int(MessageState.DELIVERED)
 _DAY_MS = 86_400_000
 _LONGEST_ADDRESS = 64
@@ -42,6 +50,8 @@ _SYSTEM_ERROR = 0x00000008  # ESME_RSYSERR
 _INVALID_COMMAND = 0x00000003  # ESME_RINVCMDID, SMPP 3.4 section 5.1.3
 
 Delivery = DeliverSm | DataSm
+# state, error, done_ms, user_message_reference, cause: what receipts of one wording have in common
+_Said = tuple[int, str, int, int, str]
 
 
 class Upstream(Protocol):
@@ -93,54 +103,82 @@ class Inbound:
         session = link.session
         assert session is not None
         learner = self.learners.setdefault(carrier.id, FormLearner())
+        as_it_came = not learner.form
         now_ms = self._world.wall_ms()
-        today_ms = now_ms - now_ms % _DAY_MS
+        group, carrier_id = carrier.group, carrier.id
+        read_usual = receipt.usual
+        said: dict[tuple[object, ...], _Said] = {}
+        senders: dict[bytes, str] = {}
         receipts: list[ReceiptIn] = []
-        answers: list[tuple[int, int]] = []
-        originals = carrier.originals
+        answers: list[bytes] = []
+        data_sms = 0
         for request in requests:
             pdu = request.pdu
+            common: tuple[object, ...] = ()
+            if (
+                type(pdu) is DeliverSm
+                and pdu.esm_class == _RECEIPT
+                and (usual := read_usual(pdu.short_message)) is not None
+            ):
+                id, shared, text = usual.groups(b"")
+                tlvs = pdu.tlvs
+                if not tlvs:
+                    common = (shared,)
+                elif tlvs[0] == (_RECEIPTED_MESSAGE_ID, id + b"\0"):
+                    common = (shared, *tlvs[1:])
+                known = said.get(common)
+                if known is not None:
+                    state, error, done_ms, reference, cause = known
+                    recipient = pdu.source_addr.decode("latin-1")
+                    if recipient < "1":  # it may begin with + or 00
+                        recipient = _digits(pdu.source_addr)
+                    destination = pdu.destination_addr
+                    sender = senders.get(destination)
+                    if sender is None:
+                        sender = senders[destination] = _sender(carrier, destination)
+                    receipts.append(
+                        ReceiptIn(
+                            group,
+                            carrier_id,
+                            (id.decode(),) if as_it_came else learner.apply(id.decode()),
+                            (),
+                            recipient,
+                            sender,
+                            state,
+                            error,
+                            now_ms,
+                            done_ms,
+                            pdu.short_message,
+                            text.decode("latin-1").strip(receipt.STRIP),
+                            reference,
+                            True,
+                            cause,
+                        )
+                    )
+                    answers.append(_answer(_ANSWER_OCTETS, _DELIVER_SM_RESP, 0, pdu.sequence_number))
+                    continue
             if not isinstance(pdu, DeliverSm | DataSm):
                 self._other(carrier, session, pdu)
                 continue
-            body = _body(pdu)
-            # what an SME acknowledges is no receipt, even if it names the message by receipted_message_id
-            tlvs = () if is_acknowledgement(pdu.esm_class) else pdu.tlvs
-            parsed = receipt.parse(body, pdu.data_coding, tlvs, pdu.esm_class)
+            incoming = _receipt_in(carrier, learner, pdu, now_ms)
             command = _DELIVER_SM_RESP if type(pdu) is DeliverSm else _DATA_SM_RESP
-            if parsed is None:
-                self._mo(carrier, link, session, command, pdu, body, now_ms)
+            if incoming is None:
+                self._mo(carrier, link, session, command, pdu, _body(pdu), now_ms)
                 continue
-            state = parsed.state or _ENROUTE
-            sender = _digits(pdu.destination_addr)
-            if originals:
-                sender = originals.get(sender, sender)
-            cause = ""
-            if state != _DELIVERED:
-                cause = carrier.causes.of_receipt(state, parsed.err, parsed.network_error)
-            receipts.append(
-                ReceiptIn(
-                    carrier.group,
-                    carrier.id,
-                    _ids(learner, parsed.ids),
-                    (),
-                    _digits(pdu.source_addr),
-                    sender,
-                    state,
-                    parsed.error,
-                    now_ms,
-                    parsed.done_ms(carrier.zone, today_ms),
-                    body,
-                    parsed.text,
-                    parsed.user_message_reference,
-                    parsed.flagged,
-                    cause,
+            if common:
+                said[common] = (
+                    incoming.state,
+                    incoming.error,
+                    incoming.done_ms,
+                    incoming.user_message_reference,
+                    incoming.cause,
                 )
-            )
-            answers.append((command, pdu.sequence_number))
+            receipts.append(incoming)
+            answers.append(_answer(_ANSWER_OCTETS, command, 0, pdu.sequence_number))
+            data_sms += command == _DATA_SM_RESP
         if receipts:
             self._committer.add_receipts(
-                receipts, partial(self._matched, carrier, link, session, learner, receipts, answers)
+                receipts, partial(self._matched, carrier, link, session, learner, receipts, answers, data_sms)
             )
 
     def _matched(
@@ -150,19 +188,17 @@ class Inbound:
         session: Session,
         learner: FormLearner,
         receipts: Sequence[ReceiptIn],
-        answers: Sequence[tuple[int, int]],
+        answers: Sequence[bytes],
+        data_sms: int,
         results: Sequence[ReceiptResult],
     ) -> None:
         """COMMIT C is durable: answer the carrier."""
+        session.respond_written(answers)
         counts = self._counts.carrier(carrier.name)
-        respond = session.respond_raw
-        for incoming, result, (command, sequence) in zip(receipts, results, answers, strict=True):
-            respond(command, 0, sequence, _EMPTY_ID)
-            counts.count_receipt(incoming.state, result.fate)
-            matched = result.matched_id
-            if matched and incoming.ids:
-                learner.observe(incoming.ids[0], matched)
-        data_sms = sum(command == _DATA_SM_RESP for command, _ in answers)
+        fates = Counter(zip(map(_STATE, receipts), map(_FATE, results), strict=True))
+        for (state, fate), count in fates.items():
+            counts.count_receipts(state, fate, count)
+        learner.observe_all(list(map(_IDS, receipts)), list(map(_MATCHED_ID, results)))
         for name, count in (("data_sm", data_sms), ("deliver_sm", len(answers) - data_sms)):
             if count:
                 counts.count_pdus(name, 0, count)
@@ -287,6 +323,43 @@ class Inbound:
 
     def _latest_to(self, handset: str, number: str, now_ms: int, reference: int) -> tuple[int, int] | None:
         return self._committer.store.latest_to(handset, number, now_ms - self._match_ms, reference)
+
+
+def _receipt_in(carrier: Upstream, learner: FormLearner, pdu: Delivery, now_ms: int) -> ReceiptIn | None:
+    """What any receipt says, None for an MO. `take` asks for all but the usual ones after their first."""
+    body = _body(pdu)
+    # what an SME acknowledges is no receipt, even if it names the message by receipted_message_id
+    tlvs = () if is_acknowledgement(pdu.esm_class) else pdu.tlvs
+    parsed = receipt.parse(body, pdu.data_coding, tlvs, pdu.esm_class)
+    if parsed is None:
+        return None
+    state = parsed.state or _ENROUTE
+    cause = ""
+    if state != _DELIVERED:
+        cause = carrier.causes.of_receipt(state, parsed.err, parsed.network_error)
+    return ReceiptIn(
+        carrier.group,
+        carrier.id,
+        _ids(learner, parsed.ids),
+        (),
+        _digits(pdu.source_addr),
+        _sender(carrier, pdu.destination_addr),
+        state,
+        parsed.error,
+        now_ms,
+        parsed.done_ms(carrier.zone, now_ms - now_ms % _DAY_MS),
+        body,
+        parsed.text,
+        parsed.user_message_reference,
+        parsed.flagged,
+        cause,
+    )
+
+
+def _sender(carrier: Upstream, address: bytes) -> str:
+    """Ours, as its customers know it."""
+    sender = _digits(address)
+    return carrier.originals.get(sender, sender)
 
 
 def _ids(learner: FormLearner, ids: Sequence[str]) -> tuple[str, ...]:

@@ -40,8 +40,8 @@ def test_counts_of_the_hot_path_appear_under_their_names() -> None:
     north.segments += 7
     north.count_status(0)
     north.count_status(0x58)
-    north.count_receipt(MessageState.DELIVERED, ReceiptFate.MATCHED)
-    north.count_receipt(MessageState.DELIVERED, ReceiptFate.PARKED)
+    north.count_receipts(MessageState.DELIVERED, ReceiptFate.MATCHED)
+    north.count_receipts(MessageState.DELIVERED, ReceiptFate.PARKED)
     samples = scrape(Metrics(counts))
     assert value(samples, "messages_accepted_total", account="acme", api="http") == 4
     assert value(samples, "messages_accepted_total", account="acme", api="smpp") == 1

@@ -138,6 +138,25 @@ def test_a_learned_form_is_forgotten_when_the_carrier_changes() -> None:
     assert learner.apply("xyz") == ("xyz",)
 
 
+@pytest.mark.parametrize("learned", ["", "1:upper;hex>dec", "3:upper"])
+@pytest.mark.parametrize(
+    ("receipts", "matched"),
+    [
+        ([("abc",), ("bcd",), ("cde",)], ["abc", "bcd", "cde"]),
+        ([("ab",), ("ac", "AC"), (), ("ad",), ("ae",)], ["AB", "AC", "AD", "", "AE"]),
+    ],
+)
+def test_the_receipts_of_a_commit_teach_what_each_teaches(
+    learned: str, receipts: list[tuple[str, ...]], matched: list[str]
+) -> None:
+    together, one_by_one = FormLearner(learned), FormLearner(learned)
+    together.observe_all(receipts, matched)
+    for ids, matched_id in zip(receipts, matched, strict=True):
+        if ids and matched_id:
+            one_by_one.observe(ids[0], matched_id)
+    assert (str(together), together._contradicted) == (str(one_by_one), one_by_one._contradicted)
+
+
 @pytest.mark.parametrize("persisted", ["", "x", "3", "3:", ":", "3:nonsense", "-1:upper", "3:pad", "٣:upper"])
 def test_nonsense_that_was_persisted_is_ignored(persisted: str) -> None:
     assert FormLearner(persisted).apply("abc") == ("abc",)

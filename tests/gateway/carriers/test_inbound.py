@@ -5,15 +5,25 @@ Deliberately not here: matching ids (tests/store, tests/router), MOs (tests/gate
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
+from unittest.mock import Mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.carriers import inbound
+from gateway.carriers.inbound import Inbound
 from gateway.http.timeline import rfc3339
-from router.correlate import reference_of
+from gateway.metrics import Counts
+from router.causes import Causes
+from router.correlate import FormLearner, reference_of
 from router.nouns import Message, ReceiptIn, Relay
-from smpp import receipt
+from smpp import events, receipt
 from smpp.constants import Tlv
 from smpp.pdu import DeliverSm, Pdu
 from store.correlation import agrees, customer_reference
@@ -138,8 +148,8 @@ async def test_a_receipt_with_our_reference_claims_one_of_two_alike_with_unknown
 
 def test_a_customers_own_reference_is_what_a_receipt_must_repeat() -> None:
     tlvs = ((int(Tlv.USER_MESSAGE_REFERENCE), b"\x12\x34"),)
-    for given, reference in ((Relay(tlvs=tlvs), 0x1234), (Relay(), reference_of(5 << 20))):
-        message = Message(*MESSAGE, relay=given)
+    for relay, reference in ((Relay(tlvs=tlvs), 0x1234), (Relay(), reference_of(5 << 20))):
+        message = Message(*MESSAGE, relay=relay)
         held = UnknownHeld("12345", START_MS, "", 1, customer_reference(message))
         came = ReceiptIn(
             1, 1, ("x",), (), HANDSET, "12345", 2, "", START_MS, 0, user_message_reference=reference
@@ -154,3 +164,111 @@ async def test_carriers_are_sent_no_reference_unless_they_want_it(tmp_path: Path
     async with running_with(tmp_path, TOML, Script()) as (house, script):
         await sent(house, script)
         assert script.submits[0].tlvs == ()
+
+
+# the short way of the usual receipts
+
+
+class Read:
+    """One read of a carrier's receipts, up to what would be committed of them."""
+
+    class Upstream:
+        name, id, group = "odd", 3, 4
+        originals: ClassVar = {"778": "ACME"}
+        zone = BERLIN_SUMMER
+        causes = Causes(errors={"ABC": "spam"})
+
+    def __init__(self, learned: str = "") -> None:
+        self.found: list[ReceiptIn] = []
+        self.mos = 0
+        committer: Any = SimpleNamespace(add_receipts=lambda found, done: self.found.extend(found))
+        world: Any = SimpleNamespace(wall_ms=lambda: NOW_MS)
+        self._upstream: Any = self.Upstream
+        self._inbound = Inbound(committer, world, cast(Any, None), Counts(), 1, lambda now_ms: 1)
+        self._learner = self._inbound.learners[3] = FormLearner(learned)
+
+    def take(self, pdus: Sequence[DeliverSm]) -> None:
+        link: Any = SimpleNamespace(session=object())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self._inbound, "_mo", self._mo)
+            self._inbound.take(self._upstream, link, [events.Request(pdu) for pdu in pdus])
+
+    def _mo(self, *_: object) -> None:
+        self.mos += 1
+
+    def each_by_itself(self, pdus: Sequence[DeliverSm]) -> list[ReceiptIn | None]:
+        return [inbound._receipt_in(self._upstream, self._learner, pdu, NOW_MS) for pdu in pdus]
+
+
+RECEIPTED, STATE, ERROR = int(Tlv.RECEIPTED_MESSAGE_ID), int(Tlv.MESSAGE_STATE), int(Tlv.NETWORK_ERROR_CODE)
+REFERENCE, PAYLOAD = int(Tlv.USER_MESSAGE_REFERENCE), int(Tlv.MESSAGE_PAYLOAD)
+TLVS = [
+    (STATE, b"\2"),
+    (STATE, b"\5"),
+    (STATE, b""),
+    (ERROR, b"\3\0\x15"),
+    (REFERENCE, b"\0\7"),
+    (PAYLOAD, b"id:9"),
+]
+UUID = "6F9619FF-8B86-D011-B42D-00CF4FC964FF"
+# of each field what is usual, and what is not
+FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
+    "id": (["7", "00a1B2", UUID], ["a b", "\xe4", "7\x85", "7\x1c", ""]),
+    "date": (["2510090853", "251009085311"], ["201009085311", "2025-10-09", "0"]),
+    "stat": (["DELIVRD", "UNDELIV"], ["ACCEPTD", "QUEUED", "delivrd"]),
+    "err": (["000", "abc"], ["0_1", "-", "\xe4"]),
+    "end": (
+        [" text:", " text:Hi"],
+        ["", " Text: \xe4 text:b\n", " text:\xa0x\0", " ", "\n", " x", " TEXT:Hi"],
+    ),
+    "named": (["", "{}\0"], ["{}", " {}\0", "8\0", "\0"]),
+    "tag": ([RECEIPTED], [REFERENCE]),
+    "tlvs": ([TLVS[:1]], [[one] for one in TLVS] + [TLVS, TLVS[::-1], [(RECEIPTED, b"9\0")]]),
+    "source_addr": ([b"447700900123"], [b"+4477", b"004477", b"04477", b"", b"AB", b"-1"]),
+    "destination_addr": ([b"12345", b"778"], [b"+778", b"ACME"]),
+    "esm_class": ([0x04], [0x00, 0x08, 0x0C, 0x20, 0x44]),
+    "data_coding": ([0], [8]),
+}
+
+
+@st.composite
+def written(draw: st.DrawFn) -> list[DeliverSm]:
+    """One that is usual but for at most two fields, after the same one as most carriers flag it."""
+    odd = draw(st.sets(st.sampled_from(list(FIELDS)), max_size=2))
+    field = {name: draw(st.sampled_from(choices[name in odd])) for name, choices in FIELDS.items()}
+    return [in_words(**{**field, "esm_class": 0x04, "tag": RECEIPTED}), in_words(**field)]
+
+
+def in_words(
+    id: str, date: str, stat: str, err: str, end: str, named: str, tag: int, tlvs: list[Any], **others: Any
+) -> DeliverSm:
+    text = f"id:{id} sub:001 dlvrd:001 submit date:{date} done date:{date} stat:{stat} err:{err}{end}"
+    receipted = (tag, named.format(id).encode("latin-1"))
+    return DeliverSm(short_message=text.encode("latin-1"), tlvs=[receipted, *tlvs] if named else [], **others)
+
+
+@given(st.lists(written(), min_size=1, max_size=4), st.sampled_from(["", "3:lower", "3:hex>dec"]))
+def test_the_receipts_of_one_read_say_what_each_says_by_itself(
+    drawn: list[list[DeliverSm]], learned: str
+) -> None:
+    pdus = [pdu for pair in drawn for pdu in pair] * 2
+    read = Read(learned)
+    read.take(pdus)
+    expected = read.each_by_itself(pdus)
+    assert read.found == [receipt for receipt in expected if receipt is not None]
+    assert read.mos == expected.count(None)
+
+
+def test_what_usual_receipts_have_in_common_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = Mock(wraps=receipt.parse)
+    monkeypatch.setattr(receipt, "parse", parse)
+    usual = [
+        told(f"id{n}", NOW_MS, n, text=f"Hello {n}", tlvs=tlvs)
+        for n in range(5)
+        for tlvs in ((), ((RECEIPTED, b"id%d\0" % n), (STATE, b"\2")))
+    ]
+    read = Read()
+    read.take(usual)
+    assert [one.ids for one in read.found] == [(f"id{n // 2}",) for n in range(10)]
+    assert [one.text for one in read.found] == [f"Hello {n // 2}" for n in range(10)]
+    assert parse.call_count == 2
