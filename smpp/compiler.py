@@ -1,7 +1,8 @@
 """Turns a PDU's field table into straight-line Python, once, at import (as dataclasses and attrs do).
 
-For each PDU class it makes `__init__`, `from_wire`, `to_wire` and a positional body writer. The generated
-text is kept in linecache: a traceback shows it, and `inspect.getsource(SubmitSm.to_wire)` prints it.
+For each PDU class it makes `from_wire`, `to_wire` and a positional body writer. The generated text is kept in
+linecache: a traceback shows it, and `inspect.getsource(SubmitSm.to_wire)` prints it. Reading looks where the
+strings end; all the rest of the layout follows from that, so one struct unpacks the fields.
 
 Invariants: only the declarations of smpp.pdu are ever compiled, never anything received. Fast code does no
 diagnosis: whatever it trips over is read again, slowly, by `read_carefully`, or looked at by `refusal`, which
@@ -29,6 +30,9 @@ Tlvs = Sequence[tuple[int, bytes]]
 
 HEADER = struct.Struct("!4L")  # command_length, command_id, command_status, sequence_number
 TLV_HEADER = struct.Struct("!2H")  # tag, length
+
+_OCTET = Integer(1)
+_LAYOUTS_MOST = 4_096  # kept for each PDU
 
 _WRITE_FAILURES = (TypeError, OverflowError, ValueError, struct.error)
 
@@ -109,7 +113,7 @@ def _read_tlvs_carefully(buffer: bytes, position: int) -> tuple[Tlvs, str, Statu
         position += TLV_HEADER.size
         tlvs.append((tag, buffer[position : position + length]))
         position += length
-    return tlvs, "", Status.ESME_ROK
+    return tlvs or (), "", Status.ESME_ROK
 
 
 def refusal(
@@ -136,45 +140,62 @@ def refusal(
 # --- the fast roads: generated text
 
 
-def _reading(fields: Sequence[Field]) -> list[str]:
-    """Statements that fill `pdu` from `b`. Positions are folded: the last NUL found plus a constant."""
-    base, offset, lines = "", HEADER_OCTETS, []
+class Layouts(dict[tuple[int, ...], Callable[[bytes], tuple[Any, ...]]]):
+    """What unpacks a PDU's strings and octets, by where its strings end. Made when first met; peers choose
+    how many there are, so they are forgotten when they become too many."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._fields = fields
+
+    def __missing__(self, ends: tuple[int, ...]) -> Callable[[bytes], tuple[Any, ...]]:
+        layout, at, left = f"!{HEADER_OCTETS}x", HEADER_OCTETS, iter(ends)
+        for field in self._fields:
+            if isinstance(field.kind, CString):
+                end = next(left)
+                layout += f"{end - at}sx"
+                at = end + 1
+            else:
+                layout += "B"
+                at += 1
+        if len(self) >= _LAYOUTS_MOST:
+            self.clear()
+        self[ends] = unpack = struct.Struct(layout).unpack_from
+        return unpack
+
+
+def _reading(fields: Sequence[Field]) -> tuple[list[str], str, str]:
+    """Statements that find where the strings in `b` end, and the expressions for all values and for the TLVs.
+
+    `fields`: strings, octets and a short_message at the end. Positions are folded: the last NUL found plus a
+    constant.
+    """
+    base, offset, lines, values = "", HEADER_OCTETS, [], ""
+    marks: list[str] = []
 
     def here(more: int = 0) -> str:
         return f"{base} + {offset + more}" if base and offset + more else base or str(offset + more)
 
     for index, field in enumerate(fields):
-        target, mark = f"pdu.{field.name}", f"n{index}"
+        mark = f"n{index}"
         match field.kind:
-            case Integer(1):
-                lines.append(f"{target} = b[{here()}]")
+            case Integer():
                 offset += 1
-                continue
-            case CString(sparse=True):
-                lines += [
-                    f"{mark} = {here()}",
-                    f"if b[{mark}]:",
-                    f"    {mark} = find(0, {here()})",
-                    f"    {target} = b[{here()}:{mark}]",
-                    "else:",
-                    f"    {target} = b''",
-                ]
-                offset = 1
-            case CString():
-                lines += [f"{mark} = find(0, {here()})", f"{target} = b[{here()}:{mark}]"]
-                offset = 1
-            case ShortMessage():
-                lines += [
-                    f"{mark} = {here(1)} + b[{here()}]",
-                    f"if {mark} > end: raise ValueError",
-                    f"{target} = b[{here(1)}:{mark}]",
-                ]
-                offset = 0
-            case _:
-                lines.append(f"{target}, {mark} = kind_{field.name}.read(b, {here()})")
-                offset = 0
-        base = mark
-    return [*lines, f"pdu.tlvs = () if {here()} == end else unpack_tlvs(b, {here()})"]
+            case CString(sparse=sparse):
+                if sparse:
+                    lines += [f"{mark} = {here()}", f"if b[{mark}]: {mark} = b.index(0, {mark})"]
+                else:
+                    lines.append(f"{mark} = b.index(0, {here()})")
+                marks.append(mark)
+                base, offset = mark, 1
+            case ShortMessage():  # whether it ends in time is seen by where the TLVs would begin
+                lines.append(f"{mark} = {here(1)} + b[{here()}]")
+                values = f"b[{here(1)}:{mark}], "
+                base, offset = mark, 0
+    if len(fields) == 1:
+        values = f"b[{HEADER_OCTETS}:{marks[0]}], "
+    elif fields:
+        values = f"*layouts[{', '.join(marks)}](b), {values}"
+    return lines, values, f"() if {here()} == end else unpack_tlvs(b, {here()})"
 
 
 def _writing(fields: Sequence[Field]) -> tuple[list[str], str]:
@@ -204,30 +225,23 @@ def _indented(lines: Iterable[str], depth: int) -> str:
     return "\n".join("    " * depth + line for line in lines)
 
 
-def _init_source(names: Sequence[str]) -> str:
-    parameters = [*(f"{name}=default_{name}" for name in names), "*"]
-    stores = [f"self.{name} = {name}" for name in (*names, "sequence_number", "command_status", "tlvs")]
-    return f"""\
-def __init__(self, {", ".join(parameters)}, sequence_number=0, command_status=0, tlvs=()):
-{_indented(stores, 1)}
-"""
-
-
 def _from_wire_source(cls: type[Pdu]) -> str:
     absent = [f"if end == {HEADER_OCTETS}: return cls(command_status=status, sequence_number=sequence)"]
+    reading = []
+    if all(isinstance(field.kind, CString | ShortMessage) or field.kind == _OCTET for field in cls.FIELDS):
+        lines, values, tlvs = _reading(cls.FIELDS)
+        reading = [
+            "try:",
+            *(f"    {line}" for line in lines),
+            f"    return cls({values}sequence, status, {tlvs})",
+            "except (IndexError, ValueError, error):",
+            "    pass",
+        ]
     return f"""\
 def from_wire(b, status, sequence):
     end = len(b)
-{_indented(absent if _may_lack_body(cls) else (), 1)}
-    find = b.index
-    pdu = new(cls)
-    pdu.command_status = status
-    pdu.sequence_number = sequence
-    try:
-{_indented(_reading(cls.FIELDS), 2)}
-    except (IndexError, ValueError, Malformed):
-        return read_carefully(cls, b, status, sequence)
-    return pdu
+{_indented([*(absent if _may_lack_body(cls) else ()), *reading], 1)}
+    return read_carefully(cls, b, status, sequence)
 """
 
 
@@ -274,26 +288,24 @@ def _may_lack_body(cls: type[Pdu]) -> bool:
 
 
 def compile_pdu(cls: type[Pdu]) -> dict[str, Callable[..., Any]]:
-    """`__init__`, `from_wire`, `to_wire` and `body` of a PDU class whose FIELDS are complete."""
+    """`from_wire`, `to_wire` and `body` of a PDU class whose FIELDS are complete."""
     kinds: dict[str, Kind] = {f"kind_{field.name}": field.kind for field in cls.FIELDS}
     namespace: dict[str, Any] = {
         **kinds,
         **{f"default_{field.name}": field.default for field in cls.FIELDS},
         "cls": cls,
         "FIELDS": cls.FIELDS,
-        "Malformed": Malformed,
         "WRITE_FAILURES": _WRITE_FAILURES,
-        "new": object.__new__,
+        "error": struct.error,
+        "layouts": Layouts([field for field in cls.FIELDS if not isinstance(field.kind, ShortMessage)]),
         "pack": HEADER.pack,
         "pack_tlvs": pack_tlvs,
         "read_carefully": read_carefully,
         "refusal": refusal,
         "unpack_tlvs": unpack_tlvs,
     }
-    names = [field.name for field in cls.FIELDS]
-    parts = (_init_source(names), _from_wire_source(cls), _to_wire_source(cls), _body_source(cls))
-    source = "\n".join(parts)
+    source = "\n".join((_from_wire_source(cls), _to_wire_source(cls), _body_source(cls)))
     filename = f"<smpp {cls.command}>"
     exec(compile(source, filename, "exec"), namespace)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    return {name: namespace[name] for name in ("__init__", "from_wire", "to_wire", "body")}
+    return {name: namespace[name] for name in ("from_wire", "to_wire", "body")}

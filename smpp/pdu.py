@@ -1,12 +1,13 @@
 """Every PDU of SMPP 3.4 and 5.0, declared field by field: this is the wire format, there is no other copy.
 
 A class's annotated fields are its mandatory parameters in wire order, in the words of smpp.fields; at class
-creation smpp.compiler makes `__init__` (fields positional, header and tlvs by keyword), `from_wire` and
-`to_wire` of them. Length fields (sm_length, number_of_dests, no_unsuccess) are derived and never stored.
+creation smpp.compiler makes `from_wire` and `to_wire` of them. A PDU takes its fields by position, its header
+and tlvs by keyword. Length fields (sm_length, number_of_dests, no_unsuccess) are derived and never stored.
 
 Invariants: C-octet strings are bytes without their NUL; integers are int; `tlvs` are (tag, value) in wire
 order, unknown ones and repeats included, and survive decode and encode untouched. Optional bodies (3.4:
 responses) read as the defaults. PDUs are plain records: equal when everything in them is equal, not hashable.
+They are msgspec structs, which cost the least to make, and no part of cyclic garbage collection.
 
 Deliberately not here: meaning. Statuses, alphabets, receipts and times are other modules' business.
 """
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, cast, dataclass_transform, get_type_hints
+
+import msgspec
 
 from smpp.compiler import compile_pdu
 from smpp.constants import RESPONSE_BIT, CommandId
@@ -35,31 +38,36 @@ from smpp.fields import (
     Time,
 )
 
-_HEADER_FIELDS = ("sequence_number", "command_status", "tlvs")
+_HEADER_FIELDS = {"sequence_number": 0, "command_status": 0, "tlvs": ()}  # the defaults
 _SECRET = "password"
 
 
 def _header(*, default: Any, kw_only: bool) -> Any:
-    """Marks a field of the header for type checkers; the default itself is written into `__init__`."""
+    """Marks a field of the header for type checkers; the metaclass gives it to every concrete PDU, as the
+    last fields, which only `from_wire` fills by position."""
     return default
 
 
 @dataclass_transform(field_specifiers=(_header,), eq_default=True)
-class PduType(type):
-    """Metaclass: annotated fields become slots and FIELDS; a class with a command_id is compiled."""
+class PduType(msgspec.StructMeta):
+    """Metaclass: annotated fields become FIELDS; a class with a command_id is compiled."""
 
     def __new__(
         mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], command_id: CommandId | None = None
     ) -> PduType:
-        own = [
-            key for key, hint in body.get("__annotations__", {}).items() if not hint.startswith("ClassVar")
-        ]
-        defaults = {key: body.pop(key) for key in own}
-        cls = super().__new__(mcs, name, bases, {**body, "__slots__": tuple(own)})
-        if bases:
-            hints = get_type_hints(cls, include_extras=True)
-            fields = [Field(key, hints[key].__metadata__[0], defaults[key]) for key in own]
-            cls.FIELDS = (*cls.FIELDS, *fields)  # type: ignore[attr-defined]
+        annotations = body.setdefault("__annotations__", {})
+        if not bases:
+            bases = (msgspec.Struct,)  # a type checker sees a record as declared here, not as msgspec does
+            for key in _HEADER_FIELDS:
+                del annotations[key], body[key]
+        own = {key: body[key] for key, hint in annotations.items() if not hint.startswith("ClassVar")}
+        if command_id is not None:
+            annotations |= dict.fromkeys(_HEADER_FIELDS, "Any")
+            body |= _HEADER_FIELDS
+        cls = super().__new__(mcs, name, bases, body, gc=False)
+        hints = get_type_hints(cls, include_extras=True) if own else {}
+        fields = [Field(key, hints[key].__metadata__[0], default) for key, default in own.items()]
+        cls.FIELDS = (*cls.FIELDS, *fields)  # type: ignore[attr-defined]
         if command_id is not None:
             _complete(cast("type[Pdu]", cls), command_id)
         return cls
@@ -75,8 +83,7 @@ def _complete(cls: type[Pdu], command_id: CommandId) -> None:
     cls.command = command_id.name.lower()
     cls.is_response = command_id >= RESPONSE_BIT
     functions = compile_pdu(cls)
-    for name in ("__init__", "to_wire"):
-        setattr(cls, name, functions[name])
+    cls.to_wire = functions["to_wire"]  # type: ignore[method-assign]
     for name in ("from_wire", "body"):
         setattr(cls, name, staticmethod(functions[name]))
     PDUS[cls.command_id] = cls

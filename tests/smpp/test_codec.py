@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smpp.codec import decode, encode, message_id_resp_bytes, submit_sm_body, submit_sm_bytes, with_header
-from smpp.compiler import read_carefully
+from smpp.compiler import Layouts, read_carefully
 from smpp.constants import RESPONSE_BIT, VERSION_3_3, CommandId, Tlv
 from smpp.errors import (
     EncodeError,
@@ -39,6 +39,7 @@ from smpp.pdu import (
     DeliverSm,
     DeliverSmResp,
     EnquireLink,
+    Outbind,
     Pdu,
     SubmitMulti,
     SubmitMultiResp,
@@ -102,6 +103,16 @@ def test_the_fast_and_the_careful_reader_agree(pdu: Pdu) -> None:
     wire = encode(pdu)
     if len(wire) > 16 or not pdu.is_response:
         assert read_carefully(type(pdu), wire, pdu.command_status, pdu.sequence_number) == pdu
+
+
+def test_the_layouts_that_a_peer_can_bring_about_are_bounded() -> None:
+    layouts = Layouts(Outbind.FIELDS)
+    for system_id in range(100):
+        for password in range(100):
+            wire = encode(Outbind())[:16] + b"s" * system_id + b"\0" + b"p" * password + b"\0"
+            ends = (16 + system_id, 17 + system_id + password)
+            assert layouts[ends](wire) == (b"s" * system_id, b"p" * password)
+    assert len(layouts) <= 4_096
 
 
 @given(any_pdu, st.data())
