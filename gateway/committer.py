@@ -424,6 +424,7 @@ class Committer:
                     earlier.leased += result.leased
                     earlier.expired += result.expired
                     earlier.lost |= result.lost
+                    earlier.segments += result.segments
 
     def _refuse(self, batch: _Batch, error: StoreError) -> None:
         accepts, batch.accepts = batch.accepts, []

@@ -6,7 +6,7 @@ from enums, account labels are capped. Deliberately not here: which gauges exist
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -49,6 +49,17 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def observe_all(self, values: list[float]) -> None:
+        """`observe` for each of them, once for all; sorts them."""
+        values.sort()
+        counted = 0
+        for at in range(bisect_left(self.bounds, values[0]), bisect_left(self.bounds, values[-1])):
+            below = bisect_right(values, self.bounds[at])
+            self.counts[at] += below - counted
+            counted = below
+        self.counts[bisect_left(self.bounds, values[-1])] += len(values) - counted
+        self.total += sum(values)
+
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, as Prometheus wants them."""
         found: list[tuple[str, float]] = []
@@ -88,11 +99,11 @@ class CarrierCounts:
         self.others: dict[tuple[str, int], int] = {}  # of every other command
         self.receipts: dict[tuple[int, int], int] = {}  # (state, fate)
 
-    def count_status(self, status: int) -> None:
-        """One submit_sm_resp. A carrier that invents statuses gets a bounded number of them."""
+    def count_status(self, status: int, count: int = 1) -> None:
+        """submit_sm_resps. A carrier that invents statuses gets a bounded number of them."""
         if status not in self.statuses and len(self.statuses) >= _MOST_STATUSES:
             status = -1
-        self.statuses[status] = self.statuses.get(status, 0) + 1
+        self.statuses[status] = self.statuses.get(status, 0) + count
 
     def count_pdus(self, command: str, status: int, count: int = 1) -> None:
         """Answered requests other than submit_sm; a batch of them at once."""

@@ -28,6 +28,7 @@ from store.records import (
     COUNTER,
     DUE_KEY,
     ENTRY,
+    FRESH_LEASE_ROW,
     LEASE_HEAD,
     LEASE_KEY,
     LEASE_ROW,
@@ -258,6 +259,7 @@ class Batch:
     def store_leases(self) -> None:
         """One record for each chunk of what one carrier has claimed."""
         memory = self.memory
+        pack_fresh = FRESH_LEASE_ROW.pack
         for (carrier, now_ms), taken in self.taken.items():
             for start in range(0, len(taken), LEASE_CHUNK):
                 chunk = taken[start : start + LEASE_CHUNK]
@@ -268,6 +270,9 @@ class Batch:
                     message = leased.message
                     leased.lease = lease
                     left[message.id] = leased
+                    if leased.fresh:
+                        rows.append(pack_fresh(message.account, message.id, message.segments))
+                        continue
                     rows.append(
                         LEASE_ROW.pack(
                             message.account,

@@ -20,6 +20,7 @@ once); then it is taken whole.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from router.lanes import MAX_CARRIERS
@@ -63,18 +64,27 @@ class _Taking:
     what it is looking at. `fruitless`: (priority, account) of which it took nothing then.
     """
 
-    __slots__ = ("again", "claim", "expired", "fruitless", "left", "lost", "passed_over", "stuck", "taken")
+    __slots__ = (
+        "again", "claim", "expired", "fruitless", "left", "lost", "passed_over", "queues", "stuck", "taken",
+    )  # fmt: skip
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.left = claim.segments
         self.taken: list[Leased] = []
+        self.queues: dict[tuple[int, int], list[int]] = {}  # (lane, tried) → [messages, segments] taken
         self.expired = 0
         self.lost = 0
         self.stuck = False
         self.again = False
         self.passed_over = 0
         self.fruitless: set[tuple[int, int]] = set()
+
+    def count(self, lane: int, tried: int, messages: int, segments: int) -> None:
+        """So much was taken from this queue."""
+        counts = self.queues.setdefault((lane, tried), [0, 0])
+        counts[0] += messages
+        counts[1] += segments
 
 
 class _Share:
@@ -115,7 +125,8 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
             _in_turns(batch, taking, shares)
         if taking.taken:
             batch.taken.setdefault((one.carrier, one.now_ms), []).extend(taking.taken)
-        results.append(ClaimResult(taking.taken, taking.expired, bool(taking.lost)))
+        segments = one.segments - taking.left
+        results.append(ClaimResult(taking.taken, taking.expired, bool(taking.lost), segments, taking.queues))
     return results
 
 
@@ -232,7 +243,7 @@ def _take_rows(
     ready, lane = batch.tables.ready, share.lane
     gone: list[bytes] = []
     damaged: list[tuple[bytes, bytes]] = []
-    took = 0
+    took = messages = others = 0
     more, fits = False, True
     recent = batch.memory.recent
     rows = (
@@ -276,11 +287,16 @@ def _take_rows(
         if flags > POSSIBLE_DUPLICATE:
             taking.lost = taking.taken[-1].lost = flags >> LOST
         batch.move(account, lane, segments, _READY, _LEASED)
+        messages += 1
         took += wire
         taking.left -= wire
         relay = message.relay
         if relay is not None and relay.total > 1:
-            took += _take_others(batch, taking, message, lane, tried)
+            train = _take_others(batch, taking, message, lane, tried)
+            took += train
+            others += train
+    if messages:
+        taking.count(lane, tried, messages, took - others)
     delete = batch.deleter(ready)
     for key in gone:
         delete(key)
@@ -358,9 +374,19 @@ def _take_fresh(
 ) -> tuple[int, bool, bool]:
     """From what this transaction has accepted: as `_take_rows`, and nothing is read or written."""
     now_ms = taking.claim.now_ms
-    took = count = 0
+    take = taking.taken.append
+    messages = 0
+    for message in fresh[: max(0, min(budget, taking.left))]:  # most are ordinary: one segment, and alive
+        if message.segments != 1 or message.expires_ms <= now_ms:
+            break
+        take(Leased(message, 0, 0, False, 0, lane, 0, True))
+        messages += 1
+    if messages:
+        batch.moves += [(fresh[0].account, lane, 1, _READY, _LEASED)] * messages
+    taking.left -= messages
+    took = count = messages
     more, fits = False, True
-    for message in fresh:
+    for message in islice(fresh, count, None):
         if took >= budget:
             more = True
             break
@@ -371,18 +397,21 @@ def _take_fresh(
             more, fits = True, False
             break
         else:
-            taking.taken.append(Leased(message, 0, 0, False, 0, lane, 0, True))
+            take(Leased(message, 0, 0, False, 0, lane, 0, True))
             batch.move(message.account, lane, segments, _READY, _LEASED)
+            messages += 1
             took += segments
             taking.left -= segments
         count += 1
     del fresh[:count]
+    if messages:
+        taking.count(lane, 0, messages, took)
     return took, more, fits
 
 
 def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tried: int) -> int:
     """The parts that come along with the first one of a customer's long message. Returns segments."""
-    took = 0
+    took = messages = 0
     if tried & FORCED and len(batch.core.names.lane(lane).carriers) < MAX_CARRIERS:
         tried = 0  # nobody has refused them: the first one was forced
     for other in take_train(batch, message):
@@ -391,7 +420,10 @@ def _take_others(batch: Batch, taking: _Taking, message: Message, lane: int, tri
             batch.put_progress(MESSAGE_KEY.pack(other.account, other.id), elsewhere)
             batch.change_lane(other.lane, lane, Phase.LEASED)
         taking.taken.append(Leased(other, 0, 0, False, 0, lane, tried))
+        messages += 1
         took += other.segments
+    if messages:
+        taking.count(lane, tried, messages, took)
     taking.left -= took
     return took
 

@@ -99,9 +99,14 @@ class Claim(msgspec.Struct, gc=False):
 
 
 class ClaimResult(msgspec.Struct, gc=False):
+    """What a claim got. `segments` are still to be sent, as long as they have not been rendered; `queues` has
+    the same by queue, with the number of messages."""
+
     leased: list[Leased]
     expired: int = 0  # found past validity on the way: finished as EXPIRED in the same transaction
     lost: bool = False  # links ended while some of them were unanswered (Leased.lost)
+    segments: int = 0
+    queues: dict[tuple[int, int], list[int]] = {}  # (lane, tried) → [messages, segments]
 
 
 class ReceiptResult(msgspec.Struct, gc=False):

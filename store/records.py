@@ -87,6 +87,7 @@ ENTRY = Struct(">HHBQB")  # segments, attempts, flags, expires_ms, first_part
 PLACE = Struct(">IHHBB")  # account, lane, tried, priority, phase
 LEASE_HEAD = Struct(">IHQ")  # epoch, carrier, leased_ms
 LEASE_ROW = Struct(">IQHHHBB")  # account, id, segments, tried, attempts, flags, first_part
+FRESH_LEASE_ROW = Struct(">IQH6x")  # the same of a message to which nothing has happened before
 SILENCE = Struct(">Q")  # the lease by which it was sent
 CORRELATION = Struct(">IQBBB")  # account, id, part, total, length of the recipient that follows
 COUNTER = Struct(">QQ")  # accepted, queued

@@ -14,7 +14,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC
+from itertools import cycle, islice
 
+import msgspec
 import structlog
 import trio
 
@@ -35,7 +37,7 @@ from router.causes import Cause
 from router.full_queues import FullQueues
 from router.judge import Happening, Verdict, judge
 from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Reason, ReceiptWish, Settle
-from router.throttle import Throttle
+from router.throttle import UNLIMITED, Throttle
 from router.waiting import CarrierFacts, Wait
 from smpp import events
 from smpp.alphabet import TextError
@@ -59,31 +61,17 @@ _NO_RECEIPT = int(ReceiptWish.NONE)
 _ENDS = frozenset((events.Response, events.TimedOut))
 
 
-class Flight:
+class Flight(msgspec.Struct, gc=False, eq=False):
     """One segment of a leased message: waiting for its slot, then in a window until answered.
 
     `total`: how many segments this carrier gets, which may be more or fewer than the message's.
     """
 
-    __slots__ = ("body", "leased", "part", "sent_ms", "total")
-
-    def __init__(self, leased: Leased, part: int = 0, total: int = 1, body: bytes = b"") -> None:
-        self.leased = leased
-        self.part = part
-        self.total = total
-        self.body = body
-        self.sent_ms = 0
-
-
-class _Way:
-    """A link, and how many short messages it takes before it must be looked at again: where a rate is limited
-    after each, as other links may draw on the same limit."""
-
-    __slots__ = ("left", "link")
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self.left = 1 if link.throttle.limited else link.room
+    leased: Leased
+    part: int = 0
+    total: int = 1
+    body: bytes = b""
+    sent_ms: int = 0
 
 
 def _wire(leased: Leased) -> int:
@@ -323,15 +311,15 @@ class Carrier:
 
     def claimed(self, result: ClaimResult) -> None:
         """To be leased by the transaction under way."""
-        segments = sum(map(_wire, result.leased))
+        segments = result.segments
         self._claimed += segments
         if self.trial != NO_TRIAL:
             self.trial -= segments
-        self._board.took(self.id, result.leased, trio.current_time())
+        self._board.took(self.id, result, trio.current_time())
 
     def unclaimed(self, result: ClaimResult) -> None:
         """That transaction failed; what shares and routes' TPS were charged is not worth giving back."""
-        segments = sum(map(_wire, result.leased))
+        segments = result.segments
         self._claimed -= segments
         if self.trial != NO_TRIAL:
             self.trial += segments
@@ -340,7 +328,7 @@ class Carrier:
 
     def leased(self, result: ClaimResult) -> None:
         """COMMIT L is durable: send."""
-        segments = sum(map(_wire, result.leased))
+        segments = result.segments
         self._claimed -= segments
         if result.lost and self.settings.suspect_after:
             self._set_aside(result.leased)
@@ -395,15 +383,43 @@ class Carrier:
 
     def _send(self, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """What is leased goes to the links that have a free slot, a token and nothing half-sent, in turns."""
-        buffer = self.buffer
-        ways = self._ways(now)
-        while buffer and ways:
+        while self.buffer:
+            links, most = self._ways(now)
+            if not links:
+                return
+            if self.some is None and self._send_short(links, most, now, now_ms, touched):
+                continue
+            link = links[self._turn % len(links)]
             self._turn += 1
-            way = ways[self._turn % len(ways)]
-            short = self._send_one(buffer.popleft(), way.link, now, now_ms, touched)
-            way.left = way.left - 1 if short else 0  # nobody knows how much a long one was
-            if way.left <= 0:
-                ways = self._ways(now)
+            self._send_one(self.buffer.popleft(), link, now, now_ms, touched)
+
+    def _send_short(
+        self, links: list[Link], most: int, now: float, now_ms: int, touched: dict[Link, None]
+    ) -> int:
+        """Of what is leased as many short messages as there are in a row, up to `most`, to these links in
+        turns; the hot path. Returns how many."""
+        buffer, plain = self.buffer, self.renderer.plain
+        next_one = buffer.popleft
+        at = self._turn % len(links)
+        links = links[at:] + links[:at]
+        sent = 0
+        ways = cycle([link.session.submit_raw for link in links if link.session is not None])
+        for submit in islice(ways, min(most, len(buffer))):
+            leased = next_one()
+            body = plain(leased.message, now_ms)
+            if body is None:
+                buffer.appendleft(leased)
+                break
+            submit(body, _SUBMIT_SM, now, Flight(leased, 0, 1, b"", now_ms))
+            sent += 1
+        for place, link in enumerate(links[:sent]):
+            link.throttle.take((sent - place - 1) // len(links) + 1, now)
+            touched[link] = None
+        self._turn += sent
+        self._buffered_segments -= sent
+        self.in_flight += sent
+        self._counts.segments += sent
+        return sent
 
     def _send_alone(self, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Keep a link for the first of `alone`, wait until it is empty, send, wait for the answer.
@@ -434,32 +450,34 @@ class Carrier:
 
     def _send_one(
         self, leased: Leased, link: Link, now: float, now_ms: int, touched: dict[Link, None]
-    ) -> bool:
-        """Whether it was one short message."""
+    ) -> None:
+        """Any message, to a link that takes one."""
         body = self.renderer.plain(leased.message, now_ms)
         if body is None:
             self._start(leased, link, now, now_ms, touched)
-            return False
+            return
         self._buffered_segments -= 1
-        flight = Flight(leased)
-        flight.sent_ms = now_ms
+        flight = Flight(leased, sent_ms=now_ms)
         if self.some is not None and not self.some.let(leased.lane, now, True):
             flight.body = body
             self.some.aside.append((link, flight))
         else:
             self._submit(link, flight, body, now, touched)
-        return True
 
-    def _ways(self, now: float) -> list[_Way]:
-        """Links with a free slot, a token and nothing half-sent."""
-        return [
-            _Way(link)
-            for link in self.links
-            if link.room > 0
-            and not link.streaming
-            and link.paused_until <= now
-            and link.throttle.available(now) > 0
-        ]
+    def _ways(self, now: float) -> tuple[list[Link], int]:
+        """Links with a free slot, a token and nothing half-sent; and how many short messages they take in
+        turns before they must be looked at again, as they may draw on the same limit."""
+        links: list[Link] = []
+        least_room = least_tokens = UNLIMITED
+        for link in self.links:
+            room = link.room
+            if room > 0 and not link.streaming and link.paused_until <= now:
+                tokens = link.throttle.available(now)
+                if tokens > 0:
+                    links.append(link)
+                    least_room = min(least_room, room)
+                    least_tokens = min(least_tokens, tokens)
+        return links, min(least_room * len(links), least_tokens)
 
     def _start(self, leased: Leased, link: Link, now: float, now_ms: int, touched: dict[Link, None]) -> None:
         """Render a message, and send as much of it as the link takes."""
@@ -618,14 +636,37 @@ class Carrier:
     def link_events(self, link: Link, happened: Sequence[events.Event]) -> None:
         """The funnel: answers become outcomes, requests go inbound, one hand-over for each read."""
         requests: list[events.Request] = []
+        latencies: list[float] = []  # of those that were accepted plainly
         last: events.Event | None = None
+        response = events.Response
         for event in happened:
-            kind = type(event)
-            if kind is events.Response:
-                self._answered(link, event)  # type: ignore[arg-type]
+            if type(event) is response:
                 last = event
-            elif kind is events.Request:
-                requests.append(event)  # type: ignore[arg-type]
+                flight, pdu = event.context, event.pdu
+                if pdu.command_status or pdu.tlvs or event.late or type(flight) is not Flight:
+                    self._count_accepted(latencies)
+                    self._answered(link, event)
+                    continue
+                latencies.append(event.latency_s)
+                leased = flight.leased
+                message = leased.message
+                self._outcomes.append(
+                    Outcome(
+                        message.account,
+                        message.id,
+                        leased.lease,
+                        self.id,
+                        self.group,
+                        flight.part,
+                        flight.total,
+                        _SENT,
+                        pdu.message_id.decode("latin-1"),  # type: ignore[attr-defined]
+                        receipt_expected=message.receipt != _NO_RECEIPT,
+                        sent_ms=flight.sent_ms,
+                    )
+                )
+            elif type(event) is events.Request:
+                requests.append(event)
             elif isinstance(event, events.TimedOut):
                 self._lost(event.context, Happening.TIMEOUT, "no response in time")
                 last = event
@@ -637,6 +678,7 @@ class Carrier:
                 self._counts.count_pdus(f"bind_{link.bind}", event.status)
             elif isinstance(event, events.PeerUnbound):
                 self._counts.count_pdus("unbind", 0)
+        self._count_accepted(latencies)
         if requests:
             self._inbound.take(self, link, requests)
         if last is not None and self.sample is not None:
@@ -736,7 +778,16 @@ class Carrier:
 
     # answers
 
+    def _count_accepted(self, latencies: list[float]) -> None:
+        """Answers that were plainly good, with how long each took; none are left."""
+        if latencies:
+            self.in_flight -= len(latencies)
+            self._counts.count_status(0, len(latencies))
+            self._counts.response_seconds.observe_all(latencies)
+            latencies.clear()
+
     def _answered(self, link: Link, event: events.Response) -> None:
+        """Any answer, in full."""
         flight = event.context
         if not isinstance(flight, Flight):
             return
@@ -751,25 +802,17 @@ class Carrier:
         if pdu.tlvs:
             self._congestion(link, pdu)
         if status == 0:
-            leased = flight.leased
-            message = leased.message
-            self._outcomes.append(
-                Outcome(
-                    message.account,
-                    message.id,
-                    leased.lease,
-                    self.id,
-                    self.group,
-                    flight.part,
-                    flight.total,
-                    _SENT,
-                    _message_id(pdu),
-                    receipt_expected=message.receipt != _NO_RECEIPT,
-                    sent_ms=flight.sent_ms,
-                )
-            )
-            return
-        self._judged(link, flight, Happening.STATUS, status)
+            outcome = self._accepted(flight, pdu, "")
+            outcome.lost = 0
+            self._outcomes.append(outcome)
+        else:
+            self._judged(link, flight, Happening.STATUS, status)
+
+    def _accepted(self, flight: Flight, pdu: Pdu, detail: str) -> Outcome:
+        outcome = self._outcome(flight, _SENT, detail)
+        outcome.carrier_message_id = _message_id(pdu)
+        outcome.receipt_expected = flight.leased.message.receipt != _NO_RECEIPT
+        return outcome
 
     def _congestion(self, link: Link, pdu: Pdu) -> None:
         """congestion_state (SMPP 5.0 section 4.8.4.18), one octet, where a response carries it."""
@@ -781,10 +824,7 @@ class Carrier:
         """An answer after its timeout: the message is already settled as unknown; the store may claim it."""
         pdu = event.pdu
         if pdu.command_status == 0:
-            outcome = self._outcome(flight, Settle.SENT, "late response")
-            outcome.carrier_message_id = _message_id(pdu)
-            outcome.receipt_expected = flight.leased.message.receipt != ReceiptWish.NONE
-            self._outcomes.append(outcome)
+            self._outcomes.append(self._accepted(flight, pdu, "late response"))
 
     def _nacked(self, event: events.Nacked) -> None:
         if isinstance(event.context, Flight):

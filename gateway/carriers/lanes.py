@@ -33,11 +33,11 @@ from gateway.carriers.choices import MOST_ORDERS, Order
 from gateway.carriers.limits import Senders, SomeLimit, SomeLimits, place_of, shared_place
 from gateway.carriers.standing import Standings, code_of, takes
 from router.lanes import LaneShares, drains
-from router.nouns import LaneSpec, Leased, Message
+from router.nouns import LaneSpec, Message
 from router.throttle import NO_LIMITS, UNLIMITED, Limits, Throttle
 from router.waiting import Wait
 from smpp.segment import MAX_PARTS
-from store.interface import Claim, OtherLimits, Paced, Store
+from store.interface import Claim, ClaimResult, OtherLimits, Paced, Store
 
 MOST_COUNTRY_LANES = 4_096
 MOST_SENDER_LANES = 16_384  # over all runs of a store, as well; then senders share a place
@@ -719,24 +719,19 @@ class LaneBoard:
             lane.young = others, now_ms + min(max(0, left_ms), _LOOK_AGAIN_MS)
         return others, 0
 
-    def took(self, carrier: int, claimed: Sequence[Leased], now: float) -> None:
+    def took(self, carrier: int, claimed: ClaimResult, now: float) -> None:
         """Count what of claimed messages is still to be sent: in their lanes' shares and routes' TPS."""
-        lane: _Lane | None = None
-        for leased in claimed:
-            if lane is None or lane.id != leased.lane:
-                lane = self._lanes.get(leased.lane)
-                if lane is None:
-                    continue
-            lane.taken += 1
-            if lane.spec.weights or lane.throttle is not None or lane.some is not None or lane.country:
-                self._share(lane, carrier, leased, now)
+        for (identity, tried), (messages, segments) in claimed.queues.items():
+            lane = self._lanes.get(identity)
+            if lane is not None:
+                lane.taken += messages
+                self._share(lane, carrier, tried, segments, now)
 
-    def _share(self, lane: _Lane, carrier: int, leased: Leased, now: float) -> None:
-        segments = max(1, leased.message.segments - leased.first_part)
+    def _share(self, lane: _Lane, carrier: int, tried: int, segments: int, now: float) -> None:
         if lane.spec.weights:
             index = lane.index_of[carrier]
-            others = lane.shares.ahead_of(index, lane.able_mask(now)) if leased.tried else 0
-            if not others or leased.tried & others != others:
+            others = lane.shares.ahead_of(index, lane.able_mask(now)) if tried else 0
+            if not others or tried & others != others:
                 lane.shares.took(index, segments)
         if lane.throttle is not None:
             lane.throttle.take(segments, now)

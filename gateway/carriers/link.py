@@ -35,6 +35,7 @@ log = structlog.get_logger("carrier")
 _READ_BYTES = 262_144
 _TICK_S = 1.0
 _UNBIND_S = 1.0  # for the answer to our unbind
+_MESSAGES: frozenset[type[events.Event]] = frozenset((events.Request, events.Response))
 _BIND_PDUS = {
     "transmitter": BindTransmitter,
     "receiver": BindReceiver,
@@ -314,10 +315,8 @@ class Link:
 
     def _handle(self, happened: Sequence[events.Event]) -> None:
         """The funnel's first half: what concerns the link itself."""
-        for event in happened:
-            kind = type(event)
-            if kind is events.Request or kind is events.Response:
-                continue
+        kinds = set(map(type, happened))
+        for event in () if kinds <= _MESSAGES else happened:
             if isinstance(event, events.Bound):
                 self._became_bound()
             elif isinstance(event, events.BindRefused):

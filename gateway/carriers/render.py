@@ -28,7 +28,6 @@ from smpp.smpptime import format_absolute, format_relative
 _FINAL, _INTERMEDIATE = 0x01, 0x10
 _USER_MESSAGE_REFERENCE = int(Tlv.USER_MESSAGE_REFERENCE)
 _REFERENCE_HEAD = _USER_MESSAGE_REFERENCE.to_bytes(2, "big") + b"\0\2"
-_HTTP = int(Via.HTTP)
 _GSM7, _UCS2 = int(Encoding.GSM7), int(Encoding.UCS2)
 _LONGEST = {_GSM7: 160, _UCS2: 140}  # octets of a text in one segment
 _LONGEST_ADDRESS = 20
@@ -52,6 +51,21 @@ class Written(NamedTuple):
     source: str
     text: str
     refusal: str = ""
+
+
+class _Frame:
+    """What one sender's short messages have in common, but for the time that is left: before the destination,
+    between it and the validity, between that and the length. `rest`: the latter two around the validity of
+    the last message, which was `until`."""
+
+    __slots__ = ("encode", "head", "longest", "middle", "rest", "tail", "until")
+
+    def __init__(self, head: bytes, middle: bytes, tail: bytes, encoding: int) -> None:
+        self.head, self.middle, self.tail = head, middle, tail
+        self.encode = gsm7_encode if encoding == _GSM7 else _ucs2_encode
+        self.longest = _LONGEST[encoding]
+        self.rest = b""
+        self.until: int | None = None
 
 
 class Renderer:
@@ -89,7 +103,8 @@ class Renderer:
         self._plain = frozenset({_GSM7, _UCS2})
         if self._alphabet != "gsm7" or self._method == "payload" or self._senders or self._tlvs:
             self._plain = frozenset()
-        self._frames: dict[tuple[str, int, int, int, int, int], tuple[bytes, bytes, bytes]] = {}
+        self._frames: dict[tuple[str, int, int, int, int, int, int], _Frame] = {}
+        self._most_digits = _LONGEST_ADDRESS - len(self._prefix)
         self._registered = tuple(_registered(wish, settings.version) for wish in ReceiptWish)
 
     @property
@@ -126,12 +141,8 @@ class Renderer:
             segments = [self._one_part(content, message, relay)]
         else:
             segments = self._segments(message, content)
-        validity = b""
-        valid_until_ms = message.valid_until_ms or message.expires_ms
-        if self._send_validity:
-            validity = format_relative(max(1, (valid_until_ms - now_ms) // 1000))
-        elif self._validity_zone is not None:
-            validity = format_absolute(valid_until_ms, self._validity_zone)
+        until = message.valid_until_ms or message.expires_ms
+        validity = self._validity((until - now_ms) // 1000 if self._send_validity else until)
         registered = self._registered[message.receipt]
         ours: tuple[tuple[int, bytes], ...] = ()
         if self._send_reference:
@@ -265,82 +276,96 @@ class Renderer:
 
         What does not change from one message to the next, of one sender, is kept: the hot path.
         """
-        encoding = message.encoding
-        if message.segments != 1 or message.relay is not None or message.udh or encoding not in self._plain:
-            return None if self._plain else self._short(message, now_ms)
-        priority = message.priority if message.via == _HTTP else 0
+        if message.segments != 1 or message.relay is not None or message.udh:
+            return None
         like = (
             message.source,
             message.source_ton,
             message.source_npi,
             message.receipt,
-            priority,
-            encoding,
+            message.priority,
+            message.via,
+            message.encoding,
         )
         frame = self._frames.get(like)
         if frame is None:
+            if not self._plain:
+                return self._short(message, now_ms)
+            frame = self._frame(message)
+            if frame is None:
+                return None
             if len(self._frames) >= _FRAMES_KEPT:
                 self._frames.clear()
-            try:
-                frame = self._frames[like] = self._frame(message, priority)
-            except EncodeError:
-                return None
+            self._frames[like] = frame
         try:
-            text = gsm7_encode(message.text) if encoding == _GSM7 else message.text.encode("utf-16-be")
+            text = frame.encode(message.text)
         except (TextError, UnicodeEncodeError):
             return None
-        number = self.number(message.destination)
-        if len(text) > _LONGEST[encoding] or len(number) > _LONGEST_ADDRESS:
+        digits = message.destination
+        if self._national:
+            digits = self._nationally(digits)
+        if len(text) > frame.longest or len(digits) > self._most_digits:
             return None
-        validity = b""
-        valid_until_ms = message.valid_until_ms or message.expires_ms
+        until = 0
         if self._send_validity:
-            validity = format_relative(max(1, (valid_until_ms - now_ms) // 1000))
+            until = ((message.valid_until_ms or message.expires_ms) - now_ms) // 1000
         elif self._validity_zone is not None:
-            validity = format_absolute(valid_until_ms, self._validity_zone)
-        head, middle, tail = frame
+            until = message.valid_until_ms or message.expires_ms
+        if until != frame.until:
+            frame.rest = frame.middle + self._validity(until) + frame.tail
+            frame.until = until
         reference = b""
         if self._send_reference and self._with_tlvs:
             reference = _REFERENCE_HEAD + reference_of(message.id).to_bytes(2, "big")
-        return b"%b%b%b%b%b%c%b%b" % (head, number, middle, validity, tail, len(text), text, reference)
+        return b"%b%b%b%c%b%b" % (frame.head, digits.encode(), frame.rest, len(text), text, reference)
+
+    def _validity(self, until: int) -> bytes:
+        """validity_period, of the seconds that are left or of the moment in ms, as this carrier wants it."""
+        if self._send_validity:
+            return format_relative(max(1, until))
+        return format_absolute(until, self._validity_zone) if self._validity_zone is not None else b""
 
     def _short(self, message: Message, now_ms: int) -> bytes | None:
         """`plain` with a carrier that has rules or an alphabet of its own: nothing is kept."""
-        if message.segments != 1 or message.relay is not None or message.udh:
-            return None
         try:
             bodies = self.bodies(message, False, now_ms)
         except (TextError, EncodeError):
             return None  # whoever asks for the bodies is told why
         return bodies[0] if len(bodies) == 1 else None
 
-    def _frame(self, message: Message, priority: int) -> tuple[bytes, bytes, bytes]:
-        """What is before the destination, between it and the validity, between that and the length."""
+    def _frame(self, message: Message) -> _Frame | None:
+        """What all messages like this one have in common; None where they are not plain."""
+        encoding = message.encoding
+        if encoding not in self._plain:
+            return None
         source = message.source.encode("latin-1", "replace")
-        data_coding = DATA_CODING[message.encoding]
+        data_coding = DATA_CODING[encoding]
         if self._data_coding is not None and not data_coding:
             data_coding = self._data_coding
-        empty = submit_sm_body(
-            self._service_type,
-            message.source_ton if self._source_ton is None else self._source_ton,
-            message.source_npi if self._source_npi is None else self._source_npi,
-            source,
-            self._ton,
-            self._npi,
-            b"",
-            0,
-            0,
-            priority,
-            b"",
-            b"",
-            self._registered[message.receipt],
-            0,
-            data_coding,
-            0,
-            b"",
-        )
+        try:
+            empty = submit_sm_body(
+                self._service_type,
+                message.source_ton if self._source_ton is None else self._source_ton,
+                message.source_npi if self._source_npi is None else self._source_npi,
+                source,
+                self._ton,
+                self._npi,
+                b"",
+                0,
+                0,
+                message.priority if message.via == Via.HTTP else 0,
+                b"",
+                b"",
+                self._registered[message.receipt],
+                0,
+                data_coding,
+                0,
+                b"",
+            )
+        except EncodeError:
+            return None
         at = len(self._service_type) + len(source) + 6  # two NULs, TON and NPI twice
-        return empty[:at], empty[at : at + 5], empty[at + 5 : -1]
+        return _Frame(empty[:at] + self._prefix, empty[at : at + 5], empty[at + 5 : -1], encoding)
 
     def _one_part(self, content: str | bytes, message: Message, relay: Relay) -> Segment:
         """A part of a customer's long message, under the customer's own reference and width of it."""
@@ -354,9 +379,16 @@ class Renderer:
 
     def number(self, digits: str) -> bytes:
         """The destination as this carrier writes numbers."""
+        return self._prefix + self._nationally(digits).encode()
+
+    def _nationally(self, digits: str) -> str:
         if self._national and digits.startswith(self._national):
-            digits = "0" + digits[len(self._national) :]
-        return self._prefix + digits.encode()
+            return "0" + digits[len(self._national) :]
+        return digits
+
+
+def _ucs2_encode(text: str) -> bytes:
+    return text.encode("utf-16-be")
 
 
 def _content(message: Message) -> str | bytes:

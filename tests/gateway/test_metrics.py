@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.callbacks.measures import add_callback_measures
@@ -82,6 +85,16 @@ def test_a_histogram_is_cumulative_and_its_bounds_are_inclusive() -> None:
         histogram.observe(observed)
     assert histogram.buckets() == [("1.0", 2), ("2.0", 3), ("+Inf", 4)]
     assert histogram.total == 5.5
+
+
+@given(st.lists(st.one_of(st.floats(0, 4), st.sampled_from([1.0, 2.0])), min_size=1))
+def test_many_values_at_once_are_counted_as_each_of_them(values: list[float]) -> None:
+    one_by_one, at_once = Histogram((1.0, 2.0, 3.0)), Histogram((1.0, 2.0, 3.0))
+    for value in values:
+        one_by_one.observe(value)
+    at_once.observe_all([*values])
+    assert at_once.counts == one_by_one.counts
+    assert at_once.total == pytest.approx(one_by_one.total)
 
 
 def test_registered_gauges_and_histograms_are_read_at_each_scrape() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from router.nouns import Leased, Message, Outcome, Phase, Progress, Relay, Settle
 from store.check import check
-from store.interface import ClaimResult
+from store.interface import Claim, ClaimResult, Transaction
 from store.lmdb_store import LmdbStore
 from tests.store.records_for_tests import (
     NOW_MS,
@@ -73,6 +75,50 @@ def test_what_it_has_no_room_for_waits_in_order(store: LmdbStore) -> None:
     assert all(one.fresh for one in taken)
     assert not store.memory.recent
     assert check(store) == []
+
+
+def _accept(messages: list[Message], txn: Transaction) -> None:
+    txn.accept(messages)
+
+
+def _claim(wish: Claim, txn: Transaction) -> list[ClaimResult]:
+    return txn.claim([wish])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_has_no_row_yet_is_taken_as_from_its_row(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    kinds = [(chance.choice([1, 1, 1, 3]), chance.random() < 0.9, chance.choice([1, 2])) for _ in range(20)]
+    budget, most = chance.randint(1, 30), chance.choice([4, 100])
+    results: list[ClaimResult] = []
+    for rows in (False, True):
+        store = open_store(tmp_path / str(rows))
+        with_account(store)
+        lane = lane_of(store, "a")
+        messages = [
+            message(store, lane, segments=segments, priority=priority, expires_ms=NOW_MS + 1000 * alive)
+            for segments, alive, priority in kinds
+        ]
+        wish = claim(store, lane, "a", budget)
+        wish.lanes = ((lane, 0, most),)
+        accept = partial(_accept, messages)
+        if rows:
+            commit(store, accept)
+            results += commit(store, partial(_claim, wish))[0]
+        else:
+            results += commit(store, accept, partial(_claim, wish))[1]
+        assert check(store) == []
+    fresh, from_rows = results
+    assert [one.message.segments for one in fresh.leased] == [
+        one.message.segments for one in from_rows.leased
+    ]
+    assert (fresh.expired, fresh.segments, fresh.queues) == (
+        from_rows.expired,
+        from_rows.segments,
+        from_rows.queues,
+    )
+    assert fresh.segments == sum(one.message.segments for one in fresh.leased)
+    assert [*fresh.queues.values()] == [[len(fresh.leased), fresh.segments]] or not fresh.leased
 
 
 def test_nobody_claims_what_a_suspended_account_submits(store: LmdbStore) -> None:

@@ -17,7 +17,8 @@ from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from router.nouns import Phase
 from smpp.alphabet import national_decode
-from smpp.pdu import DeliverSm, Pdu, SubmitSm
+from smpp.codec import encode
+from smpp.pdu import DeliverSm, Pdu, SubmitSm, SubmitSmResp
 from tests.gateway.house import Running, Script, carrier, route, running, running_with, simulator
 from tests.trio_case import trio_test
 
@@ -54,6 +55,44 @@ async def test_a_carrier_of_a_low_rate_gets_it_while_answers_come_at_once(tmp_pa
         await _sent(house, 60)
         await house.until(lambda: len(script.submits) == 60)
         assert trio.current_time() - began < 3.5
+
+
+@trio_test(mock_clock=True)
+async def test_answers_of_all_kinds_in_one_read_are_each_counted_and_settled(tmp_path: Path) -> None:
+    toml = carrier("one", 2790, window=30) + route("one")
+    statuses = {3: 0x0B, 7: 0x0A, 8: 0x0B}  # by the order in which they came
+
+    def in_one_go(script: Script, pdu: Pdu) -> list[Pdu | bytes]:
+        if not isinstance(pdu, SubmitSm):
+            return []
+        if len(script.submits) < 10:
+            return [b""]
+        return [
+            b"".join(
+                encode(
+                    SubmitSmResp(
+                        message_id=b"" if number in statuses else b"id%d" % number,
+                        tlvs=((0x0428, b"\0"),) if number % 5 == 0 else (),
+                        command_status=statuses.get(number, 0),
+                        sequence_number=submit.sequence_number,
+                    )
+                )
+                for number, submit in enumerate(script.submits)
+            )
+        ]
+
+    async with running_with(tmp_path, toml, Script(in_one_go)) as (house, script):
+        await house.bound()
+        ids = [await house.submit(f"4477009001{number:02}", receipt="none") for number in range(10)]
+        states = [(await house.final(one))["state"] for one in ids]
+        order = [int(pdu.destination_addr[-2:]) for pdu in script.submits]
+        assert {number for number, state in enumerate(states) if state != "ACCEPTED"} == {
+            order[number] for number in statuses
+        }
+        (one,) = house.gateway.carriers
+        assert one.counts.statuses == {0: 7, 0x0B: 2, 0x0A: 1}
+        assert sum(one.counts.response_seconds.counts) == 10
+        assert one.in_flight == 0
 
 
 # a message that ends links

@@ -15,6 +15,7 @@ from gateway.carriers.limits import SomeLimits
 from gateway.carriers.standing import Standings
 from router.nouns import Encoding, LaneSpec, Leased, Outcome, Settle, Step
 from router.throttle import Throttle
+from store.interface import ClaimResult
 from store.lmdb_store import LmdbStore
 from tests.store.records_for_tests import Clock, commit, message, open_store, outcome, with_account
 
@@ -91,10 +92,9 @@ class Yard:
         claim = self.board.claim(self.members[name], budget, now, self.clock.now_ms)
         if claim is None:
             return []
-        leased: list[Leased] = commit(self.store, lambda txn: txn.claim([claim]))[0][0].leased
-        for one in leased:
-            self.board.took(claim.carrier, [one], now)
-        return leased
+        result: ClaimResult = commit(self.store, lambda txn: txn.claim([claim]))[0][0]
+        self.board.took(claim.carrier, result, now)
+        return result.leased
 
     def pull_late(self, name: str) -> list[Leased]:
         """What it gets when it has waited for those that come first."""
