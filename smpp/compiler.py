@@ -32,19 +32,30 @@ HEADER = struct.Struct("!4L")  # command_length, command_id, command_status, seq
 TLV_HEADER = struct.Struct("!2H")  # tag, length
 
 _OCTET = Integer(1)
-_LAYOUTS_MOST = 4_096  # kept for each PDU
+_LAYOUTS_MOST = 4_096  # kept for each PDU, and for pairs of TLVs
 
 _WRITE_FAILURES = (TypeError, OverflowError, ValueError, struct.error)
 
 
+# What unpacks two TLVs, as most receipts have them, by the first one's length and the octets of both.
+_PAIRS: dict[tuple[int, int], Callable[[bytes, int], tuple[int, int, bytes, int, int, bytes]]] = {}
+_unpack_tlv_header = TLV_HEADER.unpack_from
+
+
 def unpack_tlvs(buffer: bytes, position: int) -> Tlvs:
     """All TLVs from `position` to the end, in order, values untouched. ValueError when they do not fit."""
-    unpack = TLV_HEADER.unpack_from
     end = len(buffer)
-    tlvs = []
     try:
+        tag, length = _unpack_tlv_header(buffer, position)
+        unpack = _PAIRS.get((length, end - position))
+        if unpack is not None:
+            _, _, value, last_tag, length, last = unpack(buffer, position)
+            if length == len(last):
+                return [(tag, value), (last_tag, last)]
+        octets = end - position
+        tlvs = []
         while position < end:
-            tag, length = unpack(buffer, position)
+            tag, length = _unpack_tlv_header(buffer, position)
             start = position + 4
             position = start + length
             tlvs.append((tag, buffer[start:position]))
@@ -52,6 +63,11 @@ def unpack_tlvs(buffer: bytes, position: int) -> Tlvs:
         raise ValueError("stray octets") from None
     if position != end:
         raise ValueError("truncated TLV")
+    if len(tlvs) == 2:
+        if len(_PAIRS) >= _LAYOUTS_MOST:
+            _PAIRS.clear()
+        first = len(tlvs[0][1])
+        _PAIRS[first, octets] = struct.Struct(f"!2H{first}s2H{octets - first - 8}s").unpack_from
     return tlvs
 
 

@@ -93,6 +93,13 @@ def decoded_or_refused(wire: bytes) -> Pdu | ProtocolError:
         return error
 
 
+def read_or_refused(cls: type[Pdu], wire: bytes) -> Pdu | ProtocolError:
+    try:
+        return read_carefully(cls, wire, 0, 0)
+    except ProtocolError as error:
+        return error
+
+
 @given(any_pdu)
 def test_whatever_is_encoded_decodes_to_an_equal_pdu(pdu: Pdu) -> None:
     assert decode(encode(pdu)) == pdu
@@ -113,6 +120,17 @@ def test_the_layouts_that_a_peer_can_bring_about_are_bounded() -> None:
             ends = (16 + system_id, 17 + system_id + password)
             assert layouts[ends](wire) == (b"s" * system_id, b"p" * password)
     assert len(layouts) <= 4_096
+
+
+@given(st.binary(max_size=20), st.binary(max_size=20), st.integers(0, 24), octet)
+def test_a_pair_of_tlvs_is_read_like_any_others(one: bytes, two: bytes, at: int, damage: int) -> None:
+    pdu = SubmitSm(tlvs=[(0x1E, one), (0x427, two)])
+    wire = encode(pdu)
+    assert decode(wire) == decode(wire) == pdu  # the second time by what was learned from the first
+    at = min(len(wire) - 1, 33 + at)
+    bad = wire[:at] + bytes((damage,)) + wire[at + 1 :]
+    read, careful = decoded_or_refused(bad), read_or_refused(SubmitSm, bad)
+    assert read == careful or str(read) == str(careful)
 
 
 @given(any_pdu, st.data())
