@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gateway.committer import Before
-from gateway.door import Door, Keep, Submission, SubmitDone
+from gateway.door import Door, Keep, Request, SubmitDone, whole
 from gateway.lookup import Lookup
 from router.nouns import Account
 from router.policy import Policy
@@ -31,7 +31,7 @@ class AskingDoor(Door):
     def submit(
         self,
         account: Account,
-        requests: Sequence[Submission],
+        requests: Sequence[Request],
         done: SubmitDone,
         before: Before = None,
         keep: Keep = None,
@@ -44,7 +44,7 @@ class AskingDoor(Door):
         else:
             enter(account, requests, done, before, keep)
 
-    def _missing(self, account: Account, requests: Sequence[Submission]) -> list[str]:
+    def _missing(self, account: Account, requests: Sequence[Request]) -> list[str]:
         """The numbers that routes asked for and nobody remembers."""
         missing = self.lookup.missing
         missing.clear()
@@ -53,5 +53,5 @@ class AskingDoor(Door):
         policy = Policy(account, self.house)
         now_ms = self._world.wall_ms()
         for request in requests:
-            self._plan(policy, request, 0, now_ms)
+            self._plan(policy, whole(request, requests), 0, now_ms)
         return list(missing)

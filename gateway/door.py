@@ -9,7 +9,7 @@ Deliberately not here: HTTP or SMPP vocabulary (the edges translate), sending, I
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 import trio
@@ -45,7 +45,7 @@ from router.numbers import NumberProblem, normalise, sender_of
 from router.plans import KINDS, facts
 from router.policy import House, Policy
 from router.rates import Priced
-from router.routes import RouteTable
+from router.routes import Route, RouteTable
 from smpp.alphabet import Unencodable
 from smpp.describe import smart_text
 from smpp.segment import AUTO, GSM7, TooManyParts, count, plan
@@ -117,6 +117,19 @@ class Submission(msgspec.Struct, gc=False):
     trace: bytes | None = None  # gateway.traces.parent_of
 
 
+class Alike(msgspec.Struct, gc=False):
+    """One that differs from the Submission at `place` of the same call, which stands before it, in nothing
+    but its number and its text; no part of a customer's own long message."""
+
+    multi: ClassVar[bool] = False
+    place: int
+    to: str
+    text: str
+
+
+Request = Submission | Alike
+
+
 class Accepted(msgspec.Struct, gc=False):
     """Fsynced. `state` is a MessageState, `encoding` an Encoding."""
 
@@ -147,6 +160,9 @@ class Lanes(Protocol):
         self, lane: int, encoding: int, segments: int, content: str | bytes, udh: bytes, total: int
     ) -> int: ...  # without the carriers that it is too long for; 0 = nobody is left
     def most_parts(self, lane: int) -> int: ...
+
+    @property
+    def limited(self) -> Mapping[int, object]: ...  # lanes of which `lane_for` may answer another one
 
     @property
     def some(self) -> Mapping[int, object]: ...  # lanes of which some messages are under limits of their own
@@ -232,7 +248,7 @@ class Door:
     def submit(
         self,
         account: Account,
-        requests: Sequence[Submission],
+        requests: Sequence[Request],
         done: SubmitDone,
         before: Before = None,
         keep: Keep = None,
@@ -242,7 +258,7 @@ class Door:
         `before` is done in the commit that accepts them, and only if it accepts any; so is what `keep`
         makes of the results, where they were accepted earlier, too. Only one of the two can be given.
         """
-        api = _APIS[requests[0].via] if requests else ""
+        api = _api(requests) if requests else ""
         refusal = self._policy(account)
         if refusal is not None:
             self.refused(account.name, api, refusal.code, len(requests))
@@ -265,8 +281,9 @@ class Door:
             policy = self._policies[account.id] = Policy(account, self.house)
         room = self.room(account)
         first_id = self._admission.next_ids(len(requests), now_ms)
-        for offset, request in enumerate(requests):
-            planned = self._plan(policy, request, first_id + offset, now_ms)
+        for request, planned in zip(
+            requests, self._plan_all(policy, requests, first_id, now_ms), strict=True
+        ):
             if type(planned) is Message and len(messages) >= room:
                 planned = _queue_full(account)
             if type(planned) is Message:
@@ -336,7 +353,7 @@ class Door:
     def _submit_guarded(
         self,
         account: Account,
-        requests: Sequence[Submission],
+        requests: Sequence[Request],
         results: list[Accepted | Refusal],
         done: SubmitDone,
         before: Before,
@@ -363,7 +380,7 @@ class Door:
                 shown = shown or id
                 if earlier is None:
                     _show_as(message, shown)
-        api = _APIS[requests[0].via]
+        api = _api(requests)
 
         def answer(error: StoreError | None) -> None:
             own = {message.id for message in submit.messages} if error is not None else set()
@@ -454,6 +471,54 @@ class Door:
         return account.max_queued - self._admission.queued(account.id) - self._committing.get(account.id, 0)
 
     # plan: what concerns the message
+
+    def _plan_all(
+        self, policy: Policy, requests: Sequence[Request], first_id: int, now_ms: int
+    ) -> list[Message | Refusal]:
+        """`_plan` of each. Of those that are alike and take the same route one is planned, and what it came
+        to is true of the others, too; it is forgotten with this call, so nothing has to drop it."""
+        routes, region = self._routes, policy.region
+        match = routes.match
+        by_number = routes.prefix_only and policy.any_number
+        models: dict[tuple[int, str], Message | None] = {}  # None: each is planned
+        planned: list[Message | Refusal] = []
+        for id, request in enumerate(requests, first_id):
+            if not by_number or type(request) is not Alike:
+                planned.append(self._plan(policy, whole(request, requests), id, now_ms))
+                continue
+            try:
+                destination = normalise(request.to, region)
+                route = match(destination)
+            except NumberProblem:
+                route = None
+            if route is None:  # `_plan` says why not
+                planned.append(self._plan(policy, whole(request, requests), id, now_ms))
+                continue
+            key = request.place, route.name
+            model = models.get(key)
+            if model is not None:
+                message: Message = model.__copy__()  # type: ignore[attr-defined]
+                message.id = id
+                message.destination = destination
+                message.text = request.text
+                planned.append(message)
+                continue
+            one = self._plan(policy, whole(request, requests), id, now_ms)
+            planned.append(one)
+            if key not in models:
+                models[key] = self._model(policy, requests[request.place], one, route)
+        return planned
+
+    def _model(
+        self, policy: Policy, first: Request, planned: Message | Refusal, route: Route
+    ) -> Message | None:
+        """What was planned, if the number counts for nothing but its route, and the text for nothing."""
+        lanes, lane = self._lanes, route.lane
+        if type(planned) is not Message or type(first) is not Submission or first.planned is None:
+            return None
+        if lane in lanes.limited or lane in lanes.choosing or lane in lanes.some:
+            return None
+        return None if first.planned[0] == _UCS2 and policy.account.smart_encoding else planned
 
     def _plan(self, policy: Policy, request: Submission, message_id: int, now_ms: int) -> Message | Refusal:
         account = policy.account
@@ -608,6 +673,21 @@ class Door:
         elif not 1 <= validity_s <= most_s:
             return Refusal(422, "bad-validity", "validity_s", f"validity_s must be 1 to {most_s} seconds")
         return send_at_ms, (send_at_ms or now_ms) + validity_s * 1000
+
+
+def _api(requests: Sequence[Request]) -> str:
+    first = requests[0]
+    return _APIS[first.via] if type(first) is Submission else ""
+
+
+def whole(request: Request, requests: Sequence[Request]) -> Submission:
+    """As a Submission of its own."""
+    if type(request) is Submission:
+        return request
+    assert type(request) is Alike
+    first = requests[request.place]
+    assert type(first) is Submission
+    return msgspec.structs.replace(first, to=request.to, text=request.text)
 
 
 def content_of(

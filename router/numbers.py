@@ -62,6 +62,11 @@ def _lengths() -> dict[str, int]:
 
 
 _PLAN = _lengths()
+# A number's first three digits → the same bit mask: no country calling code begins as another one.
+_BY_START = {
+    start: _PLAN.get(start[:1]) or _PLAN.get(start[:2]) or _PLAN.get(start, 0)
+    for start in map("{:03}".format, range(1000))
+}
 
 
 def normalise(text: str, default_region: str = "") -> str:
@@ -77,7 +82,9 @@ def normalise(text: str, default_region: str = "") -> str:
         return _without_plus(digits, default_region)
     if digits is text and digits[:2] == "00":
         digits = digits[2:]
-    return digits if _possible(digits) else _corrected(digits)
+    if _BY_START.get(digits[:3], 0) >> len(digits) & 1:
+        return digits
+    return _corrected(digits)
 
 
 def sender_of(text: str, default_region: str = "") -> Sender:
@@ -135,9 +142,7 @@ def _normalise_written(text: str, region: str) -> str:
 
 
 def _possible(digits: str) -> bool:
-    plan = _PLAN
-    mask = plan.get(digits[:2]) or plan.get(digits[:1]) or plan.get(digits[:3]) or 0
-    return bool(mask >> len(digits) & 1)
+    return bool(_BY_START.get(digits[:3], 0) >> len(digits) & 1)
 
 
 def _corrected(digits: str) -> str:

@@ -27,12 +27,13 @@ class Policy:
 
     `house` is what an account without own choices has. `region` is for numbers without country code,
     `kinds` the number types it may send to, None = all; `metered`: it is billed, or has a quota;
-    `senders` remembers senders that were read by region.
+    `any_number`: nothing here asks what number a message goes to; `senders` remembers senders that were read
+    by region.
     """
 
     __slots__ = (
         "_any_destination", "_any_sender", "_exact", "_prefixes", "_senders", "_starts",
-        "account", "kinds", "metered", "region", "senders",
+        "account", "any_number", "kinds", "metered", "region", "senders",
     )  # fmt: skip
 
     def __init__(self, account: Account, house: House) -> None:
@@ -47,6 +48,7 @@ class Policy:
         self._senders: dict[str, bool] = {}
         self._any_destination = not account.destinations
         self._prefixes = tuple(account.destinations)
+        self.any_number = self._any_destination and self.kinds is None and not self.metered
 
     def sender_allowed(self, source: str) -> bool:
         if self._any_sender:

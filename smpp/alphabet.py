@@ -105,6 +105,16 @@ def gsm7_decode(septets: bytes, *, strict: bool = False) -> str:
     return _ESCAPED.sub(_unescape, text) if "\x1b" in text else text
 
 
+def gsm7_exactly(septets: bytes) -> str | None:
+    """Unpacked septets as text, if encoding it again gives the same octets; else None."""
+    if not septets.isascii():
+        return None
+    if ESC in septets:
+        text = gsm7_decode(septets)
+        return text if gsm7_encode(text) == septets else None
+    return codecs.charmap_decode(septets, "strict", _TO_TEXT)[0]
+
+
 def _unescape(match: re.Match[str]) -> str:
     escaped = match[1]
     if escaped in ("", "\x1b"):

@@ -190,7 +190,9 @@ class LaneBoard:
         self._of_carrier: dict[int, list[_Lane]] = {}
         self._members: dict[int, Member] = {}
         self.paced: Paced | None = None  # accounts' own limits
-        self._limited: dict[int, list[tuple[int, Member]]] = {}  # only lanes that have such carriers
+        self.limited: dict[
+            int, list[tuple[int, Member]]
+        ] = {}  # lanes with carriers that do not take every message
         self._variants: dict[tuple[int, int], int] = {}  # (lane, mask of those left out) → lane of the rest
         self.some: dict[
             int, tuple[tuple[int, SomeLimit], ...]
@@ -235,7 +237,7 @@ class LaneBoard:
         """Exactly these lanes, and those that `lane_for` made of them, are in force from now on. One that
         stays keeps its shares and its route's last second. Carriers' own limits are read anew."""
         before = self._lanes
-        self._lanes, self._of_carrier, self._limited, self._variants = {}, {}, {}, {}
+        self._lanes, self._of_carrier, self.limited, self._variants = {}, {}, {}, {}
         self.some, self._under, self.choosing, self._orders = {}, {}, {}, {}
         self._wished = {wish.id for wish in wishes}
         for wish in wishes:
@@ -359,7 +361,7 @@ class LaneBoard:
     def _note_limits(self, lane: _Lane) -> None:
         limited = lane.limited()
         if limited:
-            self._limited[lane.id] = limited
+            self.limited[lane.id] = limited
         some = [
             (member.id, limit)
             for member in lane.members
@@ -541,7 +543,7 @@ class LaneBoard:
             plain = msgspec.structs.replace(spec, limits=(), country=0) if apart else spec
             for lane in whole[spec.route]:
                 mask = _left_out(lane, plain)
-                able = sum(bit for bit, _ in self._limited.get(lane.id, ()))
+                able = sum(bit for bit, _ in self.limited.get(lane.id, ()))
                 if (mask and not mask & ~able) or (apart and plain == lane.spec):
                     self.add(identity, spec, lane.throttle)
                     break
@@ -566,7 +568,7 @@ class LaneBoard:
 
         `total`: of a customer's own long message, of which this is one part.
         """
-        limited = self._limited.get(lane)
+        limited = self.limited.get(lane)
         if limited is None:
             return lane
         mask = 0

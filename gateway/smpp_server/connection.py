@@ -23,7 +23,7 @@ import trio
 from gateway.door import Accepted, Refusal, Submission
 from gateway.outlet import Outlet, PeerNotReading
 from gateway.smpp_server.gate import BindAsked, BindRefusal
-from gateway.smpp_server.translate import id_of, status_of, submission
+from gateway.smpp_server.translate import id_of, status_of, submissions
 from smpp import events
 from smpp.constants import RESPONSE_BIT, CommandId
 from smpp.pdu import (
@@ -443,24 +443,18 @@ class Connection:
     def _through_the_door(self, pdus: Sequence[Submit]) -> None:
         account = self.tenant.account
         now_ms = self.server.world.wall_ms()
-        version = self.session.peer_version
-        asked: list[Submission] = []
-        taken: list[Submit] = []
-        for pdu in pdus:
-            request = submission(pdu, account, now_ms, version)
+        entering, asked, others = submissions(pdus, account, now_ms, self.session.peer_version)
+        for pdu, request in others:
             if not isinstance(request, Submission):
                 self.refuse(pdu, request)
-            elif isinstance(pdu, SubmitSm) and pdu.replace_if_present_flag:
-                self._unanswered += 1
-                done = partial(self._answered, account, [pdu])
-                self.server.operations.submit_replacing(account, request, done)
-            else:
-                asked.append(request)
-                taken.append(pdu)
+                continue
+            self._unanswered += 1
+            done = partial(self._answered, account, [pdu])
+            self.server.operations.submit_replacing(account, request, done)
         if asked:
             self.submits += len(asked)
             self._unanswered += len(asked)
-            self.server.submit(account, asked, partial(self._answered, account, taken))
+            self.server.submit(account, asked, partial(self._answered, account, entering))
 
     def refuse(self, pdu: Pdu, status: int) -> None:
         """Answer with a status and no body (3.4 section 4.4.2)."""

@@ -16,7 +16,7 @@ import trio
 from config.model import SmppConfig
 from gateway.accounts import Accounts
 from gateway.committer import Committer
-from gateway.door import Accepted, Door, Refusal, Submission
+from gateway.door import Accepted, Door, Refusal, Request
 from gateway.smpp_server.connection import Connection
 from gateway.smpp_server.deliveries import Deliveries, Port
 from gateway.smpp_server.gate import Gate
@@ -226,7 +226,7 @@ class SmppServer:
     def submit(
         self,
         account: Account,
-        requests: Sequence[Submission],
+        requests: Sequence[Request],
         done: Callable[[Sequence[Accepted | Refusal]], None],
     ) -> None:
         """Through the door."""

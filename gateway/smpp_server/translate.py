@@ -13,10 +13,10 @@ Deliberately not here: policy and limits (gateway.door), waiting for parts (stor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gateway.door import Refusal, Submission
+from gateway.door import Alike, Refusal, Request, Submission
 from router.money import UNPAID
 from router.nouns import Account, Encoding, MessageClass, ReceiptWish, Relay, Via
 from smpp import alphabet, segment
@@ -44,9 +44,6 @@ _LONGEST_PART = (
     247  # octets with its header; under another carrier's header it must still fit a short_message
 )
 _CLASS_NAMES = {int(one): one.name.lower() for one in MessageClass}
-_ONE_GSM7 = (int(Encoding.GSM7), 1)  # encoding and segments
-_MOST_SEPTETS = 160
-_SMPP = int(Via.SMPP)
 _SOURCES_CACHED = 10_000
 
 
@@ -85,6 +82,55 @@ class Content(NamedTuple):
     concat: Concat | None = None
 
 
+def submissions(
+    pdus: Sequence[Submit], account: Account, now_ms: int, version: int = 0x34
+) -> tuple[list[Submit], list[Request], list[tuple[Submit, Submission | int]]]:
+    """`submission` of each: those that enter, what the door is asked for each of them, and the others, which
+    are refused, or replace a message. What is like an earlier one but for its number and its text is not
+    taken apart a second time."""
+    entering: list[Submit] = []
+    asked: list[Request] = []
+    others: list[tuple[Submit, Submission | int]] = []
+    known: dict[tuple[int | bytes, ...], tuple[int, Callable[[bytes], str | None], int, bool]] = {}
+    for pdu in pdus:
+        looks: tuple[int | bytes, ...] = ()
+        if type(pdu) is SubmitSm and not pdu.tlvs:
+            looks = (
+                pdu.source_addr, pdu.source_addr_ton, pdu.source_addr_npi, pdu.dest_addr_ton,
+                pdu.dest_addr_npi, pdu.registered_delivery, pdu.data_coding, pdu.esm_class, pdu.service_type,
+                pdu.protocol_id, pdu.priority_flag, pdu.schedule_delivery_time, pdu.validity_period,
+                pdu.replace_if_present_flag, pdu.sm_default_msg_id,
+            )  # fmt: skip
+            like = known.get(looks)
+            if like is not None:
+                place, text_of_it, most, international = like
+                body = pdu.short_message
+                text = text_of_it(body)
+                if text is not None and len(body) <= most:
+                    to = pdu.destination_addr.decode("latin-1")
+                    if international and to[:1] != "+":
+                        to = "+" + to
+                    entering.append(pdu)
+                    asked.append(Alike(place, to, text))
+                    continue
+        request = submission(pdu, account, now_ms, version)
+        if not isinstance(request, Submission) or (type(pdu) is SubmitSm and pdu.replace_if_present_flag):
+            others.append((pdu, request))
+            continue
+        if type(pdu) is SubmitSm and looks and _is_plain(pdu, request):
+            encoding, _ = request.planned or (0, 0)
+            known[looks] = len(asked), *_TEXTS[encoding], pdu.dest_addr_ton == 1
+        entering.append(pdu)
+        asked.append(request)
+    return entering, asked, others
+
+
+def _is_plain(pdu: SubmitSm, request: Submission) -> bool:
+    """One segment of text, and all that says how it is to be read is beside it."""
+    one_segment = request.text is not None and request.planned is not None and request.planned[1] == 1
+    return one_segment and not (pdu.esm_class & segment.UDHI or pdu.sm_default_msg_id)
+
+
 def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) -> Submission | int:
     """What the door is asked, or the command_status that refuses it. submit_multi: without a destination."""
     source = source_of(pdu.source_addr, pdu.source_addr_ton, pdu.source_addr_npi)
@@ -92,20 +138,6 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
         return source
     assert not isinstance(source, int)
     wish = (_WISHES_50 if version >= 0x50 else _WISHES_34)[pdu.registered_delivery & 31]
-    if type(pdu) is SubmitSm and account.alphabet == "gsm7" and _is_plain(pdu):
-        text = gsm7_text(pdu.short_message)
-        if text is not None:
-            return Submission(
-                destination_of(pdu.destination_addr, pdu.dest_addr_ton),
-                source[0],
-                text,
-                message_class=_CLASS_NAMES[account.message_class],
-                source=source,
-                destination_type=(pdu.dest_addr_ton & 15) << 4 | pdu.dest_addr_npi & 15,
-                wish=wish,
-                planned=_ONE_GSM7,
-                via=_SMPP,
-            )
     send_at_ms = expires_ms = priority = protocol_id = 0
     short_message = b""
     if not isinstance(pdu, DataSm):
@@ -167,23 +199,6 @@ def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) 
         request.to = destination_of(pdu.destination_addr, pdu.dest_addr_ton)
         request.destination_type = (pdu.dest_addr_ton & 15) << 4 | pdu.dest_addr_npi & 15
     return request
-
-
-def _is_plain(pdu: SubmitSm) -> bool:
-    """A short message with nothing beside its text: by far the most usual."""
-    return not (
-        pdu.tlvs
-        or pdu.esm_class
-        or pdu.data_coding
-        or pdu.service_type
-        or pdu.protocol_id
-        or pdu.priority_flag
-        or pdu.schedule_delivery_time
-        or pdu.validity_period
-        or pdu.sm_default_msg_id
-        or pdu.registered_delivery & _ACKS
-        or len(pdu.short_message) > _MOST_SEPTETS
-    )
 
 
 def _tlvs_fit(tlvs: Sequence[tuple[int, bytes]]) -> bool:
@@ -248,7 +263,7 @@ def content_of(
         and len(short_message) <= 160
         and default == "gsm7"
     ):
-        text = gsm7_text(short_message)  # by far the most usual
+        text = alphabet.gsm7_exactly(short_message)  # by far the most usual
         if text is not None:
             return Content(Encoding.GSM7, 1, text)
     if tlvs and short_message and any(tag == _PAYLOAD for tag, _ in tlvs):
@@ -286,26 +301,27 @@ def _binary(body: bytes, data_coding: int, udh: bytes, concat: Concat | None) ->
 
 def text_of(body: bytes, encoding: int) -> str | None:
     """The text, if encoding it again gives the same octets; else None."""
-    if encoding == Encoding.GSM7:
-        return gsm7_text(body)
-    if encoding == Encoding.LATIN1:
-        return body.decode("latin-1")
-    if encoding == Encoding.UCS2:
-        try:
-            return body.decode("utf-16-be")
-        except UnicodeDecodeError:
-            return None
-    return None
+    known = _TEXTS.get(encoding)
+    return known[0](body) if known is not None else None
 
 
-def gsm7_text(body: bytes) -> str | None:
-    """Unpacked septets as text; None where they are not GSM 03.38 through and through."""
-    if not body.isascii():
+def _latin1_text(body: bytes) -> str:
+    return body.decode("latin-1")
+
+
+def _ucs2_text(body: bytes) -> str | None:
+    try:
+        return body.decode("utf-16-be")
+    except UnicodeDecodeError:
         return None
-    text = alphabet.gsm7_decode(body)
-    if alphabet.ESC in body and alphabet.gsm7_encode(text) != body:
-        return None
-    return text
+
+
+# What reads the octets of an encoding, and how many of them one segment takes. BINARY has no text.
+_TEXTS: dict[int, tuple[Callable[[bytes], str | None], int]] = {
+    Encoding.GSM7: (alphabet.gsm7_exactly, 160),
+    Encoding.LATIN1: (_latin1_text, 140),
+    Encoding.UCS2: (_ucs2_text, 140),
+}
 
 
 # message ids

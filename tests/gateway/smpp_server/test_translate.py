@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from config.model import CarrierConfig
 from gateway.carriers.render import Renderer
-from gateway.door import Submission
-from gateway.smpp_server import translate
-from gateway.smpp_server.translate import submission
+from gateway.door import Alike, Submission, whole
+from gateway.smpp_server.translate import submission, submissions
 from router.nouns import Account, Message
 from smpp.constants import Tlv
 from smpp.pdu import SubmitSm
@@ -68,43 +67,59 @@ def test_the_longest_part_that_is_taken_fits_every_carriers_header(
     assert len(renderer.bodies(message, False, 0)) == 1
 
 
-# the short way of the commonest submit_sm
+# many at once
+
+SUBMITS = st.builds(
+    lambda source, to, **fields: SubmitSm(
+        source_addr=source[0], source_addr_ton=source[1], source_addr_npi=source[2],
+        destination_addr=to[0], dest_addr_ton=to[1], dest_addr_npi=to[2], **fields,
+    ),
+    source=st.sampled_from([(b"ACME", 5, 0), (b"ACME", 5, 0), (b"+447700900000", 1, 1), (b"x" * 21, 0, 0)]),
+    to=st.sampled_from([(b"447700900123", 1, 1), (b"+4915112345678", 1, 1), (b"0777", 0, 0), (b"", 1, 1)]),
+    short_message=st.one_of(
+        st.binary(max_size=20), st.binary(min_size=139, max_size=141), st.just(b"Hello \x1be"),
+        st.just(b"x" * 160), st.just(b"x" * 161), st.just(HEADER + b"x"),
+    ),
+    registered_delivery=st.sampled_from([0, 1, 1, 0x0D]),
+    esm_class=st.sampled_from([0, 0, 0, 0x40, 0x03]),
+    data_coding=st.sampled_from([0, 0, 3, 4, 8, 0xF0]),
+    priority_flag=st.sampled_from([0, 0, 1, 9]),
+    service_type=st.sampled_from([b"", b"", b"CMT"]),
+    validity_period=st.sampled_from([b"", b"", b"000001000000000R"]),
+    replace_if_present_flag=st.sampled_from([0, 0, 0, 1]),
+    sm_default_msg_id=st.sampled_from([0, 0, 0, 1]),
+    tlvs=st.sampled_from([(), (), ((0x0204, b"\0\1"),)]),
+)  # fmt: skip
 
 
 @given(
-    source=st.sampled_from([(b"ACME", 5, 0), (b"+447700900000", 1, 1), (b"x" * 21, 0, 0)]),
-    to=st.sampled_from([(b"447700900123", 1, 1), (b"0777", 0, 0), (b"", 1, 1)]),
-    text=st.one_of(st.binary(max_size=20), st.just(b"Hello \x1be"), st.just(b"x" * 160), st.just(b"x" * 161)),
-    registered=st.integers(0, 31),
-    esm_class=st.sampled_from([0, 0x40, 0x03]),
-    data_coding=st.sampled_from([0, 3, 8]),
-    priority=st.sampled_from([0, 1, 9]),
-    service_type=st.sampled_from([b"", b"CMT"]),
-    validity=st.sampled_from([b"", b"000001000000000R"]),
-    tlvs=st.sampled_from([(), ((0x0204, b"\0\1"),)]),
+    pdus=st.lists(SUBMITS, max_size=8).flatmap(lambda some: st.permutations(some * 2)),
+    texts=st.lists(st.binary(max_size=12), max_size=16),
     alphabet=st.sampled_from(["gsm7", "latin1"]),
     version=st.sampled_from([0x33, 0x34, 0x50]),
 )
-def test_both_ways_ask_the_same_of_the_door(
-    source: tuple[bytes, int, int],
-    to: tuple[bytes, int, int],
-    text: bytes,
-    registered: int,
-    esm_class: int,
-    data_coding: int,
-    priority: int,
-    service_type: bytes,
-    validity: bytes,
-    tlvs: tuple[tuple[int, bytes], ...],
-    alphabet: str,
-    version: int,
+def test_many_at_once_ask_the_same_of_the_door_as_one_by_one(
+    pdus: list[SubmitSm], texts: list[bytes], alphabet: str, version: int
 ) -> None:
-    pdu = SubmitSm(
-        service_type, source[1], source[2], source[0], to[1], to[2], to[0], esm_class, 0, priority, b"",
-        validity, registered, 0, data_coding, 0, text, tlvs=tlvs,
-    )  # fmt: skip
+    for pdu, text in zip(pdus, texts, strict=False):
+        pdu.short_message = text
     account = Account(1, "acme", alphabet=alphabet)
-    asked = submission(pdu, account, 0, version)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(translate, "_is_plain", lambda pdu: False)
-        assert submission(pdu, account, 0, version) == asked
+    entering, asked, others = submissions(pdus, account, 0, version)
+    said: dict[int, Submission | int] = {}
+    for entered, request in zip(entering, asked, strict=True):
+        said[id(entered)] = whole(request, asked)
+    said |= {id(pdu): request for pdu, request in others}
+    assert said == {id(pdu): submission(pdu, account, 0, version) for pdu in pdus}
+    for one, told in others:
+        assert isinstance(told, int) or (isinstance(one, SubmitSm) and one.replace_if_present_flag)
+    assert not any(isinstance(one, SubmitSm) and one.replace_if_present_flag for one in entering)
+
+
+def test_what_has_all_but_number_and_text_in_common_is_taken_apart_once() -> None:
+    pdus = [
+        SubmitSm(source_addr=source, destination_addr=b"4477009001%02d" % n, short_message=b"%d" % n)
+        for n in range(3)
+        for source in (b"ACME", b"SHOP")
+    ]
+    _, asked, _ = submissions(pdus, Account(1, "acme"), 0)
+    assert asked[2:] == [Alike(place, f"4477009001{n:02}", f"{n}") for n in (1, 2) for place in (0, 1)]
