@@ -61,17 +61,27 @@ def move_due_events(batch: Batch, now_ms: int, limit: int) -> int:
 
 def tell(batch: Batch, event: Event) -> bool:
     """Queue an event for its account, if there is anywhere to send it."""
-    account = batch.memory.accounts.get(event.account)
-    if account is None:
+    endpoint, over_smpp = way_of(batch, event)
+    if not endpoint:
         return False
-    url = event.url or _address(account, event)
-    if not url:
-        return False
-    endpoint = batch.core.names.endpoint_at_event(event.account, url)
     put_event(batch, endpoint, encode(event))
-    if url is SMPP_ORIGIN:
+    if over_smpp:
         batch.events.append(OutboxRow(endpoint, batch.outbox_seq, event))
     return True
+
+
+def way_of(batch: Batch, event: Event) -> tuple[int, bool]:
+    """(the endpoint it goes to, 0 = nowhere; whether that is its account's own sessions).
+
+    Follows from kind, account, via and URL, and stays the same within one commit.
+    """
+    account = batch.memory.accounts.get(event.account)
+    if account is None:
+        return 0, False
+    url = event.url or _address(account, event)
+    if not url:
+        return 0, False
+    return batch.core.names.endpoint_at_event(event.account, url), url is SMPP_ORIGIN
 
 
 def account_url(account: Account, event: Event) -> str:

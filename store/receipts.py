@@ -9,10 +9,14 @@ for. A receipt about an earlier attempt's id is recorded and changes nothing.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zlib import crc32
 
+from router.causes import of_ending
 from router.correlate import believable_done_ms
 from router.correlate import variants as other_forms
 from router.nouns import (
+    Event,
+    EventKind,
     MessageState,
     Outcome,
     Part,
@@ -24,31 +28,131 @@ from router.nouns import (
     ReceiptWish,
     Settle,
     Step,
+    wants_final,
     wants_intermediate,
 )
 from store import correlation, fail_over, parked
 from store.ending import WAITING, error_of, finalize, fold
-from store.interface import ReceiptResult
+from store.interface import OutboxRow, ReceiptResult
 from store.lanes import lane_of
-from store.outbox import STATE_NAMES, receipt_event, tell
+from store.outbox import RECEIPT_TEXT, STATE_NAMES, receipt_event, tell, way_of
 from store.queues import first_due_ms
-from store.records import BUCKET_MS, HELD_KEY, MESSAGE_KEY
-from store.timeline import note
+from store.records import BUCKET_MS, HELD_KEY, MESSAGE_KEY, MINUTE_MS, OUTBOX_KEY, TIMED_KEY, encode
+from store.timeline import MAX_EVENTS, note
+from store.values import VALUE_VERSION, pack_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.nouns import Event, Message
+    from router.nouns import Message
     from store.batch import Batch
 
 _FINAL, _AWAITING_RECEIPT = int(Phase.FINAL), int(Phase.AWAITING_RECEIPT)
-_RECEIPT, _BY_RECEIPT = int(Step.RECEIPT), int(Reason.RECEIPT)
+_RECEIPT, _ENDED, _BY_RECEIPT = int(Step.RECEIPT), int(Step.FINAL), int(Reason.RECEIPT)
+_DELIVERED, _KIND, _MATCHED = int(MessageState.DELIVERED), EventKind.RECEIPT, ReceiptFate.MATCHED
+_WORDS = {state: name for state, name in STATE_NAMES.items() if state not in WAITING}
+_DAY_MS = 86_400_000
+
+
+class _Alike:
+    """Messages of one commit that are of one lane, one length, one end, and told one way."""
+
+    __slots__ = ("count", "endpoint", "over_smpp")
+
+    def __init__(self, endpoint: int, over_smpp: bool) -> None:
+        self.count = 0
+        self.endpoint = endpoint  # 0: nobody is told
+        self.over_smpp = over_smpp
 
 
 def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
-    """The fate of each, in order."""
+    """The fate of each, in order.
+
+    The hot path: the commonest case is written out here, and does what `take_receipt` does of it. The message
+    was sent a moment ago, is of one part and ends by this receipt; nobody pays for it, and it carries nothing
+    but itself. What is awaited is as COMMIT B left it: one part, ENROUTE, with this id, and no until_ms.
+    """
+    memory, tables, putter = batch.memory, batch.tables, batch.putter
+    put_progress, put_finished, put_event = map(putter, (tables.progress, tables.finished, tables.outbox))
+    no_expiry = batch.deleter(tables.expiry)
+    by_name, by_key = memory.awaiting.by_name, memory.awaiting.by_key
     oldest_ms = correlation.oldest_bucket(batch, now_ms) * BUCKET_MS
-    return [take_receipt(batch, receipt, now_ms, oldest_ms) for receipt in arrived]
+    ended_ms = max(now_ms, memory.sealed_ms)
+    second = TIMED_KEY.pack(ended_ms // 1000, 0, 0)[: -MESSAGE_KEY.size]
+    fails_over = bool(memory.on_receipt)
+    ended, told, words = batch.ended, batch.events, _WORDS
+    groups: dict[tuple[int, int, int, int, int, int, str], _Alike] = {}
+    results: list[ReceiptResult] = []
+    for receipt in arrived:
+        state, ids = receipt.state, receipt.ids
+        word = words.get(state)
+        name = (receipt.group, ids[0] if ids else "")
+        sent = by_name.get(name)
+        if (
+            sent is None
+            or word is None
+            or sent.sent_ms < oldest_ms
+            or (message := sent.message).destination != receipt.recipient
+            or message.bill is not None
+            or message.relay is not None
+            or message.callback is not None
+            or len(events := (progress := sent.progress).events) > MAX_EVENTS - 2
+            or (fails_over and state != _DELIVERED)
+        ):
+            results.append(take_receipt(batch, receipt, now_ms, oldest_ms))
+            continue
+        account, id, key, accepted_ms = message.account, message.id, sent.key, message.accepted_ms
+        at_ms, error, done_ms = receipt.at_ms, receipt.error, receipt.done_ms
+        if done_ms and (done_ms > at_ms or done_ms < accepted_ms - _DAY_MS or message.send_at_ms):
+            done_ms = believable_done_ms(done_ms, at_ms, first_due_ms(message))
+        if done_ms < progress.done_ms:
+            done_ms = progress.done_ms
+        cause = "" if state == _DELIVERED else of_ending(state, _BY_RECEIPT, receipt.cause)
+        detail = f"{word} err={error}" if error else word
+        events += (at_ms, _RECEIPT, receipt.carrier, detail), (ended_ms, _ENDED, 0, word)
+        (part,) = progress.parts
+        part.state = progress.state = state
+        part.error = error
+        part.cause = receipt.cause
+        progress.phase = _FINAL
+        progress.reason = _BY_RECEIPT
+        progress.finished_ms = ended_ms
+        progress.done_ms = done_ms
+        progress.cause = cause
+        no_expiry(TIMED_KEY.pack(-(-message.expires_ms // MINUTE_MS), account, id))
+        del by_name[name]
+        by_key.pop(key, None)
+        payload = encode(progress)
+        put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
+        row = second + key
+        put_finished(row, pack_head(VALUE_VERSION, crc32(row)))
+        ended.append((message, progress, ended_ms))
+        results.append(ReceiptResult(_MATCHED, account, id, ids[0], True, state))
+
+        via, url, wish = message.via, message.callback_url, message.receipt
+        kind = (account, progress.lane or message.lane, message.segments, wish, state, via, url)
+        alike = groups.get(kind)
+        if alike is None:
+            said = Event(_KIND, account, id, 0, "", "", url=url, via=via)
+            alike = groups[kind] = _Alike(*way_of(batch, said) if wants_final(wish, state) else (0, False))
+        alike.count += 1
+        if not alike.endpoint:
+            continue
+        event = Event(
+            _KIND, account, id, ended_ms, message.source, message.destination, state, _BY_RECEIPT, error,
+            message.segments, message.client_ref, message.tags, url, message.text[:RECEIPT_TEXT], b"", 0, 0,
+            part.carrier, True, 0, "", 0, accepted_ms, message.source_ton << 4 | message.source_npi,
+            message.destination_type, message.alias, via, None, 0, cause, done_ms,
+        )  # fmt: skip
+        payload = encode(event)
+        seq = batch.outbox_seq = batch.outbox_seq + 1
+        key = OUTBOX_KEY.pack(alike.endpoint, seq)
+        put_event(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
+        if alike.over_smpp:
+            told.append(OutboxRow(alike.endpoint, seq, event))
+    for (account, lane, segments, *_), alike in groups.items():
+        batch.moves += [(account, lane, segments, _AWAITING_RECEIPT, _FINAL)] * alike.count
+    return results
 
 
 def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int, oldest_ms: int) -> ReceiptResult:
