@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -9,7 +11,7 @@ from router.nouns import ALIAS_WANTED, Phase
 from store.customer import alias_of
 from store.groups import group_of, hold_part
 from store.queues import entry_of, put_due
-from store.records import MESSAGE_KEY, MINUTE_MS, READY_PREFIX, TIMED_KEY, encode
+from store.records import MESSAGE_KEY, MINUTE, READY_PREFIX, encode, expiry_minute
 from store.values import VALUE_VERSION, pack_head
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from store.batch import Batch
 
 _READY, _SCHEDULED = int(Phase.READY), int(Phase.SCHEDULED)
+_ACCOUNT, _SEGMENTS = attrgetter("account"), attrgetter("segments")
+_LANE_AND_SEGMENTS = attrgetter("lane", "segments")
 
 
 def accept(batch: Batch, messages: Sequence[Message]) -> None:
@@ -27,47 +31,46 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
     What is ready at once gets its row at the end of the transaction, if it has not been leased by then.
     """
     tables = batch.tables
-    put_message = batch.putter(tables.message)
-    put_expiry = batch.putter(tables.expiry)
+    put_message, put_expiry = batch.putter(tables.message), batch.putter(tables.expiry)
+    message_key = MESSAGE_KEY.pack
     queues: dict[tuple[int, int, int], list[Message]] = {}  # (lane, priority, account) → its fresh ones
-    entered: dict[tuple[int, int, int], int] = {}  # (lane, segments, phase) → messages
-    accounts: dict[int, int] = {}
+    queue_of = queues.get
+    elsewhere: set[int] = set()  # those that are not ready
+    expires_ms, minute = -1, b""  # of the message before, and how its row begins
     for message in messages:
-        account, id, lane, segments = message.account, message.id, message.lane, message.segments
-        relay = message.relay
+        account, id = message.account, message.id
         if message.alias == ALIAS_WANTED:
             message.alias = alias_of(batch, message)
-        scheduled = message.send_at_ms > message.accepted_ms
-        is_part = relay is not None and relay.total > 1 and not scheduled
-        if is_part:
-            assert relay is not None
+        relay = message.relay
+        if relay is not None and relay.total > 1 and message.send_at_ms <= message.accepted_ms:
             relay.group = group_of(message)
-        key = MESSAGE_KEY.pack(account, id)
+        key = message_key(account, id)
         payload = encode(message)
         put_message(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
-        key = TIMED_KEY.pack(-(-message.expires_ms // MINUTE_MS), account, id)
-        put_expiry(key, pack_head(VALUE_VERSION, crc32(key)))
-        if scheduled:
+        if message.expires_ms != expires_ms:
+            expires_ms = message.expires_ms
+            minute = MINUTE.pack(expiry_minute(expires_ms))
+        row = minute + key
+        put_expiry(row, pack_head(VALUE_VERSION, crc32(row)))
+        if message.send_at_ms > message.accepted_ms:
             put_due(batch, entry_of(message, None), message.send_at_ms, _SCHEDULED)
-            step = (lane, segments, _SCHEDULED)
-        elif is_part and hold_part(batch, message):
-            step = (lane, segments, -1)
+            batch.enter(message.lane, message.segments, _SCHEDULED)
+            elsewhere.add(id)
+        elif relay is not None and relay.total > 1 and hold_part(batch, message):
+            elsewhere.add(id)
         else:
-            step = (lane, segments, _READY)
-            queue = (lane, message.priority, account)
-            fresh = queues.get(queue)
+            queue = (message.lane, message.priority, account)
+            fresh = queue_of(queue)
             if fresh is None:
-                prefix = READY_PREFIX.pack(lane, 0, 3 - message.priority, account)
+                prefix = READY_PREFIX.pack(message.lane, 0, 3 - message.priority, account)
                 fresh = queues[queue] = batch.ready_soon(prefix)
             fresh.append(message)
-        entered[step] = entered.get(step, 0) + 1
-        accounts[account] = accounts.get(account, 0) + 1
-    for (lane, segments, phase), count in entered.items():
-        if phase >= 0:
-            batch.enter(lane, segments, phase, count)
-        batch.accepted_segments += segments * count
-    for account, count in accounts.items():
+    ready = [one for one in messages if one.id not in elsewhere] if elsewhere else messages
+    for (lane, segments), count in Counter(map(_LANE_AND_SEGMENTS, ready)).items():
+        batch.enter(lane, segments, _READY, count)
+    for account, count in Counter(map(_ACCOUNT, messages)).items():
         delta = batch.account_delta(account)
         delta[0] += count
         delta[1] += count
     batch.accepted += len(messages)
+    batch.accepted_segments += sum(map(_SEGMENTS, messages))

@@ -66,6 +66,7 @@ LANE_KEY = Struct(">H")  # what a ready row's key begins with
 DUE_KEY = Struct(">QQ")
 HELD_KEY = Struct(">BIQ")
 TIMED_KEY = Struct(">IIQ")  # expiry (minute), finished (second)
+MINUTE = Struct(">I")  # what an expiry row's key begins with; its MESSAGE_KEY follows
 LEASE_KEY = Struct(">Q")
 CORRELATION_KEY = Struct(">HI")
 OUTBOX_KEY = Struct(">IQ")
