@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice, takewhile
+from operator import attrgetter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -61,6 +62,7 @@ QUEUED = frozenset(
 )  # accepted, and no carrier has it for certain
 LEASE_CHUNK = 200  # messages in one lease record
 RECENT_MOST = 8_192  # messages; about 8 MiB
+_OF_MOVE = attrgetter("account", "lane", "segments")
 STATE_NAME = b"state"
 EPOCH_NAME = b"epoch"
 SEALED_NAME = b"sealed"
@@ -110,7 +112,7 @@ class Batch:
         self.options = core.options
         self.tx = tx
         self._writer = writer = Writer(tx, core.tap if core.taps else None)
-        self.putter, self.inserter, self.deleter = writer.putter, writer.inserter, writer.deleter
+        self.putter, self.deleter = writer.putter, writer.deleter
         self._getters: dict[int, Callable[[bytes], bytes | None]] = {}
         self.finished = False
         self.messages = [0] * 8
@@ -294,22 +296,27 @@ class Batch:
         """One message of a lane goes from one phase to another."""
         self.moves.append((account, lane, segments, before, after))
 
-    def _count_moves(self) -> None:
+    def move_all(self, messages: Iterable[Message], before: int, after: int) -> None:
+        """The same for many, each of the lane that it was accepted into."""
+        for (account, lane, segments), count in Counter(map(_OF_MOVE, messages)).items():
+            self._count_move(account, lane, segments, before, after, count)
+
+    def _count_move(
+        self, account: int, lane: int, segments: int, before: int, after: int, count: int
+    ) -> None:
         """Into the counters; most messages of a commit have made one of a few moves."""
-        for (account, lane, segments, before, after), count in Counter(self.moves).items():
-            if before == after:
-                continue
-            waiting = self.lane_delta(lane)
-            waiting[before] -= count
-            waiting[after] += count
-            self.messages[before] -= count
-            self.messages[after] += count
-            self.segments[before] -= segments * count
-            self.segments[after] += segments * count
-            queued = (after in QUEUED) - (before in QUEUED)
-            if queued:
-                self.account_delta(account)[1] += queued * count
-        self.moves.clear()
+        if before == after:
+            return
+        waiting = self.lane_delta(lane)
+        waiting[before] -= count
+        waiting[after] += count
+        self.messages[before] -= count
+        self.messages[after] += count
+        self.segments[before] -= segments * count
+        self.segments[after] += segments * count
+        queued = (after in QUEUED) - (before in QUEUED)
+        if queued:
+            self.account_delta(account)[1] += queued * count
 
     def enter(self, lane: int, segments: int, phase: int, count: int = 1) -> None:
         """Accepted messages of a lane begin in a phase."""
@@ -368,7 +375,8 @@ class Batch:
         self.store_fresh()
         self.store_leases()
         self._drop_settled()
-        self._count_moves()
+        for move, count in Counter(self.moves).items():
+            self._count_move(*move, count)
         memory = self.memory
         self.names_taken = self.core.names.take_pending()
         for key, payload in self.names_taken:

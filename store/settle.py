@@ -77,11 +77,11 @@ def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
     it was leased, else it has a progress already.
     """
     memory, tables = batch.memory, batch.tables
-    insert_progress, insert_hit = batch.inserter(tables.progress), batch.inserter(tables.correlation)
+    put_progress, put_hit = batch.putter(tables.progress), batch.putter(tables.correlation)
     awaiting = memory.awaiting
     awaiting.make_room(len(outcomes))
     by_key, by_name = awaiting.by_key, awaiting.by_name
-    moved, sent = batch.moves.append, batch.sent.append
+    at_once: list[Message] = []
     receipts_wait, watches_silence = bool(memory.parked or batch.parked), memory.watches_silence
     message_key, hit_key, hit = MESSAGE_KEY.pack, CORRELATION_KEY.pack, CORRELATION.pack
     lease, left, settled = -1, _NONE_LEFT, set[int]()  # of the outcome before
@@ -110,15 +110,15 @@ def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
                 events=[(sent_ms, _SENT, carrier, cid)], group=outcome.group,
             )  # fmt: skip
             payload = encode(progress)
-            if insert_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload):
+            # True, False: where there is a row, nothing is done.
+            if put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload, True, False):
                 recipient = message.destination.encode()
                 row = hit_key(outcome.group, sent_ms // BUCKET_MS) + id_bytes(cid)
                 payload = hit(account, id, 0, 1, len(recipient)) + recipient
-                if not insert_hit(row, pack_head(VALUE_VERSION, crc32(row + payload)) + payload):
+                if not put_hit(row, pack_head(VALUE_VERSION, crc32(row + payload)) + payload, True, False):
                     correlation.put_before(batch, row, payload)
                 by_key[key] = by_name[name] = Sent(key, name, message, progress, sent_ms)
-                moved((account, message.lane, message.segments, _LEASED, _AWAITING_RECEIPT))
-                sent(message)
+                at_once.append(message)
                 settled.add(id)
                 if message.callback is not None and message.callback.tells_sent:
                     tell_sent(batch, message, progress, sent_ms)
@@ -130,6 +130,8 @@ def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
             settle_one(batch, outcome, now_ms)
         if receipts_wait and outcome.settle == _ACCEPTED and parked.waiting(batch, outcome.group):
             receipts.claim_parked(batch, outcome, now_ms)
+    batch.sent += at_once
+    batch.move_all(at_once, _LEASED, _AWAITING_RECEIPT)
 
 
 def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:

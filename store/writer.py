@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 
     from store.layout import Table
 
-Put = Callable[[bytes, bytes], bool]
 Delete = Callable[[bytes], bool]
 T = TypeVar("T")
+
+
+class Put(Protocol):
+    """Writes a row. Without `overwrite` only what is not there yet: False, and nothing done, where it is.
+
+    `dupdata` is LMDB's and stands here because by name `overwrite` takes half as long again.
+    """
+
+    def __call__(self, key: bytes, value: bytes, dupdata: bool = True, overwrite: bool = True, /) -> bool: ...
 
 
 class Tap(Protocol):
@@ -42,24 +50,18 @@ class _Made(dict["Table", T]):
 
 
 class Writer:
-    """Put and delete functions by table, made on first use and good until `close`.
+    """Put and delete functions by table, made on first use and good until `close`."""
 
-    `inserter`: puts what is not there yet; False, and nothing done, where the key has a value.
-    """
-
-    __slots__ = ("_cursors", "_made", "_readers", "_tx", "deleter", "inserter", "putter")
+    __slots__ = ("_cursors", "_deletes", "_puts", "_readers", "_tx", "deleter", "putter")
 
     def __init__(self, tx: lmdb.Transaction[bytes], tap: OnChange | None) -> None:
         self._tx = tx
         self._cursors: list[lmdb.Cursor[bytes]] = []
         self._readers: dict[int, lmdb.Cursor[bytes]] = {}
-        puts = _Made(partial(_new_put, tx, tap, self._cursors))
-        inserts = _Made(partial(_new_insert, tx, tap, self._cursors))
-        deletes = _Made(partial(_new_delete, tx, tap))
-        self._made = (puts, inserts, deletes)
-        self.putter: Callable[[Table], Put] = puts.__getitem__
-        self.inserter: Callable[[Table], Put] = inserts.__getitem__
-        self.deleter: Callable[[Table], Delete] = deletes.__getitem__
+        self._puts = _Made(partial(_new_put, tx, tap, self._cursors))
+        self._deletes = _Made(partial(_new_delete, tx, tap))
+        self.putter: Callable[[Table], Put] = self._puts.__getitem__
+        self.deleter: Callable[[Table], Delete] = self._deletes.__getitem__
 
     def reader(self, table: Table) -> lmdb.Cursor[bytes]:
         """A cursor to look around with; whoever wants it next moves it."""
@@ -71,8 +73,8 @@ class Writer:
 
     def close(self) -> None:
         """Close every cursor: LMDB wants that done before the transaction ends."""
-        for made in self._made:
-            made.clear()
+        self._puts.clear()
+        self._deletes.clear()
         self._readers.clear()
         while self._cursors:
             self._cursors.pop().close()
@@ -86,27 +88,21 @@ def _new_put(
     return cursor.put if tap is None else partial(_tapped_put, cursor.put, tap, table.index)
 
 
-def _new_insert(
-    tx: lmdb.Transaction[bytes], tap: OnChange | None, cursors: list[lmdb.Cursor[bytes]], table: Table
-) -> Put:
-    cursor = tx.cursor(table.handle)
-    cursors.append(cursor)
-    insert: Put = partial(cursor.put, overwrite=False)
-    return insert if tap is None else partial(_tapped_insert, insert, tap, table.index)
-
-
 def _new_delete(tx: lmdb.Transaction[bytes], tap: OnChange | None, table: Table) -> Delete:
     delete: Delete = partial(tx.delete, db=table.handle)
     return delete if tap is None else partial(_tapped_delete, delete, tap, table.index)
 
 
-def _tapped_put(put: Put, tap: OnChange, index: int, key: bytes, value: bytes) -> bool:
-    tap(index, key, value)
-    return put(key, value)
-
-
-def _tapped_insert(insert: Put, tap: OnChange, index: int, key: bytes, value: bytes) -> bool:
-    done = insert(key, value)
+def _tapped_put(
+    put: Put,
+    tap: OnChange,
+    index: int,
+    key: bytes,
+    value: bytes,
+    dupdata: bool = True,
+    overwrite: bool = True,
+) -> bool:
+    done = put(key, value, dupdata, overwrite)
     if done:
         tap(index, key, value)
     return done

@@ -16,8 +16,9 @@ from store import parked, receipts
 from store.awaiting import MOST, Awaiting
 from store.batch import Batch
 from store.lmdb_store import LmdbStore
-from store.records import encode
+from store.records import RECIPIENT, encode
 from store.settle import settle, settle_one
+from store.values import unseal
 from tests.store import records_for_tests as made
 from tests.store.records_for_tests import NOW_MS
 
@@ -94,6 +95,15 @@ def left_by(store: LmdbStore, verb: Verb, outcomes: list[Outcome]) -> dict[str, 
         store.abort(txn)
 
 
+def in_any_order(left: dict[str, Any]) -> dict[str, Any]:
+    """A commit's record of recipients is not sorted: it is told by the rows in it."""
+    found = {}
+    for key, value in left["recipient"]:
+        rows = unseal(key, value)
+        found[key] = sorted(rows[at : at + RECIPIENT.size] for at in range(0, len(rows), RECIPIENT.size))
+    return {**left, "recipient": found}
+
+
 answers = st.lists(
     st.tuples(
         st.integers(0, len(DESTINATIONS) + 4),  # which message
@@ -125,18 +135,50 @@ def test_what_is_settled_together_is_written_as_one_by_one(
         if kind == Settle.FINAL:
             one.state = MessageState.REJECTED
         outcomes.append(one)
-    together = left_by(store, settle, outcomes)
-    assert together == left_by(store, one_by_one, outcomes)
+    together, apart = left_by(store, settle, outcomes), left_by(store, one_by_one, outcomes)
+    assert in_any_order(together) == in_any_order(apart)
 
 
 def test_the_usual_answers_of_all_are_written_as_one_by_one(house: tuple[LmdbStore, list[Leased]]) -> None:
     store, leased = house
     outcomes = [made.sent(store, one, "a", f"id-{at}") for at, one in enumerate(leased)]
-    together = left_by(store, settle, outcomes)
-    assert together == left_by(store, one_by_one, outcomes)
+    together, apart = left_by(store, settle, outcomes), left_by(store, one_by_one, outcomes)
+    assert in_any_order(together) == in_any_order(apart)
     assert together["lease"] == []
     assert len(together["at hand"]) == len(leased)
     assert len(together["silence"]) == 1
+
+
+class Listening:
+    """A tap: the rows that whoever replays what it is told ends up with."""
+
+    def __init__(self, rows: dict[tuple[int, bytes], bytes]) -> None:
+        self.rows = rows
+
+    def __call__(self, table: int, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self.rows.pop((table, key), None)
+        else:
+            self.rows[table, key] = value
+
+    def ended(self, committed: bool) -> None:
+        assert not committed
+
+
+def test_a_tap_is_told_of_every_row_and_of_none_that_was_not_written(
+    house: tuple[LmdbStore, list[Leased]],
+) -> None:
+    store, leased = house
+    outcomes = [made.sent(store, one, "a", f"id-{at // 2}") for at, one in enumerate(leased)]
+    before = left_by(store, lambda batch, outcomes, now_ms: None, [])
+    numbered = {table.name: table.index for table in store.tables.all}
+    tap = Listening({(numbered[name], key): value for name in numbered for key, value in before[name]})
+    store.core.taps.append(tap)
+    try:
+        after = left_by(store, settle, outcomes + outcomes)
+    finally:
+        store.core.taps.remove(tap)
+    assert tap.rows == {(numbered[name], key): value for name in numbered for key, value in after[name]}
 
 
 def test_what_awaits_receipts_is_bounded_and_the_oldest_go(tmp_path: Path) -> None:
