@@ -283,8 +283,10 @@ class Connection:
         """The funnel: submits in one batch, answers in one batch, the rest one by one."""
         submits: list[Submit] = []
         done: list[OutboxRow] = []
-        answers = False
+        answers: list[events.Response] = []
+        more = False
         port = self._port
+        deliveries = self.server.deliveries
         for event in happened:
             kind = type(event)
             if kind is events.Request:
@@ -298,19 +300,17 @@ class Connection:
                     self.server.operations.take(self, pdu)
             elif kind is events.Response:
                 if port is not None and not event.late:  # type: ignore[union-attr]
-                    answers = True
-                    self.server.deliveries.answered(
-                        port,
-                        event.context,  # type: ignore[union-attr]
-                        event.pdu.command_status,  # type: ignore[union-attr]
-                        done,
-                    )
+                    answers.append(event)  # type: ignore[arg-type]
             else:
-                answers |= self._other(event, port, done)
+                if answers and port is not None:
+                    deliveries.answered_all(port, answers, done)
+                    answers, more = [], True
+                more |= self._other(event, port, done)
         if submits:
             self._submit(submits, now)
-        if answers and port is not None:
-            self.server.deliveries.finish(port, done)
+        if port is not None and (answers or more):
+            deliveries.answered_all(port, answers, done)
+            deliveries.finish(port, done)
         self.flush()
         deadline = now + self.session.settings.response_timeout_s
         if deadline < self.check_at:

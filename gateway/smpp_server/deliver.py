@@ -60,49 +60,72 @@ def bodies(event: Event, account: Account, version: int) -> Bodies:
     """The PDU bodies, without header, that say this event to a peer of `version`."""
     if event.kind == _MO:
         return _mo(event, account, version)
-    if event.state == _DELIVERED:
-        body = _delivered(event, account, version)
-        if body is not None:
-            return (body,)
     return (_receipt(event, account, version),)
 
 
-def _delivered(event: Event, account: Account, version: int) -> bytes | None:
-    """The commonest receipt, as `_receipt` has it; None for one that is special somehow. The hot path."""
+def is_plain(account: Account) -> bool:
+    """Whether `delivered` writes for this account."""
+    return account.deliver_with == "deliver_sm" and account.receipt_layout == "standard"
+
+
+def delivered(event: Event, id_form: str, with_tlvs: bool) -> bytes | None:
+    """The commonest receipt of a plain account, as `bodies` has it; None for an event that is not that.
+    `with_tlvs`: the account wants them, and the peer's version has them. The hot path."""
+    quoted = event.text
     if (
-        event.relay is not None
-        or account.deliver_with != "deliver_sm"
-        or account.receipt_layout != "standard"
+        event.state != _DELIVERED
+        or event.relay is not None
+        or event.segments != 1
+        or not quoted.isascii()
+        or not quoted.isprintable()
+        or event.kind == _MO
     ):
         return None
-    shown = id_of(account.id_form, event.shown or event.message_id, event.alias)[:-1]
-    quoted = event.text
     accepted_ms = event.accepted_ms
-    if not quoted.isascii() or not quoted.isprintable() or event.segments != 1 or len(event.destination) > 20:
-        return None
-    done_ms = max(event.done_ms, accepted_ms) if event.done_ms else event.at_ms
-    text = (
-        f"id:{shown.decode()} sub:001 dlvrd:001 submit date:{format_receipt_date(accepted_ms)}"
-        f" done date:{format_receipt_date(done_ms)} stat:DELIVRD err:000 text:{quoted[:20]}"
+    done_ms = event.done_ms
+    if done_ms <= accepted_ms:
+        done_ms = accepted_ms if done_ms else event.at_ms
+    written = _delivered(
+        event.source,
+        event.source_type,
+        event.destination_type,
+        event.final or event.part,
+        accepted_ms // 60_000,
+        done_ms // 60_000,
+        with_tlvs,
     )
-    esm_class = _RECEIPT if event.final or event.part else _INTERMEDIATE
-    head, middle = _addresses(event.source, event.source_type, event.destination_type, esm_class)
-    tlvs = b""
-    if account.receipt_tlvs and version >= 0x34:
-        tlvs = b"\x00\x1e\x00%c%b\x00\x04\x27\x00\x01\x02" % (len(shown) + 1, shown)
-    return b"%b%b%b%c%b%b" % (
-        head,
+    number = event.shown or event.message_id
+    id = b"%d" % number if id_form == "decimal" else id_of(id_form, number, event.alias)[:-1]
+    text = quoted[:20].encode()
+    octets = len(id)
+    return written % (
         event.destination.encode("latin-1", "replace"),
-        middle,
-        len(text),
-        text.encode(),
-        tlvs,
+        octets + len(text) + _OTHER_OCTETS,
+        id,
+        text,
+        octets + 1,
+        id,
     )
 
 
-@functools.lru_cache(maxsize=4096)
-def _addresses(source: str, source_type: int, destination_type: int, esm_class: int) -> tuple[bytes, bytes]:
-    """What a receipt says before the number it is about, and from there to its text's length."""
+_TEXT = b"id:%%b sub:001 dlvrd:001 submit date:%b done date:%b stat:DELIVRD err:000 text:%%b"
+_OTHER_OCTETS = len(_TEXT % (b"YYMMDDhhmm", b"YYMMDDhhmm") % (b"", b""))
+_TLVS = b"\x00\x1e\x00%c%b\x00\x04\x27\x00\x01\x02"  # receipted_message_id and message_state
+_NO_TLVS = b"%.0a%.0a"  # takes the same values and writes nothing
+
+
+@functools.lru_cache(maxsize=4096)  # what one sender has delivered in one minute
+def _delivered(
+    source: str,
+    source_type: int,
+    destination_type: int,
+    final: bool,
+    accepted: int,
+    done: int,
+    with_tlvs: bool,
+) -> bytes:
+    """All that does not change with message and number: with places for the number, the text's octets, the id
+    and what is quoted; then the id with its NUL and the id again. `accepted` and `done` in whole minutes."""
     empty = deliver_sm_body(
         b"",
         destination_type >> 4,
@@ -111,9 +134,11 @@ def _addresses(source: str, source_type: int, destination_type: int, esm_class: 
         source_type >> 4,
         source_type & 15,
         source.encode("latin-1", "replace")[:20],
-        esm_class,
-    )
-    return empty[:3], empty[3:-1]
+        _RECEIPT if final else _INTERMEDIATE,
+    ).replace(b"%", b"%%")
+    submitted, ended = (format_receipt_date(minute * 60_000).encode() for minute in (accepted, done))
+    tlvs = _TLVS if with_tlvs else _NO_TLVS
+    return empty[:3] + b"%.20b" + empty[3:-1] + b"%c" + _TEXT % (submitted, ended) + tlvs
 
 
 def _receipt(event: Event, account: Account, version: int) -> bytes:

@@ -20,22 +20,26 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, groupby, repeat, zip_longest
+from operator import attrgetter
 from typing import Protocol
 
 import structlog
 import trio
 
-from gateway.smpp_server.deliver import bodies, command_of
+from gateway.smpp_server.deliver import Bodies, bodies, command_of, delivered, is_plain
 from gateway.world import World
 from router.nouns import Account
 from router.throttle import Throttle
+from smpp.events import Response
 from smpp.session import Session
 from smpp.status import Status
 from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
 
 log = structlog.get_logger("smpp")
 
+_ENDPOINT = attrgetter("endpoint")
 _READY_MOST = 1_000
 _PAGE = 500
 _RETRY_FIRST_S = 1.0
@@ -132,15 +136,17 @@ class Port:
         self.delivered = self.refused = self.retried = self.expired = 0
         self.silent = 0  # of those retried: not answered in time
 
-    def next_receiver(self) -> Receiver | None:
-        """One with room, in turns."""
-        receivers = self.receivers
-        for step in range(len(receivers)):
-            index = (self.turn + step) % len(receivers)
-            if receivers[index].session.window_free > 0:
-                self.turn = index + 1
-                return receivers[index]
-        return None
+    def places(self) -> Iterator[tuple[int, Receiver]]:
+        """Receivers and the turn after theirs: in turns, each as often as its window has room now."""
+        count = len(self.receivers)
+        each: list[Iterator[tuple[int, Receiver]]] = []
+        for step in range(count):
+            index = (self.turn + step) % count
+            receiver = self.receivers[index]
+            each.append(repeat((index + 1, receiver), receiver.session.window_free))
+        if count == 1:
+            return each[0]
+        return filter(None, chain.from_iterable(zip_longest(*each)))
 
     def take_up(self, row: OutboxRow) -> None:
         """Back to the front: it was not delivered."""
@@ -239,23 +245,22 @@ class Deliveries:
 
     def on_commit(self) -> None:
         """Take what the commit queued for sessions."""
-        touched: set[Port] = set()
-        for row in self._store.take_fresh_events():
-            port = self._by_endpoint.get(row.endpoint)
+        fresh = sorted(self._store.take_fresh_events(), key=_ENDPOINT)
+        for endpoint, queued in groupby(fresh, _ENDPOINT):
+            rows = list(queued)
+            port = self._by_endpoint.get(endpoint) or self._find(rows[0])
             if port is None:
-                port = self._find(row)
-                if port is None:
-                    continue
-            if port.behind or row.seq <= port.cursor:
-                touched.add(port)
                 continue
-            if len(port.ready) >= _READY_MOST or not port.receivers:
-                port.behind = True
-                continue
-            port.ready.append(row)
-            port.cursor = row.seq
-            touched.add(port)
-        for port in touched:
+            if not port.behind:
+                if rows[0].seq <= port.cursor:
+                    rows = [row for row in rows if row.seq > port.cursor]
+                room = _READY_MOST - len(port.ready) if port.receivers else 0
+                if len(rows) > room:
+                    port.behind = True
+                    rows = rows[: max(0, room)]
+                if rows:
+                    port.ready.extend(rows)
+                    port.cursor = rows[-1].seq
             self.pump(port)
 
     def _find(self, row: OutboxRow) -> Port | None:
@@ -288,50 +293,63 @@ class Deliveries:
         if now < port.paused_until:
             self._look_again(port, port.paused_until)
             return
-        touched: dict[int, Receiver] = {}
+        ready, busy = port.ready, port.busy
+        if not ready and not port.behind:
+            return
         expired: list[OutboxRow] = []
         account = port.account
         command = command_of(account)
+        plain, id_form, receipt_tlvs = is_plain(account), account.id_form, account.receipt_tlvs
         oldest_ms = self._world.wall_ms() - account.deliver_expiry_s * 1000
         throttle = port.throttle if account.deliver_rate else None
-        while port.ready or (port.behind and self._refill(port)):
-            row = port.ready[0]
+        places = port.places()
+        sent = 0
+        while ready or (port.behind and self._refill(port)):
+            row = ready[0]
             event = row.event
             message_id = event.message_id
-            if message_id in port.busy:
-                port.parked.setdefault(message_id, deque()).append(port.ready.popleft())
+            if message_id in busy:
+                port.parked.setdefault(message_id, deque()).append(ready.popleft())
                 continue
             if port.overtaken and not event.final and message_id in port.overtaken:
                 port.overtaken.discard(message_id)
-                self._committer.add_outbox_done([port.ready.popleft()])
+                self._committer.add_outbox_done([ready.popleft()])
                 continue
             if (event.since_ms or event.at_ms) < oldest_ms:
                 if len(expired) >= _PAGE or (not expired and self._is_ending(port)):
                     port.paused_until = now + _BREATH_S
                     self._look_again(port, port.paused_until)
                     break
-                expired.append(port.ready.popleft())
+                expired.append(ready.popleft())
                 continue
             if throttle is not None and throttle.available(now) < 1:
                 self._look_again(port, throttle.next_at(1, now))
                 break
-            receiver = port.next_receiver()
-            if receiver is None:
+            place = next(places, None)
+            if place is None:
                 break
+            port.turn, receiver = place
             session = receiver.session
-            parts = bodies(event, account, session.peer_version)
-            if len(parts) == 1:
-                session.submit_raw(parts[0], command, now, row)
-            else:
+            version = session.peer_version
+            body = delivered(event, id_form, receipt_tlvs and version >= 0x34) if plain else None
+            parts: Bodies = ()
+            if body is None:
+                parts = bodies(event, account, version)
+                body = parts[0]
+            if len(parts) > 1:
                 Sending(row, session, command, parts).send(now)
-            port.ready.popleft()
+                places = port.places()
+            else:
+                session.submit_raw(body, command, now, row)
+            ready.popleft()
             if throttle is not None:
-                throttle.take(len(parts), now)
-            port.busy.add(message_id)
-            port.in_flight += 1
-            touched[id(receiver)] = receiver
-        for receiver in touched.values():
-            receiver.flush()
+                throttle.take(len(parts) or 1, now)
+            busy.add(message_id)
+            sent += 1
+        if sent:
+            port.in_flight += sent
+            for receiver in port.receivers:
+                receiver.flush()
         self._expire(port, expired)
 
     def _expire(self, port: Port, rows: Sequence[OutboxRow]) -> None:
@@ -353,6 +371,24 @@ class Deliveries:
         self._committer.add_outbox_given_up(rows, self._world.wall_ms())
 
     # answers
+
+    def answered_all(self, port: Port, answers: Sequence[Response], done: list[OutboxRow]) -> None:
+        """`answered` for what came in one read."""
+        taken: list[OutboxRow] = [
+            answer.context
+            for answer in answers
+            if type(answer.context) is OutboxRow and not answer.pdu.command_status
+        ]
+        ids = [row.event.message_id for row in taken]
+        if len(taken) < len(answers) or port.later or not port.parked.keys().isdisjoint(ids):
+            for answer in answers:
+                self.answered(port, answer.context, answer.pdu.command_status, done)
+            return
+        port.in_flight -= len(taken)
+        port.delivered += len(taken)
+        port.refusals = 0
+        port.busy.difference_update(ids)
+        done += taken
 
     def answered(self, port: Port, context: object, status: int, done: list[OutboxRow]) -> None:
         """The customer answered a deliver_sm; what is finished goes into `done` (see `finish`)."""
