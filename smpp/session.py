@@ -11,7 +11,8 @@ Deliberately not here: sockets, reconnecting, what a message means, who may bind
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice, repeat
 
 import msgspec
 
@@ -165,7 +166,7 @@ class Session:
         window = self._window
         if pdu.command_id not in WITHOUT_RESPONSE:
             window.check()
-        pdu.sequence_number = number = window.next_number()
+        pdu.sequence_number = number = next(window.numbers)
         octets = encode(pdu, self.peer_version)
         if pdu.command_id not in WITHOUT_RESPONSE:
             window.in_flight[number] = (context, now, pdu.command_id | RESPONSE_BIT)
@@ -176,19 +177,35 @@ class Session:
     def submit_raw(self, body: bytes, command_id: int, now: float, context: object) -> int:
         """`request` for a body built beforehand: the hot path. Raises WindowFull, WrongState."""
         if command_id not in self._sends:
-            raise WrongState(f"{CommandId(command_id).name.lower()} in state {self.state.value}")
+            raise self._wrong_state(command_id)
         window = self._window
         in_flight = window.in_flight
         if len(in_flight) >= window.size:
             window.check()
-        number = window.last + 1
-        if number > window.fresh:
-            number = window.next_number()
-        window.last = number
+        number = next(window.numbers)
         in_flight[number] = (context, now, command_id | RESPONSE_BIT)
         self._out.append(_pack_header(len(body) + HEADER_OCTETS, command_id, 0, number) + body)
         self._active = now
         return number
+
+    def submit_all(
+        self, bodies: Sequence[bytes], command_id: int, now: float, contexts: Iterable[object]
+    ) -> None:
+        """`submit_raw` for each of these bodies and contexts, or for none. Raises WindowFull, WrongState."""
+        if command_id not in self._sends:
+            raise self._wrong_state(command_id)
+        window = self._window
+        window.check(len(bodies))
+        numbers = list(islice(window.numbers, len(bodies)))
+        pending = zip(contexts, repeat(now), repeat(command_id | RESPONSE_BIT))
+        window.in_flight.update(zip(numbers, pending, strict=False))
+        octets = [len(body) + HEADER_OCTETS for body in bodies]
+        headers = map(_pack_header, octets, repeat(command_id), repeat(0), numbers)
+        self._out.extend(map(bytes.__add__, headers, bodies))
+        self._active = now
+
+    def _wrong_state(self, command_id: int) -> WrongState:
+        return WrongState(f"{CommandId(command_id).name.lower()} in state {self.state.value}")
 
     def _check(self, command_id: int) -> None:
         if not allowed(self.role, self.state, command_id) or self._unbinding is not None:
@@ -200,7 +217,7 @@ class Session:
         self._check(pdu.command_id)
         if self._binding is not None:
             raise WrongState("a bind is under way already")
-        pdu.sequence_number = number = self._window.next_number()
+        pdu.sequence_number = number = next(self._window.numbers)
         self._reserve(number, pdu.command_id)
         self._binding = (number, pdu.command_id)
         self._opened = now
@@ -210,7 +227,7 @@ class Session:
     def outbind(self, pdu: Outbind, now: float) -> None:
         """SMSC: ask the ESME to bind to us (3.4 section 2.2.1)."""
         self._check(pdu.command_id)
-        pdu.sequence_number = self._window.next_number()
+        pdu.sequence_number = next(self._window.numbers)
         self._out.append(encode(pdu, self.settings.version))
         self.state = SessionState.OUTBOUND
         self._opened = now
@@ -223,7 +240,7 @@ class Session:
     def unbind(self, now: float) -> None:
         """Say good-bye; Closed follows the answer or the response timer. Raises WrongState."""
         self._check(_UNBIND)
-        number = self._window.next_number()
+        number = next(self._window.numbers)
         self._reserve(number, _UNBIND)
         self._unbinding = number
         self._sends = frozenset()
@@ -520,7 +537,7 @@ class Session:
         return happened
 
     def _enquire(self, now: float) -> None:
-        number = self._window.next_number()
+        number = next(self._window.numbers)
         for old in [n for n, command in self._window.reserved.items() if command == _ENQUIRE_LINK]:
             del self._window.reserved[old]
         self._reserve(number, _ENQUIRE_LINK)

@@ -10,6 +10,9 @@ Deliberately not here: PDUs, and whether a response's command_id fits its reques
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 from smpp.constants import MAX_SEQUENCE_NUMBER
 
 # context, registered at (s), command_id of the response
@@ -26,23 +29,21 @@ class WindowFull(Exception):
 class Window:
     """`size` slots; all times in seconds on the caller's monotonic clock.
 
-    For the session's inner loops `in_flight` is public, and so is `last`, the number given out last: up to
-    `fresh` the next one is the next. Beyond it, which is after the first wrap, only `next_number` knows.
+    `in_flight` is public for the session's inner loops, and so is `numbers`, the sequence_numbers to come.
     """
 
     __slots__ = (
         "_grace_s",
         "_late_limit",
-        "fresh",
         "in_flight",
-        "last",
         "late",
+        "numbers",
         "reserved",
         "size",
         "timeout_s",
     )
 
-    def __init__(self, size: int, timeout_s: float, grace_s: float, first_sequence_number: int = 1) -> None:
+    def __init__(self, size: int, timeout_s: float, grace_s: float) -> None:
         self.size = size
         self.timeout_s = timeout_s
         self.in_flight: dict[int, Pending] = {}
@@ -50,8 +51,7 @@ class Window:
         self.reserved: dict[int, int] = {}  # the session's own requests: their command_id; they take no slot
         self._grace_s = grace_s
         self._late_limit = max(_LATE_LEAST, _LATE_WINDOWS * size)
-        self.last = first_sequence_number - 1
-        self.fresh = MAX_SEQUENCE_NUMBER
+        self.numbers = self.numbers_from(1)
 
     def change(self, size: int, timeout_s: float, grace_s: float) -> None:
         """Other limits from now on. What is in flight above a smaller size stays, and takes free slots."""
@@ -62,24 +62,20 @@ class Window:
     def outstanding(self) -> int:
         return len(self.in_flight)
 
-    def next_number(self) -> int:
-        """The next sequence_number: 1 to 0x7FFFFFFF, then 1 again, without those still in use."""
-        number = self.last + 1
-        if number > self.fresh:
-            self.fresh = 0
-            number = number if number <= MAX_SEQUENCE_NUMBER else 1
-            while self._in_use(number):
-                number = number + 1 if number < MAX_SEQUENCE_NUMBER else 1
-        self.last = number
-        return number
+    def numbers_from(self, first: int) -> Iterator[int]:
+        """Sequence_numbers up to 0x7FFFFFFF, which are all fresh; then from 1, without those still in use."""
+        return chain(range(first, MAX_SEQUENCE_NUMBER + 1), self._used_numbers())
 
-    def _in_use(self, number: int) -> bool:
-        return number in self.in_flight or number in self.late or number in self.reserved
+    def _used_numbers(self) -> Iterator[int]:
+        while True:
+            for number in range(1, MAX_SEQUENCE_NUMBER + 1):
+                if number not in self.in_flight and number not in self.late and number not in self.reserved:
+                    yield number
 
-    def check(self) -> None:
-        """Raises WindowFull."""
-        if len(self.in_flight) >= self.size:
-            raise WindowFull(f"{self.size} requests are unanswered")
+    def check(self, count: int = 1) -> None:
+        """Raises WindowFull when there is no room for so many more requests."""
+        if len(self.in_flight) + count > self.size:
+            raise WindowFull(f"{len(self.in_flight)} of {self.size} requests are unanswered")
 
     def take(self, number: int) -> Pending | None:
         """The request in flight with this number, out of the window: it is answered."""

@@ -14,7 +14,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC
-from itertools import cycle, islice
 
 import msgspec
 import structlog
@@ -402,18 +401,22 @@ class Carrier:
         next_one = buffer.popleft
         at = self._turn % len(links)
         links = links[at:] + links[:at]
-        sent = 0
-        ways = cycle([link.session.submit_raw for link in links if link.session is not None])
-        for submit in islice(ways, min(most, len(buffer))):
+        bodies: list[bytes] = []
+        flights: list[Flight] = []
+        for _ in range(min(most, len(buffer))):
             leased = next_one()
             body = plain(leased.message, now_ms)
             if body is None:
                 buffer.appendleft(leased)
                 break
-            submit(body, _SUBMIT_SM, now, Flight(leased, 0, 1, b"", now_ms))
-            sent += 1
+            bodies.append(body)
+            flights.append(Flight(leased, 0, 1, b"", now_ms))
+        sent = len(bodies)
         for place, link in enumerate(links[:sent]):
-            link.throttle.take((sent - place - 1) // len(links) + 1, now)
+            assert link.session is not None
+            its = bodies[place :: len(links)]
+            link.session.submit_all(its, _SUBMIT_SM, now, flights[place :: len(links)])
+            link.throttle.take(len(its), now)
             touched[link] = None
         self._turn += sent
         self._buffered_segments -= sent

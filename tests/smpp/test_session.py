@@ -114,6 +114,21 @@ def test_a_full_window_refuses_and_an_answer_frees_its_slot() -> None:
     assert esme.window_free == 2
 
 
+def test_many_bodies_are_submitted_as_one_by_one_or_not_at_all() -> None:
+    one, all, idle = (pair(window=3)[0] for _ in range(3))
+    bodies = [BODY, BODY[:-1] + b"!", b"any"]
+    for number, body in enumerate(bodies):
+        one.submit_raw(body, SUBMIT_ID, 1.0, number)
+    all.submit_all(bodies, SUBMIT_ID, 1.0, range(3))
+    assert all.data_to_send() == one.data_to_send()
+    assert all._window.in_flight == one._window.in_flight
+    with pytest.raises(WindowFull):
+        idle.submit_all([BODY] * 4, SUBMIT_ID, 1.0, range(4))
+    with pytest.raises(WrongState):
+        idle.submit_all([BODY], DELIVER_ID, 1.0, "x")
+    assert (idle.data_to_send(), idle.outstanding) == (b"", 0)
+
+
 def test_fm02_a_response_after_its_timeout_still_counts_for_the_grace_time() -> None:
     esme, _ = pair(response_timeout_s=10, late_response_grace_s=60, enquire_link_s=0)
     number = esme.submit_raw(BODY, SUBMIT_ID, 0.0, "slow")
@@ -161,7 +176,7 @@ def test_fm09_enquire_link_is_answered_and_anything_heard_postpones_ours() -> No
 def test_fm17_numbers_wrap_to_one_and_skip_those_in_flight() -> None:
     esme, _ = pair(window=10)
     first = esme.submit_raw(BODY, SUBMIT_ID, 0.0, "first")
-    esme._window.last = 0x7FFFFFFE
+    esme._window.numbers = esme._window.numbers_from(0x7FFFFFFF)
     numbers = [esme.submit_raw(BODY, SUBMIT_ID, 0.0, n) for n in range(4)]
     assert numbers[0] == 0x7FFFFFFF
     assert first not in numbers
@@ -340,9 +355,13 @@ def test_fm42_every_context_comes_back_once_whatever_happens(actions: list[tuple
 
     for action, amount in actions:
         if action == "submit":
-            for _ in range(min(amount, esme.window_free)):
-                esme.submit_raw(BODY, SUBMIT_ID, now, sent)
-                sent += 1
+            room = min(amount, esme.window_free)
+            if amount % 2:
+                esme.submit_all([BODY] * room, SUBMIT_ID, now, range(sent, sent + room))
+            else:
+                for context in range(sent, sent + room):
+                    esme.submit_raw(BODY, SUBMIT_ID, now, context)
+            sent += room
             wire += esme.data_to_send()
         elif action == "carry":
             piece, wire = wire[:amount], wire[amount:]
