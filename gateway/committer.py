@@ -65,7 +65,7 @@ class Claimer(Protocol):
     Each `claimed` is followed by one `leased`, or by one `unclaimed` where the transaction failed.
     """
 
-    def want(self, now_ms: int) -> Claim | None: ...
+    def want(self, now_ms: int, seen: dict[int, int]) -> Claim | None: ...
     def claimed(self, result: ClaimResult) -> None: ...
     def leased(self, result: ClaimResult) -> None: ...
     def unclaimed(self, result: ClaimResult) -> None: ...
@@ -406,8 +406,9 @@ class Committer:
     def _claim(self, txn: Transaction, now_ms: int) -> None:
         """In rounds, since what one carrier takes of a shared lane says how much the others may."""
         asking: Sequence[Claimer] = self.claimers
+        seen: dict[int, int] = {}  # what claimers look at only once in all rounds
         for _ in range(_ROUNDS):
-            wishes = [(claimer, claimer.want(now_ms)) for claimer in asking]
+            wishes = [(claimer, claimer.want(now_ms, seen)) for claimer in asking]
             claims = [(claimer, claim) for claimer, claim in wishes if claim is not None]
             if not claims:
                 return

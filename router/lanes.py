@@ -27,6 +27,7 @@ from router.nouns import LaneSpec
 
 SLACK = 7
 MAX_CARRIERS = 16
+_NEVER = 1 << 62
 
 
 def preferred(key: str, carriers: Sequence[int], weights: Sequence[int]) -> int:
@@ -46,7 +47,7 @@ def preferred(key: str, carriers: Sequence[int], weights: Sequence[int]) -> int:
 class LaneShares:
     """Sharing state of one lane. A bit of a mask stands for an index into `spec.carriers`."""
 
-    __slots__ = ("_able", "_balance", "_total", "_weights")
+    __slots__ = ("_able", "_all", "_mask", "_most", "_taken", "_total", "_weights")
 
     def __init__(self, spec: LaneSpec) -> None:
         if not 1 <= len(spec.carriers) <= MAX_CARRIERS:
@@ -54,10 +55,8 @@ class LaneShares:
         if spec.weights and (len(spec.weights) != len(spec.carriers) or min(spec.weights) < 0):
             raise ValueError("weights must be one for each carrier, none below 0")
         self._weights = spec.weights
-        self._balance = [0] * len(spec.carriers)
-        self._able: tuple[int, ...] = ()
-        self._total = 0
-        self._set_able((1 << len(spec.carriers)) - 1)
+        self._taken = [0] * len(spec.carriers)  # segments, since the able ones are these
+        self._set_able((1 << len(spec.carriers)) - 1 & ~drains(spec))
 
     def allowance(self, index: int, want: int, able: int) -> int:
         """How many of `want` segments carrier `index` may take now, 0..want.
@@ -69,7 +68,7 @@ class LaneShares:
             return 0
         if not self._weights:
             return want
-        if self._mask() != able:
+        if self._mask != able:
             self._set_able(able)
         if len(self._able) < 2:
             return want
@@ -77,12 +76,11 @@ class LaneShares:
 
     def took(self, index: int, segments: int) -> None:
         """Carrier `index` claimed so many segments."""
-        if not self._weights or index not in self._able:
+        if not self._weights or not self._mask >> index & 1:
             return
-        balance, weights = self._balance, self._weights
-        for other in self._able:
-            balance[other] += segments * weights[other]
-        balance[index] -= segments * self._total
+        self._all += segments
+        self._taken[index] = taken = self._taken[index] + segments
+        self._most[index] = (taken + SLACK) * self._total // self._weights[index]
 
     def eligible(self, index: int, able: int, oldest_ready_age_s: float, overflow_after_s: float) -> bool:
         """Whether carrier `index` may pull at all. With weights: whenever it is able."""
@@ -99,43 +97,45 @@ class LaneShares:
     def order(self, able: int) -> list[int]:
         """The able carriers in the order in which they come for the next message: the lane's; with weights
         whoever is furthest behind its share first."""
-        able_ones = [index for index in range(len(self._balance)) if able >> index & 1]
+        able_ones = [index for index in range(len(self._taken)) if able >> index & 1]
         if not self._weights:
             return able_ones
-        start_over = self._mask() != able
+        start_over = self._mask != able
         return sorted(
             able_ones,
-            key=lambda index: (0 if start_over else -self._balance[index], -self._weights[index]),
+            key=lambda index: (0 if start_over else -self._balance(index), -self._weights[index]),
         )
 
     def is_over(self, index: int, able: int) -> bool:
         """Whether a carrier has taken so much that the others come first."""
-        if not self._weights or len(self._able) < 2 or index not in self._able or self._mask() != able:
+        if not self._weights or len(self._able) < 2 or index not in self._able or self._mask != able:
             return False
         return self._room(index) < 1
 
     def _room(self, index: int) -> int:
-        balance, weights, slack = self._balance, self._weights, SLACK * self._total
-        room = (balance[index] + slack) // (self._total - weights[index])
-        most = balance[index]
-        for other in self._able:
-            if other != index:
-                room = min(room, (slack - balance[other]) // weights[other])
-                most = max(most, balance[other])
-        if room < 1 and balance[index] == most:
+        most, balance = self._most, self._balance(index)
+        own, most[index] = most[index], _NEVER
+        until_others_wait = min(most) - self._all
+        most[index] = own
+        room = (balance + SLACK * self._total) // (self._total - self._weights[index])
+        room = min(room, until_others_wait)
+        if room < 1 and balance == max(map(self._balance, self._able)):
             return 1
         return max(0, room)
 
-    def _mask(self) -> int:
-        mask = 0
-        for index in self._able:
-            mask |= 1 << index
-        return mask
+    def _balance(self, index: int) -> int:
+        return self._all * self._weights[index] - self._taken[index] * self._total
 
     def _set_able(self, able: int) -> None:
-        self._able = tuple(index for index in range(len(self._balance)) if able >> index & 1)
-        self._balance = [0] * len(self._balance)
-        self._total = sum(self._weights[index] for index in self._able) if self._weights else 0
+        weights, count = self._weights, len(self._taken)
+        self._mask = able
+        self._able = tuple(index for index in range(count) if able >> index & 1)
+        self._taken = [0] * count
+        self._all = 0  # what all of them took
+        self._total = sum(weights[index] for index in self._able) if weights else 0
+        self._most = [_NEVER] * count  # how much all may take before this one is `SLACK` behind
+        for index in self._able if weights else ():
+            self._most[index] = SLACK * self._total // weights[index]
 
 
 def all_had(mask: int, spec: LaneSpec) -> bool:

@@ -33,28 +33,32 @@ Turn = tuple[int, int, int]  # priority, account, segments it may take now
 class Turns:
     """Turns of one queue. `weights`: account → weight ≥ 1, read live; an absent account weighs 1."""
 
-    __slots__ = ("_levels", "_owed", "_top", "_weights")
+    __slots__ = ("_levels", "_owed", "_top", "_weights", "_with_work")
 
     def __init__(self, weights: Mapping[int, int]) -> None:
         self._weights = weights
         self._levels: tuple[OrderedDict[int, int], ...] = tuple(OrderedDict() for _ in range(LEVELS))
         self._owed = [0] * LEVELS  # in 1/FLOOR segments
         self._top = -1
+        self._with_work = 0  # levels
 
     def __bool__(self) -> bool:
         return self._top >= 0
 
     def add(self, priority: int, account: int) -> None:
         """This pair has work now. Again for a known pair: no effect."""
-        self._levels[priority].setdefault(account, 0)
+        level = self._levels[priority]
+        if not level:
+            self._with_work += 1
+        level.setdefault(account, 0)
         if priority > self._top:
             self._top = priority
 
     def discard(self, priority: int, account: int) -> None:
         """This pair's last message went. For an unknown pair: no effect."""
         level = self._levels[priority]
-        level.pop(account, None)
-        if not level:
+        if level.pop(account, None) is not None and not level:
+            self._with_work -= 1
             self._owed[priority] = min(0, self._owed[priority])
             while self._top >= 0 and not self._levels[self._top]:
                 self._top -= 1
@@ -78,10 +82,11 @@ class Turns:
         if top < 0:
             return None
         priority, most = top, 0
-        for lower in range(top - 1, -1, -1):
-            owed = self._owed[lower]
-            if owed >= FLOOR and owed > most and self._levels[lower]:
-                priority, most = lower, owed
+        if self._with_work > 1:
+            for lower in range(top - 1, -1, -1):
+                owed = self._owed[lower]
+                if owed >= FLOOR and owed > most and self._levels[lower]:
+                    priority, most = lower, owed
         account, left = self._head(self._levels[priority])
         return priority, account, min(left, most // FLOOR) if most else left
 
@@ -91,7 +96,10 @@ class Turns:
         0 = its next message did not fit into what was left of a claim: it keeps its turn, so that the next
         claim begins with it and long messages are not passed over for ever.
         """
-        self._owe(priority, segments)
+        if self._with_work > 1 or priority != self._top:
+            self._owe(priority, segments)
+        else:
+            self._owed[priority] = 0
         level = self._levels[priority]
         left = level.get(account)
         if left is None:
@@ -114,13 +122,12 @@ class Turns:
 
     def _head(self, level: OrderedDict[int, int]) -> tuple[int, int]:
         """The account whose turn it is, with what it has left; gives out rounds until someone has."""
-        quantum = max(1, _QUANTUM // len(level))
         while True:
             account = next(iter(level))
             left = level[account]
             if left > 0:
                 return account, left
-            left += quantum * self._weights.get(account, 1)
+            left += max(1, _QUANTUM // len(level)) * self._weights.get(account, 1)
             level[account] = left
             if left > 0:
                 return account, left

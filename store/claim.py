@@ -20,7 +20,6 @@ once); then it is taken whole.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from router.lanes import MAX_CARRIERS
@@ -169,6 +168,8 @@ def _from_lane(batch: Batch, taking: _Taking, share: _Share, most: int) -> None:
         reserved = tried & others != others
         budget = min(most, share.unseen) if reserved else most
         left = budget
+        if not tried and taking.claim.paced is None:
+            left -= _take_short(batch, taking, lane, queues[lane][tried], min(left, taking.left))
         while left > 0 and taking.left > 0:
             turns = queues.get(lane, {}).get(tried)
             turn = turns.next() if turns is not None else None
@@ -197,6 +198,43 @@ def _from_lane(batch: Batch, taking: _Taking, share: _Share, most: int) -> None:
         share.most -= budget - left
         if reserved:
             share.unseen -= budget - left
+
+
+def _take_short(batch: Batch, taking: _Taking, lane: int, turns: Turns, budget: int) -> int:
+    """The beginning of what `_take_turn` would take one by one, as long as each turn has only messages that
+    this transaction has accepted, of one segment and alive: the hot path. Returns segments."""
+    now_ms = taking.claim.now_ms
+    rowless, fresh_of, taken = batch.rowless, batch.fresh, taking.taken
+    left = budget
+    while left > 0:
+        turn = turns.next()
+        if turn is None:
+            break
+        priority, account, quantum = turn
+        prefix = READY_PREFIX.pack(lane, 0, 3 - priority, account)
+        if prefix not in rowless:
+            break
+        fresh = fresh_of[prefix]
+        begin = len(taken)
+        for message in fresh[: quantum if quantum < left else left]:
+            if message.segments != 1 or message.expires_ms <= now_ms:
+                del taken[begin:]
+                break
+            taken.append(Leased(message, 0, 0, False, 0, lane, 0, True))
+        count = len(taken) - begin
+        if not count:
+            break
+        del fresh[:count]
+        left -= count
+        batch.moves += [(account, lane, 1, _READY, _LEASED)] * count
+        turns.took(priority, account, count)
+        if not fresh:
+            batch.memory.active.discard(prefix)
+    took = budget - left
+    if took > 0:
+        taking.left -= took
+        taking.count(lane, 0, took, took)
+    return took
 
 
 def _next_in_turn(taking: _Taking, turns: Turns, turn: tuple[int, int, int]) -> bool:
@@ -374,19 +412,9 @@ def _take_fresh(
 ) -> tuple[int, bool, bool]:
     """From what this transaction has accepted: as `_take_rows`, and nothing is read or written."""
     now_ms = taking.claim.now_ms
-    take = taking.taken.append
-    messages = 0
-    for message in fresh[: max(0, min(budget, taking.left))]:  # most are ordinary: one segment, and alive
-        if message.segments != 1 or message.expires_ms <= now_ms:
-            break
-        take(Leased(message, 0, 0, False, 0, lane, 0, True))
-        messages += 1
-    if messages:
-        batch.moves += [(fresh[0].account, lane, 1, _READY, _LEASED)] * messages
-    taking.left -= messages
-    took = count = messages
+    took = count = messages = 0
     more, fits = False, True
-    for message in islice(fresh, count, None):
+    for message in fresh:
         if took >= budget:
             more = True
             break
@@ -397,7 +425,7 @@ def _take_fresh(
             more, fits = True, False
             break
         else:
-            take(Leased(message, 0, 0, False, 0, lane, 0, True))
+            taking.taken.append(Leased(message, 0, 0, False, 0, lane, 0, True))
             batch.move(message.account, lane, segments, _READY, _LEASED)
             messages += 1
             took += segments

@@ -51,7 +51,7 @@ log = structlog.get_logger("carrier")
 _AHEAD_S = 0.05
 _UNLIMITED_AHEAD = 1.0  # windows' worth
 _STALL_S = 1.0
-NO_TRIAL = 1 << 30
+NO_TRIAL = UNLIMITED
 _RESTART_PAUSE_S = 1.02
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _CONGESTION_STATE = int(Tlv.CONGESTION_STATE)
@@ -283,8 +283,8 @@ class Carrier:
 
     # Claimer
 
-    def want(self, now_ms: int) -> Claim | None:
-        """How much it could send within the next moments, or None."""
+    def want(self, now_ms: int, seen: dict[int, int]) -> Claim | None:
+        """How much it could send within the next moments, or None. `seen`: what the board notes in a tick."""
         if not self.able():
             return None
         now = trio.current_time()
@@ -293,14 +293,17 @@ class Carrier:
         budget = self._appetite(now)
         if budget <= 0:
             return None
-        claim = self._board.claim(self, budget, now, now_ms)
+        claim = self._board.claim(self, budget, now, now_ms, seen)
         if self.some is not None and self.some.blocked_until < math.inf:
             self._pace.set()
         return claim
 
     def _appetite(self, now: float) -> int:
         """Segments that could be sent within the next moments, besides those that are leased already."""
-        room = sum(link.room for link in self.links if link.paused_until <= now)
+        room = 0
+        for link in self.links:
+            if link.paused_until <= now:
+                room += link.room
         rate = self.pacing.rate_per_s
         if rate and room > 0:
             room = min(room, max(1, math.ceil(rate * _AHEAD_S)))
@@ -580,9 +583,11 @@ class Carrier:
         touched[link] = None
 
     def _note_fullness(self, now: float) -> None:
-        if any(link.room for link in self.links):
-            self._full_since = math.inf
-        elif self._full_since == math.inf:
+        for link in self.links:
+            if link.room:
+                self._full_since = math.inf
+                return
+        if self._full_since == math.inf:
             self._full_since = now
 
     def _note_throttle(self, now: float) -> None:

@@ -65,6 +65,7 @@ class Member(Protocol):
     max_parts: int
     some: SomeLimits | None
     standings: Standings | None
+    trial: int  # segments it may still take to be judged by; UNLIMITED but for a trial
 
     def able(self) -> bool: ...
     def stalled(self, now: float) -> bool: ...
@@ -142,6 +143,12 @@ class _Lane:
             if not (self.spec.weights and member.stalled(now)):
                 mask |= 1 << index
         return mask
+
+    def steady(self) -> bool:
+        """Whether no claim can change who is able."""
+        if self.some is not None or self.country:
+            return False
+        return all(member is None or member.trial >= UNLIMITED for member in self.members)
 
     def waited_for(self, now: float) -> int:
         """The mask of carriers that a message may wait for: they are able, if not at this moment."""
@@ -656,8 +663,13 @@ class LaneBoard:
             if not lane.drains >> lane.index_of[carrier] & 1
         )
 
-    def claim(self, member: Member, budget: int, now: float, now_ms: int) -> Claim | None:
-        """What this carrier, with room for `budget` segments, may ask of its lanes now; None = nothing."""
+    def claim(
+        self, member: Member, budget: int, now: float, now_ms: int, seen: dict[int, int]
+    ) -> Claim | None:
+        """What this carrier, with room for `budget` segments, may ask of its lanes now; None = nothing.
+
+        `seen`: lane → the mask of its able carriers, for as long as only claims happen.
+        """
         ready = self._store.ready_lanes()
         lanes: list[tuple[int, int, int]] = []
         reserved: dict[int, tuple[int, int]] = {}
@@ -679,7 +691,12 @@ class LaneBoard:
             if most <= 0:
                 continue
             if len(lane.members) > 1:
-                others, unseen = self._turn(lane, index, most, now, now_ms)
+                able_now = seen.get(lane.id)
+                if able_now is None:
+                    able_now = lane.able_mask(now)
+                    if lane.steady():
+                        seen[lane.id] = able_now
+                others, unseen = self._turn(lane, index, most, able_now, now_ms)
                 if unseen < most:
                     if not others:
                         continue
@@ -701,9 +718,8 @@ class LaneBoard:
             member.some.blocked_until = min(member.some.blocked_until, max(due, now + _LOOK_S))
         return room
 
-    def _turn(self, lane: _Lane, index: int, most: int, now: float, now_ms: int) -> tuple[int, int]:
+    def _turn(self, lane: _Lane, index: int, most: int, able: int, now_ms: int) -> tuple[int, int]:
         """(mask of the carriers that come first, how much of what they have not had it may take)."""
-        able = lane.able_mask(now)
         others = lane.shares.ahead_of(index, able)
         if lane.spec.weights:
             return others, lane.shares.allowance(index, most, able)

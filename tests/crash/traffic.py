@@ -84,7 +84,7 @@ class Hands:
             (lane_of(store, *carriers), carriers.index(name)) for carriers in LANES if name in carriers
         ]
 
-    def want(self, now_ms: int) -> Claim | None:
+    def want(self, now_ms: int, seen: dict[int, int]) -> Claim | None:
         room = WINDOW - self._claimed - sum(one.message.segments for one in self.held)
         if room <= 0:
             return None

@@ -81,44 +81,53 @@ def _accept(messages: list[Message], txn: Transaction) -> None:
     txn.accept(messages)
 
 
-def _claim(wish: Claim, txn: Transaction) -> list[ClaimResult]:
-    return txn.claim([wish])
+def _claim(wishes: list[Claim], txn: Transaction) -> list[ClaimResult]:
+    return txn.claim(wishes)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(20))
 def test_what_has_no_row_yet_is_taken_as_from_its_row(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    kinds = [(chance.choice([1, 1, 1, 3]), chance.random() < 0.9, chance.choice([1, 2])) for _ in range(20)]
-    budget, most = chance.randint(1, 30), chance.choice([4, 100])
-    results: list[ClaimResult] = []
+    special = chance.choice([0, 0.1, 0.4])
+    accounts = range(1, chance.choice([1, 3, 20]) + 1)
+    kinds = [
+        (
+            chance.choice(accounts),
+            chance.choice([1, 2]),  # priority
+            3 if chance.random() < special else 1,  # segments
+            chance.random() >= special / 2,  # alive
+        )
+        for _ in range(60)
+    ]
+    budgets = [(chance.randint(1, 30), chance.choice([4, 100])) for _ in range(5)]
+    took: list[list[object]] = []
     for rows in (False, True):
         store = open_store(tmp_path / str(rows))
-        with_account(store)
+        for account in accounts:
+            with_account(store, account)
         lane = lane_of(store, "a")
         messages = [
-            message(store, lane, segments=segments, priority=priority, expires_ms=NOW_MS + 1000 * alive)
-            for segments, alive, priority in kinds
+            message(store, lane, account, priority=priority, segments=segments, expires_ms=NOW_MS + alive)
+            for account, priority, segments, alive in kinds
         ]
-        wish = claim(store, lane, "a", budget)
-        wish.lanes = ((lane, 0, most),)
-        accept = partial(_accept, messages)
+        wishes = [claim(store, lane, "a", budget) for budget, _ in budgets]
+        for wish, (_, most) in zip(wishes, budgets, strict=True):
+            wish.lanes = ((lane, 0, most),)
         if rows:
-            commit(store, accept)
-            results += commit(store, partial(_claim, wish))[0]
+            commit(store, partial(_accept, messages))
+            results = commit(store, partial(_claim, wishes))[0]
         else:
-            results += commit(store, accept, partial(_claim, wish))[1]
+            results = commit(store, partial(_accept, messages), partial(_claim, wishes))[1]
         assert check(store) == []
-    fresh, from_rows = results
-    assert [one.message.segments for one in fresh.leased] == [
-        one.message.segments for one in from_rows.leased
-    ]
-    assert (fresh.expired, fresh.segments, fresh.queues) == (
-        from_rows.expired,
-        from_rows.segments,
-        from_rows.queues,
-    )
-    assert fresh.segments == sum(one.message.segments for one in fresh.leased)
-    assert [*fresh.queues.values()] == [[len(fresh.leased), fresh.segments]] or not fresh.leased
+        place = {one.id: at for at, one in enumerate(messages)}
+        for result in results:
+            taken = [place[one.message.id] for one in result.leased]
+            assert result.segments == sum(kinds[at][2] for at in taken)
+            assert result.queues == ({(lane, 0): [len(taken), result.segments]} if taken else {})
+        took.append(
+            [([place[one.message.id] for one in result.leased], result.expired) for result in results]
+        )
+    assert took[0] == took[1]
 
 
 def test_nobody_claims_what_a_suspended_account_submits(store: LmdbStore) -> None:

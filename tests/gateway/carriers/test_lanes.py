@@ -14,7 +14,7 @@ from gateway.carriers.lanes import LaneBoard, Wish
 from gateway.carriers.limits import SomeLimits
 from gateway.carriers.standing import Standings
 from router.nouns import Encoding, LaneSpec, Leased, Outcome, Settle, Step
-from router.throttle import Throttle
+from router.throttle import UNLIMITED, Throttle
 from store.interface import ClaimResult
 from store.lmdb_store import LmdbStore
 from tests.store.records_for_tests import Clock, commit, message, open_store, outcome, with_account
@@ -33,8 +33,11 @@ class Member:
         self.slow = False
         self.some: SomeLimits | None = None
         self.standings: Standings | None = None
+        self.trial = UNLIMITED
+        self.looks = 0
 
     def able(self) -> bool:
+        self.looks += 1
         return self.up
 
     def stalled(self, now: float) -> bool:
@@ -87,9 +90,12 @@ class Yard:
         ]
         commit(self.store, lambda txn: txn.accept(made))
 
-    def pull(self, name: str, budget: int = 100, now: float = 0.0) -> list[Leased]:
+    def pull(
+        self, name: str, budget: int = 100, now: float = 0.0, seen: dict[int, int] | None = None
+    ) -> list[Leased]:
         """What this carrier gets now."""
-        claim = self.board.claim(self.members[name], budget, now, self.clock.now_ms)
+        seen = {} if seen is None else seen
+        claim = self.board.claim(self.members[name], budget, now, self.clock.now_ms, seen)
         if claim is None:
             return []
         result: ClaimResult = commit(self.store, lambda txn: txn.claim([claim]))[0][0]
@@ -148,6 +154,29 @@ def test_a_refused_message_that_waits_long_does_not_let_new_ones_overflow(tmp_pa
     yard.accept(2)
     (taken,) = yard.pull("south")
     assert taken.attempts == 1
+
+
+@pytest.mark.parametrize("weights", [(), (1, 1)])
+def test_in_one_tick_the_next_carrier_has_the_rest_once_the_trial_of_the_first_is_over(
+    tmp_path: Path, weights: tuple[int, ...]
+) -> None:
+    yard = Yard(tmp_path, "a", "b", weights=weights)
+    yard.accept(100)
+    seen: dict[int, int] = {}
+    yard.members["a"].trial = 1
+    assert len(yard.pull("a", 1, seen=seen)) == 1
+    yard.members["a"].trial, yard.members["a"].up = 0, False
+    assert len(yard.pull("b", seen=seen)) == 99
+
+
+def test_in_one_tick_who_is_able_is_looked_at_once(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "a", "b", "c", weights=(1, 1, 1))
+    yard.accept(100)
+    seen: dict[int, int] = {}
+    for _ in range(5):
+        for name in yard.members:
+            assert yard.pull(name, 3, seen=seen)
+    assert [member.looks for member in yard.members.values()] == [1, 1, 1]
 
 
 def test_with_weights_what_the_other_carrier_refused_is_taken_beyond_the_share(tmp_path: Path) -> None:
