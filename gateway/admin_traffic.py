@@ -256,7 +256,7 @@ class TrafficVerbs:
         return {
             "id": str(answer.id),
             "account": account.name,
-            "state": MessageState(answer.state).name,
+            "state": (MessageState.SCHEDULED if answer.send_at_ms else MessageState.ENROUTE).name,
             "segments": answer.segments,
             "encoding": Encoding(answer.encoding).name.lower(),
         }

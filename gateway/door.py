@@ -35,7 +35,6 @@ from router.nouns import (
     Encoding,
     Message,
     MessageClass,
-    MessageState,
     Progress,
     ReceiptWish,
     Relay,
@@ -128,20 +127,7 @@ class Alike(msgspec.Struct, gc=False):
 
 
 Request = Submission | Alike
-
-
-class Accepted(msgspec.Struct, gc=False):
-    """Fsynced. `state` is a MessageState, `encoding` an Encoding."""
-
-    id: int
-    state: int
-    segments: int
-    encoding: int
-    source: str
-    destination: str
-    send_at_ms: int
-    expires_ms: int
-    message: Message | None = None  # as stored; its alias is known once `done` is called
+Accepted = Message  # fsynced, as it is stored
 
 
 class Refusal(msgspec.Struct, gc=False):
@@ -274,27 +260,18 @@ class Door:
                     done(list(over))
                     return
         now_ms = self._world.wall_ms()
-        results: list[Accepted | Refusal] = []
-        messages: list[Message] = []
         policy = self._policies.get(account.id)
         if policy is None or policy.account is not account:
             policy = self._policies[account.id] = Policy(account, self.house)
         room = self.room(account)
         first_id = self._admission.next_ids(len(requests), now_ms)
-        for request, planned in zip(
-            requests, self._plan_all(policy, requests, first_id, now_ms), strict=True
-        ):
-            if type(planned) is Message and len(messages) >= room:
-                planned = _queue_full(account)
-            if type(planned) is Message:
-                if request.multi and messages:
-                    _show_as(planned, messages[0].id)
-                messages.append(planned)
-                results.append(_accepted(planned))
-            else:
-                assert isinstance(planned, Refusal)
-                self.refused(account.name, api, planned.code, 1)
-                results.append(planned)
+        results, refusals = self._plan_all(policy, requests, first_id, now_ms)
+        messages: list[Message] = [*results]  # type: ignore[list-item]
+        if refusals or len(messages) > room:
+            messages = self._sorted_out(account, api, results, room)
+        if requests and requests[0].multi:
+            for message in messages[1:]:
+                _show_as(message, messages[0].id)
         if over:
             results += over
         if account.duplicate_guard_s:
@@ -327,6 +304,21 @@ class Door:
 
         self._committing[account.id] = self._committing.get(account.id, 0) + len(messages)
         self._committer.submit_accept(messages, committed, before, refused)
+
+    def _sorted_out(
+        self, account: Account, api: str, results: list[Accepted | Refusal], room: int
+    ) -> list[Message]:
+        """Those that are not refused; whoever is beyond the room is, and all refusals are counted."""
+        messages: list[Message] = []
+        for place, one in enumerate(results):
+            if type(one) is Message and len(messages) < room:
+                messages.append(one)
+                continue
+            if type(one) is Message:
+                results[place] = one = _queue_full(account)
+            assert isinstance(one, Refusal)
+            self.refused(account.name, api, one.code, 1)
+        return messages
 
     def _paid(
         self, account: Account, results: Sequence[Accepted | Refusal], refused: Mapping[int, str]
@@ -362,20 +354,21 @@ class Door:
     ) -> None:
         """`submit` from where all is planned: what repeats an earlier message gets that one's answer. What
         replaces others (`before`) repeats nobody."""
-        planned = {
-            place: one.message
-            for place, one in enumerate(results)
-            if type(one) is Accepted and one.message is not None
-        }
+        planned = {place: one for place, one in enumerate(results) if type(one) is Message}
+        others: list[tuple[Message, Message]] = []  # answers, each with the one that its id and alias are of
         submit = self.repeats.sort(account, planned, now_ms, anew=before is not None)
         shown = 0
         for place, message in planned.items():
             earlier = submit.repeated.get(place)
             id = message.id
             if earlier is not None:
-                results[place] = told = _accepted(earlier)
-                told.message = self.repeats.shown(earlier)
-                told.id = id = told.message.id
+                known = self.repeats.shown(earlier)
+                id = known.id
+                if known is earlier:
+                    results[place] = earlier
+                else:
+                    results[place] = told = msgspec.structs.replace(earlier, id=id)
+                    others.append((told, known))
             if requests[place].multi:
                 shown = shown or id
                 if earlier is None:
@@ -393,6 +386,8 @@ class Door:
                     full = _store_refusal(why) if why else _unpaid(account, unpaid, self._world.wall_ms())
                     results[place] = full
                     self.refused(account.name, api, full.code, 1)
+            for told, known in others:
+                told.alias = known.alias  # which the commit may have given it
             if error is None and submit.messages:
                 self.accepted(account.name, api, len(submit.messages) - len(submit.refused))
             if submit.repeated:
@@ -474,40 +469,41 @@ class Door:
 
     def _plan_all(
         self, policy: Policy, requests: Sequence[Request], first_id: int, now_ms: int
-    ) -> list[Message | Refusal]:
-        """`_plan` of each. Of those that are alike and take the same route one is planned, and what it came
-        to is true of the others, too; it is forgotten with this call, so nothing has to drop it."""
+    ) -> tuple[list[Message | Refusal], int]:
+        """`_plan` of each, and how many are refused. Of those that are alike and take the same route one is
+        planned, and what it came to is true of the others, too; it is forgotten with this call, so nothing
+        has to drop it."""
         routes, region = self._routes, policy.region
         match = routes.match
         by_number = routes.prefix_only and policy.any_number
         models: dict[tuple[int, str], Message | None] = {}  # None: each is planned
-        planned: list[Message | Refusal] = []
+        results: list[Message | Refusal] = []
+        refused = 0
         for id, request in enumerate(requests, first_id):
-            if not by_number or type(request) is not Alike:
-                planned.append(self._plan(policy, whole(request, requests), id, now_ms))
-                continue
-            try:
-                destination = normalise(request.to, region)
-                route = match(destination)
-            except NumberProblem:
-                route = None
-            if route is None:  # `_plan` says why not
-                planned.append(self._plan(policy, whole(request, requests), id, now_ms))
-                continue
-            key = request.place, route.name
-            model = models.get(key)
-            if model is not None:
-                message: Message = model.__copy__()  # type: ignore[attr-defined]
-                message.id = id
-                message.destination = destination
-                message.text = request.text
-                planned.append(message)
-                continue
-            one = self._plan(policy, whole(request, requests), id, now_ms)
-            planned.append(one)
-            if key not in models:
-                models[key] = self._model(policy, requests[request.place], one, route)
-        return planned
+            route: Route | None = None
+            if by_number and type(request) is Alike:
+                try:
+                    destination = normalise(request.to, region)
+                    route = match(destination)
+                except NumberProblem:
+                    pass  # `_plan` says it
+                if route is not None:
+                    place = request.place
+                    model = models.get((place, route.name))
+                    if model is not None:
+                        message: Message = model.__copy__()  # type: ignore[attr-defined]
+                        message.id = id
+                        message.destination = destination
+                        message.text = request.text
+                        results.append(message)
+                        continue
+            planned = self._plan(policy, whole(request, requests), id, now_ms)
+            results.append(planned)
+            if type(planned) is Refusal:
+                refused += 1
+            if route is not None and (place, route.name) not in models:
+                models[place, route.name] = self._model(policy, requests[place], planned, route)
+        return results, refused
 
     def _model(
         self, policy: Policy, first: Request, planned: Message | Refusal, route: Route
@@ -728,20 +724,6 @@ def content_of(
 def encoding_word(encoding: int) -> str:
     """What a Submission calls an Encoding."""
     return next((word for word, known in _ENCODINGS.items() if known == encoding), "auto")
-
-
-def _accepted(message: Message) -> Accepted:
-    return Accepted(
-        message.id,
-        MessageState.SCHEDULED if message.send_at_ms else MessageState.ENROUTE,
-        message.segments,
-        message.encoding,
-        message.source,
-        message.destination,
-        message.send_at_ms,
-        message.expires_ms,
-        message,
-    )
 
 
 def _unless(otherwise: Callable[[], bool], write: Callable[[Transaction], object]) -> Before:

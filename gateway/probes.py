@@ -112,10 +112,8 @@ class Probes:
             (result,) = results
             if not isinstance(result, Accepted):
                 self._judged(probe, f"it was refused: {result.detail}")
-            elif result.message is not None and result.message.route != probe.route:
-                self._judged(
-                    probe, f"it took the route {result.message.route}: its `to` is not of this route"
-                )
+            elif result.route != probe.route:
+                self._judged(probe, f"it took the route {result.route}: its `to` is not of this route")
             else:
                 probe.message = result.id
 

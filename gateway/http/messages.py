@@ -31,7 +31,7 @@ from gateway.http.table.messages import AcceptedOut, BatchOut
 from gateway.http.timeline import WaitsOut, encoding_name, message_json, rfc3339, state_name
 from gateway.submit_rates import SubmitRates
 from gateway.traces import parent_of, response_of
-from router.nouns import Account, Message, Progress
+from router.nouns import Account, Message, MessageState, Progress
 from store.interface import Transaction
 
 _Answer = tuple[int, Headers, bytes]  # arguments for `respond`
@@ -204,7 +204,7 @@ def accepted_out(result: Accepted, asked: Submission, status: int) -> AcceptedOu
     text = asked.text
     return AcceptedOut(
         str(result.id),
-        state_name(result.state),
+        state_name(MessageState.SCHEDULED if result.send_at_ms else MessageState.ENROUTE),
         result.segments,
         encoding_name(result.encoding),
         result.destination,
@@ -213,7 +213,7 @@ def accepted_out(result: Accepted, asked: Submission, status: int) -> AcceptedOu
         rfc3339(result.send_at_ms) if result.send_at_ms else "",
         asked.client_ref,
         status,
-        text is not None and result.message is not None and result.message.text != text,
+        text is not None and result.text != text,
     )
 
 

@@ -23,9 +23,10 @@ import trio
 from gateway.door import Accepted, Refusal, Submission
 from gateway.outlet import Outlet, PeerNotReading
 from gateway.smpp_server.gate import BindAsked, BindRefusal
-from gateway.smpp_server.translate import id_of, status_of, submissions
+from gateway.smpp_server.translate import PLAIN_IDS, id_of, status_of, submissions
 from smpp import events
 from smpp.constants import RESPONSE_BIT, CommandId
+from smpp.events import Request, Response
 from smpp.pdu import (
     BindReceiver,
     BindTransceiver,
@@ -283,13 +284,13 @@ class Connection:
         """The funnel: submits in one batch, answers in one batch, the rest one by one."""
         submits: list[Submit] = []
         done: list[OutboxRow] = []
-        answers: list[events.Response] = []
+        answers: list[Response] = []
         more = False
         port = self._port
         deliveries = self.server.deliveries
         for event in happened:
             kind = type(event)
-            if kind is events.Request:
+            if kind is Request:
                 pdu = event.pdu  # type: ignore[union-attr]
                 if type(pdu) is SubmitSm:
                     submits.append(pdu)
@@ -298,7 +299,7 @@ class Connection:
                         self._submit(submits, now)
                         submits = []
                     self.server.operations.take(self, pdu)
-            elif kind is events.Response:
+            elif kind is Response:
                 if port is not None and not event.late:  # type: ignore[union-attr]
                     answers.append(event)  # type: ignore[arg-type]
             else:
@@ -468,17 +469,20 @@ class Connection:
         """COMMIT A is durable: answer each."""
         session = self.session
         form = account.id_form
-        accepted = 0
+        plain = PLAIN_IDS.get(form)
+        told: list[tuple[int, int, bytes]] = []
+        accepted = len(pdus)
         for pdu, result in zip(pdus, results, strict=True):
             if type(result) is Accepted:
-                accepted += 1
-                alias = result.message.alias if result.message is not None else 0
-                session.respond_raw(
-                    pdu.command_id | RESPONSE_BIT, 0, pdu.sequence_number, id_of(form, result.id, alias)
-                )
+                shown = plain % result.id if plain else id_of(form, result.id, result.alias)
+                told.append((pdu.command_id | RESPONSE_BIT, pdu.sequence_number, shown))
             else:
                 assert isinstance(result, Refusal)
+                accepted -= 1
+                session.respond_all(told)
+                told.clear()
                 self.refuse(pdu, status_of(result, session.peer_version, account.unpaid_status))
+        session.respond_all(told)
         if accepted:
             self.tenant.answered(0, accepted)
         self._unanswered -= len(pdus)

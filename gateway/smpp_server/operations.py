@@ -175,9 +175,7 @@ class Operations:
         for to, result in zip(destinations, results, strict=True):
             if isinstance(result, Accepted):
                 if not shown:
-                    shown = id_of(account.id_form, result.id, result.message.alias if result.message else 0)[
-                        :-1
-                    ]
+                    shown = id_of(account.id_form, result.id, result.alias)[:-1]
             else:
                 status = status_of(result, version, account.unpaid_status)
                 refused.append(UnsuccessSme(to.dest_addr_ton, to.dest_addr_npi, to.destination_addr, status))

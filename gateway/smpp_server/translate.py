@@ -327,15 +327,14 @@ _TEXTS: dict[int, tuple[Callable[[bytes], str | None], int]] = {
 # message ids
 
 HEX_FORMS = frozenset({"hex", "short"})
+PLAIN_IDS = {"decimal": b"%d\0", "hex": b"%X\0"}  # forms that need no alias
 
 
 def id_of(form: str, id: int, alias: int) -> bytes:
     """A message_id as this account reads it, with its NUL."""
-    if form == "decimal":
-        return b"%d\0" % id
     if form == "short" and alias:
         return b"%08X\0" % alias
-    return b"%X\0" % id
+    return PLAIN_IDS.get(form, PLAIN_IDS["hex"]) % id
 
 
 def parse_id(form: str, text: bytes) -> int | None:

@@ -25,6 +25,7 @@ from gateway.app import Gateway, store_options
 from gateway.simulator.smsc import SimulatedSmsc
 from gateway.world import RealWorld, World
 from gateway.writer import InlineWriter
+from router.nouns import Encoding, Message, MessageClass
 from smpp import codec
 from smpp.pdu import BindTransceiverResp, EnquireLinkResp, Pdu, SubmitSm, SubmitSmResp, UnbindResp
 from store.lmdb_store import LmdbStore
@@ -364,6 +365,16 @@ def simulator(name: str, port: int, **behaviour: object) -> str:
 
 def route(*carriers: str, name: str = "all") -> str:
     return _table("routes", {"name": name, "lane": list(carriers)})
+
+
+def accepted(
+    id: int, sender: str, to: str, text: str | None = "", send_at_ms: int = 0, expires_ms: int = 0
+) -> Message:
+    """What a door tells of a message of one segment, in GSM 7-bit."""
+    return Message(
+        id, 1, 0, sender, 0, 0, to, Encoding.GSM7, text or "", b"", 1, 0, 2, MessageClass.TRANSACTIONAL,
+        send_at_ms, expires_ms, 1, "all",
+    )  # fmt: skip
 
 
 def free_ports(count: int) -> list[int]:

@@ -25,6 +25,7 @@ from gateway.orders import Orders
 from router.nouns import Account, Message, MessageState, Part, Phase, Progress, Reason, Step
 from store.interface import AuditEntry, Released, StoreFull, Totals, Transaction
 from store.lmdb_store import LmdbStore
+from tests.gateway.house import accepted
 from tests.trio_case import trio_test
 
 MESSAGE = Message(
@@ -348,7 +349,7 @@ TEST_MESSAGE = {"to": "+447700900123", "sender": "Me", "text": "hi"}
 
 @trio_test
 async def test_a_test_message_goes_through_the_door() -> None:
-    door = FakeDoor(Accepted(9, MessageState.ENROUTE, 1, 0, "Me", "447700900123", 0, 0))
+    door = FakeDoor(accepted(9, "Me", "447700900123"))
     verbs = running(FakeStore(), door).table()
     await verbs["account.create"]({"name": "only"})
     answer = await verbs["send"](dict(TEST_MESSAGE))
@@ -366,7 +367,7 @@ async def test_a_test_message_that_the_door_refuses_names_the_field() -> None:
 
 @trio_test
 async def test_with_several_accounts_the_sender_must_be_named() -> None:
-    door = FakeDoor(Accepted(9, MessageState.ENROUTE, 1, 0, "Me", "447700900123", 0, 0))
+    door = FakeDoor(accepted(9, "Me", "447700900123"))
     verbs = running(FakeStore(), door).table()
     for name in ("a", "b"):
         await verbs["account.create"]({"name": name})

@@ -159,8 +159,7 @@ class KannelApi:
             return _refusal(first)
         if denied:
             return 202, f"Sent. Denied receivers are: {' '.join(denied)}".encode()
-        lane = taken.message.lane if taken.message is not None else 0
-        return 202, ACCEPTED if self._able(lane) else QUEUED
+        return 202, ACCEPTED if self._able(taken.lane) else QUEUED
 
 
 def _refusal(refusal: Refusal) -> tuple[int, bytes]:

@@ -150,7 +150,7 @@ class TwilioApi:
                 if isinstance(result, Refusal):
                     respond(*_failure(result, submission).answer())
                 else:
-                    respond(201, _JSON, _encode(self._created(sid, result, submission)))
+                    respond(201, _JSON, _encode(self._created(sid, result)))
 
             self._door.submit(account, [submission], done)
 
@@ -253,17 +253,16 @@ class TwilioApi:
             raise Failed(404, 20404, f"The requested resource {request.path} was not found")
         return found
 
-    def _created(self, sid: str, taken: Accepted, asked: Submission) -> dict[str, object]:
+    def _created(self, sid: str, taken: Accepted) -> dict[str, object]:
         """As it was accepted, whatever has become of it since."""
-        message = taken.message
         return _resource(
             sid,
             sid_of(taken.id),
-            e164(taken.source, message is not None and message.source_ton == _INTERNATIONAL),
+            e164(taken.source, taken.source_ton == _INTERNATIONAL),
             taken.destination,
-            message.text if message is not None else asked.text or "",
+            taken.text,
             taken.segments,
-            "scheduled" if taken.state == MessageState.SCHEDULED else "queued",
+            "scheduled" if taken.send_at_ms else "queued",
             self._wall_ms(),
         )
 

@@ -11,6 +11,7 @@ from gateway.callbacks.replies import MOST_A_MINUTE, Replies
 from gateway.door import Accepted, Refusal, Submission
 from router.nouns import Account, Event, EventKind
 from store.interface import OutboxRow
+from tests.gateway.house import accepted
 
 ACCOUNT = Account(7, "shop", callback_format="twilio")
 TWIML = b"<Response><Message>Thanks</Message></Response>"
@@ -36,7 +37,7 @@ class Door:
 
     def _one(self) -> Accepted | Refusal:
         refusal = self.verdicts.pop(0) if self.verdicts else None
-        return refusal or Accepted(1, 1, 1, 0, "12345", "447700900001", 0, 0)
+        return refusal or accepted(1, "12345", "447700900001")
 
 
 class Outbox:

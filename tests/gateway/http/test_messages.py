@@ -27,6 +27,7 @@ from router.nouns import (
     Step,
 )
 from store.interface import Remembered
+from tests.gateway.house import accepted
 from tests.gateway.http.wire import WALL_MS, Answer, Client, Serving, guard, request, serving
 from tests.trio_case import trio_test
 
@@ -68,15 +69,12 @@ class FakeDoor:
                 continue
             self.taken.append((account, submission))
             self.free -= 1
-            state = MessageState.SCHEDULED if submission.send_at_ms else MessageState.ENROUTE
             results.append(
-                Accepted(
+                accepted(
                     FIRST_ID + len(self.taken),
-                    state,
-                    1,
-                    Encoding.GSM7,
                     submission.sender,
                     submission.to.lstrip("+"),
+                    submission.text,
                     submission.send_at_ms,
                     1_900_000_000_000,
                 )

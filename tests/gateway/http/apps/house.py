@@ -13,7 +13,8 @@ from gateway.http.apps.serving import Api
 from gateway.http.apps.who import Apps
 from gateway.http.auth import Keys, new_key
 from gateway.http.routes import Routes
-from router.nouns import Account, Encoding, Login, MessageState
+from router.nouns import Account, Login
+from tests.gateway.house import accepted
 from tests.gateway.http.wire import Client, serving
 from tests.gateway.smpp_server.hashing import Hashing, hashed
 
@@ -45,9 +46,8 @@ class Door:
 
     def _accepted(self, one: Submission) -> Accepted:
         self.taken.append(one)
-        state = MessageState.SCHEDULED if one.send_at_ms else MessageState.ENROUTE
         id = FIRST_ID + len(self.taken)
-        return Accepted(id, state, 1, Encoding.GSM7, one.sender, one.to.lstrip("+"), one.send_at_ms, 0)
+        return accepted(id, one.sender, one.to.lstrip("+"), one.text, one.send_at_ms)
 
 
 class AccountsHere:
