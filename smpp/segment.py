@@ -38,6 +38,7 @@ MESSAGE_PAYLOAD: Final = 0x0424
 
 IEI_CONCAT_8: Final = 0x00
 IEI_CONCAT_16: Final = 0x08
+UNTOLD_HEADERS: Final = (b"\x05\x00\x03", b"\x06\x08\x04")  # how a header begins that UDHI may not tell of
 IEI_SINGLE_SHIFT: Final = 0x24
 IEI_LOCKING_SHIFT: Final = 0x25
 
@@ -526,9 +527,9 @@ def split_header(
             return b"\x05" + octets[:5], octets[5:]
         end = 1 + octets[0]
         return (octets[:end], octets[end:]) if end <= len(octets) else (b"", octets)
-    if octets[:3] == b"\x05\x00\x03" and _is_split(octets[4:6]):
+    if octets[:3] == UNTOLD_HEADERS[0] and _is_split(octets[4:6]):
         return octets[:6], octets[6:]
-    if octets[:3] == b"\x06\x08\x04" and _is_split(octets[5:7]):
+    if octets[:3] == UNTOLD_HEADERS[1] and _is_split(octets[5:7]):
         return octets[:7], octets[7:]
     return b"", octets
 

@@ -106,7 +106,7 @@ def submissions(
                 place, text_of_it, most, international = like
                 body = pdu.short_message
                 text = text_of_it(body)
-                if text is not None and len(body) <= most:
+                if text is not None and len(body) <= most and not body.startswith(segment.UNTOLD_HEADERS):
                     to = pdu.destination_addr.decode("latin-1")
                     if international and to[:1] != "+":
                         to = "+" + to

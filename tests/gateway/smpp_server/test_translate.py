@@ -115,6 +115,15 @@ def test_many_at_once_ask_the_same_of_the_door_as_one_by_one(
     assert not any(isinstance(one, SubmitSm) and one.replace_if_present_flag for one in entering)
 
 
+@pytest.mark.parametrize("header", [b"\5\0\3\1\2\1", b"\6\x08\4\0\1\2\1"])
+def test_a_header_without_its_bit_is_seen_in_a_message_that_is_like_another(header: bytes) -> None:
+    texts = (b"hello", header + b"x")
+    pdus = [SubmitSm(source_addr=b"A", data_coding=3, short_message=text) for text in texts]
+    account = Account(1, "acme")
+    _, asked, _ = submissions(pdus, account, 0)
+    assert asked == [submission(pdu, account, 0) for pdu in pdus]
+
+
 def test_what_has_all_but_number_and_text_in_common_is_taken_apart_once() -> None:
     pdus = [
         SubmitSm(source_addr=source, destination_addr=b"4477009001%02d" % n, short_message=b"%d" % n)
