@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import struct
 import sys
+import time
 from collections.abc import Callable
 
 import lmdb
@@ -20,6 +21,7 @@ import trio
 
 HEADER = struct.Struct(">IIII")
 KEY = struct.Struct(">Q")
+TLV = struct.Struct(">HH")
 RECEIPT = re.compile(rb"id:(\S+) .*?stat:(\S+) err:(\S+)")
 WINDOW = 500
 Frame = tuple[int, int, int, bytes, int, int]
@@ -27,17 +29,55 @@ Operation = tuple[bool, int, bytes, bytes]
 pack = msgspec.msgpack.Encoder().encode
 
 
-def decode(buffer: bytes, at: int) -> tuple[bytes, bytes, bytes]:
-    """(source, destination, text) of a submit_sm or deliver_sm body."""
-    index = buffer.index
-    service = index(0, at)
-    source = index(0, service + 3)
-    destination = index(0, source + 3)
-    schedule = index(0, destination + 4)
-    validity = index(0, schedule + 1)
-    length = buffer[validity + 5]
+class Short:
+    """A submit_sm or deliver_sm, whole: what any gateway must read of it."""
+
+    __slots__ = ("destination", "fields", "source", "text", "times", "tlvs")
+
+    def __init__(
+        self,
+        source: bytes,
+        destination: bytes,
+        text: bytes,
+        fields: tuple[bytes | int, ...],
+        times: tuple[bytes, bytes],
+        tlvs: dict[int, bytes] | None,
+    ) -> None:
+        self.source, self.destination, self.text = source, destination, text
+        self.fields = fields
+        self.times = times
+        self.tlvs = tlvs
+
+
+def decode(buffer: bytes, at: int, end: int) -> Short:
+    """Every mandatory field (SMPP 3.4 section 4.4.1) and every TLV of one body."""
+    index, start = buffer.index, at
+    service = index(0, at, end)
+    source = index(0, service + 3, end)
+    destination = index(0, source + 3, end)
+    schedule = index(0, destination + 4, end)
+    validity = index(0, schedule + 1, end)
+    registered, replace, coding, canned, length = buffer[validity + 1 : validity + 6]
     text = validity + 6
-    return buffer[service + 3 : source], buffer[source + 3 : destination], buffer[text : text + length]
+    at, tlvs = text + length, None
+    if at < end:
+        tlvs = {}
+        while at < end:
+            tag, size = TLV.unpack_from(buffer, at)
+            tlvs[tag] = buffer[at + 4 : at + 4 + size]
+            at += 4 + size
+    return Short(
+        buffer[service + 3 : source],
+        buffer[source + 3 : destination],
+        buffer[text : text + length],
+        (
+            buffer[start:service], buffer[service + 1], buffer[service + 2], buffer[source + 1],
+            buffer[source + 2], buffer[destination + 1], buffer[destination + 2], buffer[destination + 3],
+            registered, replace, coding, canned,
+        ),
+        (buffer[destination + 4 : schedule], buffer[schedule + 1 : validity]),
+        tlvs,
+    )  # fmt: skip
 
 
 class Committer:
@@ -123,12 +163,13 @@ class Floor:
     def on_customer(self, peer: Peer, frames: list[Frame]) -> None:
         operations: list[Operation] = []
         accepted: list[tuple[int, bytes, tuple[bytes, bytes, bytes]]] = []
-        for command, _, sequence, buffer, start, _ in frames:
+        for command, _, sequence, buffer, start, end in frames:
             if command == 0x04:
-                message = decode(buffer, start)
+                read = decode(buffer, start, end)
+                message = (read.source, read.destination, read.text)
                 self.last_id += 1
                 key = KEY.pack(self.last_id)
-                operations.append((True, 0, key, pack((*message, b"account", b"route", 0))))
+                operations.append((True, 0, key, pack((*message, time.time(), b"account", b"route", 0))))
                 operations.append((True, 1, key, b""))
                 accepted.append((sequence, key, message))
             elif command in (0x01, 0x02, 0x09):
@@ -158,15 +199,25 @@ class Floor:
                 operations.append((True, 2, carrier_id, key))
                 operations.append((False, 1, key, b""))
                 operations.append(
-                    (True, 0, key, pack((*self.messages[key], b"account", b"route", 1, carrier_id)))
+                    (
+                        True,
+                        0,
+                        key,
+                        pack((*self.messages[key], time.time(), b"account", b"route", 1, carrier_id)),
+                    )
                 )
             elif command == 0x05:
-                found = RECEIPT.match(decode(buffer, start)[2])
+                found = RECEIPT.match(decode(buffer, start, end).text)
                 assert found is not None
                 key = self.correlated.pop(found[1])
                 operations.append((False, 2, found[1], b""))
                 operations.append(
-                    (True, 0, key, pack((*self.messages[key], b"account", b"route", 2, found[1])))
+                    (
+                        True,
+                        0,
+                        key,
+                        pack((*self.messages[key], time.time(), b"account", b"route", 2, found[1])),
+                    )
                 )
                 operations.append((True, 3, key, b""))
                 answers.append(sequence)
