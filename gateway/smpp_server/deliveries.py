@@ -19,7 +19,7 @@ Deliberately not here: bytes (deliver), binds (gate), callbacks over HTTP.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby, repeat, zip_longest
 from operator import attrgetter
@@ -38,6 +38,9 @@ from smpp.status import Status
 from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
 
 log = structlog.get_logger("smpp")
+
+# What leaves on each session, and what it says
+Written = defaultdict[Session, tuple[list[bytes], list[OutboxRow]]]
 
 _ENDPOINT = attrgetter("endpoint")
 _READY_MOST = 1_000
@@ -304,6 +307,7 @@ class Deliveries:
         throttle = port.throttle if account.deliver_rate else None
         places = port.places()
         sent = 0
+        written: Written = defaultdict(lambda: ([], []))
         while ready or (port.behind and self._refill(port)):
             row = ready[0]
             event = row.event
@@ -337,16 +341,20 @@ class Deliveries:
                 parts = bodies(event, account, version)
                 body = parts[0]
             if len(parts) > 1:
+                _submit(written, command, now)
                 Sending(row, session, command, parts).send(now)
                 places = port.places()
             else:
-                session.submit_raw(body, command, now, row)
+                its_bodies, its_rows = written[session]
+                its_bodies.append(body)
+                its_rows.append(row)
             ready.popleft()
             if throttle is not None:
                 throttle.take(len(parts) or 1, now)
             busy.add(message_id)
             sent += 1
         if sent:
+            _submit(written, command, now)
             port.in_flight += sent
             for receiver in port.receivers:
                 receiver.flush()
@@ -539,3 +547,9 @@ class Deliveries:
             while self._is_ending(port):
                 await trio.sleep(_BREATH_S)
             after = page[-1].seq
+
+
+def _submit(written: Written, command: int, now: float) -> None:
+    for session, (its_bodies, its_rows) in written.items():
+        session.submit_all(its_bodies, command, now, its_rows)
+    written.clear()
