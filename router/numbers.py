@@ -75,13 +75,13 @@ def normalise(text: str, default_region: str = "") -> str:
     With a region, a number without + or 00 is first read as one of that country, then as an international
     one. Raises NumberProblem.
     """
-    digits = text[1:] if text[:1] == "+" else text
+    digits = text.removeprefix("+")
     if not digits.isascii() or not digits.isdigit():
         return _normalise_written(text, default_region)
-    if default_region and digits is text:
-        return _without_plus(digits, default_region)
-    if digits is text and digits[:2] == "00":
-        digits = digits[2:]
+    if digits is text:
+        if default_region:
+            return _without_plus(digits, default_region)
+        digits = digits.removeprefix("00")
     if _BY_START.get(digits[:3], 0) >> len(digits) & 1:
         return digits
     return _corrected(digits)

@@ -276,14 +276,6 @@ class Session:
         if self.state is not _CLOSED:
             self._out.extend(answers)
 
-    def respond_all(self, answers: Iterable[tuple[int, int, bytes]]) -> None:
-        """`respond_raw` with status 0 of each: command_id, sequence_number, body."""
-        if self.state is not _CLOSED:
-            self._out += [
-                _pack_header(len(body) + HEADER_OCTETS, command_id, 0, number) + body
-                for command_id, number, body in answers
-            ]
-
     def accept_bind(
         self,
         system_id: bytes = b"",

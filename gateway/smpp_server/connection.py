@@ -25,7 +25,8 @@ from gateway.outlet import Outlet, PeerNotReading
 from gateway.smpp_server.gate import BindAsked, BindRefusal
 from gateway.smpp_server.translate import PLAIN_IDS, id_of, status_of, submissions
 from smpp import events
-from smpp.constants import RESPONSE_BIT, CommandId
+from smpp.codec import HEADER
+from smpp.constants import HEADER_OCTETS, RESPONSE_BIT, CommandId
 from smpp.events import Request, Response
 from smpp.pdu import (
     BindReceiver,
@@ -469,22 +470,23 @@ class Connection:
         """COMMIT A is durable: answer each."""
         session = self.session
         form = account.id_form
-        plain = PLAIN_IDS.get(form)
-        told: list[tuple[int, int, bytes]] = []
-        accepted = len(pdus)
-        for pdu, result in zip(pdus, results, strict=True):
-            if type(result) is Accepted:
-                shown = plain % result.id if plain else id_of(form, result.id, result.alias)
-                told.append((pdu.command_id | RESPONSE_BIT, pdu.sequence_number, shown))
-            else:
-                assert isinstance(result, Refusal)
-                accepted -= 1
-                session.respond_all(told)
-                told.clear()
-                self.refuse(pdu, status_of(result, session.peer_version, account.unpaid_status))
-        session.respond_all(told)
-        if accepted:
-            self.tenant.answered(0, accepted)
+        plain, pack = PLAIN_IDS.get(form), HEADER.pack
+        if plain and Refusal not in map(type, results):
+            answers: list[bytes] = []
+            for pdu, message in zip(pdus, results, strict=True):
+                shown = plain % message.id  # type: ignore[union-attr]
+                head = pack(len(shown) + HEADER_OCTETS, pdu.command_id | RESPONSE_BIT, 0, pdu.sequence_number)
+                answers.append(head + shown)
+            session.respond_written(answers)
+            self.tenant.answered(0, len(pdus))
+        else:
+            for pdu, result in zip(pdus, results, strict=True):
+                if isinstance(result, Refusal):
+                    self.refuse(pdu, status_of(result, session.peer_version, account.unpaid_status))
+                else:
+                    shown = id_of(form, result.id, result.alias)
+                    session.respond_raw(pdu.command_id | RESPONSE_BIT, 0, pdu.sequence_number, shown)
+                    self.tenant.answered(0, 1)
         self._unanswered -= len(pdus)
         self._room.set()
         self.flush()

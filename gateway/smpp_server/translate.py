@@ -5,8 +5,8 @@ service_type, protocol_id, data_coding, message mode, SME acknowledgement bits, 
 the customer's own. A text is decoded only where it comes back octet for octet; everything else is kept as the
 octets it is.
 
-Invariants: a PDU becomes a Submission or a command_status, never an exception; an id we showed can be read
-again (`parse_id`) in whichever form the account has.
+Invariants: a PDU becomes what the door is asked (a Submission, or one that is Alike) or a command_status,
+never an exception; an id we showed can be read again (`parse_id`) in whichever form the account has.
 
 Deliberately not here: policy and limits (gateway.door), waiting for parts (store), sockets.
 """
