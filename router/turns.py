@@ -109,6 +109,26 @@ class Turns:
         if left <= 0:
             level.move_to_end(account)
 
+    def after(self, priority: int, account: int, segments: int) -> Turn | None:
+        """`took`, then `next`: the hot path."""
+        if self._with_work != 1 or priority != self._top:
+            self.took(priority, account, segments)
+            return self.next()
+        self._owed[priority] = 0
+        level = self._levels[priority]
+        left = level.get(account)
+        if left is not None:
+            level[account] = left = left - segments
+            if left <= 0:
+                level.move_to_end(account)
+        for first in level:
+            left = level[first] or max(1, _QUANTUM // len(level)) * self._weights.get(first, 1)
+            if left > 0:
+                level[first] = left
+                return priority, first, left
+            break
+        return (priority, *self._head(level))
+
     def _owe(self, served: int, segments: int) -> None:
         owed = self._owed
         top = self._top

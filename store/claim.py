@@ -206,10 +206,8 @@ def _take_short(batch: Batch, taking: _Taking, lane: int, turns: Turns, budget: 
     now_ms = taking.claim.now_ms
     rowless, fresh_of, taken = batch.rowless, batch.fresh, taking.taken
     left = budget
-    while left > 0:
-        turn = turns.next()
-        if turn is None:
-            break
+    turn = turns.next() if left > 0 else None
+    while turn is not None:
         priority, account, quantum = turn
         prefix = READY_PREFIX.pack(lane, 0, 3 - priority, account)
         if prefix not in rowless:
@@ -227,9 +225,12 @@ def _take_short(batch: Batch, taking: _Taking, lane: int, turns: Turns, budget: 
         del fresh[:count]
         left -= count
         batch.moves += [(account, lane, 1, _READY, _LEASED)] * count
-        turns.took(priority, account, count)
         if not fresh:
             batch.memory.active.discard(prefix)
+        if left <= 0:
+            turns.took(priority, account, count)
+            break
+        turn = turns.after(priority, account, count)
     took = budget - left
     if took > 0:
         taking.left -= took

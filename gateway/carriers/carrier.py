@@ -14,6 +14,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC
+from itertools import islice
+from operator import attrgetter
 
 import msgspec
 import structlog
@@ -57,6 +59,7 @@ _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _CONGESTION_STATE = int(Tlv.CONGESTION_STATE)
 _SENT = Settle.SENT
 _NO_RECEIPT = int(ReceiptWish.NONE)
+_message_of = attrgetter("message")
 _ENDS = frozenset((events.Response, events.TimedOut))
 
 
@@ -400,20 +403,11 @@ class Carrier:
     ) -> int:
         """Of what is leased as many short messages as there are in a row, up to `most`, to these links in
         turns; the hot path. Returns how many."""
-        buffer, plain = self.buffer, self.renderer.plain
-        next_one = buffer.popleft
+        buffer = self.buffer
         at = self._turn % len(links)
         links = links[at:] + links[:at]
-        bodies: list[bytes] = []
-        flights: list[Flight] = []
-        for _ in range(min(most, len(buffer))):
-            leased = next_one()
-            body = plain(leased.message, now_ms)
-            if body is None:
-                buffer.appendleft(leased)
-                break
-            bodies.append(body)
-            flights.append(Flight(leased, 0, 1, b"", now_ms))
+        bodies = self.renderer.plain_ones(map(_message_of, islice(buffer, most)), now_ms)
+        flights = [Flight(buffer.popleft(), 0, 1, b"", now_ms) for _ in bodies]
         sent = len(bodies)
         for place, link in enumerate(links[:sent]):
             assert link.session is not None
@@ -645,6 +639,8 @@ class Carrier:
         """The funnel: answers become outcomes, requests go inbound, one hand-over for each read."""
         requests: list[events.Request] = []
         latencies: list[float] = []  # of those that were accepted plainly
+        accepted: list[Outcome] = []
+        carrier, group = self.id, self.group
         last: events.Event | None = None
         response = events.Response
         for event in happened:
@@ -652,19 +648,19 @@ class Carrier:
                 last = event
                 flight, pdu = event.context, event.pdu
                 if pdu.command_status or pdu.tlvs or event.late or type(flight) is not Flight:
-                    self._count_accepted(latencies)
+                    self._take_accepted(accepted, latencies)
                     self._answered(link, event)
                     continue
                 latencies.append(event.latency_s)
                 leased = flight.leased
                 message = leased.message
-                self._outcomes.append(
+                accepted.append(
                     Outcome(
                         message.account,
                         message.id,
                         leased.lease,
-                        self.id,
-                        self.group,
+                        carrier,
+                        group,
                         flight.part,
                         flight.total,
                         _SENT,
@@ -686,7 +682,7 @@ class Carrier:
                 self._counts.count_pdus(f"bind_{link.bind}", event.status)
             elif isinstance(event, events.PeerUnbound):
                 self._counts.count_pdus("unbind", 0)
-        self._count_accepted(latencies)
+        self._take_accepted(accepted, latencies)
         if requests:
             self._inbound.take(self, link, requests)
         if last is not None and self.sample is not None:
@@ -786,9 +782,11 @@ class Carrier:
 
     # answers
 
-    def _count_accepted(self, latencies: list[float]) -> None:
+    def _take_accepted(self, outcomes: list[Outcome], latencies: list[float]) -> None:
         """Answers that were plainly good, with how long each took; none are left."""
-        if latencies:
+        if outcomes:
+            self._outcomes += outcomes
+            outcomes.clear()
             self.in_flight -= len(latencies)
             self._counts.count_status(0, len(latencies))
             self._counts.response_seconds.observe_all(latencies)

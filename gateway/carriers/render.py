@@ -8,7 +8,7 @@ Deliberately not here: splitting rules (smpp.segment), headers and sequence numb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from config.model import CarrierConfig
@@ -272,52 +272,64 @@ class Renderer:
         )
 
     def plain(self, message: Message, now_ms: int) -> bytes | None:
-        """The only body of a short message with nothing special, as `bodies` has it; None for all others.
+        """The only body of a short message with nothing special, as `bodies` has it; None for all others."""
+        bodies = self.plain_ones((message,), now_ms)
+        return bodies[0] if bodies else None
+
+    def plain_ones(self, messages: Iterable[Message], now_ms: int) -> list[bytes]:
+        """`plain` for each, up to the first for which it is None.
 
         What does not change from one message to the next, of one sender, is kept: the hot path.
         """
-        if message.segments != 1 or message.relay is not None or message.udh:
-            return None
-        like = (
-            message.source,
-            message.source_ton,
-            message.source_npi,
-            message.receipt,
-            message.priority,
-            message.via,
-            message.encoding,
-        )
-        frame = self._frames.get(like)
-        if frame is None:
-            if not self._plain:
-                return self._short(message, now_ms)
-            frame = self._frame(message)
+        bodies: list[bytes] = []
+        known, most_digits, national = self._frames.get, self._most_digits, self._national
+        relative, absolute = self._send_validity, self._validity_zone is not None
+        with_reference = self._send_reference and self._with_tlvs
+        for message in messages:
+            if message.segments != 1 or message.relay is not None or message.udh:
+                break
+            like = (
+                message.source,
+                message.source_ton,
+                message.source_npi,
+                message.receipt,
+                message.priority,
+                message.via,
+                message.encoding,
+            )
+            frame = known(like)
             if frame is None:
-                return None
-            if len(self._frames) >= _FRAMES_KEPT:
-                self._frames.clear()
-            self._frames[like] = frame
-        try:
-            text = frame.encode(message.text)
-        except (TextError, UnicodeEncodeError):
-            return None
-        digits = message.destination
-        if self._national:
-            digits = self._nationally(digits)
-        if len(text) > frame.longest or len(digits) > self._most_digits:
-            return None
-        until = 0
-        if self._send_validity:
-            until = ((message.valid_until_ms or message.expires_ms) - now_ms) // 1000
-        elif self._validity_zone is not None:
-            until = message.valid_until_ms or message.expires_ms
-        if until != frame.until:
-            frame.rest = frame.middle + self._validity(until) + frame.tail
-            frame.until = until
-        reference = b""
-        if self._send_reference and self._with_tlvs:
-            reference = _REFERENCE_HEAD + reference_of(message.id).to_bytes(2, "big")
-        return b"%b%b%b%c%b%b" % (frame.head, digits.encode(), frame.rest, len(text), text, reference)
+                frame = self._frame(message)
+                if frame is None:
+                    body = None if self._plain else self._short(message, now_ms)
+                    if body is None:
+                        break
+                    bodies.append(body)
+                    continue
+                if len(self._frames) >= _FRAMES_KEPT:
+                    self._frames.clear()
+                self._frames[like] = frame
+            try:
+                text = frame.encode(message.text)
+            except (TextError, UnicodeEncodeError):
+                break
+            digits = message.destination
+            if national:
+                digits = self._nationally(digits)
+            if len(text) > frame.longest or len(digits) > most_digits:
+                break
+            until = 0
+            if relative:
+                until = ((message.valid_until_ms or message.expires_ms) - now_ms) // 1000
+            elif absolute:
+                until = message.valid_until_ms or message.expires_ms
+            if until != frame.until:
+                frame.rest = frame.middle + self._validity(until) + frame.tail
+                frame.until = until
+            bodies.append(b"%b%b%b%c%b" % (frame.head, digits.encode(), frame.rest, len(text), text))
+            if with_reference:
+                bodies[-1] += _REFERENCE_HEAD + reference_of(message.id).to_bytes(2, "big")
+        return bodies
 
     def _validity(self, until: int) -> bytes:
         """validity_period, of the seconds that are left or of the moment in ms, as this carrier wants it."""

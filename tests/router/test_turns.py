@@ -170,6 +170,32 @@ def test_asking_twice_gives_the_same_answer() -> None:
     assert turns.next() == turns.next()
 
 
+@given(
+    st.dictionaries(st.integers(1, 4), st.integers(1, 3)),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1), st.integers(1, 5), st.integers(0, 9))),
+)
+def test_one_call_for_what_was_taken_and_whose_turn_is_next_is_as_two(
+    weights: dict[int, int], steps: list[tuple[int, int, int, int]]
+) -> None:
+    one, two = Turns(weights), Turns(weights)
+    for kind, priority, account, segments in steps:
+        turn = one.next()
+        assert turn == two.next()
+        for turns in (one, two):
+            if kind == 0:
+                turns.discard(priority, account)
+            elif kind < 3 or turn is None:
+                turns.add(priority, account)
+        if turn is not None and kind >= 3:
+            two.took(turn[0], turn[1], segments)
+            assert one.after(turn[0], turn[1], segments) == two.next()
+    while (turn := two.next()) is not None:
+        two.discard(turn[0], turn[1])
+        one.discard(turn[0], turn[1])
+        two.took(turn[0], turn[1], 1)
+        assert one.after(turn[0], turn[1], 1) == two.next()
+
+
 def test_a_long_message_that_did_not_fit_begins_the_next_claim() -> None:
     """Small claims, one account with single messages and one with ten parts each: both get their share."""
     turns = Turns({})
