@@ -31,8 +31,9 @@ from router.nouns import (
     wants_final,
     wants_intermediate,
 )
-from store import correlation, fail_over, parked
+from store import correlation, fail_over, parked, wallets
 from store.ending import WAITING, error_of, finalize, fold
+from store.groups import uncouple
 from store.interface import OutboxRow, ReceiptResult
 from store.lanes import lane_of
 from store.outbox import RECEIPT_TEXT, STATE_NAMES, receipt_event, tell, way_of
@@ -69,8 +70,8 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
     """The fate of each, in order.
 
     The hot path: the commonest case is written out here, and does what `take_receipt` does of it. The message
-    was sent a moment ago, is of one part and ends by this receipt; nobody pays for it, and it carries nothing
-    but itself. What is awaited is as COMMIT B left it: one part, ENROUTE, with this id, and no until_ms.
+    was sent a moment ago, has one part, and ends by this receipt. What is awaited is as COMMIT B left it: one
+    part, ENROUTE, with this id, and no until_ms.
     """
     memory, tables, putter = batch.memory, batch.tables, batch.putter
     put_progress, put_finished, put_event = map(putter, (tables.progress, tables.finished, tables.outbox))
@@ -93,9 +94,6 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
             or word is None
             or sent.sent_ms < oldest_ms
             or (message := sent.message).destination != receipt.recipient
-            or message.bill is not None
-            or message.relay is not None
-            or message.callback is not None
             or len(events := (progress := sent.progress).events) > MAX_EVENTS - 2
             or (fails_over and state != _DELIVERED)
         ):
@@ -128,6 +126,11 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
         put_finished(row, pack_head(VALUE_VERSION, crc32(row)))
         ended.append((message, progress, ended_ms))
         results.append(ReceiptResult(_MATCHED, account, id, ids[0], True, state))
+        if message.bill is not None:
+            wallets.settle(batch, message, progress)
+        relay = message.relay
+        if relay is not None and relay.total > 1:
+            uncouple(batch, message, ended_ms)
 
         via, url, wish = message.via, message.callback_url, message.receipt
         kind = (account, progress.lane or message.lane, message.segments, wish, state, via, url)
@@ -138,12 +141,16 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
         alike.count += 1
         if not alike.endpoint:
             continue
-        event = Event(
-            _KIND, account, id, ended_ms, message.source, message.destination, state, _BY_RECEIPT, error,
-            message.segments, message.client_ref, message.tags, url, message.text[:RECEIPT_TEXT], b"", 0, 0,
-            part.carrier, True, 0, "", 0, accepted_ms, message.source_ton << 4 | message.source_npi,
-            message.destination_type, message.alias, via, None, 0, cause, done_ms,
-        )  # fmt: skip
+        if relay is None and message.callback is None:
+            event = Event(
+                _KIND, account, id, ended_ms, message.source, message.destination, state, _BY_RECEIPT, error,
+                message.segments, message.client_ref, message.tags, url, message.text[:RECEIPT_TEXT], b"",
+                0, 0, part.carrier, True, 0, "", 0, accepted_ms, message.source_ton << 4 | message.source_npi,
+                message.destination_type, message.alias, via, None, 0, cause, done_ms,
+            )  # fmt: skip
+        else:
+            event = receipt_event(message, progress, state, ended_ms, error, done_ms=done_ms)
+            event.cause = cause
         payload = encode(event)
         seq = batch.outbox_seq = batch.outbox_seq + 1
         key = OUTBOX_KEY.pack(alike.endpoint, seq)
