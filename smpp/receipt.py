@@ -138,11 +138,9 @@ _USUAL: Final = re.compile(
     r"(?: [Tt]ext:(.*))?\s*",
     re.DOTALL,
 )
-# The same in octets, cut where receipts differ: the id, what those of one minute have in common, the text.
-usual: Final = re.compile(
-    rb"id:([!-~]+) (sub:\d+ dlvrd:\d+ submit date:\d+ done date:\d+ stat:[A-Z]+ err:\w+)"
-    rb"(?: [Tt]ext:(.*))?\s*",
-    re.DOTALL,
+# What stands in it between the id and the text, in octets: most receipts of one minute have it in common.
+is_usual: Final = re.compile(
+    rb"sub:\d+ dlvrd:\d+ submit date:\d+ done date:\d+ stat:[A-Z]+ err:\w+"
 ).fullmatch
 # Any key of Appendix B, at the start of a word.
 _KEY: Final = re.compile(

@@ -106,7 +106,6 @@ class Inbound:
         as_it_came = not learner.form
         now_ms = self._world.wall_ms()
         group, carrier_id = carrier.group, carrier.id
-        read_usual = receipt.usual
         said: dict[tuple[object, ...], _Said] = {}
         senders: dict[bytes, str] = {}
         receipts: list[ReceiptIn] = []
@@ -115,17 +114,17 @@ class Inbound:
         for request in requests:
             pdu = request.pdu
             common: tuple[object, ...] = ()
-            if (
-                type(pdu) is DeliverSm
-                and pdu.esm_class == _RECEIPT
-                and (usual := read_usual(pdu.short_message)) is not None
-            ):
-                id, shared, text = usual.groups(b"")
-                tlvs = pdu.tlvs
-                if not tlvs:
-                    common = (shared,)
-                elif tlvs[0] == (_RECEIPTED_MESSAGE_ID, id + b"\0"):
-                    common = (shared, *tlvs[1:])
+            if type(pdu) is DeliverSm and pdu.esm_class == _RECEIPT:
+                head, _, rest = pdu.short_message.partition(b" ")
+                shared, _, text = rest.partition(b" text:")
+                named = head[3:]
+                id = named.decode("latin-1")
+                if id and id.isprintable() and head.startswith(b"id:"):
+                    tlvs = pdu.tlvs
+                    if not tlvs:
+                        common = (shared,)
+                    elif tlvs[0] == (_RECEIPTED_MESSAGE_ID, named + b"\0"):
+                        common = (shared, *tlvs[1:])
                 known = said.get(common)
                 if known is not None:
                     state, error, done_ms, reference, cause = known
@@ -140,7 +139,7 @@ class Inbound:
                         ReceiptIn(
                             group,
                             carrier_id,
-                            (id.decode(),) if as_it_came else learner.apply(id.decode()),
+                            (id,) if as_it_came else learner.apply(id),
                             (),
                             recipient,
                             sender,
@@ -165,7 +164,7 @@ class Inbound:
             if incoming is None:
                 self._mo(carrier, link, session, command, pdu, _body(pdu), now_ms)
                 continue
-            if common:
+            if common and receipt.is_usual(shared):
                 said[common] = (
                     incoming.state,
                     incoming.error,

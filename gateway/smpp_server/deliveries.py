@@ -19,7 +19,7 @@ Deliberately not here: bytes (deliver), binds (gate), callbacks over HTTP.
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby, repeat, zip_longest
 from operator import attrgetter
@@ -28,7 +28,7 @@ from typing import Protocol
 import structlog
 import trio
 
-from gateway.smpp_server.deliver import Bodies, bodies, command_of, delivered, is_plain
+from gateway.smpp_server.deliver import bodies, command_of, delivered, is_plain
 from gateway.world import World
 from router.nouns import Account
 from router.throttle import Throttle
@@ -38,9 +38,6 @@ from smpp.status import Status
 from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
 
 log = structlog.get_logger("smpp")
-
-# What leaves on each session, and what it says
-Written = defaultdict[Session, tuple[list[bytes], list[OutboxRow]]]
 
 _ENDPOINT = attrgetter("endpoint")
 _READY_MOST = 1_000
@@ -109,12 +106,31 @@ class Sending:
         self.rest.clear()
 
 
+class Place:
+    """A receiver, and what was chosen for it: rows of one part each, and these as `bodies`."""
+
+    __slots__ = ("bodies", "rows", "session", "turn", "with_tlvs")
+
+    def __init__(self, receiver: Receiver, turn: int, tlvs: bool) -> None:
+        self.session = receiver.session
+        self.turn = turn  # the next one's
+        self.with_tlvs = tlvs and self.session.peer_version >= 0x34
+        self.bodies: list[bytes] = []
+        self.rows: list[OutboxRow] = []
+
+
+def _submit(places: Sequence[Place], command: int, now: float) -> None:
+    for place in places:
+        if place.rows:
+            place.session.submit_all(place.bodies, command, now, place.rows)
+
+
 class Port:
     """One account's receivers and what waits for them."""
 
     __slots__ = (
-        "account", "behind", "busy", "cursor", "delivered", "ended", "endpoint", "expired", "in_flight",
-        "later", "overtaken", "parked", "paused_until", "ready", "receivers", "refusals", "refused",
+        "account", "behind", "busy", "cursor", "delivered", "ended", "endpoint", "expired", "later",
+        "overtaken", "parked", "paused_until", "ready", "receivers", "refusals", "refused",
         "retried", "silent", "throttle", "timer", "turn",
     )  # fmt: skip
 
@@ -131,7 +147,6 @@ class Port:
         self.later: set[int] = set()  # messages with an intermediate row that waits for its next attempt
         self.overtaken: set[int] = set()  # those of them whose final row has been delivered
         self.refusals = 0  # in a row
-        self.in_flight = 0
         self.turn = 0
         self.throttle = Throttle(account.deliver_rate, max(1, int(account.deliver_rate / 50)))
         self.paused_until = -math.inf
@@ -139,17 +154,18 @@ class Port:
         self.delivered = self.refused = self.retried = self.expired = 0
         self.silent = 0  # of those retried: not answered in time
 
-    def places(self) -> Iterator[tuple[int, Receiver]]:
-        """Receivers and the turn after theirs: in turns, each as often as its window has room now."""
-        count = len(self.receivers)
-        each: list[Iterator[tuple[int, Receiver]]] = []
-        for step in range(count):
-            index = (self.turn + step) % count
-            receiver = self.receivers[index]
-            each.append(repeat((index + 1, receiver), receiver.session.window_free))
-        if count == 1:
-            return each[0]
-        return filter(None, chain.from_iterable(zip_longest(*each)))
+    @property
+    def in_flight(self) -> int:
+        """Rows under way."""
+        return len(self.busy)
+
+    def places(self) -> tuple[list[Place], Iterator[Place]]:
+        """One for each receiver; and these in turns, each as often as its window has room now."""
+        receivers, turn = self.receivers, self.turn % len(self.receivers)
+        tlvs = self.account.receipt_tlvs
+        places = [Place(receiver, number, tlvs) for number, receiver in enumerate(receivers, 1)]
+        each = [repeat(place, place.session.window_free) for place in places[turn:] + places[:turn]]
+        return places, each[0] if len(each) == 1 else filter(None, chain.from_iterable(zip_longest(*each)))
 
     def take_up(self, row: OutboxRow) -> None:
         """Back to the front: it was not delivered."""
@@ -202,7 +218,6 @@ class Deliveries:
                 context.left = 0
                 context = context.row
             if isinstance(context, OutboxRow):
-                port.in_flight -= 1
                 port.take_up(context)
         self.pump(port)
 
@@ -302,12 +317,11 @@ class Deliveries:
         expired: list[OutboxRow] = []
         account = port.account
         command = command_of(account)
-        plain, id_form, receipt_tlvs = is_plain(account), account.id_form, account.receipt_tlvs
+        plain, id_form = is_plain(account), account.id_form
         oldest_ms = self._world.wall_ms() - account.deliver_expiry_s * 1000
         throttle = port.throttle if account.deliver_rate else None
-        places = port.places()
-        sent = 0
-        written: Written = defaultdict(lambda: ([], []))
+        places, turns = port.places()
+        before = len(busy)
         while ready or (port.behind and self._refill(port)):
             row = ready[0]
             event = row.event
@@ -329,33 +343,28 @@ class Deliveries:
             if throttle is not None and throttle.available(now) < 1:
                 self._look_again(port, throttle.next_at(1, now))
                 break
-            place = next(places, None)
+            place = next(turns, None)
             if place is None:
                 break
-            port.turn, receiver = place
-            session = receiver.session
-            version = session.peer_version
-            body = delivered(event, id_form, receipt_tlvs and version >= 0x34) if plain else None
-            parts: Bodies = ()
-            if body is None:
-                parts = bodies(event, account, version)
-                body = parts[0]
-            if len(parts) > 1:
-                _submit(written, command, now)
-                Sending(row, session, command, parts).send(now)
-                places = port.places()
-            else:
-                its_bodies, its_rows = written[session]
-                its_bodies.append(body)
-                its_rows.append(row)
+            port.turn = place.turn
             ready.popleft()
-            if throttle is not None:
-                throttle.take(len(parts) or 1, now)
             busy.add(message_id)
-            sent += 1
-        if sent:
-            _submit(written, command, now)
-            port.in_flight += sent
+            if throttle is not None:
+                throttle.take(1, now)
+            body = delivered(event, id_form, place.with_tlvs) if plain else None
+            if body is None:
+                body, *more = parts = bodies(event, account, place.session.peer_version)
+                if more:
+                    if throttle is not None:
+                        throttle.take(len(more), now)
+                    _submit(places, command, now)
+                    Sending(row, place.session, command, parts).send(now)
+                    places, turns = port.places()
+                    continue
+            place.bodies.append(body)
+            place.rows.append(row)
+        if len(busy) > before:
+            _submit(places, command, now)
             for receiver in port.receivers:
                 receiver.flush()
         self._expire(port, expired)
@@ -388,11 +397,11 @@ class Deliveries:
             if type(answer.context) is OutboxRow and not answer.pdu.command_status
         ]
         ids = [row.event.message_id for row in taken]
-        if len(taken) < len(answers) or port.later or not port.parked.keys().isdisjoint(ids):
+        special = len(taken) < len(answers) or port.later or not port.parked.keys().isdisjoint(ids)
+        if special or not taken:
             for answer in answers:
                 self.answered(port, answer.context, answer.pdu.command_status, done)
             return
-        port.in_flight -= len(taken)
         port.delivered += len(taken)
         port.refusals = 0
         port.busy.difference_update(ids)
@@ -410,13 +419,11 @@ class Deliveries:
             if context.left != 0:
                 if not context.send(trio.current_time()):  # its session is about to end
                     context.left = 0
-                    port.in_flight -= 1
                     port.take_up(context.row)
                 return
             row, status = context.row, context.status
         else:
             return
-        port.in_flight -= 1
         if status == 0:
             port.delivered += 1
             port.refusals = 0
@@ -448,7 +455,6 @@ class Deliveries:
             context.left = -1 << 30
             context.rest.clear()
         if isinstance(row, OutboxRow):
-            port.in_flight -= 1
             port.silent += 1
             self._again(port, row, "no answer in time")
 
@@ -547,9 +553,3 @@ class Deliveries:
             while self._is_ending(port):
                 await trio.sleep(_BREATH_S)
             after = page[-1].seq
-
-
-def _submit(written: Written, command: int, now: float) -> None:
-    for session, (its_bodies, its_rows) in written.items():
-        session.submit_all(its_bodies, command, now, its_rows)
-    written.clear()

@@ -92,7 +92,8 @@ async def test_ten_thousand_accounts_invented_statuses_and_paths_make_a_bounded_
             gateway.smpp.tenants[account.id] = tenant = Tenant(account, gateway.door.rates)
             gateway.smpp.deliveries.ports[account.id] = port = Port(account)
             tenant.answers[0] = 1
-            port.delivered = port.in_flight = 1
+            port.delivered = 1
+            port.busy.add(number)
             gateway.counts.accepted(name, "http", 1)
             gateway.counts.accepted(name, "smpp", 1)
             gateway.counts.refused(name, "http", "no-route", 1)

@@ -213,6 +213,7 @@ TLVS = [
 UUID = "6F9619FF-8B86-D011-B42D-00CF4FC964FF"
 # of each field what is usual, and what is not
 FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
+    "key": (["id:"], ["ID:", "stat:", " id:", "xx:"]),
     "id": (["7", "00a1B2", UUID], ["a b", "\xe4", "7\x85", "7\x1c", ""]),
     "date": (["2510090853", "251009085311"], ["201009085311", "2025-10-09", "0"]),
     "stat": (["DELIVRD", "UNDELIV"], ["ACCEPTD", "QUEUED", "delivrd"]),
@@ -233,30 +234,53 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
 
 @st.composite
 def written(draw: st.DrawFn) -> list[DeliverSm]:
-    """One that is usual but for at most two fields, after the same one as most carriers flag it."""
+    """One that is usual but for at most two fields, beside the same one as most carriers write it."""
     odd = draw(st.sets(st.sampled_from(list(FIELDS)), max_size=2))
     field = {name: draw(st.sampled_from(choices[name in odd])) for name, choices in FIELDS.items()}
-    return [in_words(**{**field, "esm_class": 0x04, "tag": RECEIPTED}), in_words(**field)]
+    twin = {**field, "key": "id:", "esm_class": 0x04, "tag": RECEIPTED}
+    return draw(st.permutations([in_words(**twin), in_words(**field)]))
 
 
 def in_words(
-    id: str, date: str, stat: str, err: str, end: str, named: str, tag: int, tlvs: list[Any], **others: Any
+    key: str,
+    id: str,
+    date: str,
+    stat: str,
+    err: str,
+    end: str,
+    named: str,
+    tag: int,
+    tlvs: list[Any],
+    **others: Any,
 ) -> DeliverSm:
-    text = f"id:{id} sub:001 dlvrd:001 submit date:{date} done date:{date} stat:{stat} err:{err}{end}"
+    text = f"{key}{id} sub:001 dlvrd:001 submit date:{date} done date:{date} stat:{stat} err:{err}{end}"
     receipted = (tag, named.format(id).encode("latin-1"))
     return DeliverSm(short_message=text.encode("latin-1"), tlvs=[receipted, *tlvs] if named else [], **others)
+
+
+def assert_same(pdus: list[DeliverSm], learned: str) -> None:
+    read = Read(learned)
+    read.take(pdus)
+    expected = read.each_by_itself(pdus)
+    assert read.found == [receipt for receipt in expected if receipt is not None]
+    assert read.mos == expected.count(None)
 
 
 @given(st.lists(written(), min_size=1, max_size=4), st.sampled_from(["", "3:lower", "3:hex>dec"]))
 def test_the_receipts_of_one_read_say_what_each_says_by_itself(
     drawn: list[list[DeliverSm]], learned: str
 ) -> None:
-    pdus = [pdu for pair in drawn for pdu in pair] * 2
-    read = Read(learned)
-    read.take(pdus)
-    expected = read.each_by_itself(pdus)
-    assert read.found == [receipt for receipt in expected if receipt is not None]
-    assert read.mos == expected.count(None)
+    assert_same([pdu for pair in drawn for pdu in pair] * 2, learned)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("named", FIELDS["named"][0])
+def test_a_receipt_beside_a_usual_one_says_what_it_says_by_itself(name: str, named: str) -> None:
+    usual = {**{one: choices[0][0] for one, choices in FIELDS.items()}, "named": named}
+    for value in [*FIELDS[name][0], *FIELDS[name][1]]:
+        twin, odd = in_words(**usual), in_words(**{**usual, name: value})
+        assert_same([twin, odd], "3:lower")
+        assert_same([odd, twin, odd], "")
 
 
 def test_what_usual_receipts_have_in_common_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
