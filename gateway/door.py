@@ -118,12 +118,13 @@ class Submission(msgspec.Struct, gc=False):
 
 class Alike(msgspec.Struct, gc=False):
     """One that differs from the Submission at `place` of the same call, which stands before it, in nothing
-    but its number and its text; no part of a customer's own long message."""
+    but number, text and, where it is given, source; no part of a customer's own long message."""
 
     multi: ClassVar[bool] = False
     place: int
     to: str
     text: str
+    source: tuple[str, int, int] | None
 
 
 Request = Submission | Alike
@@ -490,11 +491,14 @@ class Door:
                 if route is not None:
                     place = request.place
                     model = models.get((place, route.name))
-                    if model is not None:
+                    source = request.source
+                    if model is not None and (source is None or policy.sender_allowed(source[0])):
                         message: Message = model.__copy__()  # type: ignore[attr-defined]
                         message.id = id
                         message.destination = destination
                         message.text = request.text
+                        if source is not None:
+                            message.source, message.source_ton, message.source_npi = source
                         results.append(message)
                         continue
             planned = self._plan(policy, whole(request, requests), id, now_ms)
@@ -508,13 +512,19 @@ class Door:
     def _model(
         self, policy: Policy, first: Request, planned: Message | Refusal, route: Route
     ) -> Message | None:
-        """What was planned, if the number counts for nothing but its route, and the text for nothing."""
+        """What was planned, with the source of the first; None if the number counts for more than its route,
+        or the text for anything."""
         lanes, lane = self._lanes, route.lane
-        if type(planned) is not Message or type(first) is not Submission or first.planned is None:
+        if type(planned) is not Message or type(first) is not Submission:
+            return None
+        if first.planned is None or first.source is None or not policy.sender_allowed(first.source[0]):
             return None
         if lane in lanes.limited or lane in lanes.choosing or lane in lanes.some:
             return None
-        return None if first.planned[0] == _UCS2 and policy.account.smart_encoding else planned
+        if first.planned[0] == _UCS2 and policy.account.smart_encoding:
+            return None
+        source, ton, npi = first.source
+        return msgspec.structs.replace(planned, source=source, source_ton=ton, source_npi=npi)
 
     def _plan(self, policy: Policy, request: Submission, message_id: int, now_ms: int) -> Message | Refusal:
         account = policy.account
@@ -683,7 +693,9 @@ def whole(request: Request, requests: Sequence[Request]) -> Submission:
     assert type(request) is Alike
     first = requests[request.place]
     assert type(first) is Submission
-    return msgspec.structs.replace(first, to=request.to, text=request.text)
+    source = request.source or first.source
+    sender = source[0] if source is not None else first.sender
+    return msgspec.structs.replace(first, to=request.to, text=request.text, sender=sender, source=source)
 
 
 def content_of(

@@ -82,16 +82,22 @@ class Content(NamedTuple):
     concat: Concat | None = None
 
 
+# Place of the first, what reads the text, octets that fit, whether numbers are international, and the source
+# where it is another one.
+_Like = tuple[int, Callable[[bytes], str | None], int, bool, tuple[str, int, int] | None]
+
+
 def submissions(
     pdus: Sequence[Submit], account: Account, now_ms: int, version: int = 0x34
 ) -> tuple[list[Submit], list[Request], list[tuple[Submit, Submission | int]]]:
     """`submission` of each: those that enter, what the door is asked for each of them, and the others, which
-    are refused, or replace a message. What is like an earlier one but for its number and its text is not
-    taken apart a second time."""
+    are refused, or replace a message. What is like an earlier one but for its number, its text and its
+    source is not taken apart a second time."""
     entering: list[Submit] = []
     asked: list[Request] = []
     others: list[tuple[Submit, Submission | int]] = []
-    known: dict[tuple[int | bytes, ...], tuple[int, Callable[[bytes], str | None], int, bool]] = {}
+    known: dict[tuple[int | bytes, ...], _Like] = {}
+    of_others: dict[tuple[int | bytes, ...], _Like] = {}  # without the source
     for pdu in pdus:
         looks: tuple[int | bytes, ...] = ()
         if type(pdu) is SubmitSm and not pdu.tlvs:
@@ -102,8 +108,12 @@ def submissions(
                 pdu.replace_if_present_flag, pdu.sm_default_msg_id,
             )  # fmt: skip
             like = known.get(looks)
+            if like is None and (of_other := of_others.get(looks[3:])) is not None:
+                own = source_of(pdu.source_addr, pdu.source_addr_ton, pdu.source_addr_npi)
+                if not isinstance(own, int):
+                    like = known[looks] = (*of_other[:4], own)
             if like is not None:
-                place, text_of_it, most, international = like
+                place, text_of_it, most, international, source = like
                 body = pdu.short_message
                 text = text_of_it(body)
                 if text is not None and len(body) <= most and not body.startswith(segment.UNTOLD_HEADERS):
@@ -111,7 +121,7 @@ def submissions(
                     if international and to[:1] != "+":
                         to = "+" + to
                     entering.append(pdu)
-                    asked.append(Alike(place, to, text))
+                    asked.append(Alike(place, to, text, source))
                     continue
         request = submission(pdu, account, now_ms, version)
         if not isinstance(request, Submission) or (type(pdu) is SubmitSm and pdu.replace_if_present_flag):
@@ -119,7 +129,7 @@ def submissions(
             continue
         if type(pdu) is SubmitSm and looks and _is_plain(pdu, request):
             encoding, _ = request.planned or (0, 0)
-            known[looks] = len(asked), *_TEXTS[encoding], pdu.dest_addr_ton == 1
+            known[looks] = of_others[looks[3:]] = len(asked), *_TEXTS[encoding], pdu.dest_addr_ton == 1, None
         entering.append(pdu)
         asked.append(request)
     return entering, asked, others

@@ -36,14 +36,31 @@ sticky = "recipient"
 """
 NORTH, SOUTH = carrier("north", 2790), carrier("south", 2791)
 FIRSTS = [
-    Submission("+447700900001", "ACME", "Hello", planned=(Encoding.GSM7, 1), wish=1, flag=2, via=1),
-    Submission("+33612345678", "ACME", "“dear” – friend" * 6, planned=(Encoding.UCS2, 2), via=1),
+    Submission(
+        "+447700900001",
+        "ACME",
+        "Hello",
+        source=("ACME", 5, 0),
+        planned=(Encoding.GSM7, 1),
+        wish=1,
+        flag=2,
+        via=1,
+    ),
+    Submission(
+        "+33612345678",
+        "ACME",
+        "“dear” – friend" * 6,
+        source=("ACME", 5, 0),
+        planned=(Encoding.UCS2, 2),
+        via=1,
+    ),
     Submission("+447700900001", "", "Hello", source=("SHOP", 5, 0), planned=(Encoding.GSM7, 1), via=1),
 ]
 NUMBERS = [
     "+447700900002", "+4915112345678", "00447700900003", "+44 7700 900004", "447700900005", "+441632960001",
     "+33612345678", "+4915112345679", "+99912345678", "+4477", "", "07700900006",
 ]  # fmt: skip
+SOURCES = [None, ("4477", 3, 0), ("ACME", 5, 0)]
 TEXTS = ["Hi", "Δ" * 80, "x" * 160, ""]
 
 
@@ -51,7 +68,10 @@ def requests() -> list[Request]:
     found: list[Request] = [*FIRSTS]
     for place, first in enumerate(FIRSTS):
         texts = TEXTS if first.planned == (Encoding.GSM7, 1) else ["привет" * 15, "“so” – it is" * 7]
-        found += [Alike(place, to, texts[n % len(texts)]) for n, to in enumerate(NUMBERS * 2)]
+        found += [
+            Alike(place, to, texts[n % len(texts)], SOURCES[(n + place) % 3])
+            for n, to in enumerate(NUMBERS * 2)
+        ]
     return found
 
 

@@ -124,11 +124,18 @@ def test_a_header_without_its_bit_is_seen_in_a_message_that_is_like_another(head
     assert asked == [submission(pdu, account, 0) for pdu in pdus]
 
 
-def test_what_has_all_but_number_and_text_in_common_is_taken_apart_once() -> None:
+def test_what_has_all_but_number_text_and_source_in_common_is_taken_apart_once() -> None:
     pdus = [
         SubmitSm(source_addr=source, destination_addr=b"4477009001%02d" % n, short_message=b"%d" % n)
         for n in range(3)
         for source in (b"ACME", b"SHOP")
     ]
     _, asked, _ = submissions(pdus, Account(1, "acme"), 0)
-    assert asked[2:] == [Alike(place, f"4477009001{n:02}", f"{n}") for n in (1, 2) for place in (0, 1)]
+    assert (
+        asked[1:]
+        == [
+            Alike(0, f"4477009001{n:02}", f"{n}", source)
+            for n in range(3)
+            for source in (None, ("SHOP", 0, 0))
+        ][1:]
+    )
