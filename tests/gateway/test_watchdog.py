@@ -62,7 +62,7 @@ async def test_fm27_a_lane_that_a_free_carrier_never_claims_from_is_reported_unt
 ) -> None:
     async with watched(tmp_path) as (house, lines):
         (broken,) = house.gateway.carriers
-        monkeypatch.setattr(broken, "want", lambda now_ms: None)
+        monkeypatch.setattr(broken, "want", lambda now_ms, seen: None)
         ids = [await house.submit(f"44770090012{number}") for number in range(3)]
         await trio.sleep(50)
         assert stalls(lines) == []
@@ -97,7 +97,7 @@ async def test_fm27_new_messages_do_not_hide_that_none_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with watched(tmp_path) as (house, lines):
-        monkeypatch.setattr(house.gateway.carriers[0], "want", lambda now_ms: None)
+        monkeypatch.setattr(house.gateway.carriers[0], "want", lambda now_ms, seen: None)
         for number in range(10):
             await house.submit(f"44770090012{number}")
             await trio.sleep(10)
@@ -495,7 +495,7 @@ async def test_a_look_that_fails_is_logged_and_the_next_one_is_made(
             broken.setattr(house.gateway.store, "lane_totals", lambda: {99: "no counts"})
             await trio.sleep(15)
             assert any(line["event"] == "the watchdog could not look" for line in lines)
-        monkeypatch.setattr(house.gateway.carriers[0], "want", lambda now_ms: None)
+        monkeypatch.setattr(house.gateway.carriers[0], "want", lambda now_ms, seen: None)
         await house.submit("447700900123")
         await trio.sleep(LONG_S)
         assert len(stalls(lines)) == 1
