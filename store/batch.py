@@ -432,11 +432,12 @@ class Batch:
             lease = memory.leases.get(lease_id)
             if lease is None:
                 continue
+            if ids.issuperset(lease.left):
+                del memory.leases[lease_id]
+                continue
             for id in ids:
                 lease.left.pop(id, None)
                 lease.outcomes.pop(id, None)
-            if not lease.left:
-                del memory.leases[lease_id]
         _add(memory.parked, self.parked)
         _add(memory.unknown, self.unknown)
         _add(memory.unknown_of, self.unknown_of)

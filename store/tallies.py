@@ -10,7 +10,10 @@ Deliberately not here: names of carriers and states, Prometheus.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable
+from functools import partial
+from operator import mul
 from typing import TYPE_CHECKING
 
 from router import cells
@@ -25,6 +28,8 @@ _STATE_BITS = 4
 _RECEIPT, _NOT_WANTED = int(Reason.RECEIPT), int(Reason.NO_RECEIPT_WANTED)
 _STATE_DELIVERED = int(MessageState.DELIVERED)
 _CODES, _CODE_BITS, _HISTOGRAM = cells.CODES, cells.CODE_BITS, cells.HISTOGRAM
+_CODE_DIGITS = 3  # of a number: its calling code is among them
+_BUCKET = partial(bisect_left, _DELAYS_MS)
 _AT_THE_FIRST_TRY = 3  # steps of a timeline: sent, receipt, final
 
 
@@ -36,6 +41,18 @@ class Delays:
     def __init__(self) -> None:
         self.counts = [0] * (len(DELAYS_S) + 1)
         self.total_ms = 0
+
+
+class _Alike:
+    """Of one commit, what ended alike. `waited_ms`: since it was due; `tried_ms`: since it was sent, of what
+    went through at the first try."""
+
+    __slots__ = ("rows", "tried_ms", "waited_ms")
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Message, Progress]] = []
+        self.waited_ms: list[int] = []
+        self.tried_ms: list[int] = []
 
 
 class Tallies:
@@ -67,38 +84,57 @@ class Tallies:
         }
 
     def add_ended(self, ended: Iterable[tuple[Message, Progress, int]]) -> None:
-        """(message, its progress, when it ended in ms) of one commit."""
-        finished, delivery, known, codes = self._finished, self.delivery, self.cells, _CODES
+        """(message, its progress, when it ended in ms) of one commit; what is alike is added up together."""
+        finished = self._finished
+        alike: dict[tuple[int, int, int, str], _Alike] = {}
         for message, progress, now_ms in ended:
             parts = progress.parts
-            carrier = parts[0].carrier if parts else 0
-            key = carrier << _STATE_BITS | progress.state
-            finished[key] = finished.get(key, 0) + 1
-            if progress.reason == _RECEIPT:
-                delays = delivery.get(carrier)
-                if delays is None:
-                    delays = delivery[carrier] = Delays()
-                delay_ms = now_ms - (message.send_at_ms or message.accepted_ms)
-                delays.counts[bisect_left(_DELAYS_MS, delay_ms)] += 1
-                delays.total_ms += delay_ms
-                cell = known.get(carrier << _CODE_BITS | codes.get(message.destination[:3], 0))
-                if cell is None:
-                    cell = self._cell(carrier, message)
-                if progress.state == _STATE_DELIVERED:
-                    cell[0] += 1
-                    events = progress.events
-                    if len(events) == _AT_THE_FIRST_TRY:
-                        delay_ms = max(0, now_ms - events[0][0])
-                        cell[3] += 1
-                        cell[4] += delay_ms
-                        cell[5] += delay_ms * delay_ms
-                        cell[_HISTOGRAM + min(32, delay_ms.bit_length())] += 1
-                    if self.dead and message.destination in self.dead:
-                        cell[cells.DEAD] += 1
-                else:
-                    _count_failure(cell, progress.cause)
-            elif progress.reason == _NOT_WANTED:
-                self.unasked[carrier] = self.unasked.get(carrier, 0) + message.segments
+            kind = (
+                parts[0].carrier if parts else 0,
+                progress.state,
+                progress.reason,
+                message.destination[:_CODE_DIGITS],
+            )
+            found = alike.get(kind)
+            if found is None:
+                found = alike[kind] = _Alike()
+            found.rows.append((message, progress))
+            found.waited_ms.append(now_ms - (message.send_at_ms or message.accepted_ms))
+            events = progress.events
+            if len(events) == _AT_THE_FIRST_TRY:
+                found.tried_ms.append(now_ms - events[0][0])
+        for (carrier, state, reason, _), found in alike.items():
+            key = carrier << _STATE_BITS | state
+            finished[key] = finished.get(key, 0) + len(found.rows)
+            if reason == _RECEIPT:
+                self._by_receipt(carrier, state, found)
+            elif reason == _NOT_WANTED:
+                segments = sum(message.segments for message, _ in found.rows)
+                self.unasked[carrier] = self.unasked.get(carrier, 0) + segments
+
+    def _by_receipt(self, carrier: int, state: int, ended: _Alike) -> None:
+        delays = self.delivery.get(carrier)
+        if delays is None:
+            delays = self.delivery[carrier] = Delays()
+        for bucket, count in Counter(map(_BUCKET, ended.waited_ms)).items():
+            delays.counts[bucket] += count
+        delays.total_ms += sum(ended.waited_ms)
+        cell = self._cell(carrier, ended.rows[0][0])
+        if state != _STATE_DELIVERED:
+            for _, progress in ended.rows:
+                _count_failure(cell, progress.cause)
+            return
+        cell[cells.DELIVERED] += len(ended.rows)
+        tried_ms = ended.tried_ms
+        if min(tried_ms, default=0) < 0:
+            tried_ms = [max(0, one) for one in tried_ms]  # the clock stepped back
+        cell[cells.DELAYS] += len(tried_ms)
+        cell[cells.DELAY_MS] += sum(tried_ms)
+        cell[cells.DELAY_SQUARES] += sum(map(mul, tried_ms, tried_ms))
+        for bits, count in Counter(map(int.bit_length, tried_ms)).items():
+            cell[_HISTOGRAM + min(cells.DELAY_BUCKETS, bits)] += count
+        if self.dead:
+            cell[cells.DEAD] += sum(message.destination in self.dead for message, _ in ended.rows)
 
     def add_passed_on(self, failed: Iterable[tuple[Message, int, str]]) -> None:
         """(message, carrier, cause) of negative receipts after which another carrier got the message."""

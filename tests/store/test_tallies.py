@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from router.nouns import Leased, Message, MessageState, Phase, Reason, ReceiptIn, Settle
+from router.nouns import Leased, Message, MessageState, Part, Phase, Progress, Reason, ReceiptIn, Settle
 from store.lmdb_store import LmdbStore
 from store.records import MESSAGE_KEY, UnknownHeld, encode
-from store.tallies import DELAYS_S
+from store.tallies import DELAYS_S, Tallies
 from store.transaction import LmdbTransaction
 from tests.store.records_for_tests import (
     NOW_MS,
@@ -163,3 +165,45 @@ def test_a_damaged_row_of_an_unknown_outcome_keeps_no_store_from_opening(tmp_pat
     commit(store, lambda txn: txn.batch.putter(store.tables.unknown)(key, b"damaged" + row))
     store.close()
     assert open_store(tmp_path).outcome_unknown() == {}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("447700900123", "447700900124", "33612345678", "12", "")),
+            st.sampled_from((2, 3, 5)),
+            st.sampled_from((Reason.RECEIPT, Reason.NO_RECEIPT_WANTED, Reason.EXPIRED_IN_QUEUE)),
+            st.integers(0, 2),  # the carrier; 0: it went to none
+            st.integers(-5_000, 100_000_000),  # ms from sending to its end
+            st.integers(2, 4),  # steps of its timeline
+            st.sampled_from(("", "absent_subscriber", "spam")),
+            st.sampled_from((0, 1, NOW_MS - 1_000)),  # send_at
+        ),
+        max_size=30,
+    )
+)
+def test_what_ends_together_is_counted_as_what_ends_one_by_one(
+    kinds: list[tuple[str, int, int, int, int, int, str, int]],
+) -> None:
+    ended = []
+    for number, state, reason, carrier, took_ms, steps, cause, send_at_ms in kinds:
+        made = Message(
+            1, 1, NOW_MS - 3_000, "x", 5, 0, number, 0, "", b"", 2, 1, 1, 1, send_at_ms, NOW_MS, 1, "all"
+        )
+        progress = Progress(
+            Phase.FINAL, state, reason, cause=cause,
+            parts=[Part(carrier, "c")] if carrier else [],
+            events=[(NOW_MS - took_ms, 1, carrier, "")] * steps,
+        )  # fmt: skip
+        ended.append((made, progress, NOW_MS))
+    together, one_by_one = Tallies(), Tallies()
+    together.dead = one_by_one.dead = frozenset({"447700900123"})
+    together.add_ended(ended)
+    for one in ended:
+        one_by_one.add_ended([one])
+    assert together.finished == one_by_one.finished
+    assert together.cells == one_by_one.cells
+    assert together.unasked == one_by_one.unasked
+    assert {of: (one.counts, one.total_ms) for of, one in together.delivery.items()} == {
+        of: (one.counts, one.total_ms) for of, one in one_by_one.delivery.items()
+    }
