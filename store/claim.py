@@ -225,12 +225,13 @@ def _take_short(batch: Batch, taking: _Taking, lane: int, turns: Turns, budget: 
         del fresh[:count]
         left -= count
         batch.moves += [(account, lane, 1, _READY, _LEASED)] * count
+        if fresh and left > 0:
+            turn = turns.after(priority, account, count)
+            continue
+        turns.took(priority, account, count)  # before `discard`: lower levels are owed for this level's work
         if not fresh:
             batch.memory.active.discard(prefix)
-        if left <= 0:
-            turns.took(priority, account, count)
-            break
-        turn = turns.after(priority, account, count)
+        turn = turns.next() if left > 0 else None
     took = budget - left
     if took > 0:
         taking.left -= took

@@ -130,6 +130,20 @@ def test_what_has_no_row_yet_is_taken_as_from_its_row(tmp_path: Path, seed: int)
     assert took[0] == took[1]
 
 
+def test_lower_levels_keep_their_share_where_each_claim_takes_all_that_is_new_of_a_higher_one(
+    store: LmdbStore,
+) -> None:
+    lane = lane_of(store, "a")
+    commit(store, lambda txn: txn.accept([message(store, lane, priority=1) for _ in range(50)]))
+    taken: list[int] = []
+    for _ in range(400):
+        new = message(store, lane, priority=3)
+        taken += [one.message.priority for one in accept_and_claim(store, [new], segments=1)]
+    assert len(taken) == 400
+    assert taken.count(1) == pytest.approx(20, abs=1)
+    assert check(store) == []
+
+
 def test_nobody_claims_what_a_suspended_account_submits(store: LmdbStore) -> None:
     lane = lane_of(store, "a")
     with_account(store, suspended=True)
