@@ -675,6 +675,7 @@ class Carrier:
                 self._lost(event.context, Happening.TIMEOUT, "no response in time")
                 last = event
             elif isinstance(event, events.Nacked):
+                self._take_accepted(accepted, latencies)
                 self._nacked(event)
             elif isinstance(event, events.Bound):
                 self._counts.count_pdus(f"bind_{link.bind}", 0)
