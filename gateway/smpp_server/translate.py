@@ -136,9 +136,10 @@ def submissions(
 
 
 def _is_plain(pdu: SubmitSm, request: Submission) -> bool:
-    """One segment of text, and all that says how it is to be read is beside it."""
+    """One segment of text, no part of a longer one, and all that says how it is to be read is beside it."""
     one_segment = request.text is not None and request.planned is not None and request.planned[1] == 1
-    return one_segment and not (pdu.esm_class & segment.UDHI or pdu.sm_default_msg_id)
+    is_part = request.relay is not None and request.relay.total > 1
+    return one_segment and not (is_part or pdu.esm_class & segment.UDHI or pdu.sm_default_msg_id)
 
 
 def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) -> Submission | int:
