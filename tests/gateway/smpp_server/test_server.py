@@ -922,6 +922,20 @@ async def test_fm25_a_customer_that_does_not_answer_delays_nobody_and_loses_noth
 
 
 @trio_test(mock_clock=True)
+async def test_a_customer_whose_time_runs_out_again_and_again_is_left_alone_for_a_moment(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, Script(delivering), window=1) as (gateway, _), bound(gateway.world) as esme:
+        esme.take = lambda pdu: None
+        for _ in range(6):
+            await esme.submit()
+        port = gateway.gateway.smpp.deliveries.ports[1]
+        await gateway.until(lambda: port.silent == 5)
+        assert port.refusals == 5
+        assert port.paused_until > trio.current_time()
+
+
+@trio_test(mock_clock=True)
 async def test_what_a_lost_session_had_not_answered_goes_to_the_other_one(tmp_path: Path) -> None:
     async with house(tmp_path, Script(delivering)) as (gateway, _), bound(gateway.world, "receiver") as stays:
         async with bound(gateway.world) as leaves:
