@@ -14,6 +14,7 @@ import msgspec
 
 from smpp.errors import ProtocolError
 from smpp.pdu import Pdu
+from smpp.receipt import UsualReceipt
 from smpp.status import Status
 
 
@@ -52,6 +53,18 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """
 
     pdu: Pdu
+
+
+class Receipts(msgspec.Struct, frozen=True, gc=False):
+    """ESME, where its owner takes what is plain together: deliver_sm in a row, each the usual receipt. The
+    owner answers each of them, once.
+
+    numbers  their sequence_numbers
+    said     what each says, as smpp.receipt.usual_in gives it
+    """
+
+    numbers: list[int]
+    said: list[UsualReceipt]
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
@@ -117,6 +130,7 @@ Event = (
     | BindRequest
     | OutbindReceived
     | Request
+    | Receipts
     | Response
     | TimedOut
     | Nacked

@@ -132,15 +132,27 @@ class Receipt(msgspec.Struct, gc=False):
         return parse_receipt_date(self.done_date, zone, near_ms)
 
 
+# source_addr, destination_addr, sm_length, short_message, the text's id, what stands between id and text, the
+# text as written, the length of receipted_message_id, the TLVs after it. Lengths are each one character.
+UsualReceipt = tuple[str, str, str, str, str, str, str, str, str]
+
 # The usual form, as 3.4 Appendix B and most SMSCs write it.
 _USUAL: Final = re.compile(
     r"id:(\S+) sub:(\d+) dlvrd:(\d+) submit date:(\d+) done date:(\d+) stat:([A-Z]+) err:(\w+)"
     r"(?: [Tt]ext:(.*))?\s*",
     re.DOTALL,
 )
-# What stands in it between the id and the text, in octets: most receipts of one minute have it in common.
-is_usual: Final = re.compile(
-    rb"sub:\d+ dlvrd:\d+ submit date:\d+ done date:\d+ stat:[A-Z]+ err:\w+"
+# A deliver_sm's whole body with such a receipt, without TLVs or with the usual ones, its octets as latin-1.
+# No part can begin inside another one and nothing is tried twice, so what does not fit is seen in one pass.
+_USUAL_BODY: Final = re.compile(
+    r"[^\0]{0,5}+\0"  # service_type
+    r"..([^\0]{1,20}+)\0..([^\0]{1,20}+)\0"  # source_addr, destination_addr
+    r"\x04..\0\0....(.)"  # esm_class; no schedule_delivery_time, no validity_period; sm_length
+    r"(id:([!-~]{1,64}+) (sub:[0-9]{1,9}+ dlvrd:[0-9]{1,9}+ submit date:[0-9]{1,14}+ done date:[0-9]{1,14}+"
+    r" stat:[A-Z]{1,16}+ err:[0-9A-Za-z_]{1,16}+)(?: [Tt]ext:([^\0]{0,200}+))?+)"
+    # receipted_message_id that is the text's id; message_state; network_error_code
+    r"(?:\0\x1e\0(.)\5\0((?:\x04\x27\0\x01.)?+(?:\x04\x23\0\x03...)?+))?+",
+    re.DOTALL,
 ).fullmatch
 # Any key of Appendix B, at the start of a word.
 _KEY: Final = re.compile(
@@ -200,6 +212,20 @@ def parse(
     if esm_class & TYPE_MASK == TYPE_INTERMEDIATE and receipt.state in (ACCEPTED, UNKNOWN):
         receipt.intermediate = True
     return receipt
+
+
+def usual_in(octets: str, start: int, end: int) -> UsualReceipt | None:
+    """The usual receipt that is a deliver_sm's body, from `start` to `end` of what was read (as latin-1).
+
+    None for everything else, also what is malformed. What it gives is what the PDU's fields and `parse` say.
+    """
+    match = _USUAL_BODY(octets, start, end)
+    if match is None:
+        return None
+    found = match.groups("")
+    if ord(found[2]) != len(found[3]) or (found[7] and ord(found[7]) != len(found[4]) + 1):
+        return None
+    return found  # type: ignore[return-value]
 
 
 def _parse_tolerant(text: str, flagged: bool, prefer_last_id: bool) -> Receipt | None:

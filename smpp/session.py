@@ -30,6 +30,7 @@ from smpp.events import (
     OutbindReceived,
     PeerUnbound,
     ProtocolViolation,
+    Receipts,
     Request,
     Response,
     TimedOut,
@@ -44,6 +45,7 @@ from smpp.pdu import (
     Outbind,
     Pdu,
 )
+from smpp.receipt import usual_in
 from smpp.states import BINDS, BOUND, WITHOUT_RESPONSE, Role, SessionState, WrongState, allowed, carried
 from smpp.status import Status
 from smpp.window import Window, WindowFull
@@ -52,6 +54,7 @@ __all__ = ["Role", "Session", "SessionSettings", "SessionState", "WindowFull", "
 
 _ENQUIRE_LINK = int(CommandId.ENQUIRE_LINK)
 _UNBIND = int(CommandId.UNBIND)
+_DELIVER_SM = int(CommandId.DELIVER_SM)
 _GENERIC_NACK = int(CommandId.GENERIC_NACK)
 _BIND_RESPS: dict[int, type[BindReceiverResp | BindTransmitterResp | BindTransceiverResp]] = {
     CommandId.BIND_RECEIVER: BindReceiverResp,
@@ -84,8 +87,10 @@ class SessionSettings(msgspec.Struct, frozen=True):
 class Session:
     """One connection's protocol. The owner sends `data_to_send()` after every call that may have written."""
 
-    def __init__(self, role: Role, settings: SessionSettings, now: float) -> None:
+    def __init__(self, role: Role, settings: SessionSettings, now: float, *, together: bool = False) -> None:
+        """`together`: what is plain and comes in a row is told in one event, Receipts."""
         self.role = role
+        self._receipts_in = _DELIVER_SM if together else 0
         self.settings = settings
         self.state = SessionState.OPEN
         self.peer_version = settings.version
@@ -327,6 +332,8 @@ class Session:
         framer, in_flight = self._framer, self._window.in_flight
         find = in_flight.get
         carries = self._carries
+        receipts_in, text = self._receipts_in, ""
+        receipts: Receipts | None = None  # the last ones in a row
         data, most = framer.join(data), framer.max_pdu_octets
         end, size = 0, len(data)
         last = size - HEADER_OCTETS
@@ -346,6 +353,17 @@ class Session:
                         add(Response(pdu, context, now - sent))
                         continue
                 elif command_id in carries:  # also what crosses our unbind on the wire
+                    if command_id == receipts_in:
+                        text = text or data.decode("latin-1")
+                        said = usual_in(text, start + HEADER_OCTETS, end)
+                        if said is not None:
+                            if receipts is None:
+                                receipts = Receipts([], [])
+                                add(receipts)
+                            receipts.numbers.append(number)
+                            receipts.said.append(said)
+                            continue
+                    receipts = None  # requests stay in order
                     add(Request(_FROM_WIRE[command_id](data[start:end], status, number)))
                     continue
                 self._other((command_id, status, number, data[start:end]), now, happened)

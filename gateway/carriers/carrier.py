@@ -637,7 +637,7 @@ class Carrier:
 
     def link_events(self, link: Link, happened: Sequence[events.Event]) -> None:
         """The funnel: answers become outcomes, requests go inbound, one hand-over for each read."""
-        requests: list[events.Request] = []
+        requests: list[events.Request | events.Receipts] = []
         latencies: list[float] = []  # of those that were accepted plainly
         accepted: list[Outcome] = []
         carrier, group = self.id, self.group
@@ -669,7 +669,7 @@ class Carrier:
                         sent_ms=flight.sent_ms,
                     )
                 )
-            elif type(event) is events.Request:
+            elif type(event) is events.Receipts or type(event) is events.Request:
                 requests.append(event)
             elif isinstance(event, events.TimedOut):
                 self._lost(event.context, Happening.TIMEOUT, "no response in time")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from functools import partial
+from itertools import repeat
 from operator import attrgetter
 from struct import Struct
 from typing import Protocol
@@ -28,6 +29,7 @@ from router.causes import Causes
 from router.correlate import FormLearner
 from router.nouns import InboundMessage, MessageState, ReceiptIn
 from smpp import events, receipt, segment
+from smpp.compiler import unpack_tlvs
 from smpp.constants import CommandId, Tlv
 from smpp.pdu import AlertNotification, DataSm, DeliverSm
 from smpp.session import Session
@@ -39,8 +41,7 @@ _DELIVER_SM_RESP = int(CommandId.DELIVER_SM_RESP)
 _DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
 _EMPTY_ID = b"\0"
 _answer, _ANSWER_OCTETS = Struct("!4Lx").pack, 17  # the header, and an empty id
-_RECEIPT = receipt.TYPE_RECEIPT
-_RECEIPTED_MESSAGE_ID = receipt.RECEIPTED_MESSAGE_ID
+_OCTETS, _COMMANDS, _NO_STATUS = repeat(_ANSWER_OCTETS), repeat(_DELIVER_SM_RESP), repeat(0)
 _STATE, _IDS = attrgetter("state"), attrgetter("ids")
 _FATE, _MATCHED_ID = attrgetter("fate"), attrgetter("matched_id")
 _ENROUTE, _DELIVERED = int(MessageState.ENROUTE), int(MessageState.DELIVERED)
@@ -98,7 +99,9 @@ class Inbound:
         # tells an account's sessions that a handset can be reached again; how many were told
         self.alert: Callable[[int, AlertNotification], int] = lambda account, pdu: 0
 
-    def take(self, carrier: Upstream, link: Link, requests: Sequence[events.Request]) -> None:
+    def take(
+        self, carrier: Upstream, link: Link, requests: Sequence[events.Request | events.Receipts]
+    ) -> None:
         """All requests of one read, in order."""
         session = link.session
         assert session is not None
@@ -106,32 +109,18 @@ class Inbound:
         as_it_came = not learner.form
         now_ms = self._world.wall_ms()
         group, carrier_id = carrier.group, carrier.id
-        said: dict[tuple[object, ...], _Said] = {}
-        senders: dict[bytes, str] = {}
+        said: dict[tuple[str, str], _Said] = {}
+        senders: dict[str, str] = {}
         receipts: list[ReceiptIn] = []
         answers: list[bytes] = []
         data_sms = 0
         for request in requests:
-            pdu = request.pdu
-            common: tuple[object, ...] = ()
-            if type(pdu) is DeliverSm and pdu.esm_class == _RECEIPT:
-                head, _, rest = pdu.short_message.partition(b" ")
-                shared, _, text = rest.partition(b" text:")
-                named = head[3:]
-                id = named.decode("latin-1")
-                if id and id.isprintable() and head.startswith(b"id:"):
-                    tlvs = pdu.tlvs
-                    if not tlvs:
-                        common = (shared,)
-                    elif tlvs[0] == (_RECEIPTED_MESSAGE_ID, named + b"\0"):
-                        common = (shared, *tlvs[1:])
-                known = said.get(common)
-                if known is not None:
+            if isinstance(request, events.Receipts):
+                for source, destination, _, octets, id, shared, text, _, rest in request.said:
+                    known = said.get((shared, rest))
+                    if known is None:
+                        known = said[shared, rest] = _said_by(carrier, _parsed(octets, rest), now_ms)
                     state, error, done_ms, reference, cause = known
-                    recipient = pdu.source_addr.decode("latin-1")
-                    if recipient < "1":  # it may begin with + or 00
-                        recipient = _digits(pdu.source_addr)
-                    destination = pdu.destination_addr
                     sender = senders.get(destination)
                     if sender is None:
                         sender = senders[destination] = _sender(carrier, destination)
@@ -141,21 +130,22 @@ class Inbound:
                             carrier_id,
                             (id,) if as_it_came else learner.apply(id),
                             (),
-                            recipient,
+                            source if source >= "1" else _plain(source),  # it may begin with + or 00
                             sender,
                             state,
                             error,
                             now_ms,
                             done_ms,
-                            pdu.short_message,
-                            text.decode("latin-1").strip(receipt.STRIP),
+                            octets.encode("latin-1"),
+                            text.strip(receipt.STRIP),
                             reference,
                             True,
                             cause,
                         )
                     )
-                    answers.append(_answer(_ANSWER_OCTETS, _DELIVER_SM_RESP, 0, pdu.sequence_number))
-                    continue
+                answers += map(_answer, _OCTETS, _COMMANDS, _NO_STATUS, request.numbers)
+                continue
+            pdu = request.pdu
             if not isinstance(pdu, DeliverSm | DataSm):
                 self._other(carrier, session, pdu)
                 continue
@@ -164,14 +154,6 @@ class Inbound:
             if incoming is None:
                 self._mo(carrier, link, session, command, pdu, _body(pdu), now_ms)
                 continue
-            if common and receipt.is_usual(shared):
-                said[common] = (
-                    incoming.state,
-                    incoming.error,
-                    incoming.done_ms,
-                    incoming.user_message_reference,
-                    incoming.cause,
-                )
             receipts.append(incoming)
             answers.append(_answer(_ANSWER_OCTETS, command, 0, pdu.sequence_number))
             data_sms += command == _DATA_SM_RESP
@@ -325,39 +307,53 @@ class Inbound:
 
 
 def _receipt_in(carrier: Upstream, learner: FormLearner, pdu: Delivery, now_ms: int) -> ReceiptIn | None:
-    """What any receipt says, None for an MO. `take` asks for all but the usual ones after their first."""
+    """What any receipt says, None for an MO."""
     body = _body(pdu)
     # what an SME acknowledges is no receipt, even if it names the message by receipted_message_id
     tlvs = () if is_acknowledgement(pdu.esm_class) else pdu.tlvs
     parsed = receipt.parse(body, pdu.data_coding, tlvs, pdu.esm_class)
     if parsed is None:
         return None
-    state = parsed.state or _ENROUTE
-    cause = ""
-    if state != _DELIVERED:
-        cause = carrier.causes.of_receipt(state, parsed.err, parsed.network_error)
+    state, error, done_ms, reference, cause = _said_by(carrier, parsed, now_ms)
     return ReceiptIn(
         carrier.group,
         carrier.id,
         _ids(learner, parsed.ids),
         (),
         _digits(pdu.source_addr),
-        _sender(carrier, pdu.destination_addr),
+        _sender(carrier, pdu.destination_addr.decode("latin-1")),
         state,
-        parsed.error,
+        error,
         now_ms,
-        parsed.done_ms(carrier.zone, now_ms - now_ms % _DAY_MS),
+        done_ms,
         body,
         parsed.text,
-        parsed.user_message_reference,
+        reference,
         parsed.flagged,
         cause,
     )
 
 
-def _sender(carrier: Upstream, address: bytes) -> str:
+def _said_by(carrier: Upstream, parsed: receipt.Receipt, now_ms: int) -> _Said:
+    state = parsed.state or _ENROUTE
+    cause = ""
+    if state != _DELIVERED:
+        cause = carrier.causes.of_receipt(state, parsed.err, parsed.network_error)
+    done_ms = parsed.done_ms(carrier.zone, now_ms - now_ms % _DAY_MS)
+    return state, parsed.error, done_ms, parsed.user_message_reference, cause
+
+
+def _parsed(octets: str, tlvs: str) -> receipt.Receipt:
+    """A usual receipt in full, with its TLVs but for the id's."""
+    known = unpack_tlvs(tlvs.encode("latin-1"), 0) if tlvs else ()
+    parsed = receipt.parse(octets.encode("latin-1"), 0, known)
+    assert parsed is not None  # esm_class says that it is a receipt
+    return parsed
+
+
+def _sender(carrier: Upstream, address: str) -> str:
     """Ours, as its customers know it."""
-    sender = _digits(address)
+    sender = _plain(address)
     return carrier.originals.get(sender, sender)
 
 
@@ -377,7 +373,11 @@ def _body(pdu: Delivery) -> bytes:
 
 
 def _digits(address: bytes) -> str:
-    text = address.decode("latin-1")
-    if text[:1] == "+":
-        return text[1:]
-    return text[2:] if text[:2] == "00" else text
+    return _plain(address.decode("latin-1"))
+
+
+def _plain(address: str) -> str:
+    """Without + or 00."""
+    if address[:1] == "+":
+        return address[1:]
+    return address[2:] if address[:2] == "00" else address

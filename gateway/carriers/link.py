@@ -35,7 +35,7 @@ log = structlog.get_logger("carrier")
 _READ_BYTES = 262_144
 _TICK_S = 1.0
 _UNBIND_S = 1.0  # for the answer to our unbind
-_MESSAGES: frozenset[type[events.Event]] = frozenset((events.Request, events.Response))
+_MESSAGES: frozenset[type[events.Event]] = frozenset((events.Request, events.Receipts, events.Response))
 _BIND_PDUS = {
     "transmitter": BindTransmitter,
     "receiver": BindReceiver,
@@ -254,7 +254,7 @@ class Link:
     async def carry(self, stream: trio.abc.Stream, *, outbound: bool = False) -> None:
         """Bind on a connected stream and carry it to its end. `outbound`: the SMSC's outbind comes first."""
         now = trio.current_time()
-        session = Session(Role.ESME, self._settings, now)
+        session = Session(Role.ESME, self._settings, now, together=True)
         outlet = Outlet(stream)
         self.session, self.outlet = session, outlet
         if self.tap is not None:

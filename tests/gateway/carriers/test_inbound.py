@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 from unittest.mock import Mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.carriers import inbound
@@ -24,8 +24,10 @@ from router.causes import Causes
 from router.correlate import FormLearner, reference_of
 from router.nouns import Message, ReceiptIn, Relay
 from smpp import events, receipt
+from smpp.codec import encode, with_header
 from smpp.constants import Tlv
-from smpp.pdu import DeliverSm, Pdu
+from smpp.pdu import BindReceiver, BindReceiverResp, DeliverSm, Pdu
+from smpp.session import Role, Session, SessionSettings
 from store.correlation import agrees, customer_reference
 from store.records import UnknownHeld
 from tests.gateway.house import START_MS, Running, Script, carrier, route, running_with
@@ -170,7 +172,7 @@ async def test_carriers_are_sent_no_reference_unless_they_want_it(tmp_path: Path
 
 
 class Read:
-    """One read of a carrier's receipts, up to what would be committed of them."""
+    """One read of a carrier's receipts, from its octets up to what would be committed of them."""
 
     class Upstream:
         name, id, group = "odd", 3, 4
@@ -178,20 +180,39 @@ class Read:
         zone = BERLIN_SUMMER
         causes = Causes(errors={"ABC": "spam"})
 
-    def __init__(self, learned: str = "") -> None:
+    def __init__(self, learned: str = "", *, together: bool = True) -> None:
         self.found: list[ReceiptIn] = []
+        self.answers: list[bytes] = []
+        self.refused = b""
         self.mos = 0
-        committer: Any = SimpleNamespace(add_receipts=lambda found, done: self.found.extend(found))
+        self._together = together
+        committer: Any = SimpleNamespace(add_receipts=self._add_receipts)
         world: Any = SimpleNamespace(wall_ms=lambda: NOW_MS)
         self._upstream: Any = self.Upstream
         self._inbound = Inbound(committer, world, cast(Any, None), Counts(), 1, lambda now_ms: 1)
         self._learner = self._inbound.learners[3] = FormLearner(learned)
 
     def take(self, pdus: Sequence[DeliverSm]) -> None:
+        self.take_octets(b"".join(map(encode, pdus)))
+
+    def take_octets(self, octets: bytes) -> int:
+        """Returns how many of its requests the session told together."""
+        session = Session(Role.ESME, SessionSettings(), 0.0, together=self._together)
+        session.bind(BindReceiver(), 0.0)
+        session.receive(encode(BindReceiverResp(sequence_number=1)), 0.0)
+        session.data_to_send()
+        happened = session.receive(octets, 0.0)
+        self.refused = session.data_to_send()
+        told: list[Any] = [one for one in happened if not isinstance(one, events.ProtocolViolation)]
         link: Any = SimpleNamespace(session=object())
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self._inbound, "_mo", self._mo)
-            self._inbound.take(self._upstream, link, [events.Request(pdu) for pdu in pdus])
+            self._inbound.take(self._upstream, link, told)
+        return sum(len(one.numbers) for one in told if isinstance(one, events.Receipts))
+
+    def _add_receipts(self, found: Sequence[ReceiptIn], done: Any) -> None:
+        self.found.extend(found)
+        self.answers.extend(done.args[5])
 
     def _mo(self, *_: object) -> None:
         self.mos += 1
@@ -296,3 +317,40 @@ def test_what_usual_receipts_have_in_common_is_read_once(monkeypatch: pytest.Mon
     assert [one.ids for one in read.found] == [(f"id{n // 2}",) for n in range(10)]
     assert [one.text for one in read.found] == [f"Hello {n // 2}" for n in range(10)]
     assert parse.call_count == 2
+
+
+USUAL = [
+    told(id, NOW_MS, n, text=text, tlvs=tlvs)
+    for n, (id, text) in enumerate([("7", ""), ("00a1B2", "Hello"), (UUID, "id:8 text:x")])
+    for named in [(RECEIPTED, id.encode() + b"\0")]
+    for tlvs in [(), (named,), (named, (STATE, b"\2")), (named, (STATE, b"\5"), (ERROR, b"\3\0\x15"))]
+]
+
+
+def test_the_usual_receipts_are_told_together_and_in_order() -> None:
+    mo = encode(DeliverSm(source_addr=b"1", destination_addr=b"2", short_message=b"Hi"))
+    octets = b"".join(map(encode, USUAL))
+    read = Read()
+    assert read.take_octets(octets + mo + octets) == 2 * len(USUAL)
+    assert [one.ids for one in read.found] == [(receipt.parse(pdu.short_message).id,) for pdu in USUAL] * 2  # type: ignore[union-attr]
+    assert (read.mos, len(read.answers)) == (1, 2 * len(USUAL))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_a_damaged_receipt_is_read_or_refused_as_in_the_general_way(data: st.DataObject) -> None:
+    octets = b""
+    for number in range(3):
+        body = bytearray(encode(data.draw(st.sampled_from(USUAL)))[16:])
+        for _ in range(data.draw(st.integers(0, 2))):
+            at = data.draw(st.integers(0, len(body) - 1))
+            end = data.draw(st.sampled_from([at, at + 1, at + 1, at + 1, at + 2, len(body)]))
+            body[at:end] = data.draw(st.sampled_from([b"", b"\0", b"\1", b"\x0d", b" ", b"t", b"\xe4"]))
+            body = body or bytearray(b"\0")
+        octets += with_header(0x00000005, 0, number, bytes(body))
+    together, one_by_one = Read(), Read(together=False)
+    together.take_octets(octets)
+    assert one_by_one.take_octets(octets) == 0
+    assert together.found == one_by_one.found
+    assert together.answers == one_by_one.answers
+    assert (together.refused, together.mos) == (one_by_one.refused, one_by_one.mos)
