@@ -387,7 +387,7 @@ class Batch:
         for account, (accepted, queued) in self.accounts.items():
             if accepted or queued:
                 old = memory.counts.get(account, (0, 0))
-                counter = COUNTER.pack(old[0] + accepted, old[1] + queued)
+                counter = COUNTER.pack(old[0] + accepted, max(0, old[1] + queued))
                 self.put(self.tables.counter, ACCOUNT_KEY.pack(account), counter)
         for account, wallet in self.wallets.items():
             self.put(self.tables.wallet, ACCOUNT_KEY.pack(account), encode(wallet))
@@ -419,7 +419,7 @@ class Batch:
         memory.quarantined += self.quarantined
         for account, (accepted, queued) in self.accounts.items():
             old = memory.counts.get(account, (0, 0))
-            memory.counts[account] = (old[0] + accepted, old[1] + queued)
+            memory.counts[account] = (old[0] + accepted, max(0, old[1] + queued))
         memory.wallets.update(self.wallets)
         memory.sealed_ms = max(memory.sealed_ms, self.sealed_ms)
         for lane, changes in self.lanes.items():

@@ -115,12 +115,15 @@ class Memory:
 
 
 def pack_state(totals: Totals, last_id: int, outbox_seq: int, recipient_seq: int) -> bytes:
-    """The meta row "state": what every commit brings up to date."""
+    """The meta row "state": what every commit brings up to date.
+
+    After damage a message may leave a phase twice: what would be below 0 is 0, and `store check` tells of it.
+    """
     return STATE.pack(
         totals.accepted,
         totals.accepted_segments,
-        *totals.messages,
-        *totals.segments,
+        *(max(0, count) for count in totals.messages),
+        *(max(0, count) for count in totals.segments),
         last_id,
         outbox_seq,
         recipient_seq,

@@ -12,6 +12,7 @@ from router.nouns import Leased, Message, Outcome, Phase, Progress, Relay, Settl
 from store.check import check
 from store.interface import Claim, ClaimResult, Transaction
 from store.lmdb_store import LmdbStore
+from store.records import MESSAGE_KEY
 from tests.store.records_for_tests import (
     NOW_MS,
     claim,
@@ -219,6 +220,31 @@ def test_a_crash_finds_in_the_lease_what_had_no_row(store: LmdbStore, tmp_path: 
     assert again.recover(decide, NOW_MS) == 2
     assert asked == ids(leased[1:])
     assert check(again) == []
+    again.close()
+
+
+def test_a_crash_after_a_progress_was_damaged_leaves_a_store_that_opens_and_goes_on(
+    store: LmdbStore, tmp_path: Path
+) -> None:
+    lane = lane_of(store, "a")
+    leased = accept_and_claim(store, [message(store, lane) for _ in range(2)])
+    settle(store, sent(store, leased[0], "a", "c0"))
+    table, key = store.tables.progress, MESSAGE_KEY.pack(1, leased[0].message.id)
+    commit(store, lambda txn: txn.batch.putter(table)(key, b"damaged"))
+    store.close()
+    again = open_store(tmp_path)
+
+    def decide(one: Message, progress: Progress | None, carrier: int) -> Outcome:
+        return outcome(again, Leased(one, 0, 0, False), "a", Settle.UNKNOWN_RESEND, until_ms=NOW_MS)
+
+    assert again.recover(decide, NOW_MS) == 2
+    assert again.totals().messages[Phase.LEASED] == 0
+    taken = commit(again, lambda txn: txn.claim([claim(again, lane, "a")]))[0][0].leased
+    for at, one in enumerate(taken):
+        settle(again, sent(again, one, "a", f"d{at}"))
+    arrived = [receipt(again, "a", f"d{at}", one.message.destination) for at, one in enumerate(taken)]
+    results = commit(again, lambda txn: txn.receipts(arrived, NOW_MS))[0]
+    assert [one.final for one in results] == [True, True]
     again.close()
 
 
