@@ -1,8 +1,8 @@
 """What a session tells its owner: a small frozen vocabulary, one class per happening.
 
-Invariants: the context given with a request comes back exactly once, in a Response that is not late, a
-Nacked, a TimedOut or in Closed.unanswered; only after a TimedOut may one Response(late=True) bring it a
-second time. Closed is a session's last event.
+Invariants: the context given with a request comes back exactly once, in a Response that is not late, in
+Accepted, a Nacked, a TimedOut or in Closed.unanswered; only after a TimedOut may one Response(late=True)
+bring it a second time. Closed is a session's last event.
 
 Built for a hot loop: msgspec structs cost a fifth of a frozen dataclass, and are left out of cyclic garbage
 collection, so don't store an event in something that it refers to. Deliberately not here: what to do next.
@@ -16,6 +16,8 @@ from smpp.errors import ProtocolError
 from smpp.pdu import Pdu
 from smpp.receipt import UsualReceipt
 from smpp.status import Status
+
+Answer = tuple[object, float, bytes]  # context, latency_s, message_id
 
 
 class Bound(msgspec.Struct, frozen=True, gc=False):
@@ -81,6 +83,13 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     late: bool = False
 
 
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """Where the owner takes what is plain together: answers without TLVs that accept requests of ours, with
+    no other answer between them."""
+
+    answers: list[Answer]
+
+
 class TimedOut(msgspec.Struct, frozen=True, gc=False):
     """No response in time: the outcome is unknown (failure modes 2 and 3)."""
 
@@ -132,6 +141,7 @@ Event = (
     | Request
     | Receipts
     | Response
+    | Accepted
     | TimedOut
     | Nacked
     | PeerUnbound

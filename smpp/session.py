@@ -21,6 +21,7 @@ from smpp.codec import HEADER, decode_frame, encode, with_header
 from smpp.constants import HEADER_OCTETS, RESPONSE_BIT, CommandId, Tlv
 from smpp.errors import ProtocolError
 from smpp.events import (
+    Accepted,
     BindRefused,
     BindRequest,
     Bound,
@@ -55,6 +56,9 @@ __all__ = ["Role", "Session", "SessionSettings", "SessionState", "WindowFull", "
 _ENQUIRE_LINK = int(CommandId.ENQUIRE_LINK)
 _UNBIND = int(CommandId.UNBIND)
 _DELIVER_SM = int(CommandId.DELIVER_SM)
+_MESSAGE_ID_RESPS: frozenset[int] = frozenset(
+    (CommandId.SUBMIT_SM_RESP, CommandId.DELIVER_SM_RESP, CommandId.DATA_SM_RESP)
+)  # that have nothing else in them
 _GENERIC_NACK = int(CommandId.GENERIC_NACK)
 _BIND_RESPS: dict[int, type[BindReceiverResp | BindTransmitterResp | BindTransceiverResp]] = {
     CommandId.BIND_RECEIVER: BindReceiverResp,
@@ -88,8 +92,9 @@ class Session:
     """One connection's protocol. The owner sends `data_to_send()` after every call that may have written."""
 
     def __init__(self, role: Role, settings: SessionSettings, now: float, *, together: bool = False) -> None:
-        """`together`: what is plain and comes in a row is told in one event, Receipts."""
+        """`together`: what is plain and comes in a row is told in one event, Receipts or Accepted."""
         self.role = role
+        self._accepting = _MESSAGE_ID_RESPS if together else frozenset()
         self._receipts_in = _DELIVER_SM if together else 0
         self.settings = settings
         self.state = SessionState.OPEN
@@ -334,6 +339,7 @@ class Session:
         carries = self._carries
         receipts_in, text = self._receipts_in, ""
         receipts: Receipts | None = None  # the last ones in a row
+        accepting, accepted = self._accepting, None
         data, most = framer.join(data), framer.max_pdu_octets
         end, size = 0, len(data)
         last = size - HEADER_OCTETS
@@ -348,6 +354,16 @@ class Session:
                 if command_id >= RESPONSE_BIT:
                     context, sent, awaited = find(number, _NO_REQUEST)
                     if awaited == command_id:
+                        if not (status or data[end - 1]) and command_id in accepting:
+                            message_id = data[start + HEADER_OCTETS : end - 1]  # empty without a body, too
+                            if 0 not in message_id:  # all that there is
+                                del in_flight[number]
+                                if accepted is None:
+                                    accepted = Accepted([])
+                                    add(accepted)
+                                accepted.answers.append((context, now - sent, message_id))
+                                continue
+                        accepted = None
                         pdu = _FROM_WIRE[command_id](data[start:end], status, number)
                         del in_flight[number]
                         add(Response(pdu, context, now - sent))
@@ -371,7 +387,7 @@ class Session:
                 self._broken((command_id, status, number, data[start:end]), error, now, happened)
             if self.state is _CLOSED:
                 return happened
-            carries = self._carries
+            carries, accepted = self._carries, None
         if happened:
             self._active = now
         if end:  # half a PDU is no sign of life: a peer may send it octet by octet for ever

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from itertools import islice
 from operator import attrgetter
@@ -60,7 +60,7 @@ _CONGESTION_STATE = int(Tlv.CONGESTION_STATE)
 _SENT = Settle.SENT
 _NO_RECEIPT = int(ReceiptWish.NONE)
 _message_of = attrgetter("message")
-_ENDS = frozenset((events.Response, events.TimedOut))
+_ENDS = frozenset((events.Accepted, events.Response, events.TimedOut))
 
 
 class Flight(msgspec.Struct, gc=False, eq=False):
@@ -642,33 +642,34 @@ class Carrier:
         accepted: list[Outcome] = []
         carrier, group = self.id, self.group
         last: events.Event | None = None
-        response = events.Response
         for event in happened:
-            if type(event) is response:
+            if type(event) is events.Accepted:
                 last = event
-                flight, pdu = event.context, event.pdu
-                if pdu.command_status or pdu.tlvs or event.late or type(flight) is not Flight:
-                    self._take_accepted(accepted, latencies)
-                    self._answered(link, event)
-                    continue
-                latencies.append(event.latency_s)
-                leased = flight.leased
-                message = leased.message
-                accepted.append(
-                    Outcome(
-                        message.account,
-                        message.id,
-                        leased.lease,
-                        carrier,
-                        group,
-                        flight.part,
-                        flight.total,
-                        _SENT,
-                        pdu.message_id.decode("latin-1"),  # type: ignore[attr-defined]
-                        receipt_expected=message.receipt != _NO_RECEIPT,
-                        sent_ms=flight.sent_ms,
+                for flight, latency_s, message_id in event.answers:
+                    if type(flight) is not Flight:
+                        continue
+                    latencies.append(latency_s)
+                    leased = flight.leased
+                    message = leased.message
+                    accepted.append(
+                        Outcome(
+                            message.account,
+                            message.id,
+                            leased.lease,
+                            carrier,
+                            group,
+                            flight.part,
+                            flight.total,
+                            _SENT,
+                            message_id.decode("latin-1"),
+                            receipt_expected=message.receipt != _NO_RECEIPT,
+                            sent_ms=flight.sent_ms,
+                        )
                     )
-                )
+            elif type(event) is events.Response:
+                last = event
+                self._take_accepted(accepted, latencies)
+                self._answered(link, event)
             elif type(event) is events.Receipts or type(event) is events.Request:
                 requests.append(event)
             elif isinstance(event, events.TimedOut):
@@ -688,10 +689,9 @@ class Carrier:
             self._inbound.take(self, link, requests)
         if last is not None and self.sample is not None:
             self._die = self._die * 1_103_515_245 + 12_345 & 0x7FFFFFFF
-            one = happened[(self._die >> 16) % len(happened)]
-            self.sample(self.id, one if type(one) in _ENDS else last)
+            self.sample(self.id, _one_of(happened, last, self._die >> 16))
         if self.heard is not None:
-            self.heard(self.id, happened)
+            self.heard(self.id, list(_one_by_one(happened)))
         self._hand_over()
         if self._buffered_segments or self._kept is not None:
             self.pump()
@@ -935,6 +935,40 @@ class Carrier:
         if self._outcomes:
             outcomes, self._outcomes = self._outcomes, []
             self._committer.add_outcomes(outcomes)
+
+
+def _one_of(happened: Sequence[events.Event], last: events.Event, die: int) -> events.Event:
+    """An answer, or the lack of one: what the die says, or the last one where that is something else."""
+    counts = [
+        len(event.answers)
+        if isinstance(event, events.Accepted)
+        else len(event.numbers)
+        if isinstance(event, events.Receipts)
+        else 1
+        for event in happened
+    ]
+    place, one = die % sum(counts), last
+    for event, count in zip(happened, counts, strict=True):
+        if place < count:
+            one = event
+            break
+        place -= count
+    if type(one) not in _ENDS:
+        one, place = last, -1
+    return _response(one.answers[place]) if isinstance(one, events.Accepted) else one
+
+
+def _one_by_one(happened: Sequence[events.Event]) -> Iterator[events.Event]:
+    for event in happened:
+        if isinstance(event, events.Accepted):
+            yield from map(_response, event.answers)
+        else:
+            yield event
+
+
+def _response(answer: events.Answer) -> events.Response:
+    context, latency_s, message_id = answer
+    return events.Response(SubmitSmResp(message_id), context, latency_s)
 
 
 def _message_id(pdu: Pdu) -> str:

@@ -35,7 +35,9 @@ log = structlog.get_logger("carrier")
 _READ_BYTES = 262_144
 _TICK_S = 1.0
 _UNBIND_S = 1.0  # for the answer to our unbind
-_MESSAGES: frozenset[type[events.Event]] = frozenset((events.Request, events.Receipts, events.Response))
+_MESSAGES: frozenset[type[events.Event]] = frozenset(
+    (events.Request, events.Receipts, events.Response, events.Accepted)
+)
 _BIND_PDUS = {
     "transmitter": BindTransmitter,
     "receiver": BindReceiver,

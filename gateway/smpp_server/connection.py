@@ -27,7 +27,7 @@ from gateway.smpp_server.translate import PLAIN_IDS, id_of, status_of, submissio
 from smpp import events
 from smpp.codec import HEADER
 from smpp.constants import HEADER_OCTETS, RESPONSE_BIT, CommandId
-from smpp.events import Request, Response
+from smpp.events import Answer, Request, Response
 from smpp.pdu import (
     BindReceiver,
     BindTransceiver,
@@ -81,7 +81,7 @@ class Connection:
         now = trio.current_time()
         self.peer = peer
         self.server = server
-        self.session = Session(Role.SMSC, server.session_settings, peer.accepted_at)
+        self.session = Session(Role.SMSC, server.session_settings, peer.accepted_at, together=True)
         self.outlet = Outlet(peer.stream)
         self.number = 0  # of the bind, for operators
         self.login = ""
@@ -285,7 +285,7 @@ class Connection:
         """The funnel: submits in one batch, answers in one batch, the rest one by one."""
         submits: list[Submit] = []
         done: list[OutboxRow] = []
-        answers: list[Response] = []
+        answers: list[Answer] = []
         more = False
         port = self._port
         deliveries = self.server.deliveries
@@ -300,9 +300,8 @@ class Connection:
                         self._submit(submits, now)
                         submits = []
                     self.server.operations.take(self, pdu)
-            elif kind is Response:
-                if port is not None and not event.late:  # type: ignore[union-attr]
-                    answers.append(event)  # type: ignore[arg-type]
+            elif kind is events.Accepted:
+                answers += event.answers  # type: ignore[union-attr]
             else:
                 if answers and port is not None:
                     deliveries.answered_all(port, answers, done)
@@ -322,6 +321,11 @@ class Connection:
         deliveries = self.server.deliveries
         if isinstance(event, events.BindRequest):
             self._asked = event
+        elif isinstance(event, Response):
+            if port is None or event.late:
+                return False
+            deliveries.answered(port, event.context, event.pdu.command_status, done)
+            return True
         elif isinstance(event, events.TimedOut):
             if port is not None:
                 deliveries.timed_out(port, event.context)

@@ -32,7 +32,7 @@ from gateway.smpp_server.deliver import bodies, command_of, delivered, is_plain
 from gateway.world import World
 from router.nouns import Account
 from router.throttle import Throttle
-from smpp.events import Response
+from smpp.events import Answer
 from smpp.session import Session
 from smpp.status import Status
 from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
@@ -389,18 +389,14 @@ class Deliveries:
 
     # answers
 
-    def answered_all(self, port: Port, answers: Sequence[Response], done: list[OutboxRow]) -> None:
-        """`answered` for what came in one read."""
-        taken: list[OutboxRow] = [
-            answer.context
-            for answer in answers
-            if type(answer.context) is OutboxRow and not answer.pdu.command_status
-        ]
+    def answered_all(self, port: Port, answers: Sequence[Answer], done: list[OutboxRow]) -> None:
+        """`answered` for those that accept, of one read."""
+        taken: list[OutboxRow] = [context for context, _, _ in answers if type(context) is OutboxRow]
         ids = [row.event.message_id for row in taken]
         special = len(taken) < len(answers) or port.later or not port.parked.keys().isdisjoint(ids)
         if special or not taken:
-            for answer in answers:
-                self.answered(port, answer.context, answer.pdu.command_status, done)
+            for context, _, _ in answers:
+                self.answered(port, context, 0, done)
             return
         port.delivered += len(taken)
         port.refusals = 0

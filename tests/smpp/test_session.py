@@ -13,6 +13,7 @@ from smpp.errors import ProtocolError
 from smpp.pdu import (
     BindReceiver,
     BindTransceiver,
+    BindTransceiverResp,
     BindTransmitter,
     DeliverSm,
     DeliverSmResp,
@@ -448,3 +449,46 @@ def test_a_session_cuts_a_stream_as_the_framer_does(pieces: list[bytes], step: i
         for event in happened
     ]
     assert told == read
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(["plain", "empty", "bodyless", "tlv", "refused", "bad", "other", "request"])))
+def test_answers_that_are_told_together_are_those_one_by_one(kinds: list[str]) -> None:
+    told, written = [], []
+    for together in (True, False):
+        esme = Session(Role.ESME, SessionSettings(window=100), 0.0, together=together)
+        esme.bind(BindTransceiver(system_id=b"u"), 0.0)
+        esme.receive(encode(BindTransceiverResp(sequence_number=1)), 0.0)
+        octets = b""
+        for at, kind in enumerate(kinds):
+            if at == 3:  # a number that ends in NUL
+                esme._window.numbers = esme._window.numbers_from(256)
+            number = esme.submit_raw(BODY, SUBMIT_ID, float(at), at)
+            octets += {
+                "plain": encode(SubmitSmResp(b"id%d" % at, sequence_number=number)),
+                "empty": encode(SubmitSmResp(sequence_number=number)),
+                "bodyless": with_header(SUBMIT_ID | 0x80000000, 0, number, b""),
+                "tlv": encode(SubmitSmResp(b"7", sequence_number=number, tlvs=((0x1D, b"x\0"),))),
+                "refused": encode(SubmitSmResp(b"7", sequence_number=number, command_status=8)),
+                "bad": with_header(SUBMIT_ID | 0x80000000, 0, number, b"id"),
+                "other": with_header(DELIVER_ID | 0x80000000, 0, number, b"\0"),
+                "request": encode(DeliverSm(sequence_number=number)),
+            }[kind]
+        esme.data_to_send()
+        found: list[object] = []
+        for event in esme.receive(octets, 200.0):
+            if isinstance(event, events.Accepted):
+                assert together
+                found += [("accepted", *answer) for answer in event.answers]
+            elif isinstance(event, events.Response) and event.pdu in (
+                SubmitSmResp(event.pdu.message_id, sequence_number=event.pdu.sequence_number),  # type: ignore[attr-defined]
+            ):
+                found.append(("accepted", event.context, event.latency_s, event.pdu.message_id))  # type: ignore[attr-defined]
+            else:
+                found.append(repr(event))
+        told.append((sorted(map(str, found)), esme.unanswered()))
+        written.append(esme.data_to_send())
+        if "request" not in kinds:  # which are told where they stand, and answers around them together
+            told[-1] = (list(map(str, found)), esme.unanswered())
+    assert told[0] == told[1]
+    assert written[0] == written[1]

@@ -6,6 +6,7 @@ Deliberately not here: what is written (test_deliver), whole customers (test_ser
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +19,7 @@ from gateway.smpp_server.deliveries import Deliveries, Port
 from router.nouns import Account, Event, EventKind, MessageState
 from smpp.codec import encode
 from smpp.constants import CommandId
-from smpp.events import Response
-from smpp.pdu import BindReceiver, DeliverSmResp
+from smpp.pdu import BindReceiver
 from smpp.session import Role, Session, SessionSettings
 from smpp.status import Status
 from store.interface import OutboxRow
@@ -172,16 +172,14 @@ def test_answers_of_one_read_are_those_one_by_one(
             port.ready.extend(row(20 + seq, message=seq) for seq in again)
             deliveries.pump(port)
             port.refusals = 3
-            answers = [
-                Response(DeliverSmResp(command_status=status), one, 0.1)
-                for one, status in zip(rows, statuses, strict=True)
-            ]
+            answers = list(zip(rows, statuses, strict=True))
             done: list[OutboxRow] = []
-            if together:
-                deliveries.answered_all(port, answers, done)
-            else:
-                for answer in answers:
-                    deliveries.answered(port, answer.context, answer.pdu.command_status, done)
+            for status, some in groupby(answers, key=lambda answer: answer[1]):
+                if together and not status:
+                    deliveries.answered_all(port, [(one, 0.1, b"") for one, _ in some], done)
+                else:
+                    for one, _ in some:
+                        deliveries.answered(port, one, status, done)
             told = outbox.done, outbox.retried, outbox.given_up
             left = port.busy, port.later, port.overtaken, list(port.parked), port.in_flight
             counts = port.refusals, port.delivered, port.refused, port.retried, port.paused_until
