@@ -35,6 +35,8 @@ class Sent(msgspec.Struct, gc=False):
 
 class Awaiting:
     """By (receipt group, carrier id), and by key. Of two with the same carrier id the newer is known by it.
+    Invariant: what `by_name` has is the very object that `by_key` has under its key; whoever takes it out of
+    one takes it out of the other.
 
     COMMIT B adds what it has written to both (`settle`, `add`), after it has made room.
     """

@@ -118,7 +118,7 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
         progress.done_ms = done_ms
         progress.cause = cause
         no_expiry(TIMED_KEY.pack(-(-message.expires_ms // MINUTE_MS), account, id))
-        del by_name[name]
+        del by_name[name]  # as Batch.put_progress does: its copy is not awaited any more
         by_key.pop(key, None)
         payload = encode(progress)
         put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
