@@ -57,10 +57,13 @@ lane = ["c"]
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Different ones: each stays bound until all are found, else the system may give the same again."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @dataclass
@@ -117,8 +120,7 @@ class Harness:
     def __init__(self, directory: Path, seed: int = 0) -> None:
         self.directory = directory
         self.rng = random.Random(seed)
-        self.http = free_port()
-        carrier, smpp = free_port(), free_port()
+        self.http, carrier, smpp = free_ports(3)
         self.customer = Customer(smpp)
         self.config = directory / "gateway.toml"
         self.config.write_text(

@@ -85,12 +85,17 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+_given: set[int] = set()  # ports, by free_port: the system may find the same one free again
+
+
 def free_port() -> int:
-    """A port nobody listens on, below those that outgoing connections take."""
+    """A port that nobody uses now, and another one each time."""
     while True:
-        port = random.SystemRandom().randrange(12_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
             return port
 
 
