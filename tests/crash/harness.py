@@ -58,12 +58,14 @@ lane = ["c"]
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ones: each stays bound until all are found, else the system may give the same again."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Different ones, below those that outgoing connections take: they must be free at each restart."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)
 
 
 @dataclass
