@@ -51,7 +51,6 @@ from store.interface import Claim, ClaimResult
 log = structlog.get_logger("carrier")
 
 _AHEAD_S = 0.05
-_UNLIMITED_AHEAD = 1.0  # windows' worth
 _STALL_S = 1.0
 NO_TRIAL = UNLIMITED
 _RESTART_PAUSE_S = 1.02
