@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from operator import attrgetter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from store.batch import Batch
 
 _READY, _SCHEDULED = int(Phase.READY), int(Phase.SCHEDULED)
-_ACCOUNT, _SEGMENTS = attrgetter("account"), attrgetter("segments")
-_LANE_AND_SEGMENTS = attrgetter("lane", "segments")
 
 
 def accept(batch: Batch, messages: Sequence[Message]) -> None:
@@ -35,7 +31,9 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
     message_key = MESSAGE_KEY.pack
     queues: dict[tuple[int, int, int], list[Message]] = {}  # (lane, priority, account) → its fresh ones
     queue_of = queues.get
-    elsewhere: set[int] = set()  # those that are not ready
+    begun: list[tuple[int, int, list[Message], int]] = []  # lane, account, these, and how many there were
+    elsewhere: list[Message] = []  # those that are not ready
+    further = 0  # segments of those that are ready, beyond one each
     expires_ms, minute = -1, b""  # of the message before, and how its row begins
     for message in messages:
         account, id = message.account, message.id
@@ -55,22 +53,31 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
         if message.send_at_ms > message.accepted_ms:
             put_due(batch, entry_of(message, None), message.send_at_ms, _SCHEDULED)
             batch.enter(message.lane, message.segments, _SCHEDULED)
-            elsewhere.add(id)
+            elsewhere.append(message)
         elif relay is not None and relay.total > 1 and hold_part(batch, message):
-            elsewhere.add(id)
+            elsewhere.append(message)
         else:
             queue = (message.lane, message.priority, account)
             fresh = queue_of(queue)
             if fresh is None:
                 prefix = READY_PREFIX.pack(message.lane, 0, 3 - message.priority, account)
                 fresh = queues[queue] = batch.ready_soon(prefix)
+                begun.append((message.lane, account, fresh, len(fresh)))
             fresh.append(message)
-    ready = [one for one in messages if one.id not in elsewhere] if elsewhere else messages
-    for (lane, segments), count in Counter(map(_LANE_AND_SEGMENTS, ready)).items():
-        batch.enter(lane, segments, _READY, count)
-    for account, count in Counter(map(_ACCOUNT, messages)).items():
-        delta = batch.account_delta(account)
-        delta[0] += count
-        delta[1] += count
+            if message.segments != 1:
+                further += message.segments - 1
+    for lane, account, fresh, before in begun:
+        count = len(fresh) - before
+        batch.enter(lane, 1, _READY, count)
+        _count(batch, account, count)
+    batch.segments[_READY] += further
+    for message in elsewhere:
+        _count(batch, message.account, 1)
     batch.accepted += len(messages)
-    batch.accepted_segments += sum(map(_SEGMENTS, messages))
+    batch.accepted_segments += len(messages) + further + sum(one.segments - 1 for one in elsewhere)
+
+
+def _count(batch: Batch, account: int, accepted: int) -> None:
+    delta = batch.account_delta(account)
+    delta[0] += accepted
+    delta[1] += accepted

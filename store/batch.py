@@ -9,11 +9,9 @@ and what is at hand of messages that wait or await receipts, which is emptied.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice, takewhile
-from operator import attrgetter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -62,7 +60,6 @@ QUEUED = frozenset(
 )  # accepted, and no carrier has it for certain
 LEASE_CHUNK = 200  # messages in one lease record
 RECENT_MOST = 8_192  # messages; about 8 MiB
-_OF_MOVE = attrgetter("account", "lane", "segments")
 STATE_NAME = b"state"
 EPOCH_NAME = b"epoch"
 SEALED_NAME = b"sealed"
@@ -122,7 +119,7 @@ class Batch:
         self.accounts: dict[int, list[int]] = {}  # account → [accepted, queued] deltas
         self.wallets: dict[int, Wallet] = {}  # as they will be
         self.lanes: lanes.Lanes = {}  # deltas
-        self.moves: list[tuple[int, int, int, int, int]] = []  # as `move` says; counted by `finish`
+        self.moves: dict[tuple[int, int, int, int, int], int] = {}  # how often, as `move` says it
         self.taken: dict[
             tuple[int, int], list[Leased]
         ] = {}  # (carrier, when in ms) → claimed, without a lease
@@ -293,19 +290,18 @@ class Batch:
     # counters
 
     def move(self, account: int, lane: int, segments: int, before: int, after: int) -> None:
-        """One message of a lane goes from one phase to another."""
-        self.moves.append((account, lane, segments, before, after))
+        """One message of a lane goes from one phase to another; most of a commit make one of a few moves."""
+        made = (account, lane, segments, before, after)
+        self.moves[made] = self.moves.get(made, 0) + 1
 
-    def move_all(self, messages: Iterable[Message], before: int, after: int) -> None:
-        """The same for many, each of the lane that it was accepted into."""
-        for (account, lane, segments), count in Counter(map(_OF_MOVE, messages)).items():
-            self._count_move(account, lane, segments, before, after, count)
+    def move_many(self, account: int, lane: int, segments: int, before: int, after: int, count: int) -> None:
+        """The same for many that are alike, counted at once."""
+        self.move_in_lane(lane, segments, before, after, count)
+        self.move_of_account(account, before, after, count)
 
-    def _count_move(
-        self, account: int, lane: int, segments: int, before: int, after: int, count: int
-    ) -> None:
-        """Into the counters; most messages of a commit have made one of a few moves."""
-        if before == after:
+    def move_in_lane(self, lane: int, segments: int, before: int, after: int, count: int) -> None:
+        """All that `move_many` counts, but for the account's part."""
+        if before == after or not count:
             return
         waiting = self.lane_delta(lane)
         waiting[before] -= count
@@ -314,6 +310,9 @@ class Batch:
         self.messages[after] += count
         self.segments[before] -= segments * count
         self.segments[after] += segments * count
+
+    def move_of_account(self, account: int, before: int, after: int, count: int) -> None:
+        """The account's part."""
         queued = (after in QUEUED) - (before in QUEUED)
         if queued:
             self.account_delta(account)[1] += queued * count
@@ -375,8 +374,8 @@ class Batch:
         self.store_fresh()
         self.store_leases()
         self._drop_settled()
-        for move, count in Counter(self.moves).items():
-            self._count_move(*move, count)
+        for move, count in self.moves.items():
+            self.move_many(*move, count)
         memory = self.memory
         self.names_taken = self.core.names.take_pending()
         for key, payload in self.names_taken:

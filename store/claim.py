@@ -204,7 +204,7 @@ def _take_short(batch: Batch, taking: _Taking, lane: int, turns: Turns, budget: 
     """The beginning of what `_take_turn` would take one by one, as long as each turn has only messages that
     this transaction has accepted, of one segment and alive: the hot path. Returns segments."""
     now_ms = taking.claim.now_ms
-    rowless, fresh_of, taken = batch.rowless, batch.fresh, taking.taken
+    rowless, fresh_of, moves, taken = batch.rowless, batch.fresh, batch.moves, taking.taken
     left = budget
     turn = turns.next() if left > 0 else None
     while turn is not None:
@@ -224,7 +224,8 @@ def _take_short(batch: Batch, taking: _Taking, lane: int, turns: Turns, budget: 
             break
         del fresh[:count]
         left -= count
-        batch.moves += [(account, lane, 1, _READY, _LEASED)] * count
+        move = (account, lane, 1, _READY, _LEASED)
+        moves[move] = moves.get(move, 0) + count
         if fresh and left > 0:
             turn = turns.after(priority, account, count)
             continue

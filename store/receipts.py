@@ -158,7 +158,7 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
         if alike.over_smpp:
             told.append(OutboxRow(alike.endpoint, seq, event))
     for (account, lane, segments, *_), alike in groups.items():
-        batch.moves += [(account, lane, segments, _AWAITING_RECEIPT, _FINAL)] * alike.count
+        batch.move_many(account, lane, segments, _AWAITING_RECEIPT, _FINAL, alike.count)
     return results
 
 

@@ -11,6 +11,7 @@ a resend, and otherwise is recorded only.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -82,6 +83,8 @@ def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
     awaiting.make_room(len(outcomes))
     by_key, by_name = awaiting.by_key, awaiting.by_name
     at_once: list[Message] = []
+    owners: list[int] = []  # their accounts
+    lane = segments = run = 0  # of those of `at_once` from `run` on
     receipts_wait, watches_silence = bool(memory.parked or batch.parked), memory.watches_silence
     message_key, hit_key, hit = MESSAGE_KEY.pack, CORRELATION_KEY.pack, CORRELATION.pack
     lease, left, settled = -1, _NONE_LEFT, set[int]()  # of the outcome before
@@ -118,6 +121,10 @@ def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
                 if not put_hit(row, pack_head(VALUE_VERSION, crc32(row + payload)) + payload, True, False):
                     correlation.put_before(batch, row, payload)
                 by_key[key] = by_name[name] = Sent(key, name, message, progress, sent_ms)
+                if message.lane != lane or message.segments != segments:
+                    batch.move_in_lane(lane, segments, _LEASED, _AWAITING_RECEIPT, len(at_once) - run)
+                    lane, segments, run = message.lane, message.segments, len(at_once)
+                owners.append(account)
                 at_once.append(message)
                 settled.add(id)
                 if message.callback is not None and message.callback.tells_sent:
@@ -131,7 +138,9 @@ def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
         if receipts_wait and outcome.settle == _ACCEPTED and parked.waiting(batch, outcome.group):
             receipts.claim_parked(batch, outcome, now_ms)
     batch.sent += at_once
-    batch.move_all(at_once, _LEASED, _AWAITING_RECEIPT)
+    batch.move_in_lane(lane, segments, _LEASED, _AWAITING_RECEIPT, len(at_once) - run)
+    for account, count in Counter(owners).items():
+        batch.move_of_account(account, _LEASED, _AWAITING_RECEIPT, count)
 
 
 def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:

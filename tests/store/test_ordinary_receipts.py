@@ -166,6 +166,7 @@ MESSAGES = st.fixed_dictionaries(
         "callback": mostly(None, CallbackChoice(0)),
         "bill": mostly(None, Bill(0), Bill(5, "EUR", Charge.DELIVERED)),
         "source_ton": st.integers(0, 5),
+        "segments": mostly(1, 3),
     },
     optional={
         "client_ref": st.just("order 7"),
