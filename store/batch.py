@@ -109,7 +109,7 @@ class Batch:
         self.options = core.options
         self.tx = tx
         self._writer = writer = Writer(tx, core.tap if core.taps else None)
-        self.putter, self.deleter = writer.putter, writer.deleter
+        self.putter, self.deleter, self.delete_all = writer.putter, writer.deleter, writer.delete_all
         self._getters: dict[int, Callable[[bytes], bytes | None]] = {}
         self.finished = False
         self.messages = [0] * 8

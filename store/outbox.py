@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
 def outbox_done(batch: Batch, rows: Sequence[OutboxRow]) -> None:
     """These were delivered."""
-    delete = batch.deleter(batch.tables.outbox)
     pack = OUTBOX_KEY.pack
-    for row in rows:
-        delete(pack(row.endpoint, row.seq))
+    batch.delete_all(batch.tables.outbox, [pack(row.endpoint, row.seq) for row in rows])
 
 
 def outbox_retry(batch: Batch, rows: Sequence[OutboxRow], due_ms: int) -> None:

@@ -1,12 +1,13 @@
 """The only way rows change: bound put and delete functions of one write transaction.
 
-Cursors do the puts (half the price of tx.put for rows that arrive in order) and are closed before the
-commit. A tap, when set, sees every change as (table, key, value or None): a live backup replays them.
+Cursors do the puts (half the price of tx.put for rows that arrive in order) and the deletes of many rows
+(three quarters of tx.delete's for rows that lie side by side). They are closed before the commit. A tap, when
+set, sees every change as (table, key, value or None): a live backup replays them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -52,10 +53,11 @@ class _Made(dict["Table", T]):
 class Writer:
     """Put and delete functions by table, made on first use and good until `close`."""
 
-    __slots__ = ("_cursors", "_deletes", "_puts", "_readers", "_tx", "deleter", "putter")
+    __slots__ = ("_cursors", "_deletes", "_puts", "_readers", "_tap", "_tx", "deleter", "putter")
 
     def __init__(self, tx: lmdb.Transaction[bytes], tap: OnChange | None) -> None:
         self._tx = tx
+        self._tap = tap
         self._cursors: list[lmdb.Cursor[bytes]] = []
         self._readers: dict[int, lmdb.Cursor[bytes]] = {}
         self._puts = _Made(partial(_new_put, tx, tap, self._cursors))
@@ -70,6 +72,21 @@ class Writer:
             cursor = self._readers[table.index] = self._tx.cursor(table.handle)
             self._cursors.append(cursor)
         return cursor
+
+    def delete_all(self, table: Table, keys: Iterable[bytes]) -> None:
+        """Delete what there is of these rows, in the order of their keys."""
+        tap = self._tap
+        cursor = self.reader(table)
+        find, delete, key_here = cursor.set_key, cursor.delete, cursor.key
+        here = b""  # a deleted row leaves the cursor on the next one
+        for key in sorted(keys):
+            if tap is not None:
+                tap(table.index, key, None)
+            if key == here or find(key):
+                delete()
+                here = key_here()
+            else:
+                here = b""
 
     def close(self) -> None:
         """Close every cursor: LMDB wants that done before the transaction ends."""
