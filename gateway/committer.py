@@ -21,7 +21,7 @@ import trio
 
 from gateway.world import World
 from gateway.writer import Writer
-from router.nouns import Message, Outcome, ReceiptIn
+from router.nouns import Message, Outcome, ReceiptIn, Taken
 from store.interface import (
     Claim,
     ClaimResult,
@@ -148,7 +148,7 @@ class _Batch:
         self.outbox_done: list[OutboxRow] = []
         self.outbox_retry: list[tuple[Sequence[OutboxRow], int]] = []
         self.outbox_given_up: list[tuple[Sequence[OutboxRow], int]] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[Outcome | Taken] = []
         self.receipts: list[ReceiptIn] = []
         self.receipts_done: list[tuple[int, ReceiptsDone]] = []
         self.calls: list[_Call[Any]] = []
@@ -167,7 +167,8 @@ class _Batch:
 
     def size(self) -> int:
         accepted = sum(len(messages) for messages, *_ in self.accepts)
-        return accepted + len(self.outcomes) + len(self.receipts) + len(self.outbox_done) + len(self.calls)
+        settled = sum(len(one.ids) if isinstance(one, Taken) else 1 for one in self.outcomes)
+        return accepted + settled + len(self.receipts) + len(self.outbox_done) + len(self.calls)
 
 
 class Committer:
@@ -210,8 +211,8 @@ class Committer:
         self._next.accepts.append((messages, done, before, refused))
         self._awake.set()
 
-    def add_outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        """COMMIT B; kept until it is durable."""
+    def add_outcomes(self, outcomes: Sequence[Outcome | Taken]) -> None:
+        """COMMIT B, in this order; kept until it is durable."""
         self._next.outcomes.extend(outcomes)
         self._awake.set()
 

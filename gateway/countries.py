@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.carriers.carrier import Flight
+from gateway.carriers.carrier import flight_of
 from gateway.carriers.standing import Standing, Standings, code_of
 from router.cells import (
     BLAMELESS,
@@ -128,8 +128,8 @@ class Countries:
 
     def sample(self, blames: Callable[[int], bool], carrier: int, answer: events.Event) -> None:
         """One answer of a carrier, or its absence. `blames`: whether a status is its own fault."""
-        flight = getattr(answer, "context", None)
-        if not isinstance(flight, Flight):
+        flight = flight_of(getattr(answer, "context", None))
+        if flight is None:
             return
         code = code_of(flight.leased.message.destination)
         if carrier in self.standings and code in self.standings[carrier]:
@@ -146,8 +146,8 @@ class Countries:
         """All that one read of a carrier brought, while it is out for some countries or on trial there."""
         standings = self.standings.get(carrier, {})
         for event in happened:
-            flight = getattr(event, "context", None)
-            if not isinstance(flight, Flight):
+            flight = flight_of(getattr(event, "context", None))
+            if flight is None:
                 continue
             code = code_of(flight.leased.message.destination)
             cell = self._cells[carrier][code] if code in standings else None

@@ -353,6 +353,26 @@ class Outcome(msgspec.Struct, gc=False):
     lane: int = 0  # RETURNED: to this one, of the same carriers in the same order; 0 = to its own
 
 
+class Taken(msgspec.Struct, gc=False):
+    """Messages that a carrier accepted in one read, each whole as one segment: what an Outcome with SENT says
+    of each, in columns."""
+
+    carrier: int
+    group: int
+    leased: list[Leased]
+    ids: list[str]  # what the carrier calls them, one each
+
+    def outcome(self, at: int) -> Outcome:
+        """What is said of one of them."""
+        leased = self.leased[at]
+        message = leased.message
+        expected = message.receipt != ReceiptWish.NONE
+        return Outcome(
+            message.account, message.id, leased.lease, self.carrier, self.group, 0, 1, Settle.SENT,
+            self.ids[at], receipt_expected=expected, sent_ms=leased.sent_ms,
+        )  # fmt: skip
+
+
 class ReceiptIn(msgspec.Struct, gc=False):
     """A carrier's receipt, parsed: COMMIT C's input."""
 
@@ -597,3 +617,4 @@ class Leased(msgspec.Struct, gc=False):
     tried: int = 0  # the queue: carriers of the lane that have had it and are not to have it now
     fresh: bool = False  # nothing seems to have happened to it before
     lost: int = 0  # links in a row that ended while it was unanswered
+    sent_ms: int = 0  # when it was written to a socket, of one segment

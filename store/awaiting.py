@@ -38,7 +38,7 @@ class Awaiting:
     Invariant: what `by_name` has is the very object that `by_key` has under its key; whoever takes it out of
     one takes it out of the other.
 
-    COMMIT B adds what it has written to both (`settle`, `add`), after it has made room.
+    COMMIT B adds what it has written to both (`settle`, after it has made room, and `add`).
     """
 
     __slots__ = ("by_key", "by_name")
@@ -54,6 +54,7 @@ class Awaiting:
 
     def add(self, key: bytes, outcome: Outcome, message: Message, progress: Progress) -> None:
         """COMMIT B has written these records."""
+        self.make_room(1)
         name = (outcome.group, outcome.carrier_message_id)
         self.by_key[key] = self.by_name[name] = Sent(key, name, message, progress, outcome.sent_ms)
 

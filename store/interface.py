@@ -31,6 +31,7 @@ from router.nouns import (
     ReceiptFate,
     ReceiptIn,
     Relay,
+    Taken,
 )
 
 if TYPE_CHECKING:
@@ -384,7 +385,7 @@ class Transaction(Protocol):
         """Nobody took these: they leave the outbox and are kept where operators find them."""
 
     # B
-    def settle(self, outcomes: Sequence[Outcome], now_ms: int) -> None:
+    def settle(self, outcomes: Sequence[Outcome | Taken], now_ms: int) -> None:
         """What carriers answered for leased messages, part by part; the last part's answer concludes.
 
         An outcome for a message that is not leased (any more) is a late answer: recorded, and where the

@@ -18,14 +18,17 @@ from zlib import crc32
 from router.lanes import MAX_CARRIERS, all_had, drains
 from router.nouns import (
     LaneSpec,
+    Leased,
     MessageState,
     Outcome,
     Part,
     Phase,
     Progress,
     Reason,
+    ReceiptWish,
     Settle,
     Step,
+    Taken,
 )
 from store import correlation, fail_over, limits, parked, receipts
 from store.awaiting import Sent
@@ -49,7 +52,7 @@ from store.values import VALUE_VERSION, pack_head
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.nouns import Leased, Message
+    from router.nouns import Message
     from store.batch import Batch
     from store.memory import Lease
 
@@ -66,81 +69,90 @@ TEXT_PREFIX = 20
 _CARRIER_WAITS = (Reason.THROTTLED, Reason.QUEUE_FULL)
 _LEASED, _AWAITING_RECEIPT = int(Phase.LEASED), int(Phase.AWAITING_RECEIPT)
 _ENROUTE, _SENT = int(MessageState.ENROUTE), int(Step.SENT)
-_ACCEPTED = Settle.SENT
+_NO_RECEIPT = int(ReceiptWish.NONE)
 _NONE_LEFT: dict[int, Leased] = {}
+_SHORT = 66  # characters of an id, which is its own key whatever they are
 
 
-def settle(batch: Batch, outcomes: Sequence[Outcome], now_ms: int) -> None:
-    """Apply each outcome once; repeated ones change nothing but the timeline.
+def settle(batch: Batch, outcomes: Sequence[Outcome | Taken], now_ms: int) -> None:
+    """Apply each outcome once, in order; repeated ones change nothing but the timeline.
 
-    The hot path: the commonest case is written out here, and does what `settle_one` does of it. One part that
-    was accepted at the first try, under an id, its receipt to come; nothing has happened to the message while
-    it was leased, else it has a progress already.
+    The hot path: the commonest case is written out here, and does what `settle_one` does of it. A message was
+    accepted at the first try, under an id, its receipt to come; nothing has happened to it while it was
+    leased, else it has a progress already.
     """
     memory, tables = batch.memory, batch.tables
     put_progress, put_hit = batch.putter(tables.progress), batch.putter(tables.correlation)
     awaiting = memory.awaiting
-    awaiting.make_room(len(outcomes))
     by_key, by_name = awaiting.by_key, awaiting.by_name
     at_once: list[Message] = []
     owners: list[int] = []  # their accounts
     lane = segments = run = 0  # of those of `at_once` from `run` on
-    receipts_wait, watches_silence = bool(memory.parked or batch.parked), memory.watches_silence
+    watches_silence = memory.watches_silence
     message_key, hit_key, hit = MESSAGE_KEY.pack, CORRELATION_KEY.pack, CORRELATION.pack
-    lease, left, settled = -1, _NONE_LEFT, set[int]()  # of the outcome before
-    for outcome in outcomes:
-        if outcome.lease != lease:
-            lease = outcome.lease
-            known = batch.lease_of(lease)
-            left = known.left if known is not None else _NONE_LEFT
-            settled = batch.settled.setdefault(lease, set())
-        id, cid = outcome.id, outcome.carrier_message_id
-        entry = left.get(id)
-        if (
-            entry is not None
-            and entry.fresh
-            and cid
-            and outcome.settle is _ACCEPTED
-            and outcome.total == 1
-            and outcome.receipt_expected
-        ):
-            message = entry.message
-            account, carrier, sent_ms = outcome.account, outcome.carrier, outcome.sent_ms
-            name = (outcome.group, cid)
+    lease, left, settled = -1, _NONE_LEFT, set[int]()  # of the message before
+    for taken in outcomes:
+        if not isinstance(taken, Taken):
+            settle_alone(batch, taken, now_ms)
+            continue
+        carrier, group = taken.carrier, taken.group
+        sent_ms, bucket = -1, b""
+        parked_here = parked.waiting(batch, group)  # fewer from here on, never more
+        awaiting.make_room(len(taken.ids))
+        for at, (leased, cid) in enumerate(zip(taken.leased, taken.ids, strict=True)):
+            message = leased.message
+            account, id = message.account, message.id
+            if leased.lease != lease:
+                lease = leased.lease
+                known = batch.lease_of(lease)
+                left = known.left if known is not None else _NONE_LEFT
+                settled = batch.settled.setdefault(lease, set())
+            if left.get(id) is not leased or not leased.fresh or not cid or message.receipt == _NO_RECEIPT:
+                settle_alone(batch, taken.outcome(at), now_ms)
+                continue
+            if leased.sent_ms != sent_ms:
+                sent_ms = leased.sent_ms
+                bucket = hit_key(group, sent_ms // BUCKET_MS)
             key = message_key(account, id)
             progress = Progress(
                 _AWAITING_RECEIPT, _ENROUTE, attempts=1, lease=lease, parts=[Part(carrier, cid)],
-                events=[(sent_ms, _SENT, carrier, cid)], group=outcome.group,
+                events=[(sent_ms, _SENT, carrier, cid)], group=group,
             )  # fmt: skip
             payload = encode(progress)
             # True, False: where there is a row, nothing is done.
-            if put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload, True, False):
-                recipient = message.destination.encode()
-                row = hit_key(outcome.group, sent_ms // BUCKET_MS) + id_bytes(cid)
-                payload = hit(account, id, 0, 1, len(recipient)) + recipient
-                if not put_hit(row, pack_head(VALUE_VERSION, crc32(row + payload)) + payload, True, False):
-                    correlation.put_before(batch, row, payload)
-                by_key[key] = by_name[name] = Sent(key, name, message, progress, sent_ms)
-                if message.lane != lane or message.segments != segments:
-                    batch.move_in_lane(lane, segments, _LEASED, _AWAITING_RECEIPT, len(at_once) - run)
-                    lane, segments, run = message.lane, message.segments, len(at_once)
-                owners.append(account)
-                at_once.append(message)
-                settled.add(id)
-                if message.callback is not None and message.callback.tells_sent:
-                    tell_sent(batch, message, progress, sent_ms)
-                if watches_silence:
-                    fail_over.watch(batch, message, outcome, lease)
-            else:
-                settle_one(batch, outcome, now_ms)
-        else:
-            settle_one(batch, outcome, now_ms)
-        if receipts_wait and outcome.settle == _ACCEPTED and parked.waiting(batch, outcome.group):
-            receipts.claim_parked(batch, outcome, now_ms)
+            if not put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload, True, False):
+                settle_alone(batch, taken.outcome(at), now_ms)
+                continue
+            recipient = message.destination.encode()
+            row = bucket + (cid.encode() if len(cid) <= _SHORT else id_bytes(cid))
+            payload = hit(account, id, 0, 1, len(recipient)) + recipient
+            if not put_hit(row, pack_head(VALUE_VERSION, crc32(row + payload)) + payload, True, False):
+                correlation.put_before(batch, row, payload)
+            name = (group, cid)
+            by_key[key] = by_name[name] = Sent(key, name, message, progress, sent_ms)
+            if message.lane != lane or message.segments != segments:
+                batch.move_in_lane(lane, segments, _LEASED, _AWAITING_RECEIPT, len(at_once) - run)
+                lane, segments, run = message.lane, message.segments, len(at_once)
+            owners.append(account)
+            at_once.append(message)
+            settled.add(id)
+            if message.callback is not None and message.callback.tells_sent:
+                tell_sent(batch, message, progress, sent_ms)
+            if watches_silence:
+                fail_over.watch(batch, message, taken.outcome(at), lease)
+            if parked_here:
+                receipts.claim_parked(batch, taken.outcome(at), now_ms)
     batch.sent += at_once
     batch.move_in_lane(lane, segments, _LEASED, _AWAITING_RECEIPT, len(at_once) - run)
     for account, count in Counter(owners).items():
         batch.move_of_account(account, _LEASED, _AWAITING_RECEIPT, count)
+
+
+def settle_alone(batch: Batch, outcome: Outcome, now_ms: int) -> None:
+    """`settle_one`, and the receipts that came before it."""
+    settle_one(batch, outcome, now_ms)
+    if outcome.settle == Settle.SENT and parked.waiting(batch, outcome.group):
+        receipts.claim_parked(batch, outcome, now_ms)
 
 
 def settle_one(batch: Batch, outcome: Outcome, now_ms: int) -> None:

@@ -40,7 +40,7 @@ from store.layout import translated
 
 if TYPE_CHECKING:
     from router.money import LedgerEntry
-    from router.nouns import Account, InboundMessage, Message, Outcome, Progress, ReceiptIn
+    from router.nouns import Account, InboundMessage, Message, Outcome, Progress, ReceiptIn, Taken
     from store.batch import Batch
     from store.erasing import Erased
     from store.interface import (
@@ -108,7 +108,7 @@ class LmdbTransaction:
         given_up.give_up(self.batch, rows, now_ms)
 
     @_verb
-    def settle(self, outcomes: Sequence[Outcome], now_ms: int) -> None:
+    def settle(self, outcomes: Sequence[Outcome | Taken], now_ms: int) -> None:
         settling.settle(self.batch, outcomes, now_ms)
 
     @_verb

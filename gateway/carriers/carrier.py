@@ -37,7 +37,17 @@ from gateway.world import World
 from router.causes import Cause
 from router.full_queues import FullQueues
 from router.judge import Happening, Verdict, judge
-from router.nouns import Encoding, Leased, Message, MessageClass, Outcome, Reason, ReceiptWish, Settle
+from router.nouns import (
+    Encoding,
+    Leased,
+    Message,
+    MessageClass,
+    Outcome,
+    Reason,
+    ReceiptWish,
+    Settle,
+    Taken,
+)
 from router.throttle import UNLIMITED, Throttle
 from router.waiting import CarrierFacts, Wait
 from smpp import events
@@ -59,11 +69,14 @@ _CONGESTION_STATE = int(Tlv.CONGESTION_STATE)
 _SENT = Settle.SENT
 _NO_RECEIPT = int(ReceiptWish.NONE)
 _message_of = attrgetter("message")
+_SHORT_ONES = {Leased}  # contexts of requests
 _ENDS = frozenset((events.Accepted, events.Response, events.TimedOut))
 
 
 class Flight(msgspec.Struct, gc=False, eq=False):
     """One segment of a leased message: waiting for its slot, then in a window until answered.
+
+    A short message is in its window as Leased alone: `flight_of` makes one of it.
 
     `total`: how many segments this carrier gets, which may be more or fewer than the message's.
     """
@@ -73,6 +86,13 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     total: int = 1
     body: bytes = b""
     sent_ms: int = 0
+
+
+def flight_of(context: object) -> Flight | None:
+    """What a request to a carrier was; None: it was no message."""
+    if type(context) is Leased:
+        return Flight(context, sent_ms=context.sent_ms)
+    return context if isinstance(context, Flight) else None
 
 
 def _wire(leased: Leased) -> int:
@@ -126,7 +146,7 @@ class Carrier:
         self.counts = self._counts = counts.carrier(settings.name)
         self.pacing = Pacing(self, self._counts)
         self._full_queues = FullQueues()
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[Outcome | Taken] = []
         self._pace = trio.Event()
         self._turn = 0
         self._kept: Link | None = None  # for one of `alone`: being emptied, or carrying it
@@ -279,8 +299,9 @@ class Carrier:
         held |= {(flight.leased.lease, flight.leased.message.id) for _, flight in aside}
         for link in self.links:
             for context in (*link.streaming, *(link.session.unanswered() if link.session else ())):
-                if isinstance(context, Flight):
-                    held.add((context.leased.lease, context.leased.message.id))
+                flight = flight_of(context)
+                if flight is not None:
+                    held.add((flight.leased.lease, flight.leased.message.id))
         return held
 
     # Claimer
@@ -406,12 +427,14 @@ class Carrier:
         at = self._turn % len(links)
         links = links[at:] + links[:at]
         bodies = self.renderer.plain_ones(map(_message_of, islice(buffer, most)), now_ms)
-        flights = [Flight(buffer.popleft(), 0, 1, b"", now_ms) for _ in bodies]
         sent = len(bodies)
+        leaving = [buffer.popleft() for _ in bodies]
+        for leased in leaving:
+            leased.sent_ms = now_ms
         for place, link in enumerate(links[:sent]):
             assert link.session is not None
             its = bodies[place :: len(links)]
-            link.session.submit_all(its, _SUBMIT_SM, now, flights[place :: len(links)])
+            link.session.submit_all(its, _SUBMIT_SM, now, leaving[place :: len(links)])
             link.throttle.take(len(its), now)
             touched[link] = None
         self._turn += sent
@@ -637,37 +660,13 @@ class Carrier:
     def link_events(self, link: Link, happened: Sequence[events.Event]) -> None:
         """The funnel: answers become outcomes, requests go inbound, one hand-over for each read."""
         requests: list[events.Request | events.Receipts] = []
-        latencies: list[float] = []  # of those that were accepted plainly
-        accepted: list[Outcome] = []
-        carrier, group = self.id, self.group
         last: events.Event | None = None
         for event in happened:
             if type(event) is events.Accepted:
                 last = event
-                for flight, latency_s, message_id in event.answers:
-                    if type(flight) is not Flight:
-                        continue
-                    latencies.append(latency_s)
-                    leased = flight.leased
-                    message = leased.message
-                    accepted.append(
-                        Outcome(
-                            message.account,
-                            message.id,
-                            leased.lease,
-                            carrier,
-                            group,
-                            flight.part,
-                            flight.total,
-                            _SENT,
-                            message_id.decode("latin-1"),
-                            receipt_expected=message.receipt != _NO_RECEIPT,
-                            sent_ms=flight.sent_ms,
-                        )
-                    )
+                self._accept(event.answers)
             elif type(event) is events.Response:
                 last = event
-                self._take_accepted(accepted, latencies)
                 self._answered(link, event)
             elif type(event) is events.Receipts or type(event) is events.Request:
                 requests.append(event)
@@ -675,7 +674,6 @@ class Carrier:
                 self._lost(event.context, Happening.TIMEOUT, "no response in time")
                 last = event
             elif isinstance(event, events.Nacked):
-                self._take_accepted(accepted, latencies)
                 self._nacked(event)
             elif isinstance(event, events.Bound):
                 self._counts.count_pdus(f"bind_{link.bind}", 0)
@@ -683,7 +681,6 @@ class Carrier:
                 self._counts.count_pdus(f"bind_{link.bind}", event.status)
             elif isinstance(event, events.PeerUnbound):
                 self._counts.count_pdus("unbind", 0)
-        self._take_accepted(accepted, latencies)
         if requests:
             self._inbound.take(self, link, requests)
         if last is not None and self.sample is not None:
@@ -782,20 +779,49 @@ class Carrier:
 
     # answers
 
-    def _take_accepted(self, outcomes: list[Outcome], latencies: list[float]) -> None:
-        """Answers that were plainly good, with how long each took; none are left."""
-        if outcomes:
-            self._outcomes += outcomes
-            outcomes.clear()
+    def _accept(self, answers: Sequence[events.Answer]) -> None:
+        """Answers in a row that are plainly good; the hot path."""
+        contexts, waited_s, ids = zip(*answers, strict=True)
+        latencies = list(waited_s)
+        if set(map(type, contexts)) == _SHORT_ONES:
+            taken = self._taken()
+            taken.leased += contexts
+            taken.ids += [id.decode("latin-1") for id in ids]
+        else:
+            latencies.clear()
+            for context, latency_s, id in answers:
+                flight = flight_of(context)
+                if flight is not None:
+                    latencies.append(latency_s)
+                    self._accept_one(flight, id.decode("latin-1"))
+        if latencies:
             self.in_flight -= len(latencies)
             self._counts.count_status(0, len(latencies))
             self._counts.response_seconds.observe_all(latencies)
-            latencies.clear()
+
+    def _accept_one(self, flight: Flight, id: str) -> None:
+        if flight.total == 1:
+            flight.leased.sent_ms = flight.sent_ms
+            taken = self._taken()
+            taken.leased.append(flight.leased)
+            taken.ids.append(id)
+        else:
+            outcome = self._accepted(flight, id, "")
+            outcome.lost = 0
+            self._outcomes.append(outcome)
+
+    def _taken(self) -> Taken:
+        """Where those are noted that were accepted after all other outcomes there are so far."""
+        taken = self._outcomes[-1] if self._outcomes else None
+        if not isinstance(taken, Taken):
+            taken = Taken(self.id, self.group, [], [])
+            self._outcomes.append(taken)
+        return taken
 
     def _answered(self, link: Link, event: events.Response) -> None:
         """Any answer, in full."""
-        flight = event.context
-        if not isinstance(flight, Flight):
+        flight = flight_of(event.context)
+        if flight is None:
             return
         if event.late:
             self._late(flight, event)
@@ -808,15 +834,13 @@ class Carrier:
         if pdu.tlvs:
             self._congestion(link, pdu)
         if status == 0:
-            outcome = self._accepted(flight, pdu, "")
-            outcome.lost = 0
-            self._outcomes.append(outcome)
+            self._accept_one(flight, _message_id(pdu))
         else:
             self._judged(link, flight, Happening.STATUS, status)
 
-    def _accepted(self, flight: Flight, pdu: Pdu, detail: str) -> Outcome:
+    def _accepted(self, flight: Flight, id: str, detail: str) -> Outcome:
         outcome = self._outcome(flight, _SENT, detail)
-        outcome.carrier_message_id = _message_id(pdu)
+        outcome.carrier_message_id = id
         outcome.receipt_expected = flight.leased.message.receipt != _NO_RECEIPT
         return outcome
 
@@ -830,27 +854,29 @@ class Carrier:
         """An answer after its timeout: the message is already settled as unknown; the store may claim it."""
         pdu = event.pdu
         if pdu.command_status == 0:
-            self._outcomes.append(self._accepted(flight, pdu, "late response"))
+            self._outcomes.append(self._accepted(flight, _message_id(pdu), "late response"))
 
     def _nacked(self, event: events.Nacked) -> None:
-        if isinstance(event.context, Flight):
+        flight = flight_of(event.context)
+        if flight is not None:
             self.in_flight -= 1
             self._counts.count_status(event.status)
-            self._judged(None, event.context, Happening.STATUS, event.status)
+            self._judged(None, flight, Happening.STATUS, event.status)
 
     def _parts_of(self, message: Message) -> int:
         content = message.data if message.encoding == Encoding.BINARY else message.text
         return self.renderer.parts(message.encoding, message.segments, content, message.udh)
 
     def _lost(self, context: object, happening: Happening, detail: str) -> None:
-        if not isinstance(context, Flight):
+        flight = flight_of(context)
+        if flight is None:
             return
         self.in_flight -= 1
         self.unknown += 1
         self.silent += happening is Happening.TIMEOUT
-        verdict = self._verdict(context, happening, 0)
-        lost = context.leased.lost + (happening is Happening.LINK_LOST)
-        self._settle(context, verdict, detail, lost=lost)
+        verdict = self._verdict(flight, happening, 0)
+        lost = flight.leased.lost + (happening is Happening.LINK_LOST)
+        self._settle(flight, verdict, detail, lost=lost)
 
     def _judged(self, link: Link | None, flight: Flight, happening: Happening, status: int) -> None:
         verdict = self._verdict(flight, happening, status)

@@ -16,7 +16,7 @@ import trio
 
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
-from router.nouns import Outcome, Phase
+from router.nouns import Outcome, Phase, Taken
 from smpp.alphabet import national_decode
 from smpp.codec import encode
 from smpp.pdu import DeliverSm, GenericNack, Pdu, SubmitSm, SubmitSmResp
@@ -58,9 +58,13 @@ async def test_a_carrier_of_a_low_rate_gets_it_while_answers_come_at_once(tmp_pa
         assert trio.current_time() - began < 3.5
 
 
-def _noting(add: Callable[[Sequence[Outcome]], None], ids: list[int]) -> Callable[[Sequence[Outcome]], None]:
-    def noting(outcomes: Sequence[Outcome]) -> None:
-        ids.extend(one.id for one in outcomes)
+Answers = Sequence[Outcome | Taken]
+
+
+def _noting(add: Callable[[Answers], None], ids: list[int]) -> Callable[[Answers], None]:
+    def noting(outcomes: Answers) -> None:
+        for one in outcomes:
+            ids.extend([each.message.id for each in one.leased] if isinstance(one, Taken) else [one.id])
         add(outcomes)
 
     return noting
