@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from router.nouns import Account, LaneSpec, Message, MessageState, Part, Phase, Progress, Reason, Step
-from store.archive import Finished
+from store.finished import Finished
 from store.lmdb_store import LmdbStore
 from store.options import StoreOptions
 from store.search import DIRECTORY, Query, Search

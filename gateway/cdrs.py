@@ -27,8 +27,8 @@ import trio
 from gateway.cdr_lines import COLUMNS, Line, lines_of
 from router.nouns import Account, Message
 from router.rates import Priced, Rate
-from store.archive import Finished
 from store.cdr_files import DIRECTORY, Mark, Writer
+from store.finished import Finished
 from store.interface import StoreError, Transaction
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Cdrs:
 
     @property
     def key(self) -> bytes:
-        """The row of the last message whose lines are durable."""
+        """The last row of `finished` whose messages have their lines, durable."""
         return self._kept().key
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -172,7 +172,7 @@ class Cdrs:
             await self.in_thread(writer.rotate)
         await self._drop_old(writer, now_ms)
         until_s = now_ms // 1000 - 1
-        if not self._store.finished_after(writer.mark.key, until_s, 1):
+        if not self._store.finished_keys(writer.mark.key, until_s, 1):
             return
         await self._committer.execute(partial(_seal, (until_s + 1) * 1000))
         while rows := self._store.finished_after(writer.mark.key, until_s, _PORTION):

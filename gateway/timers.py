@@ -20,7 +20,7 @@ from gateway.committer import Committer
 from gateway.replan import Replan
 from gateway.world import World
 from router.nouns import Phase
-from store.archive import Finished
+from store.finished import Finished
 from store.interface import Store, StoreError, Transaction
 
 log = structlog.get_logger("timers")

@@ -310,9 +310,9 @@ class Watchdog:
     def _records(self, cdrs: Cdrs, now_ms: int) -> Sight:
         """A disk that cannot be written to is a reason, and is told as it is tried again."""
         key = cdrs.key
-        rows = self._gateway.store.finished_after(key, now_ms // 1000 - _RECORDS_SLACK_S, 1)
+        rows = self._gateway.store.finished_keys(key, now_ms // 1000 - _RECORDS_SLACK_S, 1)
         looked_at: dict[str, object] = {"lines": cdrs.lines, "failures": cdrs.failures}
-        return Sight("records", "", len(rows), (key, cdrs.failures), looked_at=looked_at)
+        return Sight("records", "", int(bool(rows)), (key, cdrs.failures), looked_at=looked_at)
 
     def _search(self) -> Sight:
         """Its own process: also gone for good, or ended and started again without getting on."""

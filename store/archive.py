@@ -1,10 +1,11 @@
 """Finished messages by the day of their id: one environment a day, dropped as files by retention.
 
 A batch moves in three steps, so that nothing blocks the loop and a crash between them only repeats work:
-`pick` (reads the hot store), `write` (fsynced into the day's environment, in a worker thread), `forget` (a
-verb of the next transaction). Day environments are opened, written and dropped here and nowhere else, by one
-thread at a time; reading makes nothing. Where texts go before their messages (options.texts_ms), those that
-are that old are archived without theirs, and whole days are rewritten (rewriting.py).
+`finished.pick` (reads the hot store), `write` (fsynced into the day's environment, in a worker thread),
+`finished.forget` (a verb of the next transaction). Day environments are opened, written and dropped here and
+nowhere else, by one thread at a time; reading makes nothing. Where texts go before their messages
+(options.texts_ms), those that are that old are archived without theirs, and whole days are rewritten
+(rewriting.py).
 
 Deliberately not here: when to move (gateway.timers).
 """
@@ -25,26 +26,19 @@ import lmdb
 import msgspec
 
 from router.nouns import Message, Progress
-from store import correlation, customer, rewriting
-from store.batch import SEALED_NAME
+from store import customer, rewriting
 from store.ids import first_id_at, ms_of
 from store.layout import DATA, open_environment, sync_names, translated
 from store.records import (
-    BUCKET_MS,
-    MESSAGE_KEY,
     RECIPIENT,
-    TIMED_KEY,
-    decode_message,
     decode_pair,
-    decode_progress,
     encode,
     number_of,
 )
 from store.values import HEAD_SIZE, Damaged, seal, unseal
 
 if TYPE_CHECKING:
-    from store.batch import Batch
-    from store.layout import Tables
+    from store.finished import Finished
     from store.options import StoreOptions
 
 
@@ -54,14 +48,6 @@ _RETIRED_S = 60.0  # how long a file that was replaced stays open for those who 
 
 
 Numbered = tuple[int, tuple[Message, Progress] | None]  # a message by its id; None where it cannot be read
-
-
-class Finished(msgspec.Struct, gc=False):
-    """One message on its way out of the hot store."""
-
-    key: bytes  # of the finished row
-    message: Message | None
-    progress: Progress | None
 
 
 class Archive:
@@ -387,106 +373,6 @@ class Archive:
 
     def _has(self, day: str) -> bool:
         return (self._directory / day / DATA).is_file()
-
-
-def pick(
-    tx: lmdb.Transaction[bytes], tables: Tables, before_s: int, limit: int, followed: bytes | None = None
-) -> list[Finished]:
-    """Finished messages that ended before `before_s`, oldest first; up to the row `followed`, if given."""
-    rows: list[Finished] = []
-    with tx.cursor(tables.finished.handle) as cursor:
-        for key in cursor.iternext(values=False):
-            done_s, account, id = TIMED_KEY.unpack(key)
-            if done_s > before_s or len(rows) >= limit or (followed is not None and key > followed):
-                break
-            message_key = MESSAGE_KEY.pack(account, id)
-            rows.append(
-                Finished(
-                    key,
-                    _read(tx, tables.message.handle, message_key, decode_message),
-                    _read(tx, tables.progress.handle, message_key, decode_progress),
-                )
-            )
-    return rows
-
-
-def pick_after(
-    tx: lmdb.Transaction[bytes], tables: Tables, key: bytes, before_s: int, limit: int
-) -> list[Finished]:
-    """Those that ended up to `before_s`, behind this row of `finished`, oldest first."""
-    rows: list[Finished] = []
-    with tx.cursor(tables.finished.handle) as cursor:
-        if not cursor.set_range(key + b"\0"):
-            return rows
-        for found in cursor.iternext(values=False):
-            done_s, account, id = TIMED_KEY.unpack(found)
-            if done_s > before_s or len(rows) >= limit:
-                break
-            message_key = MESSAGE_KEY.pack(account, id)
-            message = _read(tx, tables.message.handle, message_key, decode_message)
-            progress = _read(tx, tables.progress.handle, message_key, decode_progress)
-            rows.append(Finished(bytes(found), message, progress))
-    return rows
-
-
-def keys_after(
-    tx: lmdb.Transaction[bytes], tables: Tables, key: bytes, before_s: int, limit: int
-) -> list[tuple[bytes, int, int]]:
-    """The same without reading them: (row, account, id)."""
-    rows: list[tuple[bytes, int, int]] = []
-    with tx.cursor(tables.finished.handle) as cursor:
-        if not cursor.set_range(key + b"\0"):
-            return rows
-        for found in cursor.iternext(values=False):
-            done_s, account, id = TIMED_KEY.unpack(found)
-            if done_s > before_s or len(rows) >= limit:
-                break
-            rows.append((bytes(found), account, id))
-    return rows
-
-
-def seal_finished(batch: Batch, until_ms: int) -> None:
-    """No message ends before then any more: those that did can be read whole, once this is committed."""
-    batch.sealed_ms = max(batch.sealed_ms, until_ms, batch.memory.sealed_ms)
-    batch.put(batch.tables.meta, SEALED_NAME, b"%d" % batch.sealed_ms)
-
-
-def forget(batch: Batch, rows: Sequence[Finished]) -> int:
-    """Take archived messages out of the hot store, with everything that leads to them. Returns how many.
-
-    What has changed since it was read, by a late receipt, stays: it is archived once more.
-    """
-    left = 0
-    for row in rows:
-        _, account, id = TIMED_KEY.unpack(row.key)
-        key = MESSAGE_KEY.pack(account, id)
-        if row.progress is not None and batch.progress(key) not in (row.progress, None):
-            left += 1
-            continue
-        if row.progress is not None:
-            for part in row.progress.parts:
-                if part.carrier_message_id:
-                    _forget_part(batch, row.progress, part.carrier_message_id, id)
-        batch.delete(batch.tables.message, key)
-        batch.delete(batch.tables.progress, key)
-        batch.delete(batch.tables.finished, row.key)
-    return len(rows) - left
-
-
-def _forget_part(batch: Batch, progress: Progress, cid: str, id: int) -> None:
-    buckets = {at_ms // BUCKET_MS for at_ms, *_ in progress.events}
-    for bucket in buckets:
-        correlation.forget(batch, progress.group, bucket, cid, id)
-
-
-def _read(tx: lmdb.Transaction[bytes], handle: lmdb._Database, key: bytes, decode):  # type: ignore[no-untyped-def]
-    value = tx.get(key, None, handle)
-    if value is None:
-        return None
-    try:
-        return decode(unseal(key, value))
-    except (Damaged, msgspec.DecodeError):
-        return None
 
 
 class _Whose(msgspec.Struct, array_like=True, gc=False):

@@ -33,8 +33,10 @@ from store.records import (
     LEASE_ROW,
     LOST,
     MESSAGE_KEY,
+    NO_ACCOUNT,
     POSSIBLE_DUPLICATE,
     RECIPIENT_KEY,
+    TIMED_KEY,
     alias_name,
     decode_message,
     decode_progress,
@@ -59,6 +61,7 @@ QUEUED = frozenset(
     {Phase.SCHEDULED, Phase.READY, Phase.DEFERRED, Phase.HELD, Phase.LEASED, Phase.UNKNOWN}
 )  # accepted, and no carrier has it for certain
 LEASE_CHUNK = 200  # messages in one lease record
+FINISHED_CHUNK = 100  # messages in one row of `finished`: three rows a page
 RECENT_MOST = 8_192  # messages; about 8 MiB
 STATE_NAME = b"state"
 EPOCH_NAME = b"epoch"
@@ -140,6 +143,7 @@ class Batch:
         self.recipient_seq = core.memory.recipient_seq
         self.quarantined = 0
         self.ended: list[tuple[Message, Progress, int]] = []  # and when, in ms
+        self.ends: dict[int, list[bytes]] = {}  # second → MESSAGE_KEYs of what has ended in it
         self.unmatched: list[tuple[int, str]] = []  # (carrier, reason)
         self.claimed_parked: list[int] = []  # carriers of final receipts that came before their id
         self.passed_on: list[tuple[Message, int, str]] = []  # (message, carrier, cause of its failure)
@@ -287,6 +291,20 @@ class Batch:
                 self.new_leases[lease] = Lease(carrier, left)
         self.taken.clear()
 
+    def ends_at(self, ms: int) -> list[bytes]:
+        """MESSAGE_KEYs of what has ended in this time's second, to be added to."""
+        return self.ends.setdefault(ms // 1000, [])
+
+    def store_ends(self) -> None:
+        """One row for each chunk of what has ended in one second."""
+        table = self.tables.finished
+        for second, ended in self.ends.items():
+            for start in range(0, len(ended), FINISHED_CHUNK):
+                chunk = ended[start : start + FINISHED_CHUNK]
+                key = TIMED_KEY.pack(second, NO_ACCOUNT, MESSAGE_KEY.unpack(chunk[0])[1])
+                known = self.get(table, key) or b""  # what ended twice, by damage, must hide nothing
+                self.put(table, key, known + b"".join(chunk))
+
     # counters
 
     def move(self, account: int, lane: int, segments: int, before: int, after: int) -> None:
@@ -374,6 +392,7 @@ class Batch:
         self.store_fresh()
         self.store_leases()
         self._drop_settled()
+        self.store_ends()
         for move, count in self.moves.items():
             self.move_many(*move, count)
         memory = self.memory

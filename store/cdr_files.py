@@ -42,7 +42,7 @@ _STARRED = ("to", "from", "client_ref")  # what may have a number in it
 class Mark(msgspec.Struct, array_like=True, frozen=True):
     """How far records are durable. Stored: fields are only appended."""
 
-    key: bytes = b""  # of the last finished message that has its lines
+    key: bytes = b""  # of the last row of `finished` whose messages have their lines
     number: int = 0  # of the file that is written; 0: none yet
     opened_ms: int = 0
     size: int = 0  # of the .jsonl

@@ -20,12 +20,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from router.money import Wallet, text
 from router.nouns import Phase
+from store import finished
 from store.batch import QUEUED, STATE_NAME, scan
 from store.interface import Finding
 from store.lanes import lane_of
@@ -42,11 +44,11 @@ from store.records import (
     MESSAGE_KEY,
     READY_KEY,
     STATE,
-    TIMED_KEY,
     decode_ledger,
     decode_message,
     decode_progress,
     decode_wallet,
+    ended_in_row,
 )
 from store.values import Damaged, unseal
 
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 5_000
 CHUNK_S = 0.05
 _MOST = 200
+_SECONDS_AT_HAND = 16  # of what ended in them; messages of one time mostly end at one time
 _Row = Callable[["_Snapshot", bytes, bytes], None]
 _IN_TABLES = (  # phases whose messages, and only theirs, have a row in the table
     ("ready", (Phase.READY,)),
@@ -80,6 +83,7 @@ class _Snapshot:
     def __init__(self, store: LmdbStore, tx: lmdb.Transaction[bytes]) -> None:
         self.tx = tx
         self._tables = store.tables
+        self._ended: dict[int, set[bytes]] = {}  # by second
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The payload; a damaged one reads as absent, because walking its own table reports it."""
@@ -96,6 +100,15 @@ class _Snapshot:
 
     def has_message(self, account: int, id: int) -> bool:
         return self.has(self._tables.message, MESSAGE_KEY.pack(account, id))
+
+    def ended_in(self, second: int) -> set[bytes]:
+        """MESSAGE_KEYs of what ended in it."""
+        known = self._ended.get(second)
+        if known is None:
+            if len(self._ended) >= _SECONDS_AT_HAND:
+                self._ended.clear()
+            known = self._ended[second] = set(finished.of_second(self.tx, self._tables, second))
+        return known
 
     def entries(self, table: Table) -> int:
         return int(self.tx.stat(table.handle)["entries"])
@@ -192,8 +205,7 @@ class _Check:
     def _indexed(self, snapshot: _Snapshot, message: Message, progress: Progress | None, phase: int) -> None:
         if phase == Phase.FINAL:
             finished_ms = progress.finished_ms if progress is not None else 0
-            row = TIMED_KEY.pack(finished_ms // 1000, message.account, message.id)
-            if not snapshot.has(self.tables.finished, row):
+            if MESSAGE_KEY.pack(message.account, message.id) not in snapshot.ended_in(finished_ms // 1000):
                 self._say(f"message {message.id}", "is final, but the archiver will not find it")
         elif phase != Phase.LEASED and not snapshot.has(self.tables.expiry, expiry_key(message, progress)):
             self._say(f"message {message.id}", "has no row in the expiry index")
@@ -210,9 +222,13 @@ class _Check:
         _, account, id = HELD_KEY.unpack(key)
         self._names(snapshot, "held", account, id)
 
-    def _finished(self, snapshot: _Snapshot, key: bytes, _: bytes) -> None:
-        _, account, id = TIMED_KEY.unpack(key)
-        self._names(snapshot, "finished", account, id)
+    def _finished(self, snapshot: _Snapshot, key: bytes, payload: bytes) -> None:
+        for one in ended_in_row(key, payload):
+            account, id = MESSAGE_KEY.unpack(one)
+            self._names(snapshot, "finished", account, id)
+            stored = snapshot.get(self.tables.progress, one)
+            if stored is not None and _goes_on(stored):
+                self._say(f"finished {id}", "names a message that has not ended")
 
     def _ledger(self, _: _Snapshot, key: bytes, payload: bytes) -> None:
         self.credited[LEDGER_KEY.unpack(key)[0]] += decode_ledger(payload).amount
@@ -297,7 +313,7 @@ class _Check:
 
     def _roughly(self, snapshot: _Snapshot, messages: tuple[int, ...]) -> None:
         """What the tables of one snapshot tell by how many rows they have."""
-        elsewhere = snapshot.entries(self.tables.message) - snapshot.entries(self.tables.finished)
+        elsewhere = snapshot.entries(self.tables.message) - finished.count(snapshot.tx, self.tables)
         for name, phases in _IN_TABLES:
             there = snapshot.entries(getattr(self.tables, name))
             self._compare(_either(phases), sum(messages[phase] for phase in phases), there)
@@ -322,6 +338,13 @@ class _Check:
                     continue
         if rows < leased:
             self._say("leases", f"{leased} messages are leased, the lease records name only {rows}")
+
+
+def _goes_on(progress: bytes) -> bool:
+    """Whether its message has not ended; one that cannot be read is told of elsewhere."""
+    with suppress(msgspec.DecodeError):
+        return decode_progress(progress).phase != Phase.FINAL
+    return False
 
 
 def _either(phases: tuple[Phase, ...]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from router.causes import of_ending
 from router.nouns import MessageState, Part, Phase, Reason, Step, wants_final
@@ -11,9 +10,8 @@ from store import wallets
 from store.groups import uncouple
 from store.outbox import STATE_NAMES, receipt_event, tell
 from store.queues import expiry_key
-from store.records import MESSAGE_KEY, TIMED_KEY
+from store.records import MESSAGE_KEY
 from store.timeline import note
-from store.values import VALUE_VERSION, pack_head
 
 if TYPE_CHECKING:
     from router.nouns import Message, Progress
@@ -42,13 +40,13 @@ def finalize(
     `error` is the carrier's own code, `cause` what it means; both "" where no carrier said why. `key`: its
     MESSAGE_KEY, where the caller has it.
     """
-    account, id = message.account, message.id
+    account = message.account
     if now_ms < batch.memory.sealed_ms:  # the clock stepped back; those before are read already
         now_ms = batch.memory.sealed_ms
     if reason == _IN_QUEUE and progress.failed_state:  # a receipt said so, and nobody else could try
         state, reason, cause = progress.failed_state, _RECEIPT, progress.cause
-    tables = batch.tables
-    batch.deleter(tables.expiry)(expiry_key(message, progress))
+    key = key or MESSAGE_KEY.pack(account, message.id)
+    batch.deleter(batch.tables.expiry)(expiry_key(message, progress))
     batch.move(account, progress.lane or message.lane, message.segments, before, _FINAL)
     progress.phase = _FINAL
     progress.state = state
@@ -59,12 +57,11 @@ def finalize(
     if reason != _RECEIPT:
         progress.done_ms = 0
     note(progress, now_ms, _ENDED, 0, STATE_NAMES.get(state, str(state)))
-    batch.put_progress(key or MESSAGE_KEY.pack(account, id), progress)
+    batch.put_progress(key, progress)
     if message.bill is not None:
         wallets.settle(batch, message, progress)
     batch.ended.append((message, progress, now_ms))
-    row = TIMED_KEY.pack(now_ms // 1000, account, id)
-    batch.putter(tables.finished)(row, pack_head(VALUE_VERSION, crc32(row)))
+    batch.ends_at(now_ms).append(key)
     relay = message.relay
     if relay is not None and relay.total > 1:
         uncouple(batch, message, now_ms)

@@ -24,6 +24,7 @@ from router.nouns import InboundMessage, Message, MessageState, Phase, Progress,
 from store import parked
 from store.correlation import hits
 from store.ending import finalize
+from store.finished import is_followed
 from store.person import WAITING_EVENTS, Number, about, archived, rows_of
 from store.queues import locate
 from store.records import (
@@ -32,7 +33,6 @@ from store.records import (
     MESSAGE_KEY,
     RECIPIENT,
     TIME_KEY,
-    TIMED_KEY,
     decode_inbound,
     decode_parked_list,
     encode,
@@ -161,8 +161,7 @@ def _message(batch: Batch, key: bytes, number: Number, now_ms: int, result: Eras
     if progress is None or progress.phase != Phase.FINAL:
         result.left[UNFINISHED] += 1
         return
-    followed = batch.memory.followed
-    if followed is not None and TIMED_KEY.pack(progress.finished_ms // 1000, account, id) > followed:
+    if not is_followed(batch, progress.finished_ms // 1000, key):
         result.left[UNRECORDED] += 1
         return
     changed, told = emptied(message, progress, number, now_ms)

@@ -796,13 +796,15 @@ class Store(Protocol):
 
     # what has ended
     def pick_finished(self, now_ms: int, limit: int) -> Sequence[Any]:
-        """First step of archiving: messages that ended long enough ago, oldest first, as opaque rows."""
+        """First step of archiving: messages that ended long enough ago, oldest first, as opaque rows. As many
+        as `limit`, and what else is with the last one of them."""
 
     def follow_finished(self, followed: bytes | None) -> None:
         """Messages that ended behind this row stay where `finished_after` finds them; None: nobody asks."""
 
     def finished_after(self, key: bytes, before_s: int, limit: int) -> Sequence[Any]:
-        """Messages that ended up to that second, behind this row, oldest first; `seal_finished` first."""
+        """Messages that ended up to that second, behind this row, oldest first; `seal_finished` first. Those
+        of one row (`key`) come together, so there may be more than `limit`: go on behind the last one's."""
 
     def write_finished(self, rows: Sequence[Any]) -> None:
         """Second step: durable in the archive; may run in a thread. Repeating it changes nothing."""

@@ -37,6 +37,7 @@ from store import (
 from store import archive as archiving
 from store import backup as copying
 from store import check as checking
+from store import finished as finishing
 from store.batch import EPOCH_NAME, SEALED_NAME, STATE_NAME, Batch, Core, scan
 from store.before import before
 from store.erasing import OutOfArchive
@@ -587,27 +588,28 @@ class LmdbStore:
 
     # archive
 
-    def pick_finished(self, now_ms: int, limit: int) -> list[archiving.Finished]:
+    def pick_finished(self, now_ms: int, limit: int) -> list[finishing.Finished]:
         """First step of an archive batch: what ended long enough ago."""
         with self.reading() as tx:
             before_s = now_ms // 1000 - self.options.archive_after_s
-            return archiving.pick(tx, self.tables, before_s, limit, self.memory.followed)
+            return finishing.pick(tx, self.tables, before_s, limit, self.memory.followed)
 
     def follow_finished(self, followed: bytes | None) -> None:
         """Messages behind this row stay until it moves on; None: nobody follows."""
         self.memory.followed = followed
 
-    def finished_after(self, key: bytes, before_s: int, limit: int) -> list[archiving.Finished]:
-        """Messages that ended up to that second, behind this row, oldest first; `seal_finished` first."""
+    def finished_after(self, key: bytes, before_s: int, limit: int) -> list[finishing.Finished]:
+        """Messages that ended up to that second, behind this row, oldest first; `seal_finished` first. Those
+        of one row come together: less than FINISHED_CHUNK more than `limit`."""
         with self.reading() as tx:
-            return archiving.pick_after(tx, self.tables, key, before_s, limit)
+            return finishing.pick_after(tx, self.tables, key, before_s, limit)
 
     def finished_keys(self, key: bytes, before_s: int, limit: int) -> list[tuple[bytes, int, int]]:
         """The same without reading them: (row, account, id)."""
         with self.reading() as tx:
-            return archiving.keys_after(tx, self.tables, key, before_s, limit)
+            return finishing.keys_after(tx, self.tables, key, before_s, limit)
 
-    def write_finished(self, rows: Sequence[archiving.Finished]) -> None:
+    def write_finished(self, rows: Sequence[finishing.Finished]) -> None:
         """Second step, in a worker thread if need be: durable in its day. Repeating it changes nothing."""
         self.archive.write(rows)
 
@@ -617,7 +619,7 @@ class LmdbStore:
         if found is None:
             return False
         changed, told = customer.redacted(*found, now_ms, detail)
-        self.archive.write([archiving.Finished(b"", changed, told)])
+        self.archive.write([finishing.Finished(b"", changed, told)])
         return True
 
     # one number

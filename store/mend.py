@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from router.nouns import LaneSpec, MessageState, Phase, Progress, Reason, Step
 from store.batch import EPOCH_NAME, QUEUED
+from store.finished import take_out
 from store.lanes import lane_of
 from store.names import LANE
 from store.outbox import tell
@@ -31,11 +32,13 @@ from store.records import (
     OUTBOX_DUE_KEY,
     OUTBOX_KEY,
     RECIPIENT_KEY,
+    SECOND,
     TIMED_KEY,
     decode_event,
     decode_ledger,
     decode_message,
     encode,
+    ended_in_row,
 )
 from store.settle import accepted_parts
 from store.timeline import note
@@ -92,13 +95,16 @@ class _Mending:
 
     # messages
 
-    def finished(self, batch: Batch, key: bytes, _: bytes) -> None:
-        done_s, account, id = TIMED_KEY.unpack(key)
-        message_key = MESSAGE_KEY.pack(account, id)
-        if batch.has(self.tables.message, message_key):
-            self.ended[message_key] = done_s
-        else:
-            batch.delete(self.tables.finished, key)
+    def finished(self, batch: Batch, key: bytes, payload: bytes) -> None:
+        """A message whose progress is lost has ended, because it is here."""
+        gone = set()
+        for one in ended_in_row(key, payload):
+            progress = batch.progress(one)
+            if batch.has(self.tables.message, one) and (progress is None or progress.phase == Phase.FINAL):
+                self.ended[one] = SECOND.unpack_from(key)[0]
+            else:
+                gone.add(one)
+        take_out(batch, key, gone)
 
     def message(self, batch: Batch, key: bytes, payload: bytes) -> None:
         message, progress = decode_message(payload), batch.progress(key)
@@ -117,8 +123,10 @@ class _Mending:
     def _index(self, batch: Batch, message: Message, progress: Progress | None, phase: int) -> None:
         table, row = self.tables.expiry, expiry_key(message, progress)
         if phase == Phase.FINAL and progress is not None:
-            table = self.tables.finished
-            row = TIMED_KEY.pack(progress.finished_ms // 1000, message.account, message.id)
+            second = progress.finished_ms // 1000
+            if self.ended.get(MESSAGE_KEY.pack(message.account, message.id)) == second:
+                return
+            table, row = self.tables.finished, TIMED_KEY.pack(second, message.account, message.id)
         if not batch.has(table, row):
             batch.put(table, row, b"")
 

@@ -74,12 +74,12 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
     part, ENROUTE, with this id, and no until_ms.
     """
     memory, tables, putter = batch.memory, batch.tables, batch.putter
-    put_progress, put_finished, put_event = map(putter, (tables.progress, tables.finished, tables.outbox))
+    put_progress, put_event = putter(tables.progress), putter(tables.outbox)
     no_expiry = batch.deleter(tables.expiry)
     by_name, by_key = memory.awaiting.by_name, memory.awaiting.by_key
     oldest_ms = correlation.oldest_bucket(batch, now_ms) * BUCKET_MS
     ended_ms = max(now_ms, memory.sealed_ms)
-    second = TIMED_KEY.pack(ended_ms // 1000, 0, 0)[: -MESSAGE_KEY.size]
+    note_end = batch.ends_at(ended_ms).append
     fails_over = bool(memory.on_receipt)
     ended, told, words = batch.ended, batch.events, _WORDS
     groups: dict[tuple[int, int, int, int, int, int, str], _Alike] = {}
@@ -122,8 +122,7 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
         by_key.pop(key, None)
         payload = encode(progress)
         put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
-        row = second + key
-        put_finished(row, pack_head(VALUE_VERSION, crc32(row)))
+        note_end(key)
         ended.append((message, progress, ended_ms))
         results.append(ReceiptResult(_MATCHED, account, id, ids[0], True, state))
         if message.bill is not None:

@@ -17,7 +17,8 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 | parked_time | at_ms u64, group u16, carrier id                 | empty                                     |
 | unmatched   | at_ms u64, n u32                                 | Parked                                    |
 | unknown     | group u16, recipient, 0, account u32, id u64     | UnknownHeld                               |
-| finished    | done_s u32, account u32, id u64                  | empty                                     |
+| finished    | done_s u32, 0 u32, id u64 of the first           | account u32, id u64 each (store.finished) |
+| finished    | done_s u32, account u32, id u64                  | empty: one message (store.finished)       |
 | counter     | account u32                                      | COUNTER                                   |
 | outbox      | endpoint u32, seq u64                            | Event                                     |
 | outbox_due  | due_ms u64, endpoint u32, seq u64                | Event                                     |
@@ -66,7 +67,9 @@ LANE_KEY = Struct(">H")  # what a ready row's key begins with
 DUE_KEY = Struct(">QQ")
 HELD_KEY = Struct(">BIQ")
 TIMED_KEY = Struct(">IIQ")  # expiry (minute), finished (second)
+SECOND = Struct(">I")  # what a finished row's key begins with
 MINUTE = Struct(">I")  # what an expiry row's key begins with; its MESSAGE_KEY follows
+NO_ACCOUNT = 0  # no account has this number
 LEASE_KEY = Struct(">Q")
 CORRELATION_KEY = Struct(">HI")
 OUTBOX_KEY = Struct(">IQ")
@@ -170,6 +173,18 @@ decode_remembered = msgspec.msgpack.Decoder(Remembered).decode
 def expiry_minute(expires_ms: int) -> int:
     """The first whole minute at which a message with this validity has surely expired."""
     return -(-expires_ms // MINUTE_MS)
+
+
+def is_of_many(key: bytes) -> bool:
+    """Whether this row of `finished` has its messages in its payload."""
+    return not any(key[SECOND.size : SECOND.size + ACCOUNT_KEY.size])
+
+
+def ended_in_row(key: bytes, payload: bytes) -> list[bytes]:
+    """MESSAGE_KEYs of a row of `finished`."""
+    if not is_of_many(key):
+        return [key[SECOND.size :]]
+    return [payload[at : at + MESSAGE_KEY.size] for at in range(0, len(payload), MESSAGE_KEY.size)]
 
 
 def carrier_key(group: int, carrier_message_id: str) -> bytes:

@@ -29,8 +29,8 @@ from store import (
     timed,
     wallets,
 )
-from store import archive as archiving
 from store import claim as claiming
+from store import finished as finishing
 from store import inbound as inbounding
 from store import outbox as outgoing
 from store import receipts as receiving
@@ -216,12 +216,12 @@ class LmdbTransaction:
 
     @_verb
     def seal_finished(self, until_ms: int) -> None:
-        archiving.seal_finished(self.batch, until_ms)
+        finishing.seal_finished(self.batch, until_ms)
 
     @_verb
-    def forget(self, rows: Sequence[archiving.Finished]) -> int:
+    def forget(self, rows: Sequence[finishing.Finished]) -> int:
         """The third step of an archive batch."""
-        return archiving.forget(self.batch, rows)
+        return finishing.forget(self.batch, rows)
 
     @_verb
     def put_account(self, account: Account) -> None:

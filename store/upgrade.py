@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from store.layout import Tables
 
-FORMAT = 1
+FORMAT = 2
 FORMAT_NAME = b"format"
 MARK_NAME = b"upgrade"  # how far the step under way came
 
@@ -48,7 +48,14 @@ class Step(NamedTuple):
     portion: Portion
 
 
-STEPS: Final[dict[int, Step]] = {}  # by the format they lead away from
+def _as_it_is(tx: lmdb.Transaction[bytes], tables: Tables, mark: bytes) -> bytes | None:
+    """Older rows are read as they are: only older releases must not open the store any more."""
+    return None
+
+
+STEPS: Final[dict[int, Step]] = {  # by the format they lead away from
+    1: Step("rows of many messages that ended together, beside those of one", _as_it_is)
+}
 
 
 def bring_up(env: lmdb.Environment, tables: Tables, path: Path, announce: Callable[[str], None]) -> None:

@@ -34,7 +34,7 @@ from router.nouns import (
     ReceiptIn,
     Settle,
 )
-from store.archive import Finished
+from store.finished import Finished
 from store.interface import Claim, ClaimResult, MoPart, OutboxRow, ReceiptResult, StoreError, Transaction
 from store.lmdb_store import LmdbStore
 from tests.crash.marks import GRACE_MS, LANES, MINUTE_MS, OPTIONS, RETENTION_DAYS

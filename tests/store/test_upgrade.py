@@ -41,9 +41,11 @@ class TagAccounts:
         return keys[-1] if keys else None
 
 
-def store_of_format_1(path: Path, accounts: int = 5) -> None:
-    store = open_store(path)
-    for id in range(1, accounts + 1):
+def store_of_format(path: Path, number: int = 1) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        at_format(patch, number, {})
+        store = open_store(path)
+    for id in range(1, 6):
         with_account(store, id)
     commit(store, lambda txn: txn.accept([message(store, lane_of(store, "a"))]))
     store.close()
@@ -69,7 +71,7 @@ def test_a_new_store_says_its_format(ram_path: Path) -> None:
 def test_steps_run_in_order_each_once_and_are_announced(
     ram_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store_of_format_1(ram_path)
+    store_of_format(ram_path)
     first, second = TagAccounts(b"first"), TagAccounts(b"second")
     at_format(monkeypatch, 3, {2: Step("tags again", second), 1: Step("accounts get tags", first)})
     said: list[str] = []
@@ -92,7 +94,7 @@ def test_steps_run_in_order_each_once_and_are_announced(
 def test_a_step_that_a_crash_interrupted_goes_on_where_it_was(
     ram_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
-    store_of_format_1(ram_path)
+    store_of_format(ram_path)
     dying, going_on = TagAccounts(b"tag", dies_at), TagAccounts(b"tag")
     at_format(monkeypatch, 2, {1: Step("accounts get tags", dying)})
     with pytest.raises(Crash):
@@ -110,7 +112,7 @@ def test_a_step_that_a_crash_interrupted_goes_on_where_it_was(
 def test_an_older_release_does_not_open_what_is_half_upgraded(
     ram_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store_of_format_1(ram_path)
+    store_of_format(ram_path)
     at_format(monkeypatch, 2, {1: Step("accounts get tags", TagAccounts(b"tag", dies_at=1))})
     with pytest.raises(Crash):
         open_store(ram_path, announce=lambda line: None)
@@ -122,7 +124,7 @@ def test_an_older_release_does_not_open_what_is_half_upgraded(
 def test_a_store_older_than_the_oldest_step_is_refused_with_a_hint_and_not_touched(
     ram_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store_of_format_1(ram_path)
+    store_of_format(ram_path)
     step = TagAccounts(b"tag")
     at_format(monkeypatch, 4, {3: Step("", step), 2: Step("", step)})
     with pytest.raises(StoreFormat, match=r"has format 1; .* from format 2 on") as refused:
@@ -130,22 +132,20 @@ def test_a_store_older_than_the_oldest_step_is_refused_with_a_hint_and_not_touch
     assert "knows formats 1 and 2" in refused.value.hint
     assert step.portions == 0
     monkeypatch.undo()
-    store = open_store(ram_path)
+    store = open_store(ram_path, announce=lambda line: None)
     assert check(store) == []
     store.close()
 
 
-def test_a_newer_format_is_refused_with_a_word(ram_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_format(monkeypatch, 99, {})
-    store_of_format_1(ram_path)
-    monkeypatch.undo()
+def test_a_newer_format_is_refused_with_a_word(ram_path: Path) -> None:
+    store_of_format(ram_path, 99)
     with pytest.raises(StoreFormat, match="has format 99") as refused:
         open_store(ram_path)
     assert "newer Signalbox" in refused.value.hint
 
 
 def test_records_that_do_not_say_their_format_are_refused(ram_path: Path) -> None:
-    store_of_format_1(ram_path)
+    store_of_format(ram_path)
     store = open_store(ram_path)
     with store._env.begin(write=True) as tx:
         tx.delete(upgrade.FORMAT_NAME, db=store.tables.meta.handle)

@@ -129,6 +129,15 @@ class Builder:
             lambda txn: txn.outbox_give_up([given_up], self.clock.now_ms),
         )
 
+    def ended_together(self) -> None:
+        """By one commit; one of them is archived already."""
+        cids = [self.send(text=text) for text in ("first", "second", "third")]
+        arrived = [receipt(self.store, "a", cid, TO) for cid in cids]
+        self.do(lambda txn: txn.receipts(arrived, self.clock.now_ms))
+        *_, first = self.store.finished_after(b"", self.clock.now_ms // 1000, 100)[:-2]
+        self.store.write_finished([first])
+        self.do(lambda txn: txn.forget([first]))
+
     def sent(self) -> None:
         self.send(text="sent", alias=ALIAS_WANTED)
         leased = self.leased(text="sent in two parts", segments=2)
@@ -246,6 +255,7 @@ def build(directory: Path) -> Builder:
         made = Builder(directory)
         made.archived()
         made.ended()
+        made.ended_together()
         made.sent()
         paid(made)
         made.awaited()
