@@ -298,6 +298,8 @@ class Committer:
                 self._awake = trio.Event()
                 if self._stopping:
                     self._awake.set()
+                if not self._next and not self.store.ready_lanes():  # woken for the sake of a queue
+                    continue
                 self._under_way = True
                 await self._tick()
                 self._under_way = False

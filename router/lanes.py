@@ -5,7 +5,9 @@ take until it is `SLACK` segments ahead of its share or another one would be `SL
 1,000 segments with the same carriers able, shares stay within 2 % (20 segments) of the weights, whatever
 the size of single claims. Whoever is furthest behind may always take: nobody waits for ever. When the
 set of able carriers changes, the balances start over: no carrier pays back what it missed while away.
-Balances are exact integers, in segments times the sum of the able weights. Weight 0 drains: such a carrier is
+Balances are exact integers, in segments times the sum of the able weights. What all of them are given at one
+time in the proportion of their weights (store.claim) leaves the balances as they are, however much it is.
+Weight 0 drains: such a carrier is
 never able here, whoever asks.
 
 Order: a lower choice may pull only when no higher one is able, or when the oldest ready message has waited

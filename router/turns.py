@@ -9,10 +9,11 @@ segment for each `FLOOR` segments the queue gives out (5 %), and what is owed go
 Inside a level: deficit round robin in segments. An account at the head gets `weight x quantum` more
 segments, keeps its turn until they are used up, and then goes to the tail; a long message may overdraw,
 which is paid back in later rounds. The quantum shrinks as accounts grow in number (16 segments shared
-among them, at least 1), so that a newcomer waits about one message of each of the others.
+among them, at least 1), so that a newcomer waits about one message of each of the others. A claim that has
+room for whole rounds gets them in one step (`rounds`).
 
 Invariants: memory only for pairs with work; `next` changes nothing a second `next` would not also answer;
-each call is O(1) (`next` amortised over the segments served).
+each call is O(1) (`next` and `rounds` amortised over the segments served).
 
 Deliberately not here: which messages, their order by id, expiry, and lanes (router.lanes).
 """
@@ -28,6 +29,8 @@ _QUANTUM = 16  # segments shared by the accounts of a level in one round
 _OWED_MAX = 64 * FLOOR  # what can pile up for a level while nobody claims it
 
 Turn = tuple[int, int, int]  # priority, account, segments it may take now
+# priority, and in order: account, segments it may take now, segments of these in each round
+Rounds = tuple[int, list[tuple[int, int, int]]]
 
 
 class Turns:
@@ -128,6 +131,31 @@ class Turns:
                 return priority, first, left
             break
         return (priority, *self._head(level))
+
+    def rounds(self, most: int) -> Rounds | None:
+        """As many whole rounds as `most` segments allow, all taken in one step; None where there is not one,
+        or where more than one level has work. Whose turn it is afterwards is whose turn it was. What an
+        account cannot take it has to `give_back`, unless it is discarded."""
+        level = self._levels[self._top]
+        if self._with_work != 1 or len(level) > most:
+            return None
+        quantum, weight_of = max(1, _QUANTUM // len(level)), self._weights.get
+        sizes = [quantum * weight_of(account, 1) for account in level]
+        count = most // sum(sizes)
+        if not count:
+            return None
+        self._owed[self._top] = 0
+        shares = [(account, count * size, size) for account, size in zip(level, sizes, strict=True)]
+        for at, (account, segments, size) in enumerate(shares):
+            left = level[account]
+            if left < 0:  # overdrawn: paid back now
+                level[account] = min(0, left + segments)
+                shares[at] = account, max(0, left + segments), size
+        return self._top, shares
+
+    def give_back(self, account: int, segments: int) -> None:
+        """Of what `rounds` gave an account, so much was not taken: its turns last longer by it."""
+        self._levels[self._top][account] += segments
 
     def _owe(self, served: int, segments: int) -> None:
         owed = self._owed

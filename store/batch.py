@@ -115,6 +115,7 @@ class Batch:
         self.putter, self.deleter, self.delete_all = writer.putter, writer.deleter, writer.delete_all
         self._getters: dict[int, Callable[[bytes], bytes | None]] = {}
         self.finished = False
+        self.worked = False  # something was done, and not only looked for
         self.messages = [0] * 8
         self.segments = [0] * 8
         self.accepted = 0
@@ -422,8 +423,9 @@ class Batch:
     def drop(self) -> None:
         """The transaction will not be committed."""
         self.core.told(False)
-        self.memory.awaiting.clear()
-        self.memory.recent.clear()
+        if self.worked:
+            self.memory.awaiting.clear()
+            self.memory.recent.clear()
         self._writer.close()
         self._getters.clear()
         self.core.names.put_back(self.names_taken)

@@ -8,6 +8,10 @@ Where a claim names several lanes, they take turns by the same rule: those with 
 come first, each lower level keeps its 5 %, and lanes of one level share evenly. So a lane with a backlog does
 not delay what stands in another one.
 
+Carriers that share a lane by weights, and nothing else, are served together where all of them ask: one look
+at each account's queue for all that they take of it in proportion, instead of one for each message. The
+general form follows for the rest of their wishes.
+
 What a claim reserves for other carriers of a lane concerns only queues of messages that one of those has not
 had yet: what they all refused is taken without waiting for them.
 
@@ -20,7 +24,10 @@ once); then it is taken whole.
 
 from __future__ import annotations
 
+from itertools import chain, zip_longest
+from math import gcd
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from router.lanes import MAX_CARRIERS
 from router.nouns import Leased, MessageClass, MessageState, Phase, Progress, Reason, Step
@@ -32,16 +39,19 @@ from store.groups import take_train
 from store.interface import ClaimResult
 from store.queues import FORCED
 from store.records import (
+    ACCOUNT_KEY,
     ENTRY,
     LOST,
     MESSAGE_KEY,
     POSSIBLE_DUPLICATE,
     READY_KEY,
     READY_PREFIX,
+    READY_PREFIX_SIZE,
+    TIME_KEY,
 )
 from store.settle import tried_with, whole_elsewhere
 from store.timeline import note
-from store.values import Damaged, unseal
+from store.values import HEAD_SIZE, VALUE_VERSION, Damaged, pack_head, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,6 +63,7 @@ if TYPE_CHECKING:
 _READY, _LEASED = int(Phase.READY), int(Phase.LEASED)
 _NOTHING_RESERVED = (0, 0)
 _EVERYBODY = -1
+_ACCOUNT_AT, _ID_AT = READY_PREFIX_SIZE - ACCOUNT_KEY.size, READY_KEY.size - TIME_KEY.size
 _MOST_PASSED_OVER = 50
 
 
@@ -105,8 +116,14 @@ class _Share:
 def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
     """What each carrier got, in order."""
     results = []
-    for one in claims:
+    together = _together(batch, claims) if len(claims) > 1 else {}
+    for place, one in enumerate(claims):
         taking = _Taking(one)
+        drawn = together.get(place)
+        if drawn:
+            taking.taken = drawn
+            taking.left -= len(drawn)
+            taking.count(one.lanes[0][0], 0, len(drawn), len(drawn))
         shares = [
             _Share(
                 lane,
@@ -116,17 +133,110 @@ def claim(batch: Batch, claims: Sequence[Claim]) -> list[ClaimResult]:
                 one.able.get(lane, _EVERYBODY),
                 one.gone.get(lane, 0),
             )
-            for lane, index, most in one.lanes
+            for lane, index, most in (() if drawn else one.lanes)
         ]
         if len(shares) == 1:
             _from_lane(batch, taking, shares[0], shares[0].most)
-        else:
+        elif shares:
             _in_turns(batch, taking, shares)
         if taking.taken:
             batch.taken.setdefault((one.carrier, one.now_ms), []).extend(taking.taken)
         segments = one.segments - taking.left
         results.append(ClaimResult(taking.taken, taking.expired, bool(taking.lost), segments, taking.queues))
     return results
+
+
+def _together(batch: Batch, claims: Sequence[Claim]) -> dict[int, list[Leased]]:
+    """What those get, by their places, who share a lane by weights and all ask for it: in the proportion of
+    their weights, as far as the smallest wish goes, which leaves the balance among them as it was. What is
+    over when the queue ends goes by what each might take alone."""
+    groups: dict[tuple[int, int], list[int]] = {}  # (lane, mask of all who are able) → places
+    for place, one in enumerate(claims):
+        if one.weight:
+            groups.setdefault((one.lanes[0][0], one.sharers), []).append(place)
+    found: dict[int, list[Leased]] = {}
+    for (lane, able), places in groups.items():
+        asking = [claims[place] for place in places]
+        if len(asking) < 2 or sum(1 << one.lanes[0][1] for one in asking) != able:
+            continue
+        common = gcd(*(one.weight for one in asking))
+        units = [one.weight // common for one in asking]
+        count = min(one.segments // unit for one, unit in zip(asking, units, strict=True))
+        drawn = _draw(batch, lane, count * sum(units), asking[0].now_ms) if count else []
+        if not drawn:
+            continue
+        counts = [len(drawn) * unit // sum(units) for unit in units]
+        rest = len(drawn) - sum(counts)  # fewer than there are carriers
+        for most in ([one.reserved.get(lane, (0, rest))[1] for one in asking], [rest] * len(asking)):
+            for at, one in enumerate(asking):
+                more = min(most[at], one.segments - counts[at], rest)
+                counts[at] += more
+                rest -= more
+        begin = 0
+        for place, size in zip(places, counts, strict=True):
+            found[place] = drawn[begin : begin + size]
+            begin += size
+    return found
+
+
+def _draw(batch: Batch, lane: int, most: int, now_ms: int) -> list[Leased]:
+    """What whole rounds of turns give of the messages in a lane that no carrier has had, as `_take_turn`
+    would take them one by one, but an account at a time: the hot path. Only short ones to which nothing has
+    happened; at any other one its account's turns stop, and go on in the general form."""
+    active = batch.memory.active
+    turns = active.queues[lane].get(0) if lane in active.queues else None
+    rounds = turns.rounds(most) if turns is not None else None
+    if turns is None or rounds is None:
+        return []
+    priority, shares = rounds
+    gone: list[bytes] = []
+    columns: list[list[Leased]] = []  # as many for each account as it has messages in a round
+    for account, quota, size in shares:
+        prefix = READY_PREFIX.pack(lane, 0, 3 - priority, account)
+        found: list[Leased] = []
+        more = prefix not in batch.rowless and _short_rows(batch, prefix, lane, quota, now_ms, found, gone)
+        fresh = batch.fresh.get(prefix)
+        if fresh and not more:
+            begin = len(found)
+            for message in fresh[: quota - begin]:
+                if message.segments != 1 or message.expires_ms <= now_ms:
+                    break
+                found.append(Leased(message, 0, 0, False, 0, lane, 0, True))
+            del fresh[: len(found) - begin]
+            more = bool(fresh)
+        count = len(found)
+        if not more:
+            active.discard(prefix)
+        elif count < quota:
+            turns.give_back(account, quota - count)
+        batch.move_many(account, lane, 1, _READY, _LEASED, count)
+        columns += [found] if size == 1 else [found[at::size] for at in range(size)]
+    batch.delete_all(batch.tables.ready, gone)
+    return list(filter(None, chain.from_iterable(zip_longest(*columns))))
+
+
+def _short_rows(
+    batch: Batch, prefix: bytes, lane: int, most: int, now_ms: int, found: list[Leased], gone: list[bytes]
+) -> bool:
+    """Read a group's first rows, up to `most`, as far as they are short and nothing has happened to them:
+    they into `found`, their keys into `gone`. Returns whether there are more. The hot path: unseal() is
+    written out."""
+    recent = batch.memory.recent
+    whose = prefix[_ACCOUNT_AT:]
+    for key, value in scan(batch.reader(batch.tables.ready), prefix, prefix):
+        payload = value[HEAD_SIZE:]
+        if len(found) >= most or value[:HEAD_SIZE] != pack_head(VALUE_VERSION, crc32(key + payload)):
+            return True
+        segments, attempts, flags, expires_ms, first_part = ENTRY.unpack(payload)
+        if segments != 1 or attempts or flags or first_part or expires_ms <= now_ms:
+            return True
+        name = whose + key[_ID_AT:]
+        message = recent.pop(name, None) or batch.message(*MESSAGE_KEY.unpack(name))
+        if message is None or (message.relay is not None and message.relay.total > 1):
+            return True
+        found.append(Leased(message, 0, 0, False, 0, lane, 0, True))
+        gone.append(key)
+    return False
 
 
 def _in_turns(batch: Batch, taking: _Taking, shares: Sequence[_Share]) -> None:
@@ -201,11 +311,14 @@ def _from_lane(batch: Batch, taking: _Taking, share: _Share, most: int) -> None:
 
 
 def _take_short(batch: Batch, taking: _Taking, lane: int, turns: Turns, budget: int) -> int:
-    """The beginning of what `_take_turn` would take one by one, as long as each turn has only messages that
-    this transaction has accepted, of one segment and alive: the hot path. Returns segments."""
+    """The beginning of what `_take_turn` would take one by one: whole rounds, as far as they go, and then as
+    long as each turn has only messages that this transaction has accepted, of one segment and alive: the hot
+    path. Returns segments."""
     now_ms = taking.claim.now_ms
     rowless, fresh_of, moves, taken = batch.rowless, batch.fresh, batch.moves, taking.taken
-    left = budget
+    before = len(taken)
+    taken += _draw(batch, lane, budget, now_ms)
+    left = budget - len(taken) + before
     turn = turns.next() if left > 0 else None
     while turn is not None:
         priority, account, quantum = turn

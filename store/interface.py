@@ -97,6 +97,10 @@ class Claim(msgspec.Struct, gc=False):
     # lane id → mask of the carriers that have been no part of that mask for so long that the rest of a long
     # message waits for them no longer; of the same lanes
     gone: dict[int, int] = {}
+    # where it asks of one lane, which it shares with others by weights and by nothing else: its weight there,
+    # and the mask of all who are able there; where each of these asks, they may be served together
+    weight: int = 0
+    sharers: int = 0
 
 
 class ClaimResult(msgspec.Struct, gc=False):

@@ -70,14 +70,20 @@ def _verb(function: F) -> F:
     All but `accept` and `claim` find what has just been accepted or claimed in its rows.
     """
     needs_rows = function.__name__ not in ("accept", "claim")
+    looks = function.__name__ == "claim"
 
     @wraps(function)
     def verb(self: LmdbTransaction, *args: object) -> object:
+        batch = self.batch
         try:
-            if needs_rows and (self.batch.fresh or self.batch.taken):
-                self.batch.store_fresh()
-                self.batch.store_leases()
-            return function(self, *args)
+            if needs_rows and (batch.fresh or batch.taken):
+                batch.store_fresh()
+                batch.store_leases()
+            worked, batch.worked = batch.worked, True
+            result = function(self, *args)
+            if looks and not worked and not batch.taken and not batch.moves:
+                batch.worked = False
+            return result
         except lmdb.Error as error:
             raise translated(error, self.path) from error
 

@@ -675,6 +675,7 @@ class LaneBoard:
         reserved: dict[int, tuple[int, int]] = {}
         able: dict[int, int] = {}
         gone: dict[int, int] = {}
+        weight = sharers = 0
         for lane in self._of_carrier.get(member.id, ()):
             if lane.gone_since:
                 lane.gone_since.pop(lane.index_of[member.id], None)
@@ -705,10 +706,15 @@ class LaneBoard:
                 if had != _NOBODY_HAD and any(mask >> index & 1 for mask in had):
                     able[lane.id] = waited_for = lane.waited_for(now)
                     gone[lane.id] = lane.gone(waited_for, now, self.rest_elsewhere_after_s)
+                if lane.weights and lane.throttle is None and had == _NOBODY_HAD and lane.id in seen:
+                    weight, sharers = lane.weights[index], able_now
             lanes.append((lane.id, index, most))
         if not lanes:
             return None
-        return Claim(member.id, tuple(lanes), budget, now_ms, reserved, self.paced or None, able, gone)
+        if len(lanes) > 1 or self.paced:
+            weight = 0
+        paced = self.paced or None
+        return Claim(member.id, tuple(lanes), budget, now_ms, reserved, paced, able, gone, weight, sharers)
 
     def _room_under(self, lane: _Lane, member: Member, now: float) -> int:
         """Segments that limits on some messages leave; where none, its carrier learns until when."""

@@ -233,3 +233,58 @@ def test_no_call_costs_more_with_many_accounts() -> None:
         turns.add(1, account)
     served = serve(turns, 60_000, size=3)
     assert max(served.values()) - min(served.values()) <= 3
+
+
+@given(
+    st.dictionaries(st.integers(1, 5), st.integers(1, 3)),
+    st.lists(st.integers(1, 5), min_size=1, max_size=5, unique=True),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), max_size=5),
+    st.integers(1, 200),
+)
+def test_whole_rounds_at_once_give_each_account_what_it_gets_one_by_one(
+    weights: dict[int, int], accounts: list[int], before: list[tuple[int, int]], most: int
+) -> None:
+    one, two = Turns(weights), Turns(weights)
+    for turns in (one, two):
+        for account in accounts:
+            turns.add(2, account)
+        for _, size in before:
+            serve(turns, 1, size)  # long messages overdraw
+    found = one.rounds(most)
+    if found is None:
+        quantum = max(1, 16 // len(accounts))
+        assert most < quantum * sum(weights.get(account, 1) for account in accounts)
+        return
+    priority, shares = found
+    assert priority == 2
+    assert {account for account, _, _ in shares} == set(accounts)
+    given = {account: segments for account, segments, _ in shares}
+    assert sum(given.values()) <= most
+    later = serve(one, 500)
+    one_by_one = serve(two, 500 + sum(given.values()))
+    for account in accounts:
+        assert abs(given[account] + later[2, account] - one_by_one[2, account]) <= 16 * 3
+
+
+def test_there_are_no_whole_rounds_while_a_lower_level_is_owed_its_share() -> None:
+    turns = Turns({})
+    assert turns.rounds(1_000) is None
+    turns.add(2, 1)
+    turns.add(1, 2)
+    assert turns.rounds(1_000) is None
+    turns.discard(1, 2)
+    assert turns.rounds(1_000) == (2, [(1, 992, 16)])
+    assert turns.rounds(15) is None
+
+
+def test_what_an_account_could_not_take_of_whole_rounds_it_may_take_when_its_turn_comes() -> None:
+    turns = Turns({})
+    for account in range(1, 17):
+        turns.add(2, account)
+    assert turns.rounds(32) is not None
+    turns.give_back(2, 1)
+    assert turns.next() == (2, 1, 1)
+    turns.took(2, 1, 1)
+    assert turns.next() == (2, 2, 1)
+    turns.took(2, 2, 1)
+    assert turns.next() == (2, 3, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -246,6 +247,163 @@ def test_a_crash_after_a_progress_was_damaged_leaves_a_store_that_opens_and_goes
     results = commit(again, lambda txn: txn.receipts(arrived, NOW_MS))[0]
     assert [one.final for one in results] == [True, True]
     again.close()
+
+
+# several carriers that share a lane
+
+
+def wishes_of(
+    store: LmdbStore, lane: int, weights: tuple[int, ...], sizes: list[int], alone: int = 7
+) -> list[Claim]:
+    """As a lane board makes them of carriers that are all able."""
+    everybody = (1 << len(weights)) - 1
+    made = []
+    for index, (weight, size) in enumerate(zip(weights, sizes, strict=True)):
+        one = claim(store, lane, f"c{index}", size, index)
+        one.weight, one.sharers = weight, everybody
+        if alone < size:
+            one.reserved = {lane: (everybody & ~(1 << index), alone)}
+        made.append(one)
+    return made
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_who_share_a_lane_and_all_ask_are_served_together_by_their_weights(
+    store: LmdbStore, rows: bool
+) -> None:
+    for account in (2, 3, 4, 5):
+        with_account(store, account)
+    lane = lane_of(store, "c0", "c1", "c2", weights=(20, 10, 30))
+    messages = [message(store, lane, account) for account in (1, 2, 3, 4, 5) for _ in range(200)]
+    if rows:
+        commit(store, lambda txn: txn.accept(messages))
+        messages = []
+    wishes = wishes_of(store, lane, (20, 10, 30), [100, 100, 300])
+    results = commit(store, partial(_accept, messages), partial(_claim, wishes))[1]
+    assert [len(result.leased) for result in results] == [100, 50, 150]
+    assert [result.segments for result in results] == [100, 50, 150]
+    for result in results:
+        of = Counter(one.message.account for one in result.leased)
+        assert max(of.values()) - min(of.values()) <= 3
+        first = [one.message.account for one in result.leased[:15]]
+        assert set(first) == {1, 2, 3, 4, 5}  # in turns, not account by account
+    assert store.totals().messages[Phase.LEASED] == 300
+    assert ready_rows(store) == 700
+    assert check(store) == []
+
+
+def test_one_that_has_less_room_holds_the_others_to_their_shares(store: LmdbStore) -> None:
+    lane = lane_of(store, "c0", "c1", weights=(1, 1))
+    messages = [message(store, lane) for _ in range(100)]
+    wishes = wishes_of(store, lane, (1, 1), [50, 20])
+    results = commit(store, partial(_accept, messages), partial(_claim, wishes))[1]
+    assert [len(result.leased) for result in results] == [16, 16]  # whole rounds of 40
+
+
+def test_where_one_who_is_able_does_not_ask_each_takes_what_it_may_alone(store: LmdbStore) -> None:
+    lane = lane_of(store, "c0", "c1", "c2", weights=(1, 1, 1))
+    messages = [message(store, lane) for _ in range(100)]
+    wishes = wishes_of(store, lane, (1, 1, 1), [50, 50, 50])[:2]
+    results = commit(store, partial(_accept, messages), partial(_claim, wishes))[1]
+    assert [len(result.leased) for result in results] == [7, 7]
+
+
+def test_what_is_over_when_the_queue_ends_goes_by_what_each_may_take_alone(store: LmdbStore) -> None:
+    lane = lane_of(store, "c0", "c1", "c2", weights=(1, 1, 1))
+    messages = [message(store, lane) for _ in range(32)]
+    wishes = wishes_of(store, lane, (1, 1, 1), [50, 50, 50], alone=0)
+    wishes[1].reserved[lane] = (0b101, 7)
+    results = commit(store, partial(_accept, messages), partial(_claim, wishes))[1]
+    assert [len(result.leased) for result in results] == [10, 12, 10]
+    assert store.ready_lanes() == set()
+    assert check(store) == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_together_they_get_every_message_once_whatever_stands_among_them(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    store = open_store(tmp_path)
+    accounts = range(1, chance.choice([2, 7]))
+    for account in accounts:
+        with_account(store, account)
+    lane = lane_of(store, "c0", "c1", weights=(2, 1))
+    everything: set[int] = set()
+    taken: list[int] = []
+    for _ in range(12):
+        messages = [
+            message(
+                store,
+                lane,
+                chance.choice(accounts),
+                segments=chance.choice([1] * 9 + [3]),
+                priority=chance.choice([2] * 30 + [3]),
+            )
+            for _ in range(chance.choice([0, 10, 100]))
+        ]
+        everything |= {one.id for one in messages}
+        wishes = wishes_of(store, lane, (2, 1), [chance.randint(1, 60), chance.randint(1, 60)])
+        results = commit(store, partial(_accept, messages), partial(_claim, wishes))[1]
+        for wish, result in zip(wishes, results, strict=True):
+            assert result.segments == sum(one.message.segments for one in result.leased)
+            assert result.segments <= max(wish.segments, 3)
+            taken += ids(result.leased)
+        assert check(store) == []
+    while store.ready_lanes():
+        taken += ids(commit(store, lambda txn: txn.claim([claim(store, lane, "c0")]))[0][0].leased)
+    assert len(taken) == len(set(taken))
+    assert set(taken) == everything
+    assert ready_rows(store) == 0
+    assert check(store) == []
+
+
+def test_a_row_that_is_damaged_stops_nobody(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    messages = [message(store, lane) for _ in range(40)]
+    commit(store, lambda txn: txn.accept(messages))
+    store.memory.recent.clear()
+    table, key = store.tables.message, MESSAGE_KEY.pack(1, messages[5].id)
+    commit(store, lambda txn: txn.batch.putter(table)(key, b"damaged"))
+    taken = accept_and_claim(store, [message(store, lane)])
+    assert len(taken) == 40
+    assert store.ready_lanes() == set()
+    assert ready_rows(store) == 0
+
+
+def test_who_follows_the_changes_is_told_of_rows_that_whole_rounds_take(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    commit(store, lambda txn: txn.accept([message(store, lane) for _ in range(40)]))
+    gone: list[bytes] = []
+
+    class Rows:
+        def __call__(self, table: int, key: bytes, value: bytes | None) -> None:
+            if table == store.tables.ready.index and value is None:
+                gone.append(key)
+
+        def ended(self, committed: bool) -> None:
+            pass
+
+    rows = Rows()
+    store.core.taps.append(rows)
+    try:
+        assert len(commit(store, lambda txn: txn.claim([claim(store, lane, "a", 33)]))[0][0].leased) == 33
+    finally:
+        store.core.taps.remove(rows)
+    assert len(set(gone)) == 33
+    assert ready_rows(store) == 7
+
+
+def test_a_look_that_finds_nothing_forgets_nothing(store: LmdbStore) -> None:
+    lane = lane_of(store, "a")
+    leased = accept_and_claim(store, [message(store, lane) for _ in range(3)], segments=1)
+    settle(store, sent(store, leased[0], "a", "c0"))
+    txn = store.begin()
+    assert txn.claim([claim(store, lane, "a", 0)])[0].leased == []
+    store.abort(txn)
+    assert (len(store.memory.awaiting), len(store.memory.recent)) == (1, 2)
+    txn = store.begin()
+    assert len(txn.claim([claim(store, lane, "a", 1)])[0].leased) == 1
+    store.abort(txn)
+    assert (len(store.memory.awaiting), len(store.memory.recent)) == (0, 0)
 
 
 # the receipt's short way

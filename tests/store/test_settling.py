@@ -53,7 +53,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LmdbStore,
     ]
     claims = [made.claim(store, lane, "b", 6) for lane in lanes] + [made.claim(store, lanes[0], "a")]
     results = made.commit(store, lambda txn: txn.accept(new), lambda txn: txn.claim(claims))[1]
-    leased = [one for result in results for one in result.leased]
+    leased = sorted((one for result in results for one in result.leased), key=lambda one: one.message.id)
     assert len(leased) == len(new)
     made.commit(store, lambda txn: txn.cancel(1, new[-1].id, NOW_MS))  # a wish: it has a progress now
     early = [made.receipt(store, "a", cid, new[0].destination) for cid in ("c1", "nobody's")]
