@@ -25,6 +25,7 @@ from router.nouns import Message, Outcome, ReceiptIn, Taken
 from store.interface import (
     Claim,
     ClaimResult,
+    FreshRow,
     OutboxRow,
     ReceiptResult,
     Store,
@@ -145,7 +146,7 @@ class _Batch:
     )
 
     def __init__(self) -> None:
-        self.outbox_done: list[OutboxRow] = []
+        self.outbox_done: list[FreshRow] = []
         self.outbox_retry: list[tuple[Sequence[OutboxRow], int]] = []
         self.outbox_given_up: list[tuple[Sequence[OutboxRow], int]] = []
         self.outcomes: list[Outcome | Taken] = []
@@ -222,7 +223,7 @@ class Committer:
         self._next.receipts_done.append((len(receipts), done))
         self._awake.set()
 
-    def add_outbox_done(self, rows: Sequence[OutboxRow]) -> None:
+    def add_outbox_done(self, rows: Sequence[FreshRow]) -> None:
         """COMMIT D: delivered."""
         self._next.outbox_done.extend(rows)
         self._awake.set()

@@ -381,14 +381,19 @@ def format(
     default `sub` for DELIVERED, else 0.
     """
     delivered = (sub if state == DELIVERED else 0) if dlvrd is None else dlvrd
-    shown = text[:20]
-    if not (shown.isascii() and shown.isprintable()):
-        shown = "".join(character if " " <= character <= "~" else "?" for character in shown)
     return (
         f"id:{id} sub:{min(sub, 999):03} dlvrd:{min(delivered, 999):03}"
         f" submit date:{format_receipt_date(submit_ms, zone)} done date:{format_receipt_date(done_ms, zone)}"
-        f" stat:{STAT.get(state, 'UNKNOWN')} err:{(err or '000')[:10]} text:{shown}"
+        f" stat:{STAT.get(state, 'UNKNOWN')} err:{(err or '000')[:10]} text:{quoted(text)}"
     ).encode("ascii", "replace")
+
+
+def quoted(text: str) -> str:
+    """What a receipt says of a text: its first 20 characters, "?" for each that is not ASCII."""
+    shown = text[:20]
+    if not (shown.isascii() and shown.isprintable()):
+        shown = "".join(character if " " <= character <= "~" else "?" for character in shown)
+    return shown
 
 
 def tlvs(id: str, state: int, network_error: tuple[int, int] | None = None) -> tuple[tuple[int, bytes], ...]:

@@ -18,7 +18,7 @@ from store.batch import scan
 from store.ending import error_of
 from store.inbound import mo_event
 from store.interface import NO_ID, SMPP_ORIGIN, FinishedPage, InboundPage, Moved, OutboxRow
-from store.outbox import put_event, receipt_event, tell
+from store.outbox import hand_over, put_event, receipt_event, tell
 from store.records import (
     MESSAGE_KEY,
     OUTBOX_DUE_KEY,
@@ -175,4 +175,4 @@ def _put(batch: Batch, event: Event, url: str) -> None:
     target = batch.core.names.endpoint_at_event(event.account, url if over_smpp else event.url or url)
     put_event(batch, target, encode(event))
     if over_smpp:
-        batch.events.append(OutboxRow(target, batch.outbox_seq, event))
+        hand_over(batch, OutboxRow(target, batch.outbox_seq, event))

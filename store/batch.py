@@ -20,7 +20,7 @@ import msgspec
 from router.money import Wallet
 from router.nouns import Account, Leased, Message, Outcome, Phase, Progress
 from store import lanes
-from store.interface import OutboxRow, Totals
+from store.interface import FreshRow, Totals
 from store.memory import Lease, Memory, pack_state
 from store.records import (
     ACCOUNT_KEY,
@@ -137,7 +137,7 @@ class Batch:
         self.unknown_of: dict[int, int] = {}  # the same by carrier
         self.accounts_put: dict[int, Account] = {}
         self.sent: list[Message] = []  # by this commit, each as often as a part of it was
-        self.events: list[OutboxRow] = []  # for accounts' own sessions, if anybody listens
+        self.told: dict[int, list[FreshRow]] = {}  # to accounts' own sessions, by endpoint
         self.aliases: dict[int, int] = {}  # account → the last 32-bit id given out
         self.names_taken: list[tuple[bytes, bytes]] = []
         self.outbox_seq = core.memory.outbox_seq
@@ -469,8 +469,9 @@ class Batch:
         tallies.add_passed_on(self.passed_on)
         for known in self.accounts_put.values():
             memory.know_account(known)
-        if self.events and memory.fresh_events is not None:
-            memory.fresh_events.extend(self.events)
+        if memory.fresh_events is not None:
+            for endpoint, rows in self.told.items():
+                memory.fresh_events.setdefault(endpoint, []).extend(rows)
 
     def _next_state(self) -> bytes:
         old = self.memory.totals

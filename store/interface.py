@@ -204,6 +204,44 @@ class OutboxRow(msgspec.Struct, gc=False):
     seq: int
     event: Event
 
+    @property
+    def message_id(self) -> int:
+        return self.event.message_id
+
+    def whole(self) -> OutboxRow:
+        return self
+
+
+class ReceiptRow(msgspec.Struct, gc=False):
+    """An OutboxRow that a commit has just written, with a final receipt for its account's own sessions: most
+    leave without ever being made an event of their own."""
+
+    endpoint: int
+    seq: int
+    message_id: int
+    like: Event  # its own but for what `whole` puts in; shared by what has ended alike in that commit
+    message: Message | Event  # whatever has these fields
+    text: str  # as it is quoted
+    done_ms: int
+
+    def whole(self) -> OutboxRow:
+        message = self.message
+        event = msgspec.structs.replace(
+            self.like,
+            message_id=self.message_id,
+            destination=message.destination,
+            client_ref=message.client_ref,
+            tags=message.tags,
+            text=self.text,
+            accepted_ms=message.accepted_ms,
+            alias=message.alias,
+            done_ms=self.done_ms,
+        )
+        return OutboxRow(self.endpoint, self.seq, event)
+
+
+FreshRow = OutboxRow | ReceiptRow
+
 
 class FinishedPage(msgspec.Struct, gc=False):
     """Messages that have ended, and the id behind which the next page begins; None: there is no more."""
@@ -379,7 +417,7 @@ class Transaction(Protocol):
         """No verb follows: write what was left for the end. `Store.commit` does it, too, in its thread."""
 
     # D
-    def outbox_done(self, rows: Sequence[OutboxRow]) -> None:
+    def outbox_done(self, rows: Sequence[FreshRow]) -> None:
         """These were taken by their receiver."""
 
     def outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None:
@@ -753,14 +791,15 @@ class Store(Protocol):
     def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]:
         """An endpoint's events numbered above `after_seq`, oldest first."""
 
-    def has_event(self, row: OutboxRow) -> bool:
+    def has_event(self, row: FreshRow) -> bool:
         """Whether it still waits in the outbox, under its number."""
 
     def watch_events(self) -> None:
         """From now on `take_fresh_events` has what is queued for accounts' own sessions."""
 
-    def take_fresh_events(self) -> list[OutboxRow]:
-        """Rows queued by the commits since the last call. A hint: `outbox_page` has them too."""
+    def take_fresh_events(self) -> dict[int, list[FreshRow]]:
+        """Rows queued by the commits since the last call, by endpoint and in order. A hint: `outbox_page` has
+        them too."""
 
     def outbox_endpoints(self) -> dict[int, Endpoint]:
         """Every endpoint there ever was, by id."""

@@ -50,6 +50,7 @@ from store.interface import (
     Endpoint,
     Finding,
     FinishedPage,
+    FreshRow,
     GivenUp,
     InboundPage,
     NoticeRow,
@@ -484,7 +485,7 @@ class LmdbStore:
         with self.reading() as tx:
             return reads.outbox_page(tx, self.tables, endpoint, after_seq, limit)
 
-    def has_event(self, row: OutboxRow) -> bool:
+    def has_event(self, row: FreshRow) -> bool:
         """Whether it still waits in the outbox, under its number."""
         key = OUTBOX_KEY.pack(row.endpoint, row.seq)
         with self.reading() as tx:
@@ -508,14 +509,15 @@ class LmdbStore:
 
     def watch_events(self) -> None:
         """From now on `take_fresh_events` has what is queued for accounts' own sessions."""
-        self.memory.fresh_events = []
+        self.memory.fresh_events = {}
 
-    def take_fresh_events(self) -> list[OutboxRow]:
-        """Rows queued by the commits since the last call. A hint: `outbox_page` has them too."""
+    def take_fresh_events(self) -> dict[int, list[FreshRow]]:
+        """Rows queued by the commits since the last call, by endpoint and in order. A hint: `outbox_page` has
+        them too."""
         fresh = self.memory.fresh_events
         if not fresh:
-            return []
-        self.memory.fresh_events = []
+            return {}
+        self.memory.fresh_events = {}
         return fresh
 
     def outbox_endpoints(self) -> dict[int, Endpoint]:

@@ -16,7 +16,7 @@ from router.turns import Turns
 from store import lanes
 from store.active import Active
 from store.awaiting import Awaiting
-from store.interface import OtherLimits, OutboxRow, Totals
+from store.interface import FreshRow, OtherLimits, Totals
 from store.records import (
     ACCOUNT_KEY,
     COUNTER,
@@ -79,7 +79,7 @@ class Memory:
         self.recipient_seq = 0
         self.last_id = 0
         self.quarantined = 0
-        self.fresh_events: list[OutboxRow] | None = None  # of the last commits, for `take_fresh_events`
+        self.fresh_events: dict[int, list[FreshRow]] | None = None  # as `take_fresh_events` has them
 
     def next_lease(self) -> int:
         self.lease_seq += 1

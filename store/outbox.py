@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from router.nouns import Account, Message, Progress
     from store.batch import Batch
+    from store.interface import FreshRow
 
 
-def outbox_done(batch: Batch, rows: Sequence[OutboxRow]) -> None:
+def outbox_done(batch: Batch, rows: Sequence[FreshRow]) -> None:
     """These were delivered."""
     pack = OUTBOX_KEY.pack
     batch.delete_all(batch.tables.outbox, [pack(row.endpoint, row.seq) for row in rows])
@@ -52,7 +53,7 @@ def move_due_events(batch: Batch, now_ms: int, limit: int) -> int:
         put_event(batch, endpoint, payload)
         known = batch.core.names.endpoints.get(endpoint)
         if known is not None and known.origin == SMPP_ORIGIN:
-            batch.events.append(OutboxRow(endpoint, batch.outbox_seq, decode_event(payload)))
+            hand_over(batch, OutboxRow(endpoint, batch.outbox_seq, decode_event(payload)))
         moved += 1
     return moved
 
@@ -64,8 +65,13 @@ def tell(batch: Batch, event: Event) -> bool:
         return False
     put_event(batch, endpoint, encode(event))
     if over_smpp:
-        batch.events.append(OutboxRow(endpoint, batch.outbox_seq, event))
+        hand_over(batch, OutboxRow(endpoint, batch.outbox_seq, event))
     return True
+
+
+def hand_over(batch: Batch, row: OutboxRow) -> None:
+    """To its account's own sessions, after the commit."""
+    batch.told.setdefault(row.endpoint, []).append(row)
 
 
 def way_of(batch: Batch, event: Event) -> tuple[int, bool]:

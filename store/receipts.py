@@ -8,8 +8,11 @@ for. A receipt about an earlier attempt's id is recorded and changes nothing.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from zlib import crc32
+
+import msgspec
 
 from router.causes import of_ending
 from router.correlate import believable_done_ms
@@ -34,7 +37,7 @@ from router.nouns import (
 from store import correlation, fail_over, parked, wallets
 from store.ending import WAITING, error_of, finalize, fold
 from store.groups import uncouple
-from store.interface import OutboxRow, ReceiptResult
+from store.interface import OutboxRow, ReceiptResult, ReceiptRow
 from store.lanes import lane_of
 from store.outbox import RECEIPT_TEXT, STATE_NAMES, receipt_event, tell, way_of
 from store.queues import first_due_ms
@@ -53,17 +56,43 @@ _RECEIPT, _ENDED, _BY_RECEIPT = int(Step.RECEIPT), int(Step.FINAL), int(Reason.R
 _DELIVERED, _KIND, _MATCHED = int(MessageState.DELIVERED), EventKind.RECEIPT, ReceiptFate.MATCHED
 _WORDS = {state: name for state, name in STATE_NAMES.items() if state not in WAITING}
 _DAY_MS = 86_400_000
+_Kind = tuple[int, int, int, int, int, int, int, int, str, str, int, int, str, bool]
+_outbox_key = OUTBOX_KEY.pack
+# What a receipt's event has of its own among others that were sent and ended alike; the rest is between.
+_OWN = (
+    "message_id",
+    "source",
+    "destination",
+    "client_ref",
+    "tags",
+    "text",
+    "accepted_ms",
+    "alias",
+    "done_ms",
+)
+_OWN_AT = [-1, *map(Event.__struct_fields__.index, _OWN), len(Event.__struct_fields__)]
+_BETWEEN = [slice(at + 1, following) for at, following in pairwise(_OWN_AT) if following > at + 1]
+_SHORT_HEAD, _LONG_HEAD = 1, 3  # octets before the first field of an array; longer from 16 fields on
 
 
 class _Alike:
     """Messages of one commit that are of one lane, one length, one end, and told one way."""
 
-    __slots__ = ("count", "endpoint", "over_smpp")
+    __slots__ = ("between", "count", "endpoint", "fresh", "head", "said")
 
-    def __init__(self, endpoint: int, over_smpp: bool) -> None:
+    def __init__(self, batch: Batch, said: Event, wanted: bool) -> None:
+        """`said`: what is told of one of them, if that is `wanted`."""
         self.count = 0
-        self.endpoint = endpoint  # 0: nobody is told
-        self.over_smpp = over_smpp
+        self.endpoint, over_smpp = way_of(batch, said) if wanted else (0, False)  # 0: nobody is told
+        self.fresh = batch.told.setdefault(self.endpoint, []) if over_smpp else None
+        self.said = said
+        self.head = b""
+        self.between: list[msgspec.Raw] = []  # of its event as it is stored, all but the _OWN fields
+        if self.endpoint:
+            fields = msgspec.structs.astuple(said)
+            first, *others = (encode(fields[between])[_SHORT_HEAD:] for between in _BETWEEN)
+            self.head = encode(said)[:_LONG_HEAD] + first
+            self.between += map(msgspec.Raw, others)
 
 
 def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
@@ -81,8 +110,9 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
     ended_ms = max(now_ms, memory.sealed_ms)
     note_end = batch.ends_at(ended_ms).append
     fails_over = bool(memory.on_receipt)
-    ended, told, words = batch.ended, batch.events, _WORDS
-    groups: dict[tuple[int, int, int, int, int, int, str], _Alike] = {}
+    ended, words = batch.ended, _WORDS
+    groups: dict[_Kind, _Alike] = {}
+    last: _Kind | None = None
     results: list[ReceiptResult] = []
     for receipt in arrived:
         state, ids = receipt.state, receipt.ids
@@ -131,31 +161,43 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
         if relay is not None and relay.total > 1:
             uncouple(batch, message, ended_ms)
 
-        via, url, wish = message.via, message.callback_url, message.receipt
-        kind = (account, progress.lane or message.lane, message.segments, wish, state, via, url)
-        alike = groups.get(kind)
-        if alike is None:
-            said = Event(_KIND, account, id, 0, "", "", url=url, via=via)
-            alike = groups[kind] = _Alike(*way_of(batch, said) if wants_final(wish, state) else (0, False))
+        segments, wish = message.segments, message.receipt
+        plain = relay is None and message.callback is None and segments == 1
+        kind = (
+            account, progress.lane or message.lane, segments, message.source_ton, message.source_npi,
+            message.destination_type, wish, state, error, cause, part.carrier, message.via,
+            message.callback_url, plain,
+        )  # fmt: skip
+        if kind != last:
+            last = kind
+            known = groups.get(kind)
+            if known is None:
+                event = receipt_event(message, progress, state, ended_ms, error, done_ms=done_ms)
+                event.cause = cause
+                known = groups[kind] = _Alike(batch, event, wants_final(wish, state))
+            alike = known
         alike.count += 1
-        if not alike.endpoint:
+        endpoint = alike.endpoint
+        if not endpoint:
             continue
-        if relay is None and message.callback is None:
-            event = Event(
-                _KIND, account, id, ended_ms, message.source, message.destination, state, _BY_RECEIPT, error,
-                message.segments, message.client_ref, message.tags, url, message.text[:RECEIPT_TEXT], b"",
-                0, 0, part.carrier, True, 0, "", 0, accepted_ms, message.source_ton << 4 | message.source_npi,
-                message.destination_type, message.alias, via, None, 0, cause, done_ms,
+        seq = batch.outbox_seq = batch.outbox_seq + 1
+        key = _outbox_key(endpoint, seq)
+        if plain:
+            text, (a, b, c, d, e, f, g) = message.text[:RECEIPT_TEXT], alike.between
+            own = (
+                id, a, message.source, message.destination, b, message.client_ref, message.tags, c, text, d,
+                accepted_ms, e, message.alias, f, done_ms, g,
             )  # fmt: skip
+            payload = alike.head + encode(own)[_LONG_HEAD:]
+            if alike.fresh is not None:
+                alike.fresh.append(ReceiptRow(endpoint, seq, id, alike.said, message, text, done_ms))
         else:
             event = receipt_event(message, progress, state, ended_ms, error, done_ms=done_ms)
             event.cause = cause
-        payload = encode(event)
-        seq = batch.outbox_seq = batch.outbox_seq + 1
-        key = OUTBOX_KEY.pack(alike.endpoint, seq)
+            payload = encode(event)
+            if alike.fresh is not None:
+                alike.fresh.append(OutboxRow(endpoint, seq, event))
         put_event(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
-        if alike.over_smpp:
-            told.append(OutboxRow(alike.endpoint, seq, event))
     for (account, lane, segments, *_), alike in groups.items():
         batch.move_many(account, lane, segments, _AWAITING_RECEIPT, _FINAL, alike.count)
     return results

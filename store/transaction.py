@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         AuditEntry,
         Claim,
         ClaimResult,
+        FreshRow,
         MoPart,
         Moved,
         Notice,
@@ -102,7 +103,7 @@ class LmdbTransaction:
         self.batch.finish()
 
     @_verb
-    def outbox_done(self, rows: Sequence[OutboxRow]) -> None:
+    def outbox_done(self, rows: Sequence[FreshRow]) -> None:
         outgoing.outbox_done(self.batch, rows)
 
     @_verb

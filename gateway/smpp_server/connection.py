@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.smpp_server.server import SmppServer, Tenant
     from gateway.tracing import Taps
     from router.nouns import Account
-    from store.interface import OutboxRow
+    from store.interface import FreshRow
 
 log = structlog.get_logger("smpp")
 
@@ -284,7 +284,7 @@ class Connection:
     def handle(self, happened: Sequence[events.Event], now: float) -> None:
         """The funnel: submits in one batch, answers in one batch, the rest one by one."""
         submits: list[Submit] = []
-        done: list[OutboxRow] = []
+        done: list[FreshRow] = []
         answers: list[Answer] = []
         more = False
         port = self._port
@@ -317,7 +317,7 @@ class Connection:
         if deadline < self.check_at:
             self.check_at = deadline
 
-    def _other(self, event: events.Event, port: Port | None, done: list[OutboxRow]) -> bool:
+    def _other(self, event: events.Event, port: Port | None, done: list[FreshRow]) -> bool:
         deliveries = self.server.deliveries
         if isinstance(event, events.BindRequest):
             self._asked = event

@@ -23,13 +23,16 @@ from smpp import receipt
 from smpp.alphabet import DATA_CODING, GSM7, LATIN1, UCS2, TextError, cheapest
 from smpp.alphabet import encode as encode_text
 from smpp.codec import encode
+from smpp.compiler import pack_tlvs
 from smpp.constants import CommandId, Tlv
 from smpp.pdu import DataSm, deliver_sm_body
 from smpp.segment import MAX_PAYLOAD, UDHI, Segment, render
-from smpp.smpptime import format_receipt_date, from_ms
+from smpp.smpptime import from_ms
 from smpp.status import Status
+from store.interface import FreshRow, OutboxRow, ReceiptRow
+from store.outbox import RECEIPT_TEXT
 
-_MO, _DELIVERED = int(EventKind.MO), int(MessageState.DELIVERED)
+_MO, _RECEIPT_EVENT = int(EventKind.MO), int(EventKind.RECEIPT)
 _RECEIPT = 0x04  # esm_class: MC delivery receipt (3.4 section 5.2.12)
 _INTERMEDIATE = 0x20
 _DELIVER_SM = int(CommandId.DELIVER_SM)
@@ -44,7 +47,7 @@ _REASON_CODES: dict[int, str] = {
     Reason.CANCELLED: "253",
 }
 _NOTHING = Relay()
-_LONGEST_SHORT_MESSAGE = 254
+_LONGEST_SHORT_MESSAGE, _LONGEST_ADDRESS = 254, 20
 _WORD = re.compile(r"[!-~]{1,10}")  # an err that is no number: "4A6", "E_NETWORK"
 _GSM, _SMPP_ERROR = 3, 7  # types of network_error_code; the second is 5.0's
 
@@ -63,97 +66,111 @@ def bodies(event: Event, account: Account, version: int) -> Bodies:
     return (_receipt(event, account, version),)
 
 
-def is_plain(account: Account) -> bool:
-    """Whether `delivered` writes for this account."""
-    return account.deliver_with == "deliver_sm" and account.receipt_layout == "standard"
-
-
-def delivered(event: Event, id_form: str, with_tlvs: bool) -> bytes | None:
-    """The commonest receipt of a plain account, as `bodies` has it; None for an event that is not that.
-    `with_tlvs`: the account wants them, and the peer's version has them. The hot path."""
-    quoted = event.text
+def short(row: OutboxRow) -> FreshRow:
+    """A row that was read from the outbox as its commit handed it over, for `receipts`; itself, where it is
+    not the final receipt of a message of one part, or was tried before."""
+    event = row.event
     if (
-        event.state != _DELIVERED
-        or event.relay is not None
+        event.kind != _RECEIPT_EVENT
+        or not event.final
         or event.segments != 1
-        or not quoted.isascii()
-        or not quoted.isprintable()
-        or event.kind == _MO
+        or event.part
+        or event.shown
+        or event.relay is not None
+        or event.attempts
+        or event.since_ms
+        or len(event.text) > RECEIPT_TEXT
     ):
-        return None
-    accepted_ms = event.accepted_ms
-    done_ms = event.done_ms
-    if done_ms <= accepted_ms:
-        done_ms = accepted_ms if done_ms else event.at_ms
-    written = _delivered(
-        event.source,
-        event.source_type,
-        event.destination_type,
-        event.final or event.part,
-        accepted_ms // 60_000,
-        done_ms // 60_000,
-        with_tlvs,
-    )
-    number = event.shown or event.message_id
-    id = b"%d" % number if id_form == "decimal" else id_of(id_form, number, event.alias)[:-1]
-    text = quoted[:20].encode()
-    octets = len(id)
-    return written % (
-        event.destination.encode("latin-1", "replace"),
-        octets + len(text) + _OTHER_OCTETS,
-        id,
-        text,
-        octets + 1,
-        id,
-    )
+        return row
+    return ReceiptRow(row.endpoint, row.seq, event.message_id, event, event, event.text, event.done_ms)
 
 
-_TEXT = b"id:%%b sub:001 dlvrd:001 submit date:%b done date:%b stat:DELIVRD err:000 text:%%b"
-_OTHER_OCTETS = len(_TEXT % (b"YYMMDDhhmm", b"YYMMDDhhmm") % (b"", b""))
-_TLVS = b"\x00\x1e\x00%c%b\x00\x04\x27\x00\x01\x02"  # receipted_message_id and message_state
-_NO_TLVS = b"%.0a%.0a"  # takes the same values and writes nothing
+def receipts(rows: Sequence[ReceiptRow], account: Account, version: int) -> list[bytes]:
+    """The one body of each, as `bodies` has it. The hot path: what is the same for many is written once."""
+    if account.deliver_with != "deliver_sm" or account.receipt_layout != "standard":
+        return [_receipt(row.whole().event, account, version) for row in rows]
+    form, tlvs = account.id_form, account.receipt_tlvs and version >= 0x34
+    texts = [row.text for row in rows]
+    together = "".join(texts)
+    if not (together.isascii() and together.isprintable()):
+        texts = [receipt.quoted(text) for text in texts]
+    if form == "decimal":
+        ids = [str(row.message_id) for row in rows]
+    else:
+        ids = [id_of(form, row.message_id, row.message.alias)[:-1].decode() for row in rows]
+    written: list[bytes] = []
+    like, submitted, ended, octets, tag = None, -1, -1, -1, ""
+    for row, id, text in zip(rows, ids, texts, strict=True):
+        message, done_ms = row.message, row.done_ms
+        accepted_ms, to, source = message.accepted_ms, message.destination, message.source
+        if done_ms <= accepted_ms:  # as in `_layout`
+            done_ms = accepted_ms if done_ms else row.like.at_ms
+        if (
+            row.like is not like
+            or accepted_ms // 60_000 != submitted
+            or done_ms // 60_000 != ended
+            or len(id) != octets
+        ):
+            like, submitted, ended, octets = row.like, accepted_ms // 60_000, done_ms // 60_000, len(id)
+            begin, types, end = _addressed(like.source_type, like.destination_type)
+            said = _said(like.state, error_code(like, account), submitted, ended)
+            others = len(said) + octets + _ID_OCTETS
+            if tlvs:
+                tag = _ID_TAG + chr(octets + 1)
+                told = pack_tlvs(_state_tlvs(like, account, version)).decode("latin-1")
+        if len(to) > _LONGEST_ADDRESS or len(source) > _LONGEST_ADDRESS:
+            to, source = to[:_LONGEST_ADDRESS], source[:_LONGEST_ADDRESS]
+        body = f"{begin}{to}{types}{source}{end}{_OCTETS[others + len(text)]}id:{id}{said}{text}"
+        if tlvs:
+            body = f"{body}{tag}{id}\0{told}"
+        written.append(body.encode("latin-1", "replace"))
+    return written
 
 
-@functools.lru_cache(maxsize=4096)  # what one sender has delivered in one minute
-def _delivered(
-    source: str,
-    source_type: int,
-    destination_type: int,
-    final: bool,
-    accepted: int,
-    done: int,
-    with_tlvs: bool,
-) -> bytes:
-    """All that does not change with message and number: with places for the number, the text's octets, the id
-    and what is quoted; then the id with its NUL and the id again. `accepted` and `done` in whole minutes."""
-    empty = deliver_sm_body(
+_ID_OCTETS = len("id:")
+_OCTETS = [chr(number) for number in range(256)]
+_ID_TAG = "\0\x1e\0"  # receipted_message_id, and the first octet of its length
+
+
+@functools.lru_cache(maxsize=256)
+def _addressed(source_type: int, destination_type: int) -> tuple[str, str, str]:
+    """A final receipt's body before the recipient's number, up to the sender, up to sm_length."""
+    body = deliver_sm_body(
         b"",
         destination_type >> 4,
         destination_type & 15,
         b"",
         source_type >> 4,
         source_type & 15,
-        source.encode("latin-1", "replace")[:20],
-        _RECEIPT if final else _INTERMEDIATE,
-    ).replace(b"%", b"%%")
-    submitted, ended = (format_receipt_date(minute * 60_000).encode() for minute in (accepted, done))
-    tlvs = _TLVS if with_tlvs else _NO_TLVS
-    return empty[:3] + b"%.20b" + empty[3:-1] + b"%c" + _TEXT % (submitted, ended) + tlvs
+        b"",
+        _RECEIPT,
+    ).decode("latin-1")
+    return body[:3], body[3:6], body[6:-1]
+
+
+@functools.lru_cache(maxsize=1024)  # receipts come by the thousand, minute by minute
+def _said(state: int, error: str, submitted: int, ended: int) -> str:
+    """A receipt's text between the id and what it quotes. `submitted` and `ended` in whole minutes."""
+    text = receipt.format("", state, submit_ms=submitted * 60_000, done_ms=ended * 60_000, err=error)
+    return text[_ID_OCTETS:].decode("ascii")
 
 
 def _receipt(event: Event, account: Account, version: int) -> bytes:
     shown = id_of(account.id_form, event.shown or event.message_id, event.alias)
-    state = event.state
     text = _layout(event, account, shown[:-1].decode("ascii"))
     tlvs: tuple[tuple[int, bytes], ...] = ()
     if account.receipt_tlvs and version >= 0x34:
-        known = state if version >= 0x50 else _STATE_34.get(state, state)
-        tlvs = ((receipt.RECEIPTED_MESSAGE_ID, shown), (_MESSAGE_STATE, bytes((known,))))
-        tlvs += _network_error(event, account, version)
+        tlvs = ((receipt.RECEIPTED_MESSAGE_ID, shown), *_state_tlvs(event, account, version))
         if event.relay is not None:
             tlvs += event.relay.tlvs
     esm_class = _RECEIPT if event.final or event.part else _INTERMEDIATE
     return _body(event, account, esm_class, 0, Segment(text, tlvs=tlvs), swapped=True)
+
+
+def _state_tlvs(event: Event, account: Account, version: int) -> tuple[tuple[int, bytes], ...]:
+    state = event.state
+    known = state if version >= 0x50 else _STATE_34.get(state, state)
+    return ((_MESSAGE_STATE, bytes((known,))), *_network_error(event, account, version))
 
 
 def _layout(event: Event, account: Account, id: str) -> bytes:
@@ -274,7 +291,7 @@ def _body(
     event: Event, account: Account, esm_class: int, data_coding: int, segment: Segment, *, swapped: bool
 ) -> bytes:
     """Carriers' fields longer than the specification allows are cut: no customer could read them."""
-    longest = 64 if account.deliver_with == "data_sm" else 20
+    longest = 64 if account.deliver_with == "data_sm" else _LONGEST_ADDRESS
     source = event.source.encode("latin-1", "replace")[:longest]
     destination = event.destination.encode("latin-1", "replace")[:longest]
     source_type, destination_type = event.source_type, event.destination_type

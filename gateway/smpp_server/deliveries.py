@@ -21,25 +21,24 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, groupby, repeat, zip_longest
-from operator import attrgetter
-from typing import Protocol
+from itertools import chain, islice, repeat, zip_longest
+from operator import itemgetter
+from typing import Any, Protocol
 
 import structlog
 import trio
 
-from gateway.smpp_server.deliver import bodies, command_of, delivered, is_plain
+from gateway.smpp_server.deliver import bodies, command_of, receipts, short
 from gateway.world import World
 from router.nouns import Account
 from router.throttle import Throttle
 from smpp.events import Answer
 from smpp.session import Session
 from smpp.status import Status
-from store.interface import SMPP_ORIGIN, Endpoint, OutboxRow
+from store.interface import SMPP_ORIGIN, Endpoint, FreshRow, OutboxRow, ReceiptRow
 
 log = structlog.get_logger("smpp")
 
-_ENDPOINT = attrgetter("endpoint")
 _READY_MOST = 1_000
 _PAGE = 500
 _RETRY_FIRST_S = 1.0
@@ -49,6 +48,8 @@ _REFUSALS = 5  # in a row, before an account is left alone for a moment
 _LATER_MOST = 10_000
 _JANITOR_S = 60.0
 _BREATH_S = 0.05  # between two pages of what is too old
+_CONTEXT = itemgetter(0)  # of an Answer
+_ROWS = frozenset({ReceiptRow, OutboxRow})
 _REFUSED_FOR_GOOD = frozenset({int(Status.ESME_RX_P_APPN), int(Status.ESME_RX_R_APPN)})
 
 
@@ -67,7 +68,7 @@ class Outbox(Protocol):
 
     @property
     def store(self) -> OutboxReads: ...
-    def add_outbox_done(self, rows: Sequence[OutboxRow]) -> None: ...
+    def add_outbox_done(self, rows: Sequence[FreshRow]) -> None: ...
     def add_outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None: ...
     def add_outbox_given_up(self, rows: Sequence[OutboxRow], now_ms: int) -> None: ...
 
@@ -75,9 +76,9 @@ class Outbox(Protocol):
 class OutboxReads(Protocol):
     def outbox_page(self, endpoint: int, after_seq: int, limit: int) -> list[OutboxRow]: ...
     def outbox_endpoints(self) -> dict[int, Endpoint]: ...
-    def has_event(self, row: OutboxRow) -> bool: ...
+    def has_event(self, row: FreshRow) -> bool: ...
     def watch_events(self) -> None: ...
-    def take_fresh_events(self) -> list[OutboxRow]: ...
+    def take_fresh_events(self) -> dict[int, list[FreshRow]]: ...
 
 
 class Sending:
@@ -109,20 +110,38 @@ class Sending:
 class Place:
     """A receiver, and what was chosen for it: rows of one part each, and these as `bodies`."""
 
-    __slots__ = ("bodies", "rows", "session", "turn", "with_tlvs")
+    __slots__ = ("bodies", "rows", "session", "turn")
 
-    def __init__(self, receiver: Receiver, turn: int, tlvs: bool) -> None:
+    def __init__(self, receiver: Receiver, turn: int) -> None:
         self.session = receiver.session
         self.turn = turn  # the next one's
-        self.with_tlvs = tlvs and self.session.peer_version >= 0x34
         self.bodies: list[bytes] = []
-        self.rows: list[OutboxRow] = []
+        self.rows: list[FreshRow] = []
+
+    @property
+    def room(self) -> int:
+        return self.session.window_free - len(self.rows)
 
 
 def _submit(places: Sequence[Place], command: int, now: float) -> None:
     for place in places:
         if place.rows:
             place.session.submit_all(place.bodies, command, now, place.rows)
+
+
+def _deal(port: Port, rows: list[ReceiptRow], places: list[Place], turns: Iterator[Place]) -> None:
+    """Receipts for which there is room, in turns."""
+    takers = list(islice(turns, len(rows)))
+    port.turn = takers[-1].turn
+    if len(places) == 1:
+        places[0].rows += rows
+    else:
+        for place, row in zip(takers, rows, strict=True):
+            place.rows.append(row)
+    for place in places:
+        dealt: list[Any] = place.rows[len(place.bodies) :]
+        if dealt:
+            place.bodies += receipts(dealt, port.account, place.session.peer_version)
 
 
 class Port:
@@ -138,7 +157,7 @@ class Port:
         self.account = account
         self.endpoint = 0
         self.receivers: list[Receiver] = []
-        self.ready: deque[OutboxRow] = deque()
+        self.ready: deque[FreshRow] = deque()
         self.ended: OutboxRow | None = None  # the last that was given up as too old
         self.cursor = 0  # the highest seq taken
         self.behind = True  # rows after the cursor are to be read from the outbox
@@ -162,14 +181,29 @@ class Port:
     def places(self) -> tuple[list[Place], Iterator[Place]]:
         """One for each receiver; and these in turns, each as often as its window has room now."""
         receivers, turn = self.receivers, self.turn % len(self.receivers)
-        tlvs = self.account.receipt_tlvs
-        places = [Place(receiver, number, tlvs) for number, receiver in enumerate(receivers, 1)]
+        places = [Place(receiver, number) for number, receiver in enumerate(receivers, 1)]
         each = [repeat(place, place.session.window_free) for place in places[turn:] + places[:turn]]
         return places, each[0] if len(each) == 1 else filter(None, chain.from_iterable(zip_longest(*each)))
 
+    def receipts(self, most: int, oldest_ms: int) -> list[ReceiptRow]:
+        """Those in front that may all go now; they are under way then. None where the first needs a look of
+        its own."""
+        busy, rows = self.busy, []
+        for row in islice(self.ready, most):
+            if type(row) is not ReceiptRow or row.message_id in busy or row.like.at_ms < oldest_ms:
+                break
+            busy.add(row.message_id)
+            rows.append(row)
+        if len(rows) == len(self.ready):
+            self.ready.clear()
+        else:
+            for _ in rows:
+                self.ready.popleft()
+        return rows
+
     def take_up(self, row: OutboxRow) -> None:
         """Back to the front: it was not delivered."""
-        self.release(row.event.message_id)
+        self.release(row.message_id)
         self.ready.appendleft(row)
 
     def release(self, message_id: int) -> None:
@@ -217,8 +251,8 @@ class Deliveries:
                     continue
                 context.left = 0
                 context = context.row
-            if isinstance(context, OutboxRow):
-                port.take_up(context)
+            if isinstance(context, FreshRow):
+                port.take_up(context.whole())
         self.pump(port)
 
     def change(self, account: Account) -> None:
@@ -245,7 +279,7 @@ class Deliveries:
             for receiver in port.receivers
             for context in receiver.session.unanswered()
         ]
-        return {row.seq for row in rows if isinstance(row, OutboxRow)}
+        return {row.seq for row in rows if isinstance(row, FreshRow)}
 
     def release(self, account_id: int) -> None:
         """As before `hold`; what left the outbox meanwhile is forgotten."""
@@ -263,9 +297,7 @@ class Deliveries:
 
     def on_commit(self) -> None:
         """Take what the commit queued for sessions."""
-        fresh = sorted(self._store.take_fresh_events(), key=_ENDPOINT)
-        for endpoint, queued in groupby(fresh, _ENDPOINT):
-            rows = list(queued)
+        for endpoint, rows in self._store.take_fresh_events().items():
             port = self._by_endpoint.get(endpoint) or self._find(rows[0])
             if port is None:
                 continue
@@ -281,8 +313,8 @@ class Deliveries:
                     port.cursor = rows[-1].seq
             self.pump(port)
 
-    def _find(self, row: OutboxRow) -> Port | None:
-        port = self.ports.get(row.event.account)
+    def _find(self, row: FreshRow) -> Port | None:
+        port = self.ports.get(row.whole().event.account)
         if port is not None:
             port.endpoint = row.endpoint
             self._by_endpoint[row.endpoint] = port
@@ -298,7 +330,7 @@ class Deliveries:
         page = self._store.outbox_page(port.endpoint, port.cursor, _PAGE) if port.endpoint else []
         if page:
             port.cursor = page[-1].seq
-            port.ready.extend(page)
+            port.ready.extend(map(short, page))
         if len(page) < _PAGE:
             port.behind = False
         return bool(page)
@@ -317,28 +349,36 @@ class Deliveries:
         expired: list[OutboxRow] = []
         account = port.account
         command = command_of(account)
-        plain, id_form = is_plain(account), account.id_form
         oldest_ms = self._world.wall_ms() - account.deliver_expiry_s * 1000
         throttle = port.throttle if account.deliver_rate else None
         places, turns = port.places()
         before = len(busy)
         while ready or (port.behind and self._refill(port)):
-            row = ready[0]
+            first = ready[0]
+            if type(first) is ReceiptRow and throttle is None:
+                receipts = port.receipts(sum(place.room for place in places), oldest_ms)
+                if receipts:
+                    _deal(port, receipts, places, turns)
+                    continue
+            row = first.whole()
             event = row.event
             message_id = event.message_id
             if message_id in busy:
-                port.parked.setdefault(message_id, deque()).append(ready.popleft())
+                port.parked.setdefault(message_id, deque()).append(row)
+                ready.popleft()
                 continue
             if port.overtaken and not event.final and message_id in port.overtaken:
                 port.overtaken.discard(message_id)
-                self._committer.add_outbox_done([ready.popleft()])
+                self._committer.add_outbox_done([row])
+                ready.popleft()
                 continue
             if (event.since_ms or event.at_ms) < oldest_ms:
                 if len(expired) >= _PAGE or (not expired and self._is_ending(port)):
                     port.paused_until = now + _BREATH_S
                     self._look_again(port, port.paused_until)
                     break
-                expired.append(ready.popleft())
+                expired.append(row)
+                ready.popleft()
                 continue
             if throttle is not None and throttle.available(now) < 1:
                 self._look_again(port, throttle.next_at(1, now))
@@ -351,16 +391,14 @@ class Deliveries:
             busy.add(message_id)
             if throttle is not None:
                 throttle.take(1, now)
-            body = delivered(event, id_form, place.with_tlvs) if plain else None
-            if body is None:
-                body, *more = parts = bodies(event, account, place.session.peer_version)
-                if more:
-                    if throttle is not None:
-                        throttle.take(len(more), now)
-                    _submit(places, command, now)
-                    Sending(row, place.session, command, parts).send(now)
-                    places, turns = port.places()
-                    continue
+            body, *more = parts = bodies(event, account, place.session.peer_version)
+            if more:
+                if throttle is not None:
+                    throttle.take(len(more), now)
+                _submit(places, command, now)
+                Sending(row, place.session, command, parts).send(now)
+                places, turns = port.places()
+                continue
             place.bodies.append(body)
             place.rows.append(row)
         if len(busy) > before:
@@ -389,13 +427,14 @@ class Deliveries:
 
     # answers
 
-    def answered_all(self, port: Port, answers: Sequence[Answer], done: list[OutboxRow]) -> None:
+    def answered_all(self, port: Port, answers: Sequence[Answer], done: list[FreshRow]) -> None:
         """`answered` for those that accept, of one read."""
-        taken: list[OutboxRow] = [context for context, _, _ in answers if type(context) is OutboxRow]
-        ids = [row.event.message_id for row in taken]
-        special = len(taken) < len(answers) or port.later or not port.parked.keys().isdisjoint(ids)
-        if special or not taken:
-            for context, _, _ in answers:
+        taken: list[Any] = list(map(_CONTEXT, answers))
+        ids: list[int] = []
+        if _ROWS.issuperset(map(type, taken)):
+            ids = [row.message_id for row in taken]
+        if not ids or port.later or not port.parked.keys().isdisjoint(ids):
+            for context in taken:
                 self.answered(port, context, 0, done)
             return
         port.delivered += len(taken)
@@ -403,10 +442,10 @@ class Deliveries:
         port.busy.difference_update(ids)
         done += taken
 
-    def answered(self, port: Port, context: object, status: int, done: list[OutboxRow]) -> None:
+    def answered(self, port: Port, context: object, status: int, done: list[FreshRow]) -> None:
         """The customer answered a deliver_sm; what is finished goes into `done` (see `finish`)."""
-        if type(context) is OutboxRow:
-            row = context
+        if isinstance(context, FreshRow):
+            row = context.whole()
         elif isinstance(context, Sending):
             context.left -= 1
             context.status = context.status or status
@@ -450,11 +489,11 @@ class Deliveries:
                 return
             context.left = -1 << 30
             context.rest.clear()
-        if isinstance(row, OutboxRow):
+        if isinstance(row, FreshRow):
             port.silent += 1
-            self._again(port, row, "no answer in time")
+            self._again(port, row.whole(), "no answer in time")
 
-    def finish(self, port: Port, done: Sequence[OutboxRow]) -> None:
+    def finish(self, port: Port, done: Sequence[FreshRow]) -> None:
         """COMMIT D for what was delivered; more may go."""
         if done:
             self._committer.add_outbox_done(done)

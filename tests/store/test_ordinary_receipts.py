@@ -120,7 +120,7 @@ class Side:
         return (
             results,
             rows.written,
-            store.take_fresh_events(),
+            [(at, [row.whole() for row in rows]) for at, rows in sorted(store.take_fresh_events().items())],
             store.totals(),
             store.memory.lanes,
             store.memory.wallets,

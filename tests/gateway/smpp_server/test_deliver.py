@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.smpp_server.deliver import bodies, delivered, error_code, is_plain
+from gateway.smpp_server.deliver import bodies, error_code, receipts, short
 from router.nouns import Account, Event, EventKind, MessageState, Reason, Relay
 from smpp import codec, receipt
 from smpp.constants import CommandId, Tlv
 from smpp.pdu import DeliverSm
+from store.interface import OutboxRow, ReceiptRow
 
 SUBMITTED_MS = 1_760_000_030_000  # 2025-10-09T08:53:50Z
 TOLD_MS = SUBMITTED_MS + 600_000
@@ -163,65 +164,73 @@ def test_an_intermediate_notification_tells_its_code() -> None:
     assert (pdu.esm_class, b" err:027 " in pdu.short_message) == (0x20, True)
 
 
-# the short way of the commonest receipt
+# receipts written together
 
-
-@given(
-    message_id=st.integers(1, 2**63 - 1),
-    shown=st.sampled_from([0, 5]),
-    alias=st.sampled_from([0, 0xABCDEF]),
-    source=st.sampled_from(["ACME", "447700900000", "é", "x" * 30]),
-    to=st.one_of(st.from_regex(r"[1-9][0-9]{6,24}", fullmatch=True), st.just("ü7")),
-    types=st.tuples(st.integers(0, 255), st.integers(0, 255)),
-    text=st.text(max_size=20),
-    final=st.booleans(),
-    segments=st.integers(1, 2),
-    done_ms=st.sampled_from([0, 1, SUBMITTED_MS + 120_000]),
-    relay=st.sampled_from([None, Relay(tlvs=((0x0204, b"\0\1"),))]),
-    settings=st.fixed_dictionaries(
-        {
-            "id_form": st.sampled_from(["decimal", "hex", "short"]),
-            "receipt_tlvs": st.booleans(),
-            "receipt_layout": st.sampled_from(["standard", "seconds"]),
-            "deliver_with": st.sampled_from(["deliver_sm", "data_sm"]),
-        }
-    ),
-    version=st.sampled_from([0x33, 0x34, 0x50]),
+TEXTS = st.one_of(
+    st.text(max_size=20), st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)
 )
-def test_both_ways_say_the_same(
-    message_id: int,
-    shown: int,
-    alias: int,
-    source: str,
-    to: str,
-    types: tuple[int, int],
-    text: str,
-    final: bool,
-    segments: int,
-    done_ms: int,
-    relay: Relay | None,
-    settings: dict[str, Any],
-    version: int,
+EVENTS = st.builds(
+    Event,
+    st.sampled_from([EventKind.RECEIPT, EventKind.RECEIPT, EventKind.RECEIPT, EventKind.MO]),
+    st.just(1),
+    st.integers(1, 2**63 - 1),
+    st.integers(TOLD_MS, TOLD_MS + 120_000),
+    st.sampled_from(["ACME", "447700900000", "é", "x" * 30]),
+    st.one_of(st.from_regex(r"[1-9][0-9]{6,24}", fullmatch=True), st.just("ü7"), st.just("Ω8")),
+    st.sampled_from([2, 2, 2, 3, 5, 7, 8, 9]),
+    st.sampled_from([Reason.RECEIPT, Reason.EXPIRED_IN_QUEUE]),
+    st.sampled_from(["", "000", "034", "3:21", "ESME_RINVDSTADR", "4A6"]),
+    st.sampled_from([1, 1, 1, 2]),
+    st.sampled_from(["", "order 7"]),
+    st.sampled_from([(), ("spring",)]),
+    text=TEXTS,
+    final=st.sampled_from([True, True, True, False]),
+    attempts=st.sampled_from([0, 0, 0, 1]),
+    part=st.sampled_from([0, 0, 0, 1]),
+    accepted_ms=st.integers(SUBMITTED_MS, SUBMITTED_MS + 90_000),
+    source_type=st.sampled_from([0x11, 0x50, 0xFF]),
+    destination_type=st.sampled_from([0x11, 0x01]),
+    alias=st.sampled_from([0, 0xABCDEF]),
+    relay=st.sampled_from([None, None, None, Relay(tlvs=((0x0204, b"\0\1"),))]),
+    shown=st.sampled_from([0, 0, 0, 5]),
+    cause=st.sampled_from(["", "absent_subscriber"]),
+    done_ms=st.sampled_from([0, 1, SUBMITTED_MS + 30_000, SUBMITTED_MS + 120_000]),
+    since_ms=st.sampled_from([0, 0, 0, TOLD_MS]),
+)
+ACCOUNTS = st.builds(
+    Account,
+    st.just(1),
+    st.just("acme"),
+    id_form=st.sampled_from(["decimal", "hex", "short"]),
+    receipt_tlvs=st.booleans(),
+    receipt_layout=st.sampled_from(["standard", "standard", "seconds"]),
+    receipt_error_form=st.sampled_from(["dec3", "hex"]),
+    error_codes=st.sampled_from([{}, {"absent_subscriber": "027"}]),
+    deliver_with=st.sampled_from(["deliver_sm", "deliver_sm", "data_sm"]),
+)
+
+
+@given(st.lists(EVENTS, max_size=8), st.booleans(), ACCOUNTS, st.sampled_from([0x33, 0x34, 0x50]))
+def test_receipts_say_together_what_they_say_one_by_one(
+    events: list[Event], alike: bool, account: Account, version: int
 ) -> None:
-    one = event(
-        MessageState.DELIVERED, text=text, final=final, segments=segments, done_ms=done_ms, relay=relay,
-        shown=shown, alias=alias, source_type=types[0], destination_type=types[1],
-    )  # fmt: skip
-    one.message_id, one.source, one.destination = message_id, source, to
-    account = Account(1, "acme", **settings)
-    short = delivered(one, account.id_form, account.receipt_tlvs and version >= 0x34)
-    if short is not None and is_plain(account):
-        assert (short,) == bodies(one, account, version)
+    read = [OutboxRow(5, number, one) for number, one in enumerate(events)]
+    rows = [one for one in map(short, read) if isinstance(one, ReceiptRow)]
+    if alike:
+        for row in rows:
+            row.like = rows[0].like
+    assert receipts(rows, account, version) == [
+        body for row in rows for body in bodies(row.whole().event, account, version)
+    ]
 
 
-@given(text=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=160), tlvs=st.booleans())
-def test_the_commonest_receipt_takes_the_short_way(text: str, tlvs: bool) -> None:
-    account = Account(1, "acme", receipt_tlvs=tlvs)
-    one = event(MessageState.DELIVERED, text=text)
-    assert is_plain(account)
-    assert (delivered(one, account.id_form, tlvs),) == bodies(one, account, 0x34)
+@given(EVENTS)
+def test_a_row_that_was_read_says_the_same_in_its_short_form(one: Event) -> None:
+    row = OutboxRow(5, 9, one)
+    shortened = short(row)
+    assert (shortened.endpoint, shortened.seq, shortened.message_id) == (5, 9, one.message_id)
+    assert shortened.whole() == row
 
 
-@pytest.mark.parametrize("settings", [{"receipt_layout": "seconds"}, {"deliver_with": "data_sm"}])
-def test_an_account_with_a_way_of_its_own_is_not_plain(settings: dict[str, Any]) -> None:
-    assert not is_plain(Account(1, "acme", **settings))
+def test_the_final_receipt_of_one_part_is_read_in_its_short_form() -> None:
+    assert isinstance(short(OutboxRow(5, 9, event(text="Hello"))), ReceiptRow)

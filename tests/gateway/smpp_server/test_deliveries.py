@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.smpp_server import deliveries
+from gateway.smpp_server.deliver import short
 from gateway.smpp_server.deliveries import Deliveries, Port
 from router.nouns import Account, Event, EventKind, MessageState
 from smpp.codec import encode
@@ -22,7 +24,7 @@ from smpp.constants import CommandId
 from smpp.pdu import BindReceiver
 from smpp.session import Role, Session, SessionSettings
 from smpp.status import Status
-from store.interface import OutboxRow
+from store.interface import FreshRow, OutboxRow
 from tests.trio_case import trio_test
 
 NOW_MS = 1_760_000_030_000
@@ -44,7 +46,7 @@ class Receiver:
 
     def got(self) -> list[int]:
         """The rows under way there, by number."""
-        return [context.seq for context in self.session.unanswered() if isinstance(context, OutboxRow)]
+        return [context.seq for context in self.session.unanswered() if isinstance(context, FreshRow)]
 
 
 class Outbox:
@@ -52,7 +54,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.on_commit: list[Any] = []
-        self.fresh: list[OutboxRow] = []
+        self.fresh: Sequence[FreshRow] = []
         self.kept: list[OutboxRow] = []
         self.done: list[int] = []
         self.retried: list[int] = []
@@ -62,16 +64,17 @@ class Outbox:
             take_fresh_events=self._take,
             outbox_page=self._page,
             outbox_endpoints=dict,
+            has_event=lambda row: False,
         )
 
-    def _take(self) -> list[OutboxRow]:
-        fresh, self.fresh = self.fresh, []
-        return fresh
+    def _take(self) -> dict[int, list[FreshRow]]:
+        fresh, self.fresh = sorted(self.fresh, key=attrgetter("endpoint")), []
+        return {endpoint: list(rows) for endpoint, rows in groupby(fresh, attrgetter("endpoint"))}
 
     def _page(self, endpoint: int, after: int, limit: int) -> list[OutboxRow]:
         return [row for row in self.kept if row.endpoint == endpoint and row.seq > after][:limit]
 
-    def add_outbox_done(self, rows: Sequence[OutboxRow]) -> None:
+    def add_outbox_done(self, rows: Sequence[FreshRow]) -> None:
         self.done += [row.seq for row in rows]
 
     def add_outbox_retry(self, rows: Sequence[OutboxRow], due_ms: int) -> None:
@@ -155,6 +158,51 @@ async def test_what_a_port_has_no_room_for_is_read_later(monkeypatch: pytest.Mon
 
 
 @given(
+    st.lists(
+        st.tuples(st.integers(1, 12), st.booleans(), st.sampled_from([0, 0, 0, -86_400_000])), max_size=20
+    ),
+    st.lists(st.integers(0, 12), min_size=1, max_size=3),
+    st.sampled_from([0, 0, 3]),
+    st.lists(st.integers(0, 12), max_size=6),
+)
+def test_receipts_that_a_commit_hands_over_go_as_those_that_are_read(
+    drawn: list[tuple[int, bool, int]], windows: list[int], rate: int, answered: list[int]
+) -> None:
+    @trio_test(mock_clock=True)
+    async def compare() -> None:
+        seen = []
+        for fresh in (True, False):
+            deliveries, port, receivers, outbox = joined(windows)
+            account = Account(1, "acme", deliver_rate=rate, deliver_expiry_s=3600)
+            deliveries.change(account)
+            rows: list[FreshRow] = []
+            for seq, (message, final, later_ms) in enumerate(drawn, 1):
+                rows.append(row(seq, message, final=final))
+                rows[-1].whole().event.at_ms += later_ms
+            outbox.fresh = list(map(short, rows)) if fresh else rows  # type: ignore[arg-type]
+            deliveries.on_commit()
+            told = []
+            for number in answered:
+                session = receivers[number % len(receivers)].session
+                contexts = session.unanswered()[:number]
+                for waiting in list(session._window.in_flight)[:number]:
+                    session._window.take(waiting)
+                done: list[FreshRow] = []
+                deliveries.answered_all(port, [(one, 0.1, b"") for one in contexts], done)
+                deliveries.finish(port, done)
+                told.append([one.seq for one in done])
+            written = [receiver.session.data_to_send() for receiver in receivers]
+            kept = [(one.seq, one.whole().event) for one in port.ready]
+            parked = {id: [one.seq for one in some] for id, some in port.parked.items()}
+            went = outbox.done, outbox.retried, outbox.given_up, port.delivered
+            under_way = [receiver.got() for receiver in receivers], port.busy, port.turn % len(windows)
+            seen.append((told, written, kept, parked, went, under_way))
+        assert seen[0] == seen[1]
+
+    compare()
+
+
+@given(
     st.lists(st.sampled_from([0, 0, 0, int(Status.ESME_RX_T_APPN), int(Status.ESME_RX_P_APPN)]), max_size=12),
     st.sets(st.integers(1, 12)),
     st.sets(st.integers(1, 12)),
@@ -173,7 +221,7 @@ def test_answers_of_one_read_are_those_one_by_one(
             deliveries.pump(port)
             port.refusals = 3
             answers = list(zip(rows, statuses, strict=True))
-            done: list[OutboxRow] = []
+            done: list[FreshRow] = []
             for status, some in groupby(answers, key=lambda answer: answer[1]):
                 if together and not status:
                     deliveries.answered_all(port, [(one, 0.1, b"") for one, _ in some], done)

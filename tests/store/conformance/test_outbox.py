@@ -95,9 +95,12 @@ def test_events_for_an_accounts_own_sessions_are_announced_as_they_are_committed
     steady.store.watch_events()
     endpoint = deliver(steady, 2)
     assert steady.store.outbox_endpoints()[endpoint].origin == SMPP_ORIGIN
-    fresh = steady.store.take_fresh_events()
-    assert [plain(row) for row in fresh] == [plain(row) for row in steady.store.outbox_page(endpoint, 0, 10)]
-    assert steady.store.take_fresh_events() == []
+    ((told, fresh),) = steady.store.take_fresh_events().items()
+    assert told == endpoint
+    assert [plain(row.whole()) for row in fresh] == [
+        plain(row) for row in steady.store.outbox_page(endpoint, 0, 10)
+    ]
+    assert steady.store.take_fresh_events() == {}
 
 
 def plain(row: OutboxRow) -> tuple[int, int, Event]:
