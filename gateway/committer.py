@@ -11,7 +11,7 @@ Deliberately not here: decisions, records, sockets. `done` callbacks must be sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, Generic, Protocol, TypeVar
@@ -21,7 +21,7 @@ import trio
 
 from gateway.world import World
 from gateway.writer import Writer
-from router.nouns import Message, Outcome, ReceiptIn, Taken
+from router.nouns import Message, Outcome, ReceiptIn, ReceiptsIn, Taken
 from store.interface import (
     Claim,
     ClaimResult,
@@ -41,7 +41,7 @@ _ROUNDS = 100  # carriers that share a lane by weights take a few messages each,
 AcceptDone = Callable[[StoreError | None], None]
 Before = Callable[[Transaction], object] | None
 Refused = dict[int, str] | None
-ReceiptsDone = Callable[[Sequence[ReceiptResult]], None]
+ReceiptsDone = Callable[[Sequence[ReceiptResult | None]], None]
 
 log = structlog.get_logger("committer")
 
@@ -131,6 +131,11 @@ class _CallFailed(Exception):
         self.error = error
 
 
+def _each(columns: Iterable[Outcome | Taken | ReceiptIn | ReceiptsIn]) -> int:
+    """How many there are, also in columns."""
+    return sum(len(one.ids) if isinstance(one, Taken | ReceiptsIn) else 1 for one in columns)
+
+
 class _Batch:
     """Everything one transaction will carry."""
 
@@ -150,7 +155,7 @@ class _Batch:
         self.outbox_retry: list[tuple[Sequence[OutboxRow], int]] = []
         self.outbox_given_up: list[tuple[Sequence[OutboxRow], int]] = []
         self.outcomes: list[Outcome | Taken] = []
-        self.receipts: list[ReceiptIn] = []
+        self.receipts: list[ReceiptIn | ReceiptsIn] = []
         self.receipts_done: list[tuple[int, ReceiptsDone]] = []
         self.calls: list[_Call[Any]] = []
         self.accepts: list[tuple[list[Message], AcceptDone, Before, Refused]] = []
@@ -168,8 +173,8 @@ class _Batch:
 
     def size(self) -> int:
         accepted = sum(len(messages) for messages, *_ in self.accepts)
-        settled = sum(len(one.ids) if isinstance(one, Taken) else 1 for one in self.outcomes)
-        return accepted + settled + len(self.receipts) + len(self.outbox_done) + len(self.calls)
+        matched = sum(count for count, _ in self.receipts_done)
+        return accepted + _each(self.outcomes) + matched + len(self.outbox_done) + len(self.calls)
 
 
 class Committer:
@@ -217,10 +222,10 @@ class Committer:
         self._next.outcomes.extend(outcomes)
         self._awake.set()
 
-    def add_receipts(self, receipts: Sequence[ReceiptIn], done: ReceiptsDone) -> None:
-        """COMMIT C; `done` gets a result for each and may then answer the carrier."""
+    def add_receipts(self, receipts: Sequence[ReceiptIn | ReceiptsIn], done: ReceiptsDone) -> None:
+        """COMMIT C; `done` gets a result for each, also in columns, and may then answer the carrier."""
         self._next.receipts.extend(receipts)
-        self._next.receipts_done.append((len(receipts), done))
+        self._next.receipts_done.append((_each(receipts), done))
         self._awake.set()
 
     def add_outbox_done(self, rows: Sequence[FreshRow]) -> None:
@@ -371,7 +376,7 @@ class Committer:
     def _has_more(self) -> bool:
         return bool(self._next)
 
-    def _apply(self, txn: Transaction, batch: _Batch, with_claims: bool) -> list[ReceiptResult]:
+    def _apply(self, txn: Transaction, batch: _Batch, with_claims: bool) -> list[ReceiptResult | None]:
         now_ms = self._world.wall_ms()
         if batch.outbox_done:
             txn.outbox_done(batch.outbox_done)
@@ -444,7 +449,7 @@ class Committer:
             call.done(call)
 
     def _finish(
-        self, batch: _Batch, results: list[ReceiptResult], leases: dict[Claimer, ClaimResult]
+        self, batch: _Batch, results: list[ReceiptResult | None], leases: dict[Claimer, ClaimResult]
     ) -> None:
         for _, accepted, *_ in batch.accepts:
             accepted(None)

@@ -194,13 +194,12 @@ class FormLearner:
                 break
         return tuple(found)
 
-    def observe_all(self, receipts: Sequence[tuple[str, ...]], matched_ids: Sequence[str]) -> None:
-        """`observe` for the first id of each receipt; "" where none was matched."""
-        if not self._forms and receipts == list(zip(matched_ids)):  # each by the one id that it had
+    def observe_all(self, receipt_ids: Sequence[str], matched_ids: Sequence[str]) -> None:
+        """`observe` for each of them; "" where there was none, or none was matched."""
+        if not self._forms and receipt_ids == matched_ids:
             return
-        for ids, matched_id in zip(receipts, matched_ids, strict=True):
-            if matched_id and ids:
-                self.observe(ids[0], matched_id)
+        for receipt_id, matched_id in zip(receipt_ids, matched_ids, strict=True):
+            self.observe(receipt_id, matched_id)
 
     def observe(self, receipt_id: str, matched_id: str) -> None:
         """A receipt with `receipt_id` was matched, beyond doubt, to the submit answered with `matched_id`."""

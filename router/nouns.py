@@ -12,9 +12,12 @@ Deliberately not here: any decision (routes, judge, throttle, correlate), any I/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import msgspec
+
+_AROUND_TEXTS = " \t\r\n\0"
 
 
 class MessageState(IntEnum):
@@ -391,6 +394,41 @@ class ReceiptIn(msgspec.Struct, gc=False):
     user_message_reference: int = -1
     flagged: bool = True  # False: known as a receipt by its text alone, which a handset could have written
     cause: str = ""  # what state and codes mean: router.causes
+
+
+class Said(msgspec.Struct, frozen=True, eq=False):
+    """What receipts of one wording have in common, with the names that ReceiptIn has for it."""
+
+    sender: str
+    state: int
+    error: str
+    done_ms: int
+    words: bytes  # of the short_message: all between the id and the text
+    user_message_reference: int = -1
+    cause: str = ""
+
+
+class ReceiptsIn(msgspec.Struct, gc=False):
+    """Receipts of the usual form that came in one read: what a ReceiptIn says of each, in columns."""
+
+    group: int
+    carrier: int
+    at_ms: int
+    ids: Sequence[str]  # as they came
+    recipients: Sequence[str]
+    texts: Sequence[bytes]
+    said: Sequence[Said]
+    forms: Sequence[tuple[str, ...]] = ()  # ids to try for each, where others than its own are to be tried
+
+    def one(self, at: int) -> ReceiptIn:
+        """What one of them says."""
+        id, said, text = self.ids[at], self.said[at], self.texts[at]
+        return ReceiptIn(
+            self.group, self.carrier, self.forms[at] if self.forms else (id,), (), self.recipients[at],
+            said.sender, said.state, said.error, self.at_ms, said.done_ms,
+            b"id:" + id.encode("latin-1") + said.words + text, text.decode("latin-1").strip(_AROUND_TEXTS),
+            said.user_message_reference, True, said.cause,
+        )  # fmt: skip
 
 
 class ReceiptFate(IntEnum):

@@ -62,7 +62,7 @@ class Receipts(msgspec.Struct, frozen=True, gc=False):
     owner answers each of them, once.
 
     numbers  their sequence_numbers
-    said     what each says, as smpp.receipt.usual_in gives it
+    said     what each says, as smpp.receipt.UsualReceipts finds it
     """
 
     numbers: list[int]

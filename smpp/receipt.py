@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, tzinfo
+from itertools import pairwise
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -132,9 +134,16 @@ class Receipt(msgspec.Struct, gc=False):
         return parse_receipt_date(self.done_date, zone, near_ms)
 
 
-# source_addr, destination_addr, sm_length, short_message, the text's id, what stands between id and text, the
-# text as written, the length of receipted_message_id, the TLVs after it. Lengths are each one character.
-UsualReceipt = tuple[str, str, str, str, str, str, str, str, str]
+class Wording(msgspec.Struct, frozen=True, eq=False):
+    """What usual receipts may have in common."""
+
+    destination: bytes  # destination_addr
+    words: bytes  # of the short_message: all between the id and the text
+    tlvs: bytes  # after receipted_message_id
+
+
+# source_addr, the text's id, the text as written, the rest.
+UsualReceipt = tuple[str, str, bytes, Wording]
 
 # The usual form, as 3.4 Appendix B and most SMSCs write it.
 _USUAL: Final = re.compile(
@@ -142,18 +151,21 @@ _USUAL: Final = re.compile(
     r"(?: [Tt]ext:(.*))?\s*",
     re.DOTALL,
 )
-# A deliver_sm's whole body with such a receipt, without TLVs or with the usual ones, its octets as latin-1.
+# A deliver_sm's whole body with such a receipt, without TLVs or with the usual ones.
 # No part can begin inside another one and nothing is tried twice, so what does not fit is seen in one pass.
 _USUAL_BODY: Final = re.compile(
-    r"[^\0]{0,5}+\0"  # service_type
-    r"..([^\0]{1,20}+)\0..([^\0]{1,20}+)\0"  # source_addr, destination_addr
-    r"\x04..\0\0....(.)"  # esm_class; no schedule_delivery_time, no validity_period; sm_length
-    r"(id:([!-~]{1,64}+) (sub:[0-9]{1,9}+ dlvrd:[0-9]{1,9}+ submit date:[0-9]{1,14}+ done date:[0-9]{1,14}+"
-    r" stat:[A-Z]{1,16}+ err:[0-9A-Za-z_]{1,16}+)(?: [Tt]ext:([^\0]{0,200}+))?+)"
+    rb"[^\0]{0,5}+\0"  # service_type
+    rb"..(?P<source>[^\0]{1,20}+)\0..([^\0]{1,20}+)\0"  # source_addr, destination_addr
+    rb"\x04..\0\0....(.)"  # esm_class; no schedule_delivery_time, no validity_period; sm_length
+    rb"(id:(?P<id>[!-~]{1,64}+)"
+    rb"(?P<words> sub:[0-9]{1,9}+ dlvrd:[0-9]{1,9}+ submit date:[0-9]{1,14}+ done date:[0-9]{1,14}+"
+    rb" stat:[A-Z]{1,16}+ err:[0-9A-Za-z_]{1,16}+(?: [Tt]ext:)?+)(?P<text>(?:(?<=ext:)[^\0]{0,200}+)?+))"
     # receipted_message_id that is the text's id; message_state; network_error_code
-    r"(?:\0\x1e\0(.)\5\0((?:\x04\x27\0\x01.)?+(?:\x04\x23\0\x03...)?+))?+",
+    rb"(?:\0\x1e\0(?P<named>.)(?P<again>(?P=id))\0((?:\x04\x27\0\x01.)?+(?:\x04\x23\0\x03...)?+))?+",
     re.DOTALL,
 ).fullmatch
+_MOST_LAYOUTS: Final = 64
+_MOST_WORDINGS: Final = 1_024
 # Any key of Appendix B, at the start of a word.
 _KEY: Final = re.compile(
     r"(?<![A-Za-z0-9_])(?:(id|sub|dlvrd|stat|err|text)|(submit|done)[ _]?date)[ \t]*:", re.IGNORECASE
@@ -214,18 +226,84 @@ def parse(
     return receipt
 
 
-def usual_in(octets: str, start: int, end: int) -> UsualReceipt | None:
-    """The usual receipt that is a deliver_sm's body, from `start` to `end` of what was read (as latin-1).
+class _Layout:
+    """Where the parts of a usual receipt stand, and what is the same in most of them."""
 
-    None for everything else, also what is malformed. What it gives is what the PDU's fields and `parse` say.
-    """
-    match = _USUAL_BODY(octets, start, end)
-    if match is None:
-        return None
-    found = match.groups("")
-    if ord(found[2]) != len(found[3]) or (found[7] and ord(found[7]) != len(found[4]) + 1):
-        return None
-    return found  # type: ignore[return-value]
+    __slots__ = ("destination", "head", "middle", "named", "receipted", "tail", "unpack", "wording")
+
+    def __init__(self, match: re.Match[bytes], start: int, wording: Wording) -> None:
+        octets = match.string
+        places = [start, *match.span("source"), *match.span("id"), match.end("words"), match.end("text")]
+        if match["named"]:
+            places += (match.start("again"), match.end("again"))
+        else:
+            places += (places[-1], places[-1])
+        places.append(match.end())
+        sizes = [end - begin for begin, end in pairwise(places)]
+        self.unpack = Struct("".join(f"{size}s" for size in sizes)).unpack_from
+        self.head, _, self.middle, _, _, _, self.named, again, tail = self.unpack(octets, start)
+        self.receipted = bool(again)
+        self.destination = wording.destination
+        self.wording, self.tail = wording, tail
+
+
+class UsualReceipts:
+    """Reads the usual receipts of one session. Those that are laid out as an earlier one is are cut as it is;
+    every other one is found by the pattern. What it keeps is bounded."""
+
+    __slots__ = ("_layouts", "_wordings")
+
+    def __init__(self) -> None:
+        self._layouts: dict[int, _Layout] = {}  # by length
+        self._wordings: dict[tuple[bytes, bytes, bytes], Wording] = {}
+
+    def find(self, octets: bytes, start: int, end: int) -> UsualReceipt | None:
+        """The usual receipt that is a deliver_sm's body, from `start` to `end` of what was read.
+
+        None for everything else, also what is malformed. What it gives is what the PDU's fields and `parse`
+        say.
+        """
+        layout = self._layouts.get(end - start)
+        if layout is None:
+            return self._learn(octets, start, end)
+        head, source, middle, id, words, text, named, again, tail = layout.unpack(octets, start)
+        if (
+            head != layout.head
+            or middle != layout.middle
+            or named != layout.named
+            or (again != id and layout.receipted)
+            or not source.isdigit()
+            or not id.isalnum()
+            or 0 in text
+        ):
+            return self._learn(octets, start, end)
+        wording = layout.wording
+        if words != wording.words or tail != layout.tail:
+            known = self._wordings.get((layout.destination, words, tail[1:]))
+            if known is None or (tail and tail[0]):
+                return self._learn(octets, start, end)
+            layout.wording, layout.tail = known, tail
+            wording = known
+        return source.decode(), id.decode(), text, wording
+
+    def _learn(self, octets: bytes, start: int, end: int) -> UsualReceipt | None:
+        """By the pattern, and how those are laid out that are like it."""
+        match = _USUAL_BODY(octets, start, end)
+        if match is None:
+            return None
+        source, destination, size, said, id, words, text, named, _, tlvs = match.groups(b"")
+        if size[0] != len(said) or (named and named[0] != len(id) + 1):
+            return None
+        key = destination, words, tlvs
+        wording = self._wordings.get(key)
+        if wording is None:
+            if len(self._wordings) >= _MOST_WORDINGS:
+                self._wordings.clear()
+            wording = self._wordings[key] = Wording(*key)
+        if len(self._layouts) >= _MOST_LAYOUTS:
+            self._layouts.clear()
+        self._layouts[end - start] = _Layout(match, start, wording)
+        return source.decode("latin-1"), id.decode(), text, wording
 
 
 def _parse_tolerant(text: str, flagged: bool, prefer_last_id: bool) -> Receipt | None:

@@ -46,7 +46,7 @@ from smpp.pdu import (
     Outbind,
     Pdu,
 )
-from smpp.receipt import usual_in
+from smpp.receipt import UsualReceipts
 from smpp.states import BINDS, BOUND, WITHOUT_RESPONSE, Role, SessionState, WrongState, allowed, carried
 from smpp.status import Status
 from smpp.window import Window, WindowFull
@@ -96,6 +96,7 @@ class Session:
         self.role = role
         self._accepting = _MESSAGE_ID_RESPS if together else frozenset()
         self._receipts_in = _DELIVER_SM if together else 0
+        self._usual = UsualReceipts()
         self.settings = settings
         self.state = SessionState.OPEN
         self.peer_version = settings.version
@@ -337,7 +338,7 @@ class Session:
         framer, in_flight = self._framer, self._window.in_flight
         find = in_flight.get
         carries = self._carries
-        receipts_in, text = self._receipts_in, ""
+        receipts_in, usual = self._receipts_in, self._usual.find
         receipts: Receipts | None = None  # the last ones in a row
         accepting, accepted = self._accepting, None
         data, most = framer.join(data), framer.max_pdu_octets
@@ -370,8 +371,7 @@ class Session:
                         continue
                 elif command_id in carries:  # also what crosses our unbind on the wire
                     if command_id == receipts_in:
-                        text = text or data.decode("latin-1")
-                        said = usual_in(text, start + HEADER_OCTETS, end)
+                        said = usual(data, start + HEADER_OCTETS, end)
                         if said is not None:
                             if receipts is None:
                                 receipts = Receipts([], [])

@@ -24,17 +24,18 @@ MOST = 16_384  # about 25 MiB
 
 
 class Sent(msgspec.Struct, gc=False):
-    """One message: its key in the message and progress tables, its records, the id its carrier gave it."""
+    """One message: its key in the message and progress tables, the id its carrier gave it, its records."""
 
     key: bytes
-    name: tuple[int, str]
+    group: int  # of receipts
+    cid: str
     message: Message
     progress: Progress
     sent_ms: int
 
 
 class Awaiting:
-    """By (receipt group, carrier id), and by key. Of two with the same carrier id the newer is known by it.
+    """By receipt group and carrier id, and by key. Of two with the same carrier id the newer is known by it.
     Invariant: what `by_name` has is the very object that `by_key` has under its key; whoever takes it out of
     one takes it out of the other.
 
@@ -44,7 +45,7 @@ class Awaiting:
     __slots__ = ("by_key", "by_name")
 
     def __init__(self) -> None:
-        self.by_name: dict[tuple[int, str], Sent] = {}
+        self.by_name: dict[int, dict[str, Sent]] = {}
         self.by_key: dict[bytes, Sent] = {}
 
     def make_room(self, count: int) -> None:
@@ -55,18 +56,26 @@ class Awaiting:
     def add(self, key: bytes, outcome: Outcome, message: Message, progress: Progress) -> None:
         """COMMIT B has written these records."""
         self.make_room(1)
-        name = (outcome.group, outcome.carrier_message_id)
-        self.by_key[key] = self.by_name[name] = Sent(key, name, message, progress, outcome.sent_ms)
+        group, cid = outcome.group, outcome.carrier_message_id
+        sent = Sent(key, group, cid, message, progress, outcome.sent_ms)
+        self.by_key[key] = self.of_group(group)[cid] = sent
+
+    def of_group(self, group: int) -> dict[str, Sent]:
+        """By carrier id."""
+        named = self.by_name.get(group)
+        if named is None:
+            named = self.by_name[group] = {}
+        return named
 
     def find(self, group: int, cid: str) -> Sent | None:
         """The newest message that was given this id, if it is still known here."""
-        return self.by_name.get((group, cid))
+        return self.of_group(group).get(cid)
 
     def forget(self, key: bytes) -> None:
         """Its records are written, or gone, otherwise."""
         sent = self.by_key.pop(key, None)
-        if sent is not None and self.by_name.get(sent.name) is sent:
-            del self.by_name[sent.name]
+        if sent is not None and self.find(sent.group, sent.cid) is sent:
+            del self.by_name[sent.group][sent.cid]
 
     def clear(self) -> None:
         """What is here may never have been committed."""

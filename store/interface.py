@@ -30,6 +30,7 @@ from router.nouns import (
     Progress,
     ReceiptFate,
     ReceiptIn,
+    ReceiptsIn,
     Relay,
     Taken,
 )
@@ -435,8 +436,8 @@ class Transaction(Protocol):
         """
 
     # C
-    def receipts(self, receipts: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
-        """The fate of each, in order.
+    def receipts(self, receipts: Sequence[ReceiptIn | ReceiptsIn], now_ms: int) -> list[ReceiptResult | None]:
+        """The fate of each, in order; None, of those in columns alone: matched by the id that came, as final.
 
         Matched by id (`ids`, then other forms where the recipient agrees and the hit is unique), claiming an
         unknown outcome, or parked for a message that has not got its id yet. The first final state of a

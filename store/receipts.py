@@ -8,7 +8,7 @@ for. A receipt about an earlier attempt's id is recorded and changes nothing.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, count, pairwise, repeat
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -28,6 +28,7 @@ from router.nouns import (
     Reason,
     ReceiptFate,
     ReceiptIn,
+    ReceiptsIn,
     ReceiptWish,
     Settle,
     Step,
@@ -46,10 +47,13 @@ from store.timeline import MAX_EVENTS, note
 from store.values import VALUE_VERSION, pack_head
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from router.nouns import Message
+    from router.nouns import Message, Said
     from store.batch import Batch
+
+    # id, recipient, what is said, its place in what came together, that
+    _Row = tuple[str, str, Said | ReceiptIn, int, ReceiptIn | ReceiptsIn]
 
 _FINAL, _AWAITING_RECEIPT = int(Phase.FINAL), int(Phase.AWAITING_RECEIPT)
 _RECEIPT, _ENDED, _BY_RECEIPT = int(Step.RECEIPT), int(Step.FINAL), int(Reason.RECEIPT)
@@ -95,7 +99,9 @@ class _Alike:
             self.between += map(msgspec.Raw, others)
 
 
-def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
+def receipts(
+    batch: Batch, arrived: Sequence[ReceiptIn | ReceiptsIn], now_ms: int
+) -> list[ReceiptResult | None]:
     """The fate of each, in order.
 
     The hot path: the commonest case is written out here, and does what `take_receipt` does of it. The message
@@ -105,7 +111,7 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
     memory, tables, putter = batch.memory, batch.tables, batch.putter
     put_progress, put_event = putter(tables.progress), putter(tables.outbox)
     no_expiry = batch.deleter(tables.expiry)
-    by_name, by_key = memory.awaiting.by_name, memory.awaiting.by_key
+    by_key = memory.awaiting.by_key
     oldest_ms = correlation.oldest_bucket(batch, now_ms) * BUCKET_MS
     ended_ms = max(now_ms, memory.sealed_ms)
     note_end = batch.ends_at(ended_ms).append
@@ -113,48 +119,54 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
     ended, words = batch.ended, _WORDS
     groups: dict[_Kind, _Alike] = {}
     last: _Kind | None = None
-    results: list[ReceiptResult] = []
-    for receipt in arrived:
-        state, ids = receipt.state, receipt.ids
-        word = words.get(state)
-        name = (receipt.group, ids[0] if ids else "")
-        sent = by_name.get(name)
+    results: list[ReceiptResult | None] = []
+    of_read = wording = None
+    for cid, recipient, heard, at, read in chain.from_iterable(map(_rows, arrived)):
+        if read is not of_read:
+            of_read, at_ms, carrier = read, read.at_ms, read.carrier
+            by_name = memory.awaiting.of_group(read.group)
+        if heard is not wording:
+            wording, state, error, cause = heard, heard.state, heard.error, ""
+            word = words.get(state)
+            detail = f"{word} err={error}" if error else word or ""
+            if word is not None and state != _DELIVERED:
+                cause = of_ending(state, _BY_RECEIPT, heard.cause)
+        sent = by_name.get(cid)
         if (
             sent is None
             or word is None
             or sent.sent_ms < oldest_ms
-            or (message := sent.message).destination != receipt.recipient
+            or (message := sent.message).destination != recipient
             or len(events := (progress := sent.progress).events) > MAX_EVENTS - 2
             or (fails_over and state != _DELIVERED)
         ):
+            receipt = read.one(at) if isinstance(read, ReceiptsIn) else read
             results.append(take_receipt(batch, receipt, now_ms, oldest_ms))
             continue
         account, id, key, accepted_ms = message.account, message.id, sent.key, message.accepted_ms
-        at_ms, error, done_ms = receipt.at_ms, receipt.error, receipt.done_ms
+        done_ms = heard.done_ms
         if done_ms and (done_ms > at_ms or done_ms < accepted_ms - _DAY_MS or message.send_at_ms):
             done_ms = believable_done_ms(done_ms, at_ms, first_due_ms(message))
         if done_ms < progress.done_ms:
             done_ms = progress.done_ms
-        cause = "" if state == _DELIVERED else of_ending(state, _BY_RECEIPT, receipt.cause)
-        detail = f"{word} err={error}" if error else word
-        events += (at_ms, _RECEIPT, receipt.carrier, detail), (ended_ms, _ENDED, 0, word)
+        events += (at_ms, _RECEIPT, carrier, detail), (ended_ms, _ENDED, 0, word)
         (part,) = progress.parts
         part.state = progress.state = state
         part.error = error
-        part.cause = receipt.cause
+        part.cause = heard.cause
         progress.phase = _FINAL
         progress.reason = _BY_RECEIPT
         progress.finished_ms = ended_ms
         progress.done_ms = done_ms
         progress.cause = cause
         no_expiry(TIMED_KEY.pack(-(-message.expires_ms // MINUTE_MS), account, id))
-        del by_name[name]  # as Batch.put_progress does: its copy is not awaited any more
+        del by_name[cid]  # as Batch.put_progress does: its copy is not awaited any more
         by_key.pop(key, None)
         payload = encode(progress)
         put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
         note_end(key)
         ended.append((message, progress, ended_ms))
-        results.append(ReceiptResult(_MATCHED, account, id, ids[0], True, state))
+        results.append(ReceiptResult(_MATCHED, account, id, cid, True, state) if heard is read else None)
         if message.bill is not None:
             wallets.settle(batch, message, progress)
         relay = message.relay
@@ -201,6 +213,12 @@ def receipts(batch: Batch, arrived: Sequence[ReceiptIn], now_ms: int) -> list[Re
     for (account, lane, segments, *_), alike in groups.items():
         batch.move_many(account, lane, segments, _AWAITING_RECEIPT, _FINAL, alike.count)
     return results
+
+
+def _rows(read: ReceiptIn | ReceiptsIn) -> Iterable[_Row]:
+    if isinstance(read, ReceiptIn):
+        return ((read.ids[0] if read.ids else "", read.recipient, read, 0, read),)
+    return zip(read.ids, read.recipients, read.said, count(), repeat(read))
 
 
 def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int, oldest_ms: int) -> ReceiptResult:

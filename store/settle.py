@@ -84,7 +84,7 @@ def settle(batch: Batch, outcomes: Sequence[Outcome | Taken], now_ms: int) -> No
     memory, tables = batch.memory, batch.tables
     put_progress, put_hit = batch.putter(tables.progress), batch.putter(tables.correlation)
     awaiting = memory.awaiting
-    by_key, by_name = awaiting.by_key, awaiting.by_name
+    by_key = awaiting.by_key
     at_once: list[Message] = []
     owners: list[int] = []  # their accounts
     lane = segments = run = 0  # of those of `at_once` from `run` on
@@ -99,6 +99,7 @@ def settle(batch: Batch, outcomes: Sequence[Outcome | Taken], now_ms: int) -> No
         sent_ms, bucket = -1, b""
         parked_here = parked.waiting(batch, group)  # fewer from here on, never more
         awaiting.make_room(len(taken.ids))
+        by_name = awaiting.of_group(group)
         for at, (leased, cid) in enumerate(zip(taken.leased, taken.ids, strict=True)):
             message = leased.message
             account, id = message.account, message.id
@@ -128,8 +129,7 @@ def settle(batch: Batch, outcomes: Sequence[Outcome | Taken], now_ms: int) -> No
             payload = hit(account, id, 0, 1, len(recipient)) + recipient
             if not put_hit(row, pack_head(VALUE_VERSION, crc32(row + payload)) + payload, True, False):
                 correlation.put_before(batch, row, payload)
-            name = (group, cid)
-            by_key[key] = by_name[name] = Sent(key, name, message, progress, sent_ms)
+            by_key[key] = by_name[cid] = Sent(key, group, cid, message, progress, sent_ms)
             if message.lane != lane or message.segments != segments:
                 batch.move_in_lane(lane, segments, _LEASED, _AWAITING_RECEIPT, len(at_once) - run)
                 lane, segments, run = message.lane, message.segments, len(at_once)

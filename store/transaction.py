@@ -40,7 +40,16 @@ from store.layout import translated
 
 if TYPE_CHECKING:
     from router.money import LedgerEntry
-    from router.nouns import Account, InboundMessage, Message, Outcome, Progress, ReceiptIn, Taken
+    from router.nouns import (
+        Account,
+        InboundMessage,
+        Message,
+        Outcome,
+        Progress,
+        ReceiptIn,
+        ReceiptsIn,
+        Taken,
+    )
     from store.batch import Batch
     from store.erasing import Erased
     from store.interface import (
@@ -119,7 +128,7 @@ class LmdbTransaction:
         settling.settle(self.batch, outcomes, now_ms)
 
     @_verb
-    def receipts(self, receipts: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
+    def receipts(self, receipts: Sequence[ReceiptIn | ReceiptsIn], now_ms: int) -> list[ReceiptResult | None]:
         return receiving.receipts(self.batch, receipts, now_ms)
 
     @_verb

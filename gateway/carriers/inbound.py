@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from functools import partial
 from itertools import repeat
-from operator import attrgetter
 from struct import Struct
 from typing import Protocol
 
@@ -27,7 +26,7 @@ from gateway.metrics import Counts
 from gateway.world import World
 from router.causes import Causes
 from router.correlate import FormLearner
-from router.nouns import InboundMessage, MessageState, ReceiptIn
+from router.nouns import InboundMessage, MessageState, ReceiptFate, ReceiptIn, ReceiptsIn, Said
 from smpp import events, receipt, segment
 from smpp.compiler import unpack_tlvs
 from smpp.constants import CommandId, Tlv
@@ -42,17 +41,15 @@ _DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
 _EMPTY_ID = b"\0"
 _answer, _ANSWER_OCTETS = Struct("!4Lx").pack, 17  # the header, and an empty id
 _OCTETS, _COMMANDS, _NO_STATUS = repeat(_ANSWER_OCTETS), repeat(_DELIVER_SM_RESP), repeat(0)
-_STATE, _IDS = attrgetter("state"), attrgetter("ids")
-_FATE, _MATCHED_ID = attrgetter("fate"), attrgetter("matched_id")
+_MATCHED = ReceiptFate.MATCHED
 _ENROUTE, _DELIVERED = int(MessageState.ENROUTE), int(MessageState.DELIVERED)
 _DAY_MS = 86_400_000
 _LONGEST_ADDRESS = 64
+_MOST_WORDINGS = 1_024
 _SYSTEM_ERROR = 0x00000008  # ESME_RSYSERR
 _INVALID_COMMAND = 0x00000003  # ESME_RINVCMDID, SMPP 3.4 section 5.1.3
 
 Delivery = DeliverSm | DataSm
-# state, error, done_ms, user_message_reference, cause: what receipts of one wording have in common
-_Said = tuple[int, str, int, int, str]
 
 
 class Upstream(Protocol):
@@ -96,6 +93,7 @@ class Inbound:
         self._match_ms = int(mo_match_days * 86_400_000)
         self._next_id = next_id
         self.learners: dict[int, FormLearner] = {}
+        self._meanings: dict[int, _Meanings] = {}  # by carrier
         # tells an account's sessions that a handset can be reached again; how many were told
         self.alert: Callable[[int, AlertNotification], int] = lambda account, pdu: 0
 
@@ -106,43 +104,20 @@ class Inbound:
         session = link.session
         assert session is not None
         learner = self.learners.setdefault(carrier.id, FormLearner())
-        as_it_came = not learner.form
         now_ms = self._world.wall_ms()
         group, carrier_id = carrier.group, carrier.id
-        said: dict[tuple[str, str], _Said] = {}
-        senders: dict[str, str] = {}
-        receipts: list[ReceiptIn] = []
+        meaning = self._meanings_of(carrier, now_ms).__getitem__
+        receipts: list[ReceiptIn | ReceiptsIn] = []
         answers: list[bytes] = []
         data_sms = 0
         for request in requests:
             if isinstance(request, events.Receipts):
-                for source, destination, _, octets, id, shared, text, _, rest in request.said:
-                    known = said.get((shared, rest))
-                    if known is None:
-                        known = said[shared, rest] = _said_by(carrier, _parsed(octets, rest), now_ms)
-                    state, error, done_ms, reference, cause = known
-                    sender = senders.get(destination)
-                    if sender is None:
-                        sender = senders[destination] = _sender(carrier, destination)
-                    receipts.append(
-                        ReceiptIn(
-                            group,
-                            carrier_id,
-                            (id,) if as_it_came else learner.apply(id),
-                            (),
-                            source if source >= "1" else _plain(source),  # it may begin with + or 00
-                            sender,
-                            state,
-                            error,
-                            now_ms,
-                            done_ms,
-                            octets.encode("latin-1"),
-                            text.strip(receipt.STRIP),
-                            reference,
-                            True,
-                            cause,
-                        )
-                    )
+                sources, ids, texts, wordings = zip(*request.said, strict=True)
+                if min(sources) < "1":  # it may begin with + or 00
+                    sources = tuple(map(_plain, sources))
+                forms = tuple(map(learner.apply, ids)) if learner.form else ()
+                said = list(map(meaning, wordings))
+                receipts.append(ReceiptsIn(group, carrier_id, now_ms, ids, sources, texts, said, forms))
                 answers += map(_answer, _OCTETS, _COMMANDS, _NO_STATUS, request.numbers)
                 continue
             pdu = request.pdu
@@ -168,23 +143,45 @@ class Inbound:
         link: Link,
         session: Session,
         learner: FormLearner,
-        receipts: Sequence[ReceiptIn],
+        receipts: Sequence[ReceiptIn | ReceiptsIn],
         answers: Sequence[bytes],
         data_sms: int,
-        results: Sequence[ReceiptResult],
+        results: Sequence[ReceiptResult | None],
     ) -> None:
         """COMMIT C is durable: answer the carrier."""
         session.respond_written(answers)
         counts = self._counts.carrier(carrier.name)
-        fates = Counter(zip(map(_STATE, receipts), map(_FATE, results), strict=True))
-        for (state, fate), count in fates.items():
-            counts.count_receipts(state, fate, count)
-        learner.observe_all(list(map(_IDS, receipts)), list(map(_MATCHED_ID, results)))
+        at = 0
+        for one in receipts:
+            ids: Sequence[str] = (one.ids[0] if one.ids else "",)
+            said: Sequence[Said | ReceiptIn] = (one,) if isinstance(one, ReceiptIn) else one.said
+            if isinstance(one, ReceiptsIn):
+                ids = one.ids
+            here = results[at : at + len(ids)]
+            at += len(ids)
+            if any(here):
+                fates = [_MATCHED if result is None else result.fate for result in here]
+                for words, fate in zip(said, fates, strict=True):
+                    counts.count_receipts(words.state, fate)
+                matched = [
+                    id if result is None else result.matched_id for id, result in zip(ids, here, strict=True)
+                ]
+                learner.observe_all(list(ids), matched)
+                continue
+            for words, count in Counter(said).items():
+                counts.count_receipts(words.state, _MATCHED, count)
+            learner.observe_all(ids, ids)
         for name, count in (("data_sm", data_sms), ("deliver_sm", len(answers) - data_sms)):
             if count:
                 counts.count_pdus(name, 0, count)
         if link.session is session:
             link.flush()
+
+    def _meanings_of(self, carrier: Upstream, now_ms: int) -> _Meanings:
+        known = self._meanings.get(carrier.id)
+        if known is None or len(known) > _MOST_WORDINGS or known.held_by != _what_counts(carrier, now_ms):
+            known = self._meanings[carrier.id] = _Meanings(carrier, now_ms)
+        return known
 
     def _other(self, carrier: Upstream, session: Session, pdu: object) -> None:
         if isinstance(pdu, AlertNotification):  # has no response
@@ -314,47 +311,62 @@ def _receipt_in(carrier: Upstream, learner: FormLearner, pdu: Delivery, now_ms: 
     parsed = receipt.parse(body, pdu.data_coding, tlvs, pdu.esm_class)
     if parsed is None:
         return None
-    state, error, done_ms, reference, cause = _said_by(carrier, parsed, now_ms)
+    said = _said_by(carrier, parsed, pdu.destination_addr.decode("latin-1"), now_ms)
     return ReceiptIn(
         carrier.group,
         carrier.id,
         _ids(learner, parsed.ids),
         (),
         _digits(pdu.source_addr),
-        _sender(carrier, pdu.destination_addr.decode("latin-1")),
-        state,
-        error,
+        said.sender,
+        said.state,
+        said.error,
         now_ms,
-        done_ms,
+        said.done_ms,
         body,
         parsed.text,
-        reference,
+        said.user_message_reference,
         parsed.flagged,
-        cause,
+        said.cause,
     )
 
 
-def _said_by(carrier: Upstream, parsed: receipt.Receipt, now_ms: int) -> _Said:
+def _said_by(
+    carrier: Upstream, parsed: receipt.Receipt, destination: str, now_ms: int, words: bytes = b""
+) -> Said:
+    """`destination`: the receipt's, which the message was from."""
     state = parsed.state or _ENROUTE
     cause = ""
     if state != _DELIVERED:
         cause = carrier.causes.of_receipt(state, parsed.err, parsed.network_error)
     done_ms = parsed.done_ms(carrier.zone, now_ms - now_ms % _DAY_MS)
-    return state, parsed.error, done_ms, parsed.user_message_reference, cause
+    sender = _plain(destination)  # ours, as its customers know it
+    return Said(
+        carrier.originals.get(sender, sender), state, parsed.error, done_ms, words,
+        parsed.user_message_reference, cause,
+    )  # fmt: skip
 
 
-def _parsed(octets: str, tlvs: str) -> receipt.Receipt:
-    """A usual receipt in full, with its TLVs but for the id's."""
-    known = unpack_tlvs(tlvs.encode("latin-1"), 0) if tlvs else ()
-    parsed = receipt.parse(octets.encode("latin-1"), 0, known)
-    assert parsed is not None  # esm_class says that it is a receipt
-    return parsed
+class _Meanings(dict[receipt.Wording, Said]):
+    """What usual receipts of a carrier say, by their wording; as long as `held_by` is the same."""
+
+    def __init__(self, carrier: Upstream, now_ms: int) -> None:
+        self._carrier = carrier
+        self._now_ms = now_ms
+        self.held_by = _what_counts(carrier, now_ms)
+
+    def __missing__(self, wording: receipt.Wording) -> Said:
+        tlvs = unpack_tlvs(wording.tlvs, 0) if wording.tlvs else ()
+        parsed = receipt.parse(b"id:0" + wording.words, 0, tlvs)
+        assert parsed is not None  # esm_class says that it is a receipt
+        destination = wording.destination.decode("latin-1")
+        said = self[wording] = _said_by(self._carrier, parsed, destination, self._now_ms, wording.words)
+        return said
 
 
-def _sender(carrier: Upstream, address: str) -> str:
-    """Ours, as its customers know it."""
-    sender = _plain(address)
-    return carrier.originals.get(sender, sender)
+def _what_counts(carrier: Upstream, now_ms: int) -> tuple[object, ...]:
+    """By what a wording is understood: its dates by the day, too, as their years may have two digits."""
+    return carrier.zone, carrier.causes, carrier.originals, now_ms // _DAY_MS
 
 
 def _ids(learner: FormLearner, ids: Sequence[str]) -> tuple[str, ...]:

@@ -142,18 +142,18 @@ def test_a_learned_form_is_forgotten_when_the_carrier_changes() -> None:
 @pytest.mark.parametrize(
     ("receipts", "matched"),
     [
-        ([("abc",), ("bcd",), ("cde",)], ["abc", "bcd", "cde"]),
-        ([("ab",), ("ac", "AC"), (), ("ad",), ("ae",)], ["AB", "AC", "AD", "", "AE"]),
+        (["abc", "bcd", "cde"], ["abc", "bcd", "cde"]),
+        (["ab", "ac", "", "ad", "ae"], ["AB", "AC", "AD", "", "AE"]),
     ],
 )
 def test_the_receipts_of_a_commit_teach_what_each_teaches(
-    learned: str, receipts: list[tuple[str, ...]], matched: list[str]
+    learned: str, receipts: list[str], matched: list[str]
 ) -> None:
     together, one_by_one = FormLearner(learned), FormLearner(learned)
     together.observe_all(receipts, matched)
-    for ids, matched_id in zip(receipts, matched, strict=True):
-        if ids and matched_id:
-            one_by_one.observe(ids[0], matched_id)
+    for id, matched_id in zip(receipts, matched, strict=True):
+        if id and matched_id:
+            one_by_one.observe(id, matched_id)
     assert (str(together), together._contradicted) == (str(one_by_one), one_by_one._contradicted)
 
 

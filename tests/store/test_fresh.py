@@ -433,7 +433,9 @@ def test_what_a_failed_transaction_did_to_it_is_not_remembered(store: LmdbStore)
     settle(store, sent(store, leased, "a", "c0"))
     arrived = receipt(store, "a", "c0", recipient=leased.message.destination)
     txn = store.begin()
-    assert txn.receipts([arrived], NOW_MS)[0].final
+    (result,) = txn.receipts([arrived], NOW_MS)
+    assert result is not None
+    assert result.final
     store.abort(txn)
     assert not final(store, leased.message.id)
     assert commit(store, lambda txn: txn.receipts([arrived], NOW_MS))[0][0].final

@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.judge import OnReceipt
-from router.nouns import Bill, CallbackChoice, Charge, Login, ReceiptIn, ReceiptWish, Relay, Via
+from router.nouns import (
+    Bill,
+    CallbackChoice,
+    Charge,
+    Login,
+    ReceiptFate,
+    ReceiptIn,
+    ReceiptsIn,
+    ReceiptWish,
+    Relay,
+    Said,
+    Via,
+)
 from store import correlation, receipts
 from store.check import check
 from store.interface import ReceiptResult
@@ -33,17 +45,56 @@ from tests.store.records_for_tests import (
 )
 
 LOGIN = (Login("acme"),)
-Receive = Callable[[Any, Sequence[ReceiptIn], int], list[ReceiptResult]]
+Arrived = Sequence[ReceiptIn | ReceiptsIn]
+Results = list[ReceiptResult | None]
+Receive = Callable[[Any, Arrived, int], Results]
 
 
-def shortly(txn: Any, arrived: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
-    results: list[ReceiptResult] = txn.receipts(arrived, now_ms)
+def each_of(arrived: Arrived) -> list[ReceiptIn]:
+    found: list[ReceiptIn] = []
+    for one in arrived:
+        found += map(one.one, range(len(one.ids))) if isinstance(one, ReceiptsIn) else [one]
+    return found
+
+
+def shortly(txn: Any, arrived: Arrived, now_ms: int) -> Results:
+    results: Results = txn.receipts(arrived, now_ms)
+    for one in arrived:
+        assert isinstance(one, ReceiptsIn) or None not in results
     return results
 
 
-def at_length(txn: Any, arrived: Sequence[ReceiptIn], now_ms: int) -> list[ReceiptResult]:
+def at_length(txn: Any, arrived: Arrived, now_ms: int) -> Results:
     oldest_ms = correlation.oldest_bucket(txn.batch, now_ms) * BUCKET_MS
-    return [take_receipt(txn.batch, one, now_ms, oldest_ms) for one in arrived]
+    return [take_receipt(txn.batch, one, now_ms, oldest_ms) for one in each_of(arrived)]
+
+
+def in_full(result: ReceiptResult | None, receipt: ReceiptIn) -> tuple[object, ...]:
+    if result is None:
+        return ReceiptFate.MATCHED, receipt.ids[0], True, receipt.state
+    return result.fate, result.matched_id, result.final, result.state
+
+
+def in_columns(receipts: Sequence[ReceiptIn]) -> Arrived:
+    """Alike ones in a row together."""
+    arrived: list[ReceiptsIn] = []
+    kinds = [(one.group, one.carrier, one.at_ms, len(one.ids) == 1) for one in receipts]
+    for at, one in enumerate(receipts):
+        if not at or kinds[at] != kinds[at - 1]:
+            arrived.append(ReceiptsIn(one.group, one.carrier, one.at_ms, [], [], [], [], []))
+        said = Said(one.sender, one.state, one.error, one.done_ms, b" err:0 Text:", cause=one.cause)
+        columns = (one.ids[0] if one.ids else "", one.recipient, b"Hi", said, one.ids)
+        of_read = arrived[-1]
+        for column, value in zip(
+            (of_read.ids, of_read.recipients, of_read.texts, of_read.said, of_read.forms),
+            columns,
+            strict=True,
+        ):
+            column.append(value)  # type: ignore[attr-defined]
+    for of_read in arrived:
+        if set(map(len, of_read.forms)) == {1}:
+            of_read.forms = ()
+    return arrived
 
 
 class Rows:
@@ -79,6 +130,7 @@ class Side:
         sealed_ms: int,
         passing_on: bool,
         ages: Sequence[int] = (),
+        together: bool = True,
     ) -> object:
         store, lane = self.store, self.lane
         store.fail_over({"r": OnReceipt(undelivered=True)} if passing_on else {})
@@ -114,11 +166,13 @@ class Side:
                 setattr(arrived[-1], name, value)
         rows = Rows()
         store.core.taps.append(rows)
-        results = commit(store, lambda txn: self.receive(txn, arrived, NOW_MS + 1_000))[0]
+        came = in_columns(arrived) if together else arrived
+        results = commit(store, lambda txn: self.receive(txn, came, NOW_MS + 1_000))[0]
         store.core.taps.remove(rows)
         tallies = store.tallies()
+        told = [in_full(result, one) for result, one in zip(results, each_of(came), strict=True)]
         return (
-            results,
+            told if together else results,
             rows.written,
             [(at, [row.whole() for row in rows]) for at, rows in sorted(store.take_fresh_events().items())],
             store.totals(),
@@ -212,6 +266,7 @@ RECEIPTS = st.fixed_dictionaries(
         mostly(0, NOW_MS + 5_000),
         mostly(False, True),
         st.lists(mostly(0, 90 * DAY_MS), max_size=4),
+        st.booleans(),
     )
 )
 def test_both_ways_come_to_the_same(sides: tuple[Side, Side], drawn: tuple[Any, ...]) -> None:
@@ -227,7 +282,17 @@ def test_an_ordinary_receipt_takes_the_short_way(
     side = Side(tmp_path / "one", shortly)
     monkeypatch.delattr(receipts, "take_receipt")
     about = {"about": 0, "form": "exact", "to": "same", "state": state, "done_ms": NOW_MS}
-    side.run([{"logins": LOGIN}], [{"receipt": wish, "via": int(Via.SMPP)}], [], [about], 0, False)
+    for together in (True, False):
+        side.run(
+            [{"logins": LOGIN}],
+            [{"receipt": wish, "via": int(Via.SMPP)}],
+            [],
+            [about],
+            0,
+            False,
+            (),
+            together,
+        )
     assert check(side.store) == []
     side.store.close()
 

@@ -87,10 +87,10 @@ def left_by(store: LmdbStore, verb: Verb, outcomes: Answers) -> dict[str, Any]:
         verb(batch, outcomes, NOW_MS)
         awaiting = batch.memory.awaiting
         at_hand = {
-            key: (sent.name, encode(sent.message), encode(sent.progress), sent.sent_ms)
+            key: (sent.group, sent.cid, encode(sent.message), encode(sent.progress), sent.sent_ms)
             for key, sent in awaiting.by_key.items()
         }
-        named = {name: sent.key for name, sent in awaiting.by_name.items()}
+        named = {(group, cid): sent.key for group, of in awaiting.by_name.items() for cid, sent in of.items()}
         ended = [(message.id, encode(progress)) for message, progress, _ in batch.ended]
         txn.finish()
         rows = {}
@@ -230,7 +230,7 @@ def test_what_awaits_receipts_is_bounded_and_the_oldest_go(tmp_path: Path) -> No
     for at in range(MOST):
         awaiting.make_room(1)
         awaiting.add(b"%d" % at, made.sent(store, one, "a", "same" if at else "first"), one.message, progress)
-    assert (len(awaiting), len(awaiting.by_name)) == (MOST, 2)
+    assert (len(awaiting), len(awaiting.by_name[1])) == (MOST, 2)
     awaiting.make_room(2)
     assert len(awaiting) == MOST - 2
     assert awaiting.find(1, "first") is None

@@ -6,7 +6,7 @@ Deliberately not here: matching ids (tests/store, tests/router), MOs (tests/gate
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
@@ -22,7 +22,7 @@ from gateway.http.timeline import rfc3339
 from gateway.metrics import Counts
 from router.causes import Causes
 from router.correlate import FormLearner, reference_of
-from router.nouns import Message, ReceiptIn, Relay
+from router.nouns import Message, ReceiptIn, ReceiptsIn, Relay
 from smpp import events, receipt
 from smpp.codec import encode, with_header
 from smpp.constants import Tlv
@@ -210,8 +210,9 @@ class Read:
             self._inbound.take(self._upstream, link, told)
         return sum(len(one.numbers) for one in told if isinstance(one, events.Receipts))
 
-    def _add_receipts(self, found: Sequence[ReceiptIn], done: Any) -> None:
-        self.found.extend(found)
+    def _add_receipts(self, found: Sequence[ReceiptIn | ReceiptsIn], done: Any) -> None:
+        for one in found:
+            self.found += map(one.one, range(len(one.ids))) if isinstance(one, ReceiptsIn) else [one]
         self.answers.extend(done.args[5])
 
     def _mo(self, *_: object) -> None:
@@ -338,8 +339,54 @@ def test_the_usual_receipts_are_told_together_and_in_order() -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(st.data())
+def test_octets_that_differ_from_a_usual_receipt_s_are_read_as_in_the_general_way(
+    data: st.DataObject,
+) -> None:
+    usual = encode(data.draw(st.sampled_from(USUAL)))
+    octets = [usual]
+    for _ in range(4):
+        other = bytearray(usual)
+        for _ in range(data.draw(st.integers(0, 2))):
+            at = data.draw(st.integers(16, len(usual) - 1))
+            other[at] = data.draw(st.sampled_from([*b"\0\1\2\5 :019AUaz", 0xE4, other[at] ^ 1]))
+        octets.append(bytes(other))
+    together, one_by_one = Read(), Read(together=False)
+    together.take_octets(b"".join(octets))
+    one_by_one.take_octets(b"".join(octets))
+    assert together.found == one_by_one.found
+    assert (together.refused, together.mos) == (one_by_one.refused, one_by_one.mos)
+
+
+def test_what_a_carrier_means_by_a_wording_follows_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Read()
+    read.take(USUAL[:1])
+    monkeypatch.setattr(Read.Upstream, "zone", UTC)
+    monkeypatch.setattr(Read.Upstream, "originals", {"12345": "ACME"})
+    read.take(USUAL[:1])
+    assert [one.done_ms - NOW_MS for one in read.found] == [0, 2 * HOUR_MS]
+    assert [one.sender for one in read.found] == ["12345", "ACME"]
+
+
+def test_what_is_kept_of_wordings_and_layouts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipt, "_MOST_WORDINGS", 2)
+    monkeypatch.setattr(receipt, "_MOST_LAYOUTS", 2)
+    monkeypatch.setattr(inbound, "_MOST_WORDINGS", 2)
+    pdus = [told("7" * (1 + n % 5), NOW_MS - n * 60_000, n, text="x" * (n % 3)) for n in range(40)]
+    usual = receipt.UsualReceipts()
+    for octets in map(encode, pdus):
+        assert usual.find(octets, 16, len(octets)) is not None
+    assert (len(usual._wordings), len(usual._layouts)) == (2, 2)
+    read = Read()
+    for pdu in pdus:
+        read.take([pdu])
+    assert len(read._inbound._meanings[3]) <= 3
+    assert read.found == read.each_by_itself(pdus)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
 def test_a_damaged_receipt_is_read_or_refused_as_in_the_general_way(data: st.DataObject) -> None:
-    octets = b""
+    octets = b"".join(map(encode, USUAL)) if data.draw(st.booleans()) else b""  # what others are laid out as
     for number in range(3):
         body = bytearray(encode(data.draw(st.sampled_from(USUAL)))[16:])
         for _ in range(data.draw(st.integers(0, 2))):
