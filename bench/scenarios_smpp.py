@@ -38,8 +38,16 @@ Figures = dict[str, Any]
 
 ONE = Customers(count=1, binds=1, window=500)
 ONE_CARRIER = (Carrier(sessions=1, window=500),)
-MANY = Customers(count=50, binds=2, window=50)
-TEN_CARRIERS = tuple(Carrier(f"c{n}", system_id=f"u{n}", sessions=2, window=100) for n in range(10))
+MANY = Customers(count=50, binds=2, window=50)  # 5,000 in flight
+
+
+def ten_carriers(window: int) -> tuple[Carrier, ...]:
+    """2 binds each, of such a window: 10,000 in flight with 500, 2,000 with 100."""
+    return tuple(Carrier(f"c{n}", system_id=f"u{n}", sessions=2, window=window) for n in range(10))
+
+
+TEN_CARRIERS = ten_carriers(100)  # less than the customers have in flight: most messages wait in a queue
+ROOMY_CARRIERS = ten_carriers(500)  # as with one bind each, where nobody's window is smaller than the others'
 COMMITS = "signalbox_store_commit_duration_seconds"
 
 
@@ -82,9 +90,9 @@ def headline(tool: Path, count: int) -> Figures:
         return {**found, "cpu_us": (signalbox.cpu_s() - before) / count * 1e6}
 
 
-def many(tool: Path, count: int) -> Figures:
+def many(tool: Path, count: int, carriers: tuple[Carrier, ...] = TEN_CARRIERS) -> Figures:
     """50 customers with 2 binds each, 10 carriers with 2 binds each; how far the customers' shares differ."""
-    with scratch() as path, smsc(tool), gateway(path, TEN_CARRIERS, groups=[MANY]) as signalbox:
+    with scratch() as path, smsc(tool), gateway(path, carriers, groups=[MANY]) as signalbox:
         before = signalbox.cpu_s()
         with customers(tool, MANY, "--n", count) as process:
             found = final_json(process, 300)

@@ -62,7 +62,7 @@ QUEUED = frozenset(
 )  # accepted, and no carrier has it for certain
 LEASE_CHUNK = 200  # messages in one lease record
 FINISHED_CHUNK = 100  # messages in one row of `finished`: three rows a page
-RECENT_MOST = 8_192  # messages; about 8 MiB
+RECENT_MOST = 16_384  # messages; about 16 MiB
 STATE_NAME = b"state"
 EPOCH_NAME = b"epoch"
 SEALED_NAME = b"sealed"
