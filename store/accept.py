@@ -29,10 +29,11 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
     tables = batch.tables
     put_message, put_expiry = batch.putter(tables.message), batch.putter(tables.expiry)
     message_key = MESSAGE_KEY.pack
-    queues: dict[tuple[int, int, int], list[Message]] = {}  # (lane, priority, account) → its fresh ones
-    queue_of = queues.get
-    begun: list[tuple[int, int, list[Message], int]] = []  # lane, account, these, and how many there were
     elsewhere: list[Message] = []  # those that are not ready
+    queues: dict[tuple[int, int, int], list[Message]] = {}  # (lane, priority, account) → its fresh ones
+    lane = priority = owner = -1  # of the message before that was ready
+    add = elsewhere.append  # then to its queue
+    begun: list[tuple[int, int, list[Message], int]] = []  # lane, account, these, and how many there were
     further = 0  # segments of those that are ready, beyond one each
     expires_ms, minute = -1, b""  # of the message before, and how its row begins
     for message in messages:
@@ -57,13 +58,15 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
         elif relay is not None and relay.total > 1 and hold_part(batch, message):
             elsewhere.append(message)
         else:
-            queue = (message.lane, message.priority, account)
-            fresh = queue_of(queue)
-            if fresh is None:
-                prefix = READY_PREFIX.pack(message.lane, 0, 3 - message.priority, account)
-                fresh = queues[queue] = batch.ready_soon(prefix)
-                begun.append((message.lane, account, fresh, len(fresh)))
-            fresh.append(message)
+            if message.lane != lane or account != owner or message.priority != priority:
+                lane, priority, owner = queue = (message.lane, message.priority, account)
+                fresh = queues.get(queue)
+                if fresh is None:
+                    prefix = READY_PREFIX.pack(lane, 0, 3 - priority, account)
+                    fresh = queues[queue] = batch.ready_soon(prefix)
+                    begun.append((lane, account, fresh, len(fresh)))
+                add = fresh.append
+            add(message)
             if message.segments != 1:
                 further += message.segments - 1
     for lane, account, fresh, before in begun:
