@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gateway.committer import Before
-from gateway.door import Door, Keep, Request, SubmitDone, whole
+from gateway.door import Door, Keep, Request, SubmitDone, one_by_one
 from gateway.lookup import Lookup
 from router.nouns import Account
 from router.policy import Policy
@@ -52,6 +52,6 @@ class AskingDoor(Door):
             return []
         policy = Policy(account, self.house)
         now_ms = self._world.wall_ms()
-        for request in requests:
-            self._plan(policy, whole(request, requests), 0, now_ms)
+        for request in one_by_one(requests):
+            self._plan(policy, request, 0, now_ms)
         return list(missing)

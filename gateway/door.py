@@ -9,7 +9,7 @@ Deliberately not here: HTTP or SMPP vocabulary (the edges translate), sending, I
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 import trio
@@ -40,7 +40,7 @@ from router.nouns import (
     Relay,
     Via,
 )
-from router.numbers import NumberProblem, normalise, sender_of
+from router.numbers import START, NumberProblem, lengths_of, normalise, sender_of
 from router.plans import KINDS, facts
 from router.policy import House, Policy
 from router.rates import Priced
@@ -51,6 +51,7 @@ from smpp.segment import AUTO, GSM7, TooManyParts, count, plan
 from store.interface import StoreError, Transaction
 from store.wallets import zone_of
 
+T = TypeVar("T")
 SubmitDone = Callable[["list[Accepted | Refusal]"], None]
 # Given the results as they will be once the commit is durable: what is written in that commit, too.
 Keep = Callable[["list[Accepted | Refusal]"], Callable[[Transaction], object]] | None
@@ -117,14 +118,29 @@ class Submission(msgspec.Struct, gc=False):
 
 
 class Alike(msgspec.Struct, gc=False):
-    """One that differs from the Submission at `place` of the same call, which stands before it, in nothing
-    but number, text and, where it is given, source; no part of a customer's own long message."""
+    """Some that differ from `first`, which is asked before them in the same call, in nothing but number, text
+    and, where they are given, sources; no parts of a customer's own long message. Submissions have the places
+    among all that is asked that no Alike has."""
 
-    multi: ClassVar[bool] = False
-    place: int
-    to: str
-    text: str
-    source: tuple[str, int, int] | None
+    first: Submission
+    places: list[int]
+    to: list[str]
+    texts: list[str]
+    sources: Sequence[tuple[str, int, int]] = ()
+    international: bool = False  # each number is to be read with a + before it
+
+    def number(self, index: int) -> str:
+        to = self.to[index]
+        return "+" + to if self.international and to[:1] != "+" else to
+
+    def whole(self, index: int) -> Submission:
+        """One as a Submission of its own."""
+        first = self.first
+        source = self.sources[index] if self.sources else first.source
+        sender = source[0] if source is not None else first.sender
+        return msgspec.structs.replace(
+            first, to=self.number(index), text=self.texts[index], sender=sender, source=source
+        )
 
 
 Request = Submission | Alike
@@ -246,17 +262,19 @@ class Door:
         makes of the results, where they were accepted earlier, too. Only one of the two can be given.
         """
         api = _api(requests) if requests else ""
+        count = _count(requests)
         refusal = self._policy(account)
         if refusal is not None:
-            self.refused(account.name, api, refusal.code, len(requests))
-            done([refusal for _ in requests])
+            self.refused(account.name, api, refusal.code, count)
+            done([refusal] * count)
             return
         over: list[Refusal] = []
         if account.tps and api == "http":
-            over = self._over(account, len(requests))
+            over = self._over(account, count)  # without any Alike
             if over:
                 self.refused(account.name, api, over[0].code, len(over))
-                requests = requests[: len(requests) - len(over)]
+                count -= len(over)
+                requests = requests[:count]
                 if not requests:
                     done(list(over))
                     return
@@ -265,18 +283,19 @@ class Door:
         if policy is None or policy.account is not account:
             policy = self._policies[account.id] = Policy(account, self.house)
         room = self.room(account)
-        first_id = self._admission.next_ids(len(requests), now_ms)
-        results, refusals = self._plan_all(policy, requests, first_id, now_ms)
+        first_id = self._admission.next_ids(count, now_ms)
+        results = self._plan_all(policy, requests, count, first_id, now_ms)
         messages: list[Message] = [*results]  # type: ignore[list-item]
-        if refusals or len(messages) > room:
+        if len(messages) > room or Refusal in map(type, results):
             messages = self._sorted_out(account, api, results, room)
-        if requests and requests[0].multi:
+        multi = bool(requests) and type(requests[0]) is Submission and requests[0].multi
+        if multi:
             for message in messages[1:]:
                 _show_as(message, messages[0].id)
         if over:
             results += over
         if account.duplicate_guard_s:
-            self._submit_guarded(account, requests, results, done, before, keep, now_ms)
+            self._submit_guarded(account, api, multi, results, done, before, keep, now_ms)
             return
         if not messages:
             done(results)
@@ -346,7 +365,8 @@ class Door:
     def _submit_guarded(
         self,
         account: Account,
-        requests: Sequence[Request],
+        api: str,
+        multi: bool,
         results: list[Accepted | Refusal],
         done: SubmitDone,
         before: Before,
@@ -370,11 +390,10 @@ class Door:
                 else:
                     results[place] = told = msgspec.structs.replace(earlier, id=id)
                     others.append((told, known))
-            if requests[place].multi:
+            if multi:
                 shown = shown or id
                 if earlier is None:
                     _show_as(message, shown)
-        api = _api(requests)
 
         def answer(error: StoreError | None) -> None:
             own = {message.id for message in submit.messages} if error is not None else set()
@@ -469,62 +488,91 @@ class Door:
     # plan: what concerns the message
 
     def _plan_all(
-        self, policy: Policy, requests: Sequence[Request], first_id: int, now_ms: int
-    ) -> tuple[list[Message | Refusal], int]:
-        """`_plan` of each, and how many are refused. Of those that are alike and take the same route one is
-        planned, and what it came to is true of the others, too; it is forgotten with this call, so nothing
-        has to drop it."""
-        routes, region = self._routes, policy.region
-        match = routes.match
-        by_number = routes.prefix_only and policy.any_number
-        models: dict[tuple[int, str], Message | None] = {}  # None: each is planned
-        results: list[Message | Refusal] = []
-        refused = 0
-        for id, request in enumerate(requests, first_id):
-            route: Route | None = None
-            if by_number and type(request) is Alike:
-                try:
-                    destination = normalise(request.to, region)
-                    route = match(destination)
-                except NumberProblem:
-                    pass  # `_plan` says it
-                if route is not None:
-                    place = request.place
-                    model = models.get((place, route.name))
-                    source = request.source
-                    if model is not None and (source is None or policy.sender_allowed(source[0])):
-                        message: Message = model.__copy__()  # type: ignore[attr-defined]
-                        message.id = id
-                        message.destination = destination
-                        message.text = request.text
-                        if source is not None:
-                            message.source, message.source_ton, message.source_npi = source
-                        results.append(message)
-                        continue
-            planned = self._plan(policy, whole(request, requests), id, now_ms)
-            results.append(planned)
-            if type(planned) is Refusal:
-                refused += 1
-            if route is not None and (place, route.name) not in models:
-                models[place, route.name] = self._model(policy, requests[place], planned, route)
-        return results, refused
+        self, policy: Policy, requests: Sequence[Request], count: int, first_id: int, now_ms: int
+    ) -> list[Message | Refusal]:
+        """`_plan` of each; there are `count`."""
+        if count == len(requests):
+            return [self._plan(policy, one, id, now_ms) for id, one in enumerate(requests, first_id)]  # type: ignore[arg-type]
+        results: list[Message | Refusal | None] = [None] * count
+        singly: list[Message | Refusal] = []
+        kinds: dict[int, _Kind] = {}  # by the ids of the first of each
+        for request in requests:
+            if type(request) is Alike:
+                alike = self._plan_alike(policy, kinds[id(request.first)], request, first_id, now_ms)
+                put_all(results, request.places, alike)
+            else:
+                assert type(request) is Submission
+                planned = self._plan(policy, request, 0, now_ms)
+                singly.append(planned)
+                kinds[id(request)] = _Kind(request, planned, {}, {})
+        place = -1
+        for planned in singly:
+            place = results.index(None, place + 1)
+            results[place] = planned
+            if type(planned) is Message:
+                planned.id = first_id + place
+        return results  # type: ignore[return-value]
 
-    def _model(
-        self, policy: Policy, first: Request, planned: Message | Refusal, route: Route
-    ) -> Message | None:
-        """What was planned, with the source of the first; None if the number counts for more than its route,
-        or the text for anything."""
-        lanes, lane = self._lanes, route.lane
-        if type(planned) is not Message or type(first) is not Submission:
-            return None
+    def _plan_alike(
+        self, policy: Policy, kind: _Kind, alike: Alike, first_id: int, now_ms: int
+    ) -> list[Message | Refusal]:
+        """`_plan` of each. What one came to is true of the others that take the same route, too."""
+        results: list[Message | Refusal] = []
+        deciding = max(self._routes.deciding, START)
+        ways, places, texts, sources = kind.ways, alike.places, alike.texts, alike.sources
+        for index, digits in enumerate(self._digits_of(policy, alike)):
+            lengths, model = ways.get(digits[:deciding]) or self._way(policy, kind, digits, deciding, now_ms)
+            if lengths >> len(digits) & 1 and (not sources or policy.sender_allowed(sources[index][0])):
+                message: Message = model.__copy__()  # type: ignore[union-attr]
+                message.id = first_id + places[index]
+                message.destination = digits
+                message.text = texts[index]
+                if sources:
+                    message.source, message.source_ton, message.source_npi = sources[index]
+                results.append(message)
+            else:
+                results.append(self._plan(policy, alike.whole(index), first_id + places[index], now_ms))
+        return results
+
+    def _digits_of(self, policy: Policy, alike: Alike) -> list[str]:
+        """Each one's number in E.164 digits; "" where it has to be planned by itself."""
+        numbers = alike.to
+        if not (self._routes.prefix_only and policy.any_number):
+            return [""] * len(numbers)
+        if alike.international:
+            together = "".join(numbers)
+            if together.isascii() and together.isdigit():
+                return numbers
+        return [_digits(alike.number(index), policy.region) for index in range(len(numbers))]
+
+    def _way(self, policy: Policy, kind: _Kind, digits: str, deciding: int, now_ms: int) -> _Way:
+        """What is true of a number, and of all others of its kind that begin like it."""
+        lengths = lengths_of(digits)
+        if not lengths >> len(digits) & 1:
+            return _NO_WAY
+        way, route = _NO_WAY, self._routes.match(digits)
+        if route is not None:
+            if route.name not in kind.models:
+                kind.models[route.name] = self._model(policy, kind, digits, route, now_ms)
+            model = kind.models[route.name]
+            if model is not None:
+                way = lengths, model
+        kind.ways[digits[:deciding]] = way
+        return way
+
+    def _model(self, policy: Policy, kind: _Kind, digits: str, route: Route, now_ms: int) -> Message | None:
+        """The first of a kind as it would be planned with such a number; None if the number counts for more
+        than its route, or the text for anything."""
+        lanes, lane, first, planned = self._lanes, route.lane, kind.first, kind.planned
         if first.planned is None or first.source is None or not policy.sender_allowed(first.source[0]):
             return None
         if lane in lanes.limited or lane in lanes.choosing or lane in lanes.some:
             return None
         if first.planned[0] == _UCS2 and policy.account.smart_encoding:
             return None
-        source, ton, npi = first.source
-        return msgspec.structs.replace(planned, source=source, source_ton=ton, source_npi=npi)
+        if type(planned) is not Message or planned.route != route.name:
+            planned = self._plan(policy, msgspec.structs.replace(first, to="+" + digits), 0, now_ms)
+        return planned.__copy__() if type(planned) is Message else None  # type: ignore[attr-defined]
 
     def _plan(self, policy: Policy, request: Submission, message_id: int, now_ms: int) -> Message | Refusal:
         account = policy.account
@@ -686,16 +734,47 @@ def _api(requests: Sequence[Request]) -> str:
     return _APIS[first.via] if type(first) is Submission else ""
 
 
-def whole(request: Request, requests: Sequence[Request]) -> Submission:
-    """As a Submission of its own."""
-    if type(request) is Submission:
-        return request
-    assert type(request) is Alike
-    first = requests[request.place]
-    assert type(first) is Submission
-    source = request.source or first.source
-    sender = source[0] if source is not None else first.sender
-    return msgspec.structs.replace(first, to=request.to, text=request.text, sender=sender, source=source)
+class _Kind(msgspec.Struct, gc=False):
+    """What is known of those that are like one Submission. It is forgotten with its call, so nothing has to
+    drop it."""
+
+    first: Submission
+    planned: Message | Refusal
+    models: dict[str, Message | None]  # by the route; None: each is planned by itself
+    ways: dict[str, _Way]  # by how the number begins
+
+
+_Way = tuple[int, Message | None]  # how long such numbers can be, as a bit mask, and what is planned for them
+_NO_WAY: _Way = (0, None)
+
+
+def _digits(number: str, region: str) -> str:
+    try:
+        return normalise(number, region)
+    except NumberProblem:  # `_plan` says it
+        return ""
+
+
+def one_by_one(requests: Sequence[Request]) -> list[Submission]:
+    """Each as a Submission, in order."""
+    alike = [one for one in requests if type(one) is Alike]
+    found = {place: one.whole(index) for one in alike for index, place in enumerate(one.places)}
+    left = iter([one for one in requests if type(one) is Submission])
+    return [found[place] if place in found else next(left) for place in range(_count(requests))]
+
+
+def _count(requests: Sequence[Request]) -> int:
+    return sum([len(one.to) if type(one) is Alike else 1 for one in requests])
+
+
+def put_all(into: list[T], places: list[int], values: Sequence[T]) -> None:
+    """Each of the values at its place; the places ascend."""
+    start, end = places[0], places[-1] + 1
+    if end - start == len(places):
+        into[start:end] = values
+        return
+    for place, value in zip(places, values, strict=True):
+        into[place] = value
 
 
 def content_of(

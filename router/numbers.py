@@ -24,6 +24,7 @@ from router.plans import metadata_of
 Sender = tuple[str, int, int]  # text, TON, NPI
 
 LONGEST = 15
+START = 3  # digits that tell its country
 SHORT_CODE = 8  # a sender of up to so many digits, without +, is a short code
 NAME_LONGEST = 11
 TON_INTERNATIONAL, TON_NETWORK, TON_ALPHANUMERIC = 1, 3, 5
@@ -82,9 +83,14 @@ def normalise(text: str, default_region: str = "") -> str:
         if default_region:
             return _without_plus(digits, default_region)
         digits = digits.removeprefix("00")
-    if _BY_START.get(digits[:3], 0) >> len(digits) & 1:
+    if _BY_START.get(digits[:START], 0) >> len(digits) & 1:
         return digits
     return _corrected(digits)
+
+
+def lengths_of(digits: str) -> int:
+    """How long a number that begins like this can be, in E.164 digits, as a bit mask."""
+    return _BY_START.get(digits[:START], 0)
 
 
 def sender_of(text: str, default_region: str = "") -> Sender:
@@ -142,7 +148,7 @@ def _normalise_written(text: str, region: str) -> str:
 
 
 def _possible(digits: str) -> bool:
-    return bool(_BY_START.get(digits[:3], 0) >> len(digits) & 1)
+    return bool(lengths_of(digits) >> len(digits) & 1)
 
 
 def _corrected(digits: str) -> str:

@@ -79,6 +79,11 @@ class RouteTable:
         self._matchers = [Matchers(route.match) for route in self.routes]
         self._rules = None if self.prefix_only else _Rules(self.routes, self.numbers)
 
+    @property
+    def deciding(self) -> int:
+        """How many of a number's digits `match` looks at."""
+        return self._lengths[0] if self._lengths else 0
+
     def match(self, destination: str) -> Route | None:
         """The route of a number (digits, E.164 without +), or None. For a table that is `prefix_only`."""
         by_prefix = self._by_prefix

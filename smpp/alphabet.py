@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import islice
 from typing import Final
@@ -113,6 +113,15 @@ def gsm7_exactly(septets: bytes) -> str | None:
         text = gsm7_decode(septets)
         return text if gsm7_encode(text) == septets else None
     return codecs.charmap_decode(septets, "strict", _TO_TEXT)[0]
+
+
+def gsm7_all_exactly(texts: Sequence[bytes]) -> list[str] | None:
+    """`gsm7_exactly` of each, in one step; None where one of them needs a closer look."""
+    septets = b"\x1b".join(texts)
+    if not septets.isascii():
+        return None
+    decoded = codecs.charmap_decode(septets, "strict", _TO_TEXT)[0].split("\x1b")
+    return decoded if len(decoded) == len(texts) else None
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -10,10 +10,14 @@ collection, so don't store an event in something that it refers to. Deliberately
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from typing import ClassVar
+
 import msgspec
 
+from smpp.constants import CommandId
 from smpp.errors import ProtocolError
-from smpp.pdu import Pdu
+from smpp.pdu import Pdu, SubmitSm
 from smpp.receipt import UsualReceipt
 from smpp.status import Status
 
@@ -67,6 +71,74 @@ class Receipts(msgspec.Struct, frozen=True, gc=False):
 
     numbers: list[int]
     said: list[UsualReceipt]
+
+
+class OfKind(msgspec.Struct, gc=False):
+    """Some submit_sm of one kind (smpp.alike), in order.
+
+    model    one of the kind: what it says beyond the following is said by all of them
+    places   where they stand among all that are told with them
+    numbers  their sequence_numbers
+    texts    their short_messages
+    sources  source_addr_ton, source_addr_npi and source_addr of each, or nothing where all have the model's
+    """
+
+    model: SubmitSm
+    places: list[int] = []
+    numbers: list[int] = []
+    destinations: list[bytes] = []
+    texts: list[bytes] = []
+    sources: list[bytes] = []
+
+    def pdu(self, index: int) -> SubmitSm:
+        """One of them."""
+        pdu: SubmitSm = self.model.__copy__()  # type: ignore[attr-defined]
+        pdu.sequence_number = self.numbers[index]
+        pdu.destination_addr = self.destinations[index]
+        pdu.short_message = self.texts[index]
+        if self.sources:
+            source = self.sources[index]
+            pdu.source_addr_ton, pdu.source_addr_npi, pdu.source_addr = source[0], source[1], source[2:]
+        return pdu
+
+    def some(self, start: int, end: int, first: int) -> OfKind:
+        """Those from one index up to another, of all from place `first` on."""
+        return OfKind(
+            self.model,
+            [place - first for place in self.places[start:end]],
+            self.numbers[start:end],
+            self.destinations[start:end],
+            self.texts[start:end],
+            self.sources[start:end],
+        )
+
+
+class Submits(msgspec.Struct, frozen=True, gc=False):
+    """SMSC, where its owner takes what is plain together: submit_sm in a row, of a few kinds. The owner
+    answers each of them, once."""
+
+    command_id: ClassVar[int] = int(CommandId.SUBMIT_SM)
+    count: int
+    kinds: list[OfKind]
+
+    def numbers(self) -> list[int]:
+        """Sequence_numbers of all, in order."""
+        found = [0] * self.count
+        for kind in self.kinds:
+            for place, number in zip(kind.places, kind.numbers, strict=True):
+                found[place] = number
+        return found
+
+    def parted(self, count: int) -> tuple[Submits, Submits]:
+        """The first so many, and the others."""
+        first, others = [], []
+        for kind in self.kinds:
+            index, every = bisect_left(kind.places, count), len(kind.places)
+            if index:
+                first.append(kind.some(0, index, 0))
+            if index < every:
+                others.append(kind.some(index, every, count))
+        return Submits(count, first), Submits(self.count - count, others)
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
@@ -140,6 +212,7 @@ Event = (
     | OutbindReceived
     | Request
     | Receipts
+    | Submits
     | Response
     | Accepted
     | TimedOut

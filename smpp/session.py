@@ -16,6 +16,7 @@ from itertools import islice, repeat
 
 import msgspec
 
+from smpp.alike import Kinds
 from smpp.answers import BOUND_ALREADY, TURNED_AWAY, How, answer, served
 from smpp.codec import HEADER, decode_frame, encode, with_header
 from smpp.constants import HEADER_OCTETS, RESPONSE_BIT, CommandId, Tlv
@@ -55,6 +56,7 @@ __all__ = ["Role", "Session", "SessionSettings", "SessionState", "WindowFull", "
 
 _ENQUIRE_LINK = int(CommandId.ENQUIRE_LINK)
 _UNBIND = int(CommandId.UNBIND)
+_SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _DELIVER_SM = int(CommandId.DELIVER_SM)
 _MESSAGE_ID_RESPS: frozenset[int] = frozenset(
     (CommandId.SUBMIT_SM_RESP, CommandId.DELIVER_SM_RESP, CommandId.DATA_SM_RESP)
@@ -92,11 +94,14 @@ class Session:
     """One connection's protocol. The owner sends `data_to_send()` after every call that may have written."""
 
     def __init__(self, role: Role, settings: SessionSettings, now: float, *, together: bool = False) -> None:
-        """`together`: what is plain and comes in a row is told in one event, Receipts or Accepted."""
+        """`together`: what is plain and comes in a row is told in one event: Submits, Receipts or
+        Accepted."""
         self.role = role
         self._accepting = _MESSAGE_ID_RESPS if together else frozenset()
         self._receipts_in = _DELIVER_SM if together else 0
         self._usual = UsualReceipts()
+        self._submits_in = _SUBMIT_SM if together else 0
+        self._kinds = Kinds()
         self.settings = settings
         self.state = SessionState.OPEN
         self.peer_version = settings.version
@@ -287,6 +292,15 @@ class Session:
         if self.state is not _CLOSED:
             self._out.extend(answers)
 
+    def respond_all(self, command_id: int, numbers: Iterable[int], bodies: Iterable[bytes]) -> None:
+        """`respond_raw` with status 0 for each of these numbers and bodies: those of one commit."""
+        if self.state is not _CLOSED:
+            pack = _pack_header
+            self._out += [
+                pack(len(body) + HEADER_OCTETS, command_id, 0, number) + body
+                for number, body in zip(numbers, bodies, strict=True)
+            ]
+
     def accept_bind(
         self,
         system_id: bytes = b"",
@@ -338,7 +352,7 @@ class Session:
         framer, in_flight = self._framer, self._window.in_flight
         find = in_flight.get
         carries = self._carries
-        receipts_in, usual = self._receipts_in, self._usual.find
+        submits_in, receipts_in, usual = self._submits_in, self._receipts_in, self._usual.find
         receipts: Receipts | None = None  # the last ones in a row
         accepting, accepted = self._accepting, None
         data, most = framer.join(data), framer.max_pdu_octets
@@ -370,6 +384,12 @@ class Session:
                         add(Response(pdu, context, now - sent))
                         continue
                 elif command_id in carries:  # also what crosses our unbind on the wire
+                    if command_id == submits_in and end <= last:
+                        cut = self._kinds.cut(data, start, size, most)
+                        if cut is not None:
+                            submits, end = cut
+                            add(submits)
+                            continue
                     if command_id == receipts_in:
                         said = usual(data, start + HEADER_OCTETS, end)
                         if said is not None:

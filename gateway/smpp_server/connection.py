@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,9 +27,8 @@ from gateway.outlet import Outlet, PeerNotReading
 from gateway.smpp_server.gate import BindAsked, BindRefusal
 from gateway.smpp_server.translate import PLAIN_IDS, id_of, status_of, submissions
 from smpp import events
-from smpp.codec import HEADER
-from smpp.constants import HEADER_OCTETS, RESPONSE_BIT, CommandId
-from smpp.events import Answer, Request, Response
+from smpp.constants import RESPONSE_BIT, CommandId
+from smpp.events import Answer, Request, Response, Submits
 from smpp.pdu import (
     BindReceiver,
     BindTransceiver,
@@ -60,6 +61,7 @@ _BROKE = (  # in reasons of sessions that ended by a time-out or an error
 _MOST_VIOLATIONS = 1_000
 _COMPLAIN_S = 60.0
 _LEAVE_S = 1.5  # who is dismissed is gone after this and a sweep, 2 s
+_COMMAND, _ID = attrgetter("command_id"), attrgetter("id")
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _RSUBMITFAIL = int(Status.ESME_RSUBMITFAIL)
 _RTHROTTLED = int(Status.ESME_RTHROTTLED)
@@ -71,6 +73,7 @@ _BIND_TYPES: dict[type[Pdu], str] = {
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
 
 Submit = SubmitSm | DataSm | SubmitMulti
+Asked = Submit | Submits
 
 
 class Connection:
@@ -99,7 +102,7 @@ class Connection:
         self._leaving = False
         self._leave_by = math.inf  # when it ends, once it is dismissed
         self._complain_at = 0.0
-        self._paced: list[Submit] = []  # waiting for the account's rate, in order
+        self._paced: list[Asked] = []  # waiting for the account's rate, in order
         self._nursery: trio.Nursery | None = None
         self._room = trio.Event()
         self._scope = trio.CancelScope()
@@ -161,8 +164,7 @@ class Connection:
         """Take nothing more of the customer, ask it to leave, and end the connection within 2 s, whatever it
         answers. What was taken before is answered first."""
         held, self._paced = self._paced, []
-        for pdu in held:
-            self.refuse(pdu, _RSUBMITFAIL)
+        self._refuse_all(held, _RSUBMITFAIL)
         self.session.turn_away()
         self._leave_by = min(self._leave_by, trio.current_time() + _LEAVE_S)
         if self.session.unbinding:
@@ -238,14 +240,14 @@ class Connection:
 
     def _submit_paced(self, now: float) -> None:
         waiting, self._paced = self._paced, []
-        allowed = self.tenant.throttle.available(now)
-        self._paced = waiting[allowed:]
-        if waiting[:allowed]:
-            self.tenant.throttle.take(len(waiting[:allowed]), now)
-            self._through_the_door([pdu for pdu in waiting[:allowed] if not isinstance(pdu, SubmitMulti)])
-            for pdu in waiting[:allowed]:
-                if isinstance(pdu, SubmitMulti):
-                    self.server.operations.paced_multi(self, pdu)
+        taken, self._paced = _parted(waiting, self.tenant.throttle.available(now))
+        if taken:
+            self.tenant.throttle.take(_count(taken), now)
+            for _, some in groupby([one for one in taken if not isinstance(one, SubmitMulti)], _COMMAND):
+                self._through_the_door([*some])
+            for one in taken:
+                if isinstance(one, SubmitMulti):
+                    self.server.operations.paced_multi(self, one)
 
     def tick(self, now: float) -> None:
         """The server's sweep: act on what is due."""
@@ -283,7 +285,7 @@ class Connection:
 
     def handle(self, happened: Sequence[events.Event], now: float) -> None:
         """The funnel: submits in one batch, answers in one batch, the rest one by one."""
-        submits: list[Submit] = []
+        submits: list[Asked] = []
         done: list[FreshRow] = []
         answers: list[Answer] = []
         more = False
@@ -291,7 +293,9 @@ class Connection:
         deliveries = self.server.deliveries
         for event in happened:
             kind = type(event)
-            if kind is Request:
+            if kind is Submits:
+                submits.append(event)  # type: ignore[arg-type]
+            elif kind is Request:
                 pdu = event.pdu  # type: ignore[union-attr]
                 if type(pdu) is SubmitSm:
                     submits.append(pdu)
@@ -424,78 +428,84 @@ class Connection:
 
     # submitting
 
-    def _submit(self, pdus: list[Submit], now: float) -> None:
+    def _submit(self, submits: Sequence[Asked], now: float) -> None:
         tenant = self.tenant
         account = tenant.account
         if account.tps:
             allowed = 0 if self._paced else tenant.throttle.available(now)
-            over, pdus = pdus[allowed:], pdus[:allowed]
-            tenant.throttle.take(len(pdus), now)
+            submits, over = _parted(submits, allowed)
+            tenant.throttle.take(_count(submits), now)
             if over and account.tps_mode == "pace":
                 over = self._hold(over, account.window)
-            for pdu in over:
-                self.refuse(pdu, _RTHROTTLED)
-        if pdus:
-            self._through_the_door(pdus)
+            self._refuse_all(over, _RTHROTTLED)
+        if submits:
+            self._through_the_door(submits)
 
-    def _hold(self, pdus: list[Submit], window: int) -> list[Submit]:
+    def _hold(self, submits: Sequence[Asked], window: int) -> list[Asked]:
         """Let them wait for the rate; returns those for which a window and as much again leaves no room."""
-        room = max(0, 2 * window - len(self._paced))
+        room = max(0, 2 * window - _count(self._paced))
         if not self._paced and room and self._nursery is not None:
             self._nursery.start_soon(self._pace)
-        self._paced.extend(pdus[:room])
-        return pdus[room:]
+        held, over = _parted(submits, room)
+        self._paced += held
+        return over
 
-    def _through_the_door(self, pdus: Sequence[Submit]) -> None:
+    def _through_the_door(self, submits: Sequence[Asked]) -> None:
+        """All submit_sm, or all data_sm."""
         account = self.tenant.account
         now_ms = self.server.world.wall_ms()
-        entering, asked, others = submissions(pdus, account, now_ms, self.session.peer_version)
+        command_id = submits[0].command_id
+        numbers, asked, others = submissions(submits, account, now_ms, self.session.peer_version)
         for pdu, request in others:
             if not isinstance(request, Submission):
                 self.refuse(pdu, request)
                 continue
             self._unanswered += 1
-            done = partial(self._answered, account, [pdu])
+            done = partial(self._answered, account, command_id, [pdu.sequence_number])
             self.server.operations.submit_replacing(account, request, done)
         if asked:
-            self.submits += len(asked)
-            self._unanswered += len(asked)
-            self.server.submit(account, asked, partial(self._answered, account, entering))
+            self.submits += len(numbers)
+            self._unanswered += len(numbers)
+            self.server.submit(account, asked, partial(self._answered, account, command_id, numbers))
 
     def refuse(self, pdu: Pdu, status: int) -> None:
         """Answer with a status and no body (3.4 section 4.4.2)."""
-        if self._tenant is not None and pdu.command_id == _SUBMIT_SM:
+        self._refuse(pdu.command_id, pdu.sequence_number, status)
+
+    def _refuse(self, command_id: int, number: int, status: int) -> None:
+        if self._tenant is not None and command_id == _SUBMIT_SM:
             self._tenant.answered(int(status), 1)
-        self.session.respond_raw(pdu.command_id | RESPONSE_BIT, int(status), pdu.sequence_number, b"")
+        self.session.respond_raw(command_id | RESPONSE_BIT, int(status), number, b"")
+
+    def _refuse_all(self, submits: Sequence[Asked], status: int) -> None:
+        for one in submits:
+            for number in one.numbers() if isinstance(one, Submits) else (one.sequence_number,):
+                self._refuse(one.command_id, number, status)
 
     def _answered(
-        self, account: Account, pdus: Sequence[Submit], results: Sequence[Accepted | Refusal]
+        self, account: Account, command_id: int, numbers: Sequence[int], results: Sequence[Accepted | Refusal]
     ) -> None:
         """COMMIT A is durable: answer each."""
         session = self.session
         form = account.id_form
-        plain, pack = PLAIN_IDS.get(form), HEADER.pack
+        plain, response = PLAIN_IDS.get(form), command_id | RESPONSE_BIT
         if plain and Refusal not in map(type, results):
-            answers: list[bytes] = []
-            for pdu, message in zip(pdus, results, strict=True):
-                shown = plain % message.id  # type: ignore[union-attr]
-                head = pack(len(shown) + HEADER_OCTETS, pdu.command_id | RESPONSE_BIT, 0, pdu.sequence_number)
-                answers.append(head + shown)
-            session.respond_written(answers)
-            self.tenant.answered(0, len(pdus))
+            session.respond_all(response, numbers, map(plain.__mod__, map(_ID, results)))
+            self.tenant.answered(0, len(numbers))
         else:
-            for pdu, result in zip(pdus, results, strict=True):
+            for number, result in zip(numbers, results, strict=True):
                 if isinstance(result, Refusal):
-                    self.refuse(pdu, status_of(result, session.peer_version, account.unpaid_status))
+                    status = status_of(result, session.peer_version, account.unpaid_status)
+                    self._refuse(command_id, number, status)
                 else:
-                    shown = id_of(form, result.id, result.alias)
-                    session.respond_raw(pdu.command_id | RESPONSE_BIT, 0, pdu.sequence_number, shown)
+                    shown_id = id_of(form, result.id, result.alias)
+                    session.respond_raw(response, 0, number, shown_id)
                     self.tenant.answered(0, 1)
-        self._unanswered -= len(pdus)
+        self._unanswered -= len(numbers)
         self._room.set()
         self.flush()
 
-    def submit(self, pdus: list[Submit]) -> None:
+    def submit(self, pdus: Sequence[Asked]) -> None:
         """A data_sm goes the way of a submit_sm."""
         self._submit(pdus, trio.current_time())
 
@@ -518,3 +528,23 @@ class Connection:
         """Let a submit_multi wait for the account's rate, behind what waits already; False: it cannot."""
         account = self.tenant.account
         return account.tps_mode == "pace" and not self._hold([pdu], account.window)
+
+
+def _count(submits: Iterable[Asked]) -> int:
+    return sum([one.count if isinstance(one, Submits) else 1 for one in submits])
+
+
+def _parted(submits: Sequence[Asked], count: int) -> tuple[list[Asked], list[Asked]]:
+    """The first so many, and the others."""
+    first: list[Asked] = []
+    for place, one in enumerate(submits):
+        own = one.count if isinstance(one, Submits) else 1
+        if own > count:
+            others = [one, *submits[place + 1 :]]
+            if isinstance(one, Submits) and count:
+                some, others[0] = one.parted(count)
+                first.append(some)
+            return first, others
+        first.append(one)
+        count -= own
+    return first, []

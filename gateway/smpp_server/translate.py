@@ -13,14 +13,18 @@ Deliberately not here: policy and limits (gateway.door), waiting for parts (stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
-from gateway.door import Alike, Refusal, Request, Submission
+import msgspec
+
+from gateway.door import Alike, Refusal, Request, Submission, put_all
 from router.money import UNPAID
 from router.nouns import Account, Encoding, MessageClass, ReceiptWish, Relay, Via
 from smpp import alphabet, segment
 from smpp.constants import Tlv
+from smpp.events import OfKind, Submits
 from smpp.pdu import DataSm, ReplaceSm, SubmitMulti, SubmitSm
 from smpp.segment import Concat
 from smpp.smpptime import BadTime
@@ -28,6 +32,7 @@ from smpp.smpptime import parse as parse_time
 from smpp.status import Status
 
 Submit = SubmitSm | DataSm | SubmitMulti
+T = TypeVar("T")
 
 _PAYLOAD = int(Tlv.MESSAGE_PAYLOAD)
 _OF_CONTENT = frozenset(
@@ -45,6 +50,9 @@ _LONGEST_PART = (
 )
 _CLASS_NAMES = {int(one): one.name.lower() for one in MessageClass}
 _SOURCES_CACHED = 10_000
+_PLACE = itemgetter(0)
+_GSM7 = int(Encoding.GSM7)
+_LAST_HEADER = max(segment.UNTOLD_HEADERS)
 
 
 def _wish(registered: int, version: int) -> ReceiptWish:
@@ -82,64 +90,133 @@ class Content(NamedTuple):
     concat: Concat | None = None
 
 
-# Place of the first, what reads the text, octets that fit, whether numbers are international, and the source
-# where it is another one.
-_Like = tuple[int, Callable[[bytes], str | None], int, bool, tuple[str, int, int] | None]
-
-
 def submissions(
-    pdus: Sequence[Submit], account: Account, now_ms: int, version: int = 0x34
-) -> tuple[list[Submit], list[Request], list[tuple[Submit, Submission | int]]]:
-    """`submission` of each: those that enter, what the door is asked for each of them, and the others, which
-    are refused, or replace a message. What is like an earlier one but for its number, its text and its
-    source is not taken apart a second time."""
-    entering: list[Submit] = []
-    asked: list[Request] = []
-    others: list[tuple[Submit, Submission | int]] = []
-    known: dict[tuple[int | bytes, ...], _Like] = {}
-    of_others: dict[tuple[int | bytes, ...], _Like] = {}  # without the source
-    for pdu in pdus:
-        looks: tuple[int | bytes, ...] = ()
-        if type(pdu) is SubmitSm and not pdu.tlvs:
-            looks = (
-                pdu.source_addr, pdu.source_addr_ton, pdu.source_addr_npi, pdu.dest_addr_ton,
-                pdu.dest_addr_npi, pdu.registered_delivery, pdu.data_coding, pdu.esm_class, pdu.service_type,
-                pdu.protocol_id, pdu.priority_flag, pdu.schedule_delivery_time, pdu.validity_period,
-                pdu.replace_if_present_flag, pdu.sm_default_msg_id,
-            )  # fmt: skip
-            like = known.get(looks)
-            if like is None and (of_other := of_others.get(looks[3:])) is not None:
-                own = source_of(pdu.source_addr, pdu.source_addr_ton, pdu.source_addr_npi)
-                if not isinstance(own, int):
-                    like = known[looks] = (*of_other[:4], own)
-            if like is not None:
-                place, text_of_it, most, international, source = like
-                body = pdu.short_message
-                text = text_of_it(body)
-                if text is not None and len(body) <= most and not body.startswith(segment.UNTOLD_HEADERS):
-                    to = pdu.destination_addr.decode("latin-1")
-                    if international and to[:1] != "+":
-                        to = "+" + to
-                    entering.append(pdu)
-                    asked.append(Alike(place, to, text, source))
-                    continue
-        request = submission(pdu, account, now_ms, version)
-        if not isinstance(request, Submission) or (type(pdu) is SubmitSm and pdu.replace_if_present_flag):
-            others.append((pdu, request))
-            continue
-        if type(pdu) is SubmitSm and looks and _is_plain(pdu, request):
-            encoding, _ = request.planned or (0, 0)
-            known[looks] = of_others[looks[3:]] = len(asked), *_TEXTS[encoding], pdu.dest_addr_ton == 1, None
-        entering.append(pdu)
-        asked.append(request)
-    return entering, asked, others
+    submits: Sequence[Submit | Submits], account: Account, now_ms: int, version: int = 0x34
+) -> tuple[list[int], list[Request], list[tuple[Submit, Submission | int]]]:
+    """`submission` of each: sequence_numbers of those that enter, what the door is asked for them, and the
+    others, which are refused, or replace a message. What is like an earlier one but for its number, its text
+    and its source is not taken apart a second time."""
+    asking, place = _Asking(account, now_ms, version), 0
+    for one in submits:
+        if type(one) is Submits:
+            for kind in one.kinds:
+                asking.take_kind(kind, place)
+            place += one.count
+        else:
+            asking.take(one, place)  # type: ignore[arg-type]
+            place += 1
+    return asking.in_order(place)
+
+
+class _Asking(msgspec.Struct, gc=False):
+    """One call of `submissions`; what is remembered of kinds ends with it. Places are counted over all."""
+
+    account: Account
+    now_ms: int
+    version: int
+    singly: list[tuple[int, int, Submission]] = []  # place, sequence_number
+    alike: list[tuple[list[int], Alike]] = []  # sequence_numbers
+    others: list[tuple[int, Submit, Submission | int]] = []
+    firsts: dict[int, Submission] = {}  # by the id of their model
+
+    def take(self, pdu: Submit, place: int) -> Submission | None:
+        """What the door is asked, if anything."""
+        request = submission(pdu, self.account, self.now_ms, self.version)
+        if type(request) is Submission and not (type(pdu) is SubmitSm and pdu.replace_if_present_flag):
+            self.singly.append((place, pdu.sequence_number, request))
+            return request
+        self.others.append((place, pdu, request))
+        return None
+
+    def take_kind(self, kind: OfKind, before: int) -> None:
+        """Some of one kind; `before`: places of the submits before those that they are told with."""
+        model, start, count = kind.model, 0, len(kind.numbers)
+        places = [before + place for place in kind.places] if before else kind.places
+        first = self.firsts.get(id(model))
+        while first is None and start < count:
+            pdu = kind.pdu(start)
+            request = self.take(pdu, places[start])
+            if request is not None and _is_plain(pdu, request):
+                first = self.firsts[id(model)] = request
+            start += 1
+        if first is None or start == count:
+            return
+        texts = _texts_of(kind.texts, (first.planned or (0, 0))[0])
+        sources = _sources_of(kind, first)
+        to = b"\0".join(kind.destinations).decode("latin-1").split("\0")
+        numbers, international = kind.numbers, model.dest_addr_ton == 1
+        if None in texts or (sources and int in map(type, sources)):
+            apart = [
+                index
+                for index in range(start, count)
+                if texts[index] is None or (sources and type(sources[index]) is int)
+            ]
+            for index in apart:
+                self.take(kind.pdu(index), places[index])
+            alike = sorted({*range(start, count)}.difference(apart))
+            places, numbers, to = _at(places, alike), _at(numbers, alike), _at(to, alike)
+            texts, sources = _at(texts, alike), sources and _at(sources, alike)
+        elif start:
+            places, numbers, to = places[start:], numbers[start:], to[start:]
+            texts, sources = texts[start:], sources[start:]
+        if numbers:
+            self.alike.append((numbers, Alike(first, places, to, texts, sources, international)))  # type: ignore[arg-type]
+
+    def in_order(self, count: int) -> tuple[list[int], list[Request], list[tuple[Submit, Submission | int]]]:
+        """All of them, `count`, as `submissions` gives them."""
+        singly = self.singly
+        if len(singly) > 1:
+            singly.sort(key=_PLACE)
+        asked: list[Request] = [request for _, _, request in singly]
+        entering = [0] * count
+        for place, number, _ in singly:
+            entering[place] = number
+        for numbers, alike in self.alike:
+            put_all(entering, alike.places, numbers)
+            asked.append(alike)
+        if not self.others:
+            return entering, asked, []
+        self.others.sort(key=_PLACE)
+        left = sorted({*range(count)}.difference([place for place, _, _ in self.others]))
+        new = dict(zip(left, range(count), strict=False))
+        for _, alike in self.alike:
+            alike.places = _at(new, alike.places)
+        return _at(entering, left), asked, [(pdu, request) for _, pdu, request in self.others]
+
+
+def _at(values: Sequence[T] | Mapping[int, T], places: list[int]) -> list[T]:
+    return [values[place] for place in places]
+
+
+def _sources_of(kind: OfKind, first: Submission) -> Sequence[tuple[str, int, int] | int]:
+    """The source of each, or nothing where all have the first's."""
+    if not kind.sources:
+        model = kind.model
+        source = source_of(model.source_addr, model.source_addr_ton, model.source_addr_npi)
+        return () if source == first.source else [source] * len(kind.numbers)
+    found = {one: source_of(one[2:], one[0], one[1]) for one in set(kind.sources)}
+    if len(found) == 1 and first.source in found.values():
+        return ()
+    return [found[one] for one in kind.sources]
 
 
 def _is_plain(pdu: SubmitSm, request: Submission) -> bool:
     """One segment of text, no part of a longer one, and all that says how it is to be read is beside it."""
     one_segment = request.text is not None and request.planned is not None and request.planned[1] == 1
     is_part = request.relay is not None and request.relay.total > 1
-    return one_segment and not (is_part or pdu.esm_class & segment.UDHI or pdu.sm_default_msg_id)
+    elsewhere = pdu.tlvs and any(tag in _OF_CONTENT for tag, _ in pdu.tlvs)
+    return one_segment and not (is_part or elsewhere or pdu.esm_class & segment.UDHI or pdu.sm_default_msg_id)
+
+
+def _texts_of(bodies: list[bytes], encoding: int) -> list[str | None]:
+    """The text of each, None where it is not one segment of plain text."""
+    read, most = _TEXTS[encoding]
+    headers = segment.UNTOLD_HEADERS
+    if encoding == _GSM7 and max(map(len, bodies)) <= most and min(bodies) > _LAST_HEADER:
+        together = alphabet.gsm7_all_exactly(bodies)
+        if together is not None:
+            return together  # type: ignore[return-value]
+    return [read(body) if len(body) <= most and not body.startswith(headers) else None for body in bodies]
 
 
 def submission(pdu: Submit, account: Account, now_ms: int, version: int = 0x34) -> Submission | int:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from gateway.door import Accepted, Alike, Refusal, Request, Submission, whole
+from gateway.door import Accepted, Alike, Refusal, Request, Submission, one_by_one
 from router.nouns import Encoding, Message
 from tests.gateway.house import Running, carrier, running
 from tests.trio_case import trio_test
@@ -60,19 +60,28 @@ NUMBERS = [
     "+447700900002", "+4915112345678", "00447700900003", "+44 7700 900004", "447700900005", "+441632960001",
     "+33612345678", "+4915112345679", "+99912345678", "+4477", "", "07700900006",
 ]  # fmt: skip
-SOURCES = [None, ("4477", 3, 0), ("ACME", 5, 0)]
+SOURCES = [("SHOP", 5, 0), ("4477", 3, 0), ("ACME", 5, 0)]
 TEXTS = ["Hi", "Δ" * 80, "x" * 160, ""]
 
 
 def requests() -> list[Request]:
-    found: list[Request] = [*FIRSTS]
+    asked: list[Request] = [*FIRSTS]
+    numbers = NUMBERS * 2
+    count = len(FIRSTS) * (1 + len(numbers))
     for place, first in enumerate(FIRSTS):
         texts = TEXTS if first.planned == (Encoding.GSM7, 1) else ["привет" * 15, "“so” – it is" * 7]
-        found += [
-            Alike(place, to, texts[n % len(texts)], SOURCES[(n + place) % 3])
-            for n, to in enumerate(NUMBERS * 2)
-        ]
-    return found
+        places = list(range((0, 1, 5)[place], count, len(FIRSTS)))[: len(numbers)]
+        asked.append(
+            Alike(
+                first,
+                places,
+                numbers,
+                [texts[n % len(texts)] for n in range(len(numbers))],
+                [SOURCES[(n + place) % 3] for n in range(len(numbers))] if place else [],
+                international=place == 2,
+            )
+        )
+    return asked
 
 
 async def results(house: Running, asked: list[Request]) -> list[Message | Refusal]:
@@ -87,7 +96,7 @@ async def results(house: Running, asked: list[Request]) -> list[Message | Refusa
         there.set()
 
     now_ms = house.world.wall_ms()
-    alone = [door.would(account, whole(one, asked), now_ms) for one in asked]
+    alone = [door.would(account, one, now_ms) for one in one_by_one(asked)]
     door.submit(account, asked, done)
     await there.wait()
     for one, answer in zip(alone, told[0], strict=True):

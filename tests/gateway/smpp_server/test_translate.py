@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import pytest
@@ -10,12 +11,15 @@ from hypothesis import strategies as st
 
 from config.model import CarrierConfig
 from gateway.carriers.render import Renderer
-from gateway.door import Alike, Submission, whole
+from gateway.door import Alike, Submission, one_by_one
 from gateway.smpp_server.translate import submission, submissions
-from router.nouns import Account, Message
+from router.nouns import Account, Message, Relay
+from smpp import events
+from smpp.codec import encode
 from smpp.constants import Tlv
-from smpp.pdu import SubmitSm
+from smpp.pdu import BindTransceiver, SubmitSm
 from smpp.segment import Concat, concat_element, sar_tlvs
+from smpp.session import Role, Session, SessionSettings
 from smpp.status import Status
 
 HEADER = b"\x05" + concat_element(Concat(1, 2, 1))
@@ -74,7 +78,7 @@ SUBMITS = st.builds(
         source_addr=source[0], source_addr_ton=source[1], source_addr_npi=source[2],
         destination_addr=to[0], dest_addr_ton=to[1], dest_addr_npi=to[2], **fields,
     ),
-    source=st.sampled_from([(b"ACME", 5, 0), (b"ACME", 5, 0), (b"+447700900000", 1, 1), (b"x" * 21, 0, 0)]),
+    source=st.sampled_from([(b"ACME", 5, 0), (b"ACME", 5, 0), (b"+447700900000", 1, 1), (b"x" * 12, 5, 0)]),
     to=st.sampled_from([(b"447700900123", 1, 1), (b"+4915112345678", 1, 1), (b"0777", 0, 0), (b"", 1, 1)]),
     short_message=st.one_of(
         st.binary(max_size=20), st.binary(min_size=139, max_size=141), st.just(b"Hello \x1be"),
@@ -92,6 +96,15 @@ SUBMITS = st.builds(
 )  # fmt: skip
 
 
+def read_of(pdus: list[SubmitSm]) -> list[SubmitSm | events.Submits]:
+    """What a connection is told of them, in one read."""
+    session = Session(Role.SMSC, SessionSettings(), 0.0, together=True)
+    session.receive(encode(BindTransceiver(interface_version=0x34, sequence_number=1)), 0.0)
+    session.accept_bind()
+    happened = session.receive(b"".join(map(encode, pdus)), 0.0)
+    return [event.pdu if isinstance(event, events.Request) else event for event in happened]  # type: ignore[misc]
+
+
 @given(
     pdus=st.lists(SUBMITS, max_size=8).flatmap(lambda some: st.permutations(some * 2)),
     texts=st.lists(st.binary(max_size=12), max_size=16),
@@ -101,27 +114,32 @@ SUBMITS = st.builds(
 def test_many_at_once_ask_the_same_of_the_door_as_one_by_one(
     pdus: list[SubmitSm], texts: list[bytes], alphabet: str, version: int
 ) -> None:
+    pdus = [copy(pdu) for pdu in pdus]
+    for number, pdu in enumerate(pdus, 1):
+        pdu.sequence_number = number
     for pdu, text in zip(pdus, texts, strict=False):
         pdu.short_message = text
     account = Account(1, "acme", alphabet=alphabet)
-    entering, asked, others = submissions(pdus, account, 0, version)
-    said: dict[int, Submission | int] = {}
-    for entered, request in zip(entering, asked, strict=True):
-        said[id(entered)] = whole(request, asked)
-    said |= {id(pdu): request for pdu, request in others}
-    assert said == {id(pdu): submission(pdu, account, 0, version) for pdu in pdus}
+    entering, asked, others = submissions(read_of(pdus), account, 0, version)
+    said: dict[int, Submission | int] = dict(zip(entering, one_by_one(asked), strict=True))
+    said |= {pdu.sequence_number: request for pdu, request in others}
+    assert said == {pdu.sequence_number: submission(pdu, account, 0, version) for pdu in pdus}
+    assert entering == sorted(entering)
+    assert [pdu.sequence_number for pdu, _ in others] == sorted(pdu.sequence_number for pdu, _ in others)
+    replacing = {pdu.sequence_number for pdu in pdus if pdu.replace_if_present_flag}
     for one, told in others:
-        assert isinstance(told, int) or (isinstance(one, SubmitSm) and one.replace_if_present_flag)
-    assert not any(isinstance(one, SubmitSm) and one.replace_if_present_flag for one in entering)
+        assert isinstance(told, int) or one.sequence_number in replacing
+    assert not replacing.intersection(entering)
 
 
 @pytest.mark.parametrize("header", [b"\5\0\3\1\2\1", b"\6\x08\4\0\1\2\1"])
-def test_a_header_without_its_bit_is_of_its_message_alone(header: bytes) -> None:
-    texts = (header + b"x", b"hello", header + b"x", b"hello")
-    pdus = [SubmitSm(source_addr=b"A", data_coding=3, short_message=text) for text in texts]
+@pytest.mark.parametrize("data_coding", [0, 3])
+def test_a_header_without_its_bit_is_of_its_message_alone(header: bytes, data_coding: int) -> None:
+    texts = (header + b"x", b"hello", header + b"x", b"hello", b"\0at")
+    pdus = [SubmitSm(source_addr=b"A", data_coding=data_coding, short_message=text) for text in texts]
     account = Account(1, "acme")
-    _, asked, _ = submissions(pdus, account, 0)
-    assert [whole(one, asked) for one in asked] == [submission(pdu, account, 0) for pdu in pdus]
+    _, asked, _ = submissions(read_of(pdus), account, 0)
+    assert one_by_one(asked) == [submission(pdu, account, 0) for pdu in pdus]
 
 
 def test_what_has_all_but_number_text_and_source_in_common_is_taken_apart_once() -> None:
@@ -130,12 +148,28 @@ def test_what_has_all_but_number_text_and_source_in_common_is_taken_apart_once()
         for n in range(3)
         for source in (b"ACME", b"SHOP")
     ]
-    _, asked, _ = submissions(pdus, Account(1, "acme"), 0)
-    assert (
-        asked[1:]
-        == [
-            Alike(0, f"4477009001{n:02}", f"{n}", source)
-            for n in range(3)
-            for source in (None, ("SHOP", 0, 0))
-        ][1:]
+    _, asked, _ = submissions(read_of(pdus), Account(1, "acme"), 0)
+    first, alike = asked
+    assert alike == Alike(
+        first,  # type: ignore[arg-type]
+        [1, 2, 3, 4, 5],
+        ["447700900100", "447700900101", "447700900101", "447700900102", "447700900102"],
+        ["0", "1", "1", "2", "2"],
+        [("SHOP", 0, 0), ("ACME", 0, 0), ("SHOP", 0, 0), ("ACME", 0, 0), ("SHOP", 0, 0)],
     )
+
+
+def test_tlvs_that_all_have_are_relayed_with_each() -> None:
+    pdus = [
+        SubmitSm(
+            source_addr=b"ACME",
+            destination_addr=b"4477009001%02d" % n,
+            short_message=b"%d" % n,
+            tlvs=((0x1400, b"entity"), (0x1401, b"template")),
+        )
+        for n in range(3)
+    ]
+    _, asked, _ = submissions(read_of(pdus), Account(1, "acme"), 0)
+    assert [type(one) for one in asked] == [Submission, Alike]
+    assert one_by_one(asked) == [submission(pdu, Account(1, "acme"), 0) for pdu in pdus]
+    assert one_by_one(asked)[2].relay == Relay(tlvs=((0x1400, b"entity"), (0x1401, b"template")))
