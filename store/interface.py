@@ -230,6 +230,7 @@ class ReceiptRow(msgspec.Struct, gc=False):
         event = msgspec.structs.replace(
             self.like,
             message_id=self.message_id,
+            source=message.source,
             destination=message.destination,
             client_ref=message.client_ref,
             tags=message.tags,

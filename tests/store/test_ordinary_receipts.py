@@ -210,6 +210,7 @@ ACCOUNTS = st.fixed_dictionaries(
 MESSAGES = st.fixed_dictionaries(
     {
         "account": mostly(1, 2),
+        "source": mostly("ACME", "447700900001"),
         "destination": mostly("447700900123", "15550100", ""),
         "receipt": mostly(ReceiptWish.FINAL, *ReceiptWish),
         "via": st.sampled_from([int(Via.HTTP), int(Via.SMPP)]),
@@ -306,4 +307,30 @@ def test_what_one_message_wishes_of_its_end_says_nothing_of_another(tmp_path: Pa
     side.run([{}], [wish] * 3, [], abouts, 0, False)
     (endpoint,) = side.store.outbox_endpoints()
     assert [row.event.state for row in side.store.outbox_page(endpoint, 0, 10)] == [5]
+    side.store.close()
+
+
+def test_receipts_that_end_alike_keep_what_is_their_own(tmp_path: Path) -> None:
+    side = Side(tmp_path / "one", shortly)
+    messages = [
+        {
+            "via": int(Via.SMPP),
+            "source": f"sender{at}",
+            "destination": f"44770090012{at}",
+            "client_ref": f"order {at}",
+            "tags": (f"tag{at}",),
+            "text": f"text {at}",
+            "accepted_ms": NOW_MS - at,
+            "alias": at,
+        }
+        for at in range(3)
+    ]
+    abouts = [
+        {"about": at, "form": "exact", "to": "same", "state": 2, "done_ms": NOW_MS - at, "at_ms": NOW_MS}
+        for at in range(3)
+    ]
+    told: Any = side.run([{"logins": LOGIN}], messages, [], abouts, 0, False)
+    ((endpoint, handed_over),) = told[2]
+    assert [row.event.source for row in handed_over] == ["sender0", "sender1", "sender2"]
+    assert handed_over == side.store.outbox_page(endpoint, 0, 10)
     side.store.close()
