@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from store.layout import Table, Tables
     from store.names import Names
     from store.options import StoreOptions
+    from store.tallies import EndedAtOnce
 
 QUEUED = frozenset(
     {Phase.SCHEDULED, Phase.READY, Phase.DEFERRED, Phase.HELD, Phase.LEASED, Phase.UNKNOWN}
@@ -144,6 +145,7 @@ class Batch:
         self.recipient_seq = core.memory.recipient_seq
         self.quarantined = 0
         self.ended: list[tuple[Message, Progress, int]] = []  # and when, in ms
+        self.ended_at_once: list[EndedAtOnce] = []  # the others
         self.ends: dict[int, list[bytes]] = {}  # second → MESSAGE_KEYs of what has ended in it
         self.unmatched: list[tuple[int, str]] = []  # (carrier, reason)
         self.claimed_parked: list[int] = []  # carriers of final receipts that came before their id
@@ -462,8 +464,8 @@ class Batch:
         _add(memory.unknown, self.unknown)
         _add(memory.unknown_of, self.unknown_of)
         tallies = memory.tallies
-        tallies.add_ended(self.ended)
-        tallies.add_damaged(self.messages[Phase.FINAL] - len(self.ended))
+        tallies.add_ended(self.ended, self.ended_at_once)
+        tallies.add_damaged(self.messages[Phase.FINAL] - len(self.ended) - len(self.ended_at_once))
         tallies.add_unmatched(self.unmatched)
         tallies.add_claimed(self.claimed_parked)
         tallies.add_passed_on(self.passed_on)

@@ -36,6 +36,7 @@ from router.nouns import (
     wants_intermediate,
 )
 from store import correlation, fail_over, parked, wallets
+from store.awaiting import end_by
 from store.ending import WAITING, error_of, finalize, fold
 from store.groups import uncouple
 from store.interface import OutboxRow, ReceiptResult, ReceiptRow
@@ -118,26 +119,26 @@ def receipts(
     fails_over = bool(memory.on_receipt)
     ended, words = batch.ended, _WORDS
     groups: dict[_Kind, _Alike] = {}
-    last: _Kind | None = None
+    last, alike = None, None  # of the message before
     results: list[ReceiptResult | None] = []
     of_read = wording = None
+    end_form, ended_at_once, ended_octets = memory.awaiting.end_form, batch.ended_at_once, encode(ended_ms)
     for cid, recipient, heard, at, read in chain.from_iterable(map(_rows, arrived)):
         if read is not of_read:
-            of_read, at_ms, carrier = read, read.at_ms, read.carrier
-            by_name = memory.awaiting.of_group(read.group)
+            of_read, at_ms, by, group, carrier = read, read.at_ms, read.carrier, read.group, -1
+            by_name, at_octets = memory.awaiting.of_group(group), encode(at_ms)
         if heard is not wording:
-            wording, state, error, cause = heard, heard.state, heard.error, ""
+            wording, state, error, cause, carrier = heard, heard.state, heard.error, "", -1
             word = words.get(state)
-            detail = f"{word} err={error}" if error else word or ""
             if word is not None and state != _DELIVERED:
                 cause = of_ending(state, _BY_RECEIPT, heard.cause)
         sent = by_name.get(cid)
         if (
             sent is None
             or word is None
-            or sent.sent_ms < oldest_ms
+            or (sending := sent.sending).sent_ms < oldest_ms
             or (message := sent.message).destination != recipient
-            or len(events := (progress := sent.progress).events) > MAX_EVENTS - 2
+            or ((progress := sent.own) is not None and len(progress.events) > MAX_EVENTS - 2)
             or (fails_over and state != _DELIVERED)
         ):
             receipt = read.one(at) if isinstance(read, ReceiptsIn) else read
@@ -147,47 +148,47 @@ def receipts(
         done_ms = heard.done_ms
         if done_ms and (done_ms > at_ms or done_ms < accepted_ms - _DAY_MS or message.send_at_ms):
             done_ms = believable_done_ms(done_ms, at_ms, first_due_ms(message))
-        if done_ms < progress.done_ms:
-            done_ms = progress.done_ms
-        events += (at_ms, _RECEIPT, carrier, detail), (ended_ms, _ENDED, 0, word)
-        (part,) = progress.parts
-        part.state = progress.state = state
-        part.error = error
-        part.cause = heard.cause
-        progress.phase = _FINAL
-        progress.reason = _BY_RECEIPT
-        progress.finished_ms = ended_ms
-        progress.done_ms = done_ms
-        progress.cause = cause
+        if sending.carrier != carrier:
+            carrier = sending.carrier
+            p, q, r, s, t, u, v, w, end = end_form(carrier, group, heard, by, word)
+            to_id, to_done = q + ended_octets + r, u + at_octets + v + ended_octets + w
+        if progress is None:
+            named = encode(cid)
+            lease, sent_at, done = sending.lease_octets, sending.sent_octets, encode(done_ms)
+            payload = b"".join((p, lease, to_id, named, s, sent_at, t, named, to_done, done, end))
+            ended_at_once.append((message, carrier, state, cause, sending.sent_ms, ended_ms))
+        else:
+            done_ms = max(done_ms, progress.done_ms)
+            payload = encode(end_by(progress, heard, by, word, at_ms, ended_ms, done_ms))
+            ended.append((message, progress, ended_ms))
         no_expiry(TIMED_KEY.pack(-(-message.expires_ms // MINUTE_MS), account, id))
         del by_name[cid]  # as Batch.put_progress does: its copy is not awaited any more
         by_key.pop(key, None)
-        payload = encode(progress)
         put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
         note_end(key)
-        ended.append((message, progress, ended_ms))
         results.append(ReceiptResult(_MATCHED, account, id, cid, True, state) if heard is read else None)
+        relay, segments, wish = message.relay, message.segments, message.receipt
+        plain = relay is None and message.callback is None and segments == 1
+        kind = (
+            account, message.lane if progress is None else progress.lane or message.lane, segments,
+            message.source_ton, message.source_npi, message.destination_type, wish, state, error, cause,
+            carrier, message.via, message.callback_url, plain,
+        )  # fmt: skip
+        if kind != last:
+            last, alike = kind, groups.get(kind)
+        if progress is None and (alike is None or not plain or message.bill is not None):
+            progress = end_by(sending.progress(cid), heard, by, word, at_ms, ended_ms, done_ms)
         if message.bill is not None:
+            assert progress is not None
             wallets.settle(batch, message, progress)
-        relay = message.relay
         if relay is not None and relay.total > 1:
             uncouple(batch, message, ended_ms)
 
-        segments, wish = message.segments, message.receipt
-        plain = relay is None and message.callback is None and segments == 1
-        kind = (
-            account, progress.lane or message.lane, segments, message.source_ton, message.source_npi,
-            message.destination_type, wish, state, error, cause, part.carrier, message.via,
-            message.callback_url, plain,
-        )  # fmt: skip
-        if kind != last:
-            last = kind
-            known = groups.get(kind)
-            if known is None:
-                event = receipt_event(message, progress, state, ended_ms, error, done_ms=done_ms)
-                event.cause = cause
-                known = groups[kind] = _Alike(batch, event, wants_final(wish, state))
-            alike = known
+        if alike is None:
+            assert progress is not None
+            event = receipt_event(message, progress, state, ended_ms, error, done_ms=done_ms)
+            event.cause = cause
+            alike = groups[kind] = _Alike(batch, event, wants_final(wish, state))
         alike.count += 1
         endpoint = alike.endpoint
         if not endpoint:
@@ -204,6 +205,7 @@ def receipts(
             if alike.fresh is not None:
                 alike.fresh.append(ReceiptRow(endpoint, seq, id, alike.said, message, text, done_ms))
         else:
+            assert progress is not None
             event = receipt_event(message, progress, state, ended_ms, error, done_ms=done_ms)
             event.cause = cause
             payload = encode(event)
@@ -228,7 +230,7 @@ def take_receipt(batch: Batch, receipt: ReceiptIn, now_ms: int, oldest_ms: int) 
     find = batch.memory.awaiting.find
     for id in receipt.ids:
         sent = find(group, id)
-        if sent is not None and sent.sent_ms >= oldest_ms:
+        if sent is not None and sent.sending.sent_ms >= oldest_ms:
             number = sent.message.destination
             if number == recipient or correlation.same_number(number, recipient):
                 return apply_to(batch, sent.key, sent.message, sent.progress, id, receipt, now_ms)

@@ -31,7 +31,7 @@ from router.nouns import (
     Taken,
 )
 from store import correlation, fail_over, limits, parked, receipts
-from store.awaiting import Sent
+from store.awaiting import Sending, Sent
 from store.ending import error_of, finalize, fold
 from store.lanes import lane_of
 from store.outbox import tell_sent
@@ -96,10 +96,11 @@ def settle(batch: Batch, outcomes: Sequence[Outcome | Taken], now_ms: int) -> No
             settle_alone(batch, taken, now_ms)
             continue
         carrier, group = taken.carrier, taken.group
-        sent_ms, bucket = -1, b""
+        a, b, c, d, after = awaiting.form(carrier, group)  # of the progress
         parked_here = parked.waiting(batch, group)  # fewer from here on, never more
         awaiting.make_room(len(taken.ids))
         by_name = awaiting.of_group(group)
+        sent_ms = -1
         for at, (leased, cid) in enumerate(zip(taken.leased, taken.ids, strict=True)):
             message = leased.message
             account, id = message.account, message.id
@@ -108,18 +109,17 @@ def settle(batch: Batch, outcomes: Sequence[Outcome | Taken], now_ms: int) -> No
                 known = batch.lease_of(lease)
                 left = known.left if known is not None else _NONE_LEFT
                 settled = batch.settled.setdefault(lease, set())
+                sent_ms = -1
             if left.get(id) is not leased or not leased.fresh or not cid or message.receipt == _NO_RECEIPT:
                 settle_alone(batch, taken.outcome(at), now_ms)
                 continue
             if leased.sent_ms != sent_ms:
                 sent_ms = leased.sent_ms
                 bucket = hit_key(group, sent_ms // BUCKET_MS)
-            key = message_key(account, id)
-            progress = Progress(
-                _AWAITING_RECEIPT, _ENROUTE, attempts=1, lease=lease, parts=[Part(carrier, cid)],
-                events=[(sent_ms, _SENT, carrier, cid)], group=group,
-            )  # fmt: skip
-            payload = encode(progress)
+                sending = Sending(carrier, group, lease, sent_ms)
+                before, between = a + sending.lease_octets + b, c + sending.sent_octets + d
+            key, named = message_key(account, id), encode(cid)
+            payload = b"".join((before, named, between, named, after))
             # True, False: where there is a row, nothing is done.
             if not put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload, True, False):
                 settle_alone(batch, taken.outcome(at), now_ms)
@@ -129,7 +129,7 @@ def settle(batch: Batch, outcomes: Sequence[Outcome | Taken], now_ms: int) -> No
             payload = hit(account, id, 0, 1, len(recipient)) + recipient
             if not put_hit(row, pack_head(VALUE_VERSION, crc32(row + payload)) + payload, True, False):
                 correlation.put_before(batch, row, payload)
-            by_key[key] = by_name[cid] = Sent(key, group, cid, message, progress, sent_ms)
+            by_key[key] = by_name[cid] = Sent(key, cid, message, sending)
             if message.lane != lane or message.segments != segments:
                 batch.move_in_lane(lane, segments, _LEASED, _AWAITING_RECEIPT, len(at_once) - run)
                 lane, segments, run = message.lane, message.segments, len(at_once)
@@ -137,7 +137,7 @@ def settle(batch: Batch, outcomes: Sequence[Outcome | Taken], now_ms: int) -> No
             at_once.append(message)
             settled.add(id)
             if message.callback is not None and message.callback.tells_sent:
-                tell_sent(batch, message, progress, sent_ms)
+                tell_sent(batch, message, sending.progress(cid), sent_ms)
             if watches_silence:
                 fail_over.watch(batch, message, taken.outcome(at), lease)
             if parked_here:

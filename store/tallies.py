@@ -31,6 +31,8 @@ _CODES, _CODE_BITS, _HISTOGRAM = cells.CODES, cells.CODE_BITS, cells.HISTOGRAM
 _CODE_DIGITS = 3  # of a number: its calling code is among them
 _BUCKET = partial(bisect_left, _DELAYS_MS)
 _AT_THE_FIRST_TRY = 3  # steps of a timeline: sent, receipt, final
+# A message that a receipt ended at the first try: its carrier, state, cause; when it was sent and ended, ms.
+EndedAtOnce = tuple["Message", int, int, str, int, int]
 
 
 class Delays:
@@ -50,7 +52,7 @@ class _Alike:
     __slots__ = ("rows", "tried_ms", "waited_ms")
 
     def __init__(self) -> None:
-        self.rows: list[tuple[Message, Progress]] = []
+        self.rows: list[tuple[Message, str]] = []  # and why
         self.waited_ms: list[int] = []
         self.tried_ms: list[int] = []
 
@@ -83,7 +85,9 @@ class Tallies:
             (key >> _STATE_BITS, key & (1 << _STATE_BITS) - 1): count for key, count in self._finished.items()
         }
 
-    def add_ended(self, ended: Iterable[tuple[Message, Progress, int]]) -> None:
+    def add_ended(
+        self, ended: Iterable[tuple[Message, Progress, int]], at_once: Iterable[EndedAtOnce] = ()
+    ) -> None:
         """(message, its progress, when it ended in ms) of one commit; what is alike is added up together."""
         finished = self._finished
         alike: dict[tuple[int, int, int, str], _Alike] = {}
@@ -98,11 +102,19 @@ class Tallies:
             found = alike.get(kind)
             if found is None:
                 found = alike[kind] = _Alike()
-            found.rows.append((message, progress))
+            found.rows.append((message, progress.cause))
             found.waited_ms.append(now_ms - (message.send_at_ms or message.accepted_ms))
             events = progress.events
             if len(events) == _AT_THE_FIRST_TRY:
                 found.tried_ms.append(now_ms - events[0][0])
+        for message, carrier, state, cause, sent_ms, now_ms in at_once:
+            kind = (carrier, state, _RECEIPT, message.destination[:_CODE_DIGITS])
+            found = alike.get(kind)
+            if found is None:
+                found = alike[kind] = _Alike()
+            found.rows.append((message, cause))
+            found.waited_ms.append(now_ms - (message.send_at_ms or message.accepted_ms))
+            found.tried_ms.append(now_ms - sent_ms)
         for (carrier, state, reason, _), found in alike.items():
             key = carrier << _STATE_BITS | state
             finished[key] = finished.get(key, 0) + len(found.rows)
@@ -121,8 +133,8 @@ class Tallies:
         delays.total_ms += sum(ended.waited_ms)
         cell = self._cell(carrier, ended.rows[0][0])
         if state != _STATE_DELIVERED:
-            for _, progress in ended.rows:
-                _count_failure(cell, progress.cause)
+            for _, cause in ended.rows:
+                _count_failure(cell, cause)
             return
         cell[cells.DELIVERED] += len(ended.rows)
         tried_ms = ended.tried_ms

@@ -152,6 +152,8 @@ class Side:
         for one, changes in zip(made, progress, strict=False):
             known = store.memory.awaiting.find(store.group_id("a"), f"c{one.id}")
             assert known is not None
+            if changes != USUAL_PROGRESS:
+                known.own = known.progress
             for name, value in changes.items():
                 setattr(known.progress, name, [(1, 1, 1, "")] * value if name == "events" else value)
         arrived = []
@@ -241,6 +243,7 @@ PROGRESS = st.fixed_dictionaries(
         "events": mostly(1, MAX_EVENTS - 2, MAX_EVENTS),
     }
 )
+USUAL_PROGRESS = {"done_ms": 0, "lane": 0, "passed_on": 0, "events": 1}
 RECEIPTS = st.fixed_dictionaries(
     {
         "about": st.integers(0, 5),

@@ -87,8 +87,8 @@ def left_by(store: LmdbStore, verb: Verb, outcomes: Answers) -> dict[str, Any]:
         verb(batch, outcomes, NOW_MS)
         awaiting = batch.memory.awaiting
         at_hand = {
-            key: (sent.group, sent.cid, encode(sent.message), encode(sent.progress), sent.sent_ms)
-            for key, sent in awaiting.by_key.items()
+            key: (one.sending.group, one.cid, encode(one.message), encode(one.progress), one.sending.sent_ms)
+            for key, one in awaiting.by_key.items()
         }
         named = {(group, cid): sent.key for group, of in awaiting.by_name.items() for cid, sent in of.items()}
         ended = [(message.id, encode(progress)) for message, progress, _ in batch.ended]
