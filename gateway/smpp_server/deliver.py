@@ -99,7 +99,7 @@ def receipts(rows: Sequence[ReceiptRow], account: Account, version: int) -> list
     else:
         ids = [id_of(form, row.message_id, row.message.alias)[:-1].decode() for row in rows]
     written: list[bytes] = []
-    like, submitted, ended, octets, tag = None, -1, -1, -1, ""
+    like, submitted, ended, octets, tag, told = None, -1, -1, -1, "", ""
     for row, id, text in zip(rows, ids, texts, strict=True):
         message, done_ms = row.message, row.done_ms
         accepted_ms, to, source = message.accepted_ms, message.destination, message.source
@@ -116,13 +116,11 @@ def receipts(rows: Sequence[ReceiptRow], account: Account, version: int) -> list
             said = _said(like.state, error_code(like, account), submitted, ended)
             others = len(said) + octets + _ID_OCTETS
             if tlvs:
-                tag = _ID_TAG + chr(octets + 1)
-                told = pack_tlvs(_state_tlvs(like, account, version)).decode("latin-1")
+                tag, told = _ID_TAG + chr(octets + 1), _packed(_state_tlvs(like, account, version))
         if len(to) > _LONGEST_ADDRESS or len(source) > _LONGEST_ADDRESS:
             to, source = to[:_LONGEST_ADDRESS], source[:_LONGEST_ADDRESS]
-        body = f"{begin}{to}{types}{source}{end}{_OCTETS[others + len(text)]}id:{id}{said}{text}"
-        if tlvs:
-            body = f"{body}{tag}{id}\0{told}"
+        octets_in_all, again = _OCTETS[others + len(text)], id if tlvs else ""
+        body = f"{begin}{to}{types}{source}{end}{octets_in_all}id:{id}{said}{text}{tag}{again}{told}"
         written.append(body.encode("latin-1", "replace"))
     return written
 
@@ -146,6 +144,12 @@ def _addressed(source_type: int, destination_type: int) -> tuple[str, str, str]:
         _RECEIPT,
     ).decode("latin-1")
     return body[:3], body[3:6], body[6:-1]
+
+
+@functools.lru_cache(maxsize=256)
+def _packed(tlvs: tuple[tuple[int, bytes], ...]) -> str:
+    """What follows receipted_message_id, from its NUL on."""
+    return "\0" + pack_tlvs(tlvs).decode("latin-1")
 
 
 @functools.lru_cache(maxsize=1024)  # receipts come by the thousand, minute by minute

@@ -110,10 +110,11 @@ class Sending:
 class Place:
     """A receiver, and what was chosen for it: rows of one part each, and these as `bodies`."""
 
-    __slots__ = ("bodies", "rows", "session", "turn")
+    __slots__ = ("bodies", "rows", "session", "turn", "version")
 
     def __init__(self, receiver: Receiver, turn: int) -> None:
         self.session = receiver.session
+        self.version = self.session.peer_version
         self.turn = turn  # the next one's
         self.bodies: list[bytes] = []
         self.rows: list[FreshRow] = []
@@ -133,15 +134,16 @@ def _deal(port: Port, rows: list[ReceiptRow], places: list[Place], turns: Iterat
     """Receipts for which there is room, in turns."""
     takers = list(islice(turns, len(rows)))
     port.turn = takers[-1].turn
-    if len(places) == 1:
-        places[0].rows += rows
-    else:
-        for place, row in zip(takers, rows, strict=True):
-            place.rows.append(row)
-    for place in places:
-        dealt: list[Any] = place.rows[len(place.bodies) :]
-        if dealt:
-            place.bodies += receipts(dealt, port.account, place.session.peer_version)
+    for version in {place.version for place in places}:
+        bodies = receipts(rows, port.account, version)
+        if len(places) == 1:
+            places[0].rows += rows
+            places[0].bodies += bodies
+            return
+        for place, row, body in zip(takers, rows, bodies, strict=True):
+            if place.version == version:
+                place.rows.append(row)
+                place.bodies.append(body)
 
 
 class Port:
@@ -391,7 +393,7 @@ class Deliveries:
             busy.add(message_id)
             if throttle is not None:
                 throttle.take(1, now)
-            body, *more = parts = bodies(event, account, place.session.peer_version)
+            body, *more = parts = bodies(event, account, place.version)
             if more:
                 if throttle is not None:
                     throttle.take(len(more), now)
