@@ -8,7 +8,7 @@ for. A receipt about an earlier attempt's id is recorded and changes nothing.
 
 from __future__ import annotations
 
-from itertools import chain, count, pairwise, repeat
+from itertools import chain, count, repeat
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -38,6 +38,7 @@ from router.nouns import (
 from store import correlation, fail_over, parked, wallets
 from store.awaiting import end_by
 from store.ending import WAITING, error_of, finalize, fold
+from store.forms import OPEN, pieces_of
 from store.groups import uncouple
 from store.interface import OutboxRow, ReceiptResult, ReceiptRow
 from store.lanes import lane_of
@@ -63,7 +64,7 @@ _WORDS = {state: name for state, name in STATE_NAMES.items() if state not in WAI
 _DAY_MS = 86_400_000
 _Kind = tuple[int, int, int, int, int, int, int, int, str, str, int, int, str, bool]
 _outbox_key = OUTBOX_KEY.pack
-# What a receipt's event has of its own among others that were sent and ended alike; the rest is between.
+# What a receipt's event has of its own among others that were sent and ended alike.
 _OWN = (
     "message_id",
     "source",
@@ -75,9 +76,7 @@ _OWN = (
     "alias",
     "done_ms",
 )
-_OWN_AT = [-1, *map(Event.__struct_fields__.index, _OWN), len(Event.__struct_fields__)]
-_BETWEEN = [slice(at + 1, following) for at, following in pairwise(_OWN_AT) if following > at + 1]
-_SHORT_HEAD, _LONG_HEAD = 1, 3  # octets before the first field of an array; longer from 16 fields on
+_LONG_HEAD = 3  # octets before the first field of an array of 16 and more
 
 
 class _Alike:
@@ -94,10 +93,8 @@ class _Alike:
         self.head = b""
         self.between: list[msgspec.Raw] = []  # of its event as it is stored, all but the _OWN fields
         if self.endpoint:
-            fields = msgspec.structs.astuple(said)
-            first, *others = (encode(fields[between])[_SHORT_HEAD:] for between in _BETWEEN)
-            self.head = encode(said)[:_LONG_HEAD] + first
-            self.between += map(msgspec.Raw, others)
+            self.head, *between = pieces_of(msgspec.structs.replace(said, **dict.fromkeys(_OWN, OPEN)))
+            self.between += [msgspec.Raw(shared) for shared in between if shared]
 
 
 def receipts(
