@@ -32,6 +32,7 @@ _GSM7, _UCS2 = int(Encoding.GSM7), int(Encoding.UCS2)
 _LONGEST = {_GSM7: 160, _UCS2: 140}  # octets of a text in one segment
 _LONGEST_ADDRESS = 20
 _FRAMES_KEPT = 4_096
+_OCTETS = [bytes((number,)) for number in range(256)]
 
 
 def _registered(wish: int, version: int) -> int:
@@ -282,6 +283,7 @@ class Renderer:
         What does not change from one message to the next, of one sender, is kept: the hot path.
         """
         bodies: list[bytes] = []
+        before = None  # of what kind the last one was
         known, most_digits, national = self._frames.get, self._most_digits, self._national
         relative, absolute = self._send_validity, self._validity_zone is not None
         with_reference = self._send_reference and self._with_tlvs
@@ -297,26 +299,29 @@ class Renderer:
                 message.via,
                 message.encoding,
             )
-            frame = known(like)
-            if frame is None:
-                frame = self._frame(message)
-                if frame is None:
-                    body = None if self._plain else self._short(message, now_ms)
-                    if body is None:
-                        break
-                    bodies.append(body)
-                    continue
-                if len(self._frames) >= _FRAMES_KEPT:
-                    self._frames.clear()
-                self._frames[like] = frame
+            if like != before:
+                before, kept = like, known(like)
+                if kept is None:
+                    kept = self._frame(message)
+                    if kept is None:
+                        before = None
+                        body = None if self._plain else self._short(message, now_ms)
+                        if body is None:
+                            break
+                        bodies.append(body)
+                        continue
+                    if len(self._frames) >= _FRAMES_KEPT:
+                        self._frames.clear()
+                    self._frames[like] = kept
+                frame, encode, head, longest = kept, kept.encode, kept.head, kept.longest
             try:
-                text = frame.encode(message.text)
+                text = encode(message.text)
             except (TextError, UnicodeEncodeError):
                 break
             digits = message.destination
             if national:
                 digits = self._nationally(digits)
-            if len(text) > frame.longest or len(digits) > most_digits:
+            if len(text) > longest or len(digits) > most_digits:
                 break
             until = 0
             if relative:
@@ -326,7 +331,7 @@ class Renderer:
             if until != frame.until:
                 frame.rest = frame.middle + self._validity(until) + frame.tail
                 frame.until = until
-            bodies.append(b"%b%b%b%c%b" % (frame.head, digits.encode(), frame.rest, len(text), text))
+            bodies.append(b"".join((head, digits.encode(), frame.rest, _OCTETS[len(text)], text)))
             if with_reference:
                 bodies[-1] += _REFERENCE_HEAD + reference_of(message.id).to_bytes(2, "big")
         return bodies

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +93,29 @@ def test_plain_messages_are_written_as_the_long_way_writes_them(carrier: dict[st
             assert [short] == renderer.bodies(one, False, NOW_MS)
 
     same()
+
+
+KINDS: list[dict[str, object]] = [
+    {},
+    {"source": "447700900000", "source_ton": 1},
+    {"encoding": int(Encoding.UCS2), "text": "Привет"},
+    {"encoding": int(Encoding.LATIN1)},
+    {"via": int(Via.HTTP), "priority": 3},
+    {"receipt": 0, "expires_ms": NOW_MS + 60_000},
+    {"text": "y" * 161},
+    {"source": "5551", "destination": "5551000000"},
+]
+
+
+@pytest.mark.parametrize("carrier", CARRIERS, ids=str)
+@given(st.lists(st.sampled_from(KINDS), max_size=8))
+def test_messages_in_a_row_are_written_as_each_by_itself(
+    carrier: dict[str, object], kinds: list[dict[str, object]]
+) -> None:
+    messages = [message(**fields) for fields in kinds]
+    alone = [Renderer(settings(**carrier)).plain(one, NOW_MS) for one in messages]
+    written = list(takewhile(lambda body: body is not None, alone))
+    assert Renderer(settings(**carrier)).plain_ones(messages, NOW_MS) == written
 
 
 @pytest.mark.parametrize("carrier", CARRIERS, ids=str)
