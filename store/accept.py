@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from router.nouns import ALIAS_WANTED, Phase
 from store.customer import alias_of

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import msgspec
+from isal.isal_zlib import crc32
 
 from router.money import Wallet
 from router.nouns import Account, Leased, Message, Outcome, Phase, Progress

@@ -27,7 +27,8 @@ from __future__ import annotations
 from itertools import chain, zip_longest
 from math import gcd
 from typing import TYPE_CHECKING
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from router.lanes import MAX_CARRIERS
 from router.nouns import Leased, MessageClass, MessageState, Phase, Progress, Reason, Step

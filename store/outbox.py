@@ -8,7 +8,8 @@ never misses one.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from router.nouns import Event, EventKind, MessageState, Relay, Via
 from store.interface import SMPP_ORIGIN, OutboxRow

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from itertools import chain, count, repeat
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import msgspec
+from isal.isal_zlib import crc32
 
 from router.causes import of_ending
 from router.correlate import believable_done_ms

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from router.lanes import MAX_CARRIERS, all_had, drains
 from router.nouns import (
