@@ -118,9 +118,8 @@ class Submission(msgspec.Struct, gc=False):
 
 
 class Alike(msgspec.Struct, gc=False):
-    """Some that differ from `first`, which is asked before them in the same call, in nothing but number, text
-    and, where they are given, sources; no parts of a customer's own long message. Submissions have the places
-    among all that is asked that no Alike has."""
+    """Some that are as `first` says but for number, text and, where they are given, sources; no parts of a
+    customer's own long message. Submissions have the places among all that is asked that no Alike has."""
 
     first: Submission
     places: list[int]
@@ -491,26 +490,23 @@ class Door:
         self, policy: Policy, requests: Sequence[Request], count: int, first_id: int, now_ms: int
     ) -> list[Message | Refusal]:
         """`_plan` of each; there are `count`."""
-        if count == len(requests):
+        if count == len(requests) and Alike not in map(type, requests):
             return [self._plan(policy, one, id, now_ms) for id, one in enumerate(requests, first_id)]  # type: ignore[arg-type]
         results: list[Message | Refusal | None] = [None] * count
-        singly: list[Message | Refusal] = []
-        kinds: dict[int, _Kind] = {}  # by the ids of the first of each
+        singly: list[Submission] = []
+        kinds: dict[int, _Kind] = {}  # by the ids of their firsts
         for request in requests:
             if type(request) is Alike:
-                alike = self._plan_alike(policy, kinds[id(request.first)], request, first_id, now_ms)
-                put_all(results, request.places, alike)
+                first = request.first
+                kind = kinds.get(id(first)) or kinds.setdefault(id(first), _Kind(first, {}, {}))
+                put_all(results, request.places, self._plan_alike(policy, kind, request, first_id, now_ms))
             else:
                 assert type(request) is Submission
-                planned = self._plan(policy, request, 0, now_ms)
-                singly.append(planned)
-                kinds[id(request)] = _Kind(request, planned, {}, {})
+                singly.append(request)
         place = -1
-        for planned in singly:
+        for one in singly:
             place = results.index(None, place + 1)
-            results[place] = planned
-            if type(planned) is Message:
-                planned.id = first_id + place
+            results[place] = self._plan(policy, one, first_id + place, now_ms)
         return results  # type: ignore[return-value]
 
     def _plan_alike(
@@ -561,18 +557,19 @@ class Door:
         return way
 
     def _model(self, policy: Policy, kind: _Kind, digits: str, route: Route, now_ms: int) -> Message | None:
-        """The first of a kind as it would be planned with such a number; None if the number counts for more
-        than its route, or the text for anything."""
-        lanes, lane, first, planned = self._lanes, route.lane, kind.first, kind.planned
+        """What one of a kind with such a number is planned as; None if the number counts for more than its
+        route, or the text for anything."""
+        lanes, lane, first = self._lanes, route.lane, kind.first
         if first.planned is None or first.source is None or not policy.sender_allowed(first.source[0]):
             return None
         if lane in lanes.limited or lane in lanes.choosing or lane in lanes.some:
             return None
         if first.planned[0] == _UCS2 and policy.account.smart_encoding:
             return None
-        if type(planned) is not Message or planned.route != route.name:
-            planned = self._plan(policy, msgspec.structs.replace(first, to="+" + digits), 0, now_ms)
-        return planned.__copy__() if type(planned) is Message else None  # type: ignore[attr-defined]
+        one: Submission = first.__copy__()  # type: ignore[attr-defined]
+        one.to = "+" + digits
+        planned = self._plan(policy, one, 0, now_ms)
+        return planned if type(planned) is Message else None
 
     def _plan(self, policy: Policy, request: Submission, message_id: int, now_ms: int) -> Message | Refusal:
         account = policy.account
@@ -731,15 +728,14 @@ class Door:
 
 def _api(requests: Sequence[Request]) -> str:
     first = requests[0]
-    return _APIS[first.via] if type(first) is Submission else ""
+    return _APIS[(first.first if type(first) is Alike else first).via]  # type: ignore[union-attr]
 
 
 class _Kind(msgspec.Struct, gc=False):
-    """What is known of those that are like one Submission. It is forgotten with its call, so nothing has to
-    drop it."""
+    """What is known of those that are as one Submission says. It is forgotten with its call, so that nothing
+    has to drop it."""
 
     first: Submission
-    planned: Message | Refusal
     models: dict[str, Message | None]  # by the route; None: each is planned by itself
     ways: dict[str, _Way]  # by how the number begins
 

@@ -39,12 +39,16 @@ _BODY: Final = re.compile(
 class Kind(NamedTuple):
     """Octets that all of a kind have, around those of its model's source, destination and text."""
 
+    model: SubmitSm
+    opening: bytes  # all before the destination
     service_type: bytes  # with its NUL
     source: bytes  # source_addr_ton, source_addr_npi, source_addr
-    before: bytes  # destination_addr: the source's NUL, dest_addr_ton, dest_addr_npi
+    before: bytes  # the destination: the source's NUL, dest_addr_ton, dest_addr_npi
     between: bytes  # it, with its NUL, and sm_length
     tlvs: bytes
-    model: SubmitSm
+    to_destination: int  # from the PDU's first octet
+    to_text: int  # from the destination's NUL
+    tlv_octets: int
 
 
 class Kinds:
@@ -65,9 +69,9 @@ class Kinds:
             self._alone -= 1
             return None
         runs: dict[int, OfKind] = {}  # by the id of their model
-        place = 0
+        place, last = 0, size - HEADER_OCTETS
         likely, before = self._last, None
-        while True:
+        while start <= last:
             if likely is not None:
                 run = runs.get(id(likely.model)) or OfKind(likely.model)
                 start, taken = _take(likely, run, data, start, size, most)
@@ -77,6 +81,8 @@ class Kinds:
                     place += taken
                     self._last = likely
                 likely = None
+                if start > last:
+                    break
             cut = self._cut(data, start, size, most)
             if cut is None:
                 break
@@ -103,8 +109,6 @@ class Kinds:
         self, data: bytes, start: int, size: int, most: int
     ) -> tuple[Kind, int, int, bytes, bytes, bytes] | None:
         """The whole submit_sm at `start`: its kind, its end, its number, source, destination and text."""
-        if start > size - HEADER_OCTETS:
-            return None
         length, command_id, status, number = _unpack_header(data, start)
         end = start + length
         if command_id != _SUBMIT_SM or status or end > size or length > most:
@@ -127,7 +131,11 @@ class Kinds:
                 model = cast(SubmitSm, SubmitSm.from_wire(data[start:end], 0, number))
             except ProtocolError:
                 return None
-            kind = self._known[key] = Kind(service_type, source, before, between, tlvs, model)
+            opening = service_type + source + before
+            kind = self._known[key] = Kind(
+                model, opening, service_type, source, before, between, tlvs,
+                HEADER_OCTETS + len(opening), len(between) + 1, len(tlvs),
+            )  # fmt: skip
         return kind, end, number, source, destination, text
 
     def _pays(self) -> bool:
@@ -143,12 +151,9 @@ class Kinds:
 
 def _take(kind: Kind, run: OfKind, data: bytes, start: int, size: int, most: int) -> tuple[int, int]:
     """What is of this kind from `start` on; returns where the first begins that is not, and how many are."""
-    service_type, source, before, between, tlvs, _ = kind
-    opening = service_type + source + before
+    _, opening, service_type, source, before, between, tlvs, to_destination, to_text, tlv_octets = kind
     numbers, destinations, texts, sources = run.numbers, run.destinations, run.texts, run.sources
     had, several = len(numbers), bool(sources)
-    to_source = HEADER_OCTETS + len(service_type)
-    to_destination, to_text, tlv_octets = HEADER_OCTETS + len(opening), len(between) + 1, len(tlvs)
     starts_with, find = data.startswith, data.find
     last = size - HEADER_OCTETS
     while start <= last:
@@ -158,6 +163,7 @@ def _take(kind: Kind, run: OfKind, data: bytes, start: int, size: int, most: int
             break
         at = start + to_destination
         if not starts_with(opening, start + HEADER_OCTETS):
+            to_source = HEADER_OCTETS + len(service_type)
             at = find(0, start + to_source + 2, end)
             if at < 0 or not starts_with(before, at) or not starts_with(service_type, start + HEADER_OCTETS):
                 break

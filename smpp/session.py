@@ -384,7 +384,7 @@ class Session:
                         add(Response(pdu, context, now - sent))
                         continue
                 elif command_id in carries:  # also what crosses our unbind on the wire
-                    if command_id == submits_in and end <= last:
+                    if command_id == submits_in and end <= last:  # one alone is not worth it
                         cut = self._kinds.cut(data, start, size, most)
                         if cut is not None:
                             submits, end = cut

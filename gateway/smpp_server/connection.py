@@ -25,7 +25,7 @@ import trio
 from gateway.door import Accepted, Refusal, Submission
 from gateway.outlet import Outlet, PeerNotReading
 from gateway.smpp_server.gate import BindAsked, BindRefusal
-from gateway.smpp_server.translate import PLAIN_IDS, id_of, status_of, submissions
+from gateway.smpp_server.translate import PLAIN_IDS, Firsts, id_of, status_of, submissions
 from smpp import events
 from smpp.constants import RESPONSE_BIT, CommandId
 from smpp.events import Answer, Request, Response, Submits
@@ -96,6 +96,7 @@ class Connection:
         self.tap: Taps | None = None  # while somebody traces it
         self._tenant: Tenant | None = None
         self._port: Port | None = None
+        self._firsts = Firsts()
         self._unanswered = 0
         self._early = 0  # octets before the bind
         self._violations = 0
@@ -455,7 +456,9 @@ class Connection:
         account = self.tenant.account
         now_ms = self.server.world.wall_ms()
         command_id = submits[0].command_id
-        numbers, asked, others = submissions(submits, account, now_ms, self.session.peer_version)
+        numbers, asked, others = submissions(
+            submits, account, now_ms, self.session.peer_version, self._firsts
+        )
         for pdu, request in others:
             if not isinstance(request, Submission):
                 self.refuse(pdu, request)

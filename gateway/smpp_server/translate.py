@@ -50,6 +50,7 @@ _LONGEST_PART = (
 )
 _CLASS_NAMES = {int(one): one.name.lower() for one in MessageClass}
 _SOURCES_CACHED = 10_000
+_FIRSTS_MOST = 256
 _PLACE = itemgetter(0)
 _GSM7 = int(Encoding.GSM7)
 _LAST_HEADER = max(segment.UNTOLD_HEADERS)
@@ -90,13 +91,28 @@ class Content(NamedTuple):
     concat: Concat | None = None
 
 
+class Firsts(msgspec.Struct, gc=False):
+    """What submits of a kind are asked as, of one connection; without number and text."""
+
+    account: Account | None = None  # for which this holds
+    known: dict[int, tuple[SubmitSm, Submission]] = {}  # by the id of their model, which is kept for that
+
+
 def submissions(
-    submits: Sequence[Submit | Submits], account: Account, now_ms: int, version: int = 0x34
+    submits: Sequence[Submit | Submits],
+    account: Account,
+    now_ms: int,
+    version: int = 0x34,
+    firsts: Firsts | None = None,
 ) -> tuple[list[int], list[Request], list[tuple[Submit, Submission | int]]]:
     """`submission` of each: sequence_numbers of those that enter, what the door is asked for them, and the
-    others, which are refused, or replace a message. What is like an earlier one but for its number, its text
-    and its source is not taken apart a second time."""
-    asking, place = _Asking(account, now_ms, version), 0
+    others, which are refused, or replace a message. What is like others but for its number, its text and its
+    source is not taken apart by itself. `firsts`: what is kept from call to call, of the same version."""
+    firsts = firsts if firsts is not None else Firsts()
+    if firsts.account is not account:
+        firsts.account = account
+        firsts.known.clear()
+    asking, place = _Asking(account, now_ms, version, firsts.known), 0
     for one in submits:
         if type(one) is Submits:
             for kind in one.kinds:
@@ -109,58 +125,64 @@ def submissions(
 
 
 class _Asking(msgspec.Struct, gc=False):
-    """One call of `submissions`; what is remembered of kinds ends with it. Places are counted over all."""
+    """One call of `submissions`. Places are counted over all."""
 
     account: Account
     now_ms: int
     version: int
+    firsts: dict[int, tuple[SubmitSm, Submission]]
     singly: list[tuple[int, int, Submission]] = []  # place, sequence_number
     alike: list[tuple[list[int], Alike]] = []  # sequence_numbers
     others: list[tuple[int, Submit, Submission | int]] = []
-    firsts: dict[int, Submission] = {}  # by the id of their model
 
-    def take(self, pdu: Submit, place: int) -> Submission | None:
-        """What the door is asked, if anything."""
+    def take(self, pdu: Submit, place: int) -> None:
         request = submission(pdu, self.account, self.now_ms, self.version)
         if type(request) is Submission and not (type(pdu) is SubmitSm and pdu.replace_if_present_flag):
             self.singly.append((place, pdu.sequence_number, request))
-            return request
-        self.others.append((place, pdu, request))
-        return None
+        else:
+            self.others.append((place, pdu, request))
 
     def take_kind(self, kind: OfKind, before: int) -> None:
         """Some of one kind; `before`: places of the submits before those that they are told with."""
-        model, start, count = kind.model, 0, len(kind.numbers)
         places = [before + place for place in kind.places] if before else kind.places
-        first = self.firsts.get(id(model))
-        while first is None and start < count:
-            pdu = kind.pdu(start)
-            request = self.take(pdu, places[start])
-            if request is not None and _is_plain(pdu, request):
-                first = self.firsts[id(model)] = request
-            start += 1
-        if first is None or start == count:
+        first = self._first(kind)
+        if first is None:
+            for index, place in enumerate(places):
+                self.take(kind.pdu(index), place)
             return
-        texts = _texts_of(kind.texts, (first.planned or (0, 0))[0])
-        sources = _sources_of(kind, first)
+        numbers, international = kind.numbers, kind.model.dest_addr_ton == 1
         to = b"\0".join(kind.destinations).decode("latin-1").split("\0")
-        numbers, international = kind.numbers, model.dest_addr_ton == 1
+        texts = _texts_of(kind.texts, (first.planned or (0, 0))[0])
+        first, sources = _sources_of(kind, first)
         if None in texts or (sources and int in map(type, sources)):
-            apart = [
-                index
-                for index in range(start, count)
-                if texts[index] is None or (sources and type(sources[index]) is int)
-            ]
+            alike: list[int] = []
+            apart: list[int] = []
+            for index, text in enumerate(texts):
+                good = text is not None and not (sources and type(sources[index]) is int)
+                (alike if good else apart).append(index)
             for index in apart:
                 self.take(kind.pdu(index), places[index])
-            alike = sorted({*range(start, count)}.difference(apart))
             places, numbers, to = _at(places, alike), _at(numbers, alike), _at(to, alike)
             texts, sources = _at(texts, alike), sources and _at(sources, alike)
-        elif start:
-            places, numbers, to = places[start:], numbers[start:], to[start:]
-            texts, sources = texts[start:], sources[start:]
         if numbers:
             self.alike.append((numbers, Alike(first, places, to, texts, sources, international)))  # type: ignore[arg-type]
+
+    def _first(self, kind: OfKind) -> Submission | None:
+        """What those of a kind are asked as. None: each has to be looked at."""
+        model = kind.model
+        known = self.firsts.get(id(model))
+        if known is not None:
+            return known[1]
+        pdu = kind.pdu(0)
+        pdu.destination_addr = pdu.short_message = b""
+        request = submission(pdu, self.account, self.now_ms, self.version)
+        if not isinstance(request, Submission) or not _is_plain(pdu, request):
+            return None
+        if not (model.schedule_delivery_time or model.validity_period):  # which say something else later
+            if len(self.firsts) >= _FIRSTS_MOST:
+                self.firsts.clear()
+            self.firsts[id(model)] = model, request
+        return request
 
     def in_order(self, count: int) -> tuple[list[int], list[Request], list[tuple[Submit, Submission | int]]]:
         """All of them, `count`, as `submissions` gives them."""
@@ -188,24 +210,32 @@ def _at(values: Sequence[T] | Mapping[int, T], places: list[int]) -> list[T]:
     return [values[place] for place in places]
 
 
-def _sources_of(kind: OfKind, first: Submission) -> Sequence[tuple[str, int, int] | int]:
-    """The source of each, or nothing where all have the first's."""
-    if not kind.sources:
+def _sources_of(kind: OfKind, first: Submission) -> tuple[Submission, Sequence[tuple[str, int, int] | int]]:
+    """The source of each, or nothing where all have the first's, which is then one that has it."""
+    if kind.sources:
+        found = {one: source_of(one[2:], one[0], one[1]) for one in set(kind.sources)}
+        if len(found) > 1:
+            return first, [found[one] for one in kind.sources]
+        own = found[kind.sources[0]]
+    else:
         model = kind.model
-        source = source_of(model.source_addr, model.source_addr_ton, model.source_addr_npi)
-        return () if source == first.source else [source] * len(kind.numbers)
-    found = {one: source_of(one[2:], one[0], one[1]) for one in set(kind.sources)}
-    if len(found) == 1 and first.source in found.values():
-        return ()
-    return [found[one] for one in kind.sources]
+        own = source_of(model.source_addr, model.source_addr_ton, model.source_addr_npi)
+    if own == first.source:
+        return first, ()
+    if isinstance(own, int):
+        return first, [own] * len(kind.numbers)
+    return msgspec.structs.replace(first, source=own, sender=own[0]), ()
 
 
 def _is_plain(pdu: SubmitSm, request: Submission) -> bool:
-    """One segment of text, no part of a longer one, and all that says how it is to be read is beside it."""
-    one_segment = request.text is not None and request.planned is not None and request.planned[1] == 1
-    is_part = request.relay is not None and request.relay.total > 1
-    elsewhere = pdu.tlvs and any(tag in _OF_CONTENT for tag, _ in pdu.tlvs)
-    return one_segment and not (is_part or elsewhere or pdu.esm_class & segment.UDHI or pdu.sm_default_msg_id)
+    """A text, no part of a longer one, and all that says how it is to be read is beside it."""
+    return (
+        request.text is not None
+        and not pdu.replace_if_present_flag
+        and not pdu.sm_default_msg_id
+        and not pdu.esm_class & segment.UDHI
+        and not (pdu.tlvs and any(tag in _OF_CONTENT for tag, _ in pdu.tlvs))
+    )
 
 
 def _texts_of(bodies: list[bytes], encoding: int) -> list[str | None]:

@@ -712,24 +712,30 @@ async def test_the_queue_limit_holds_within_one_read_and_over_several_binds(
         assert await one.submit(text=b"there is room again", schedule_delivery_time=LATER)
 
 
+@pytest.mark.parametrize("in_one_read", [False, True])
 @trio_test(mock_clock=True)
-async def test_over_its_tps_an_account_is_told_so_or_paced_as_it_chose(tmp_path: Path) -> None:
+async def test_over_its_tps_an_account_is_told_so_or_paced_as_it_chose(
+    tmp_path: Path, in_one_read: bool
+) -> None:
     async with house(tmp_path, tps=5.0) as (gateway, _), bound(gateway.world) as esme:
-        answers = await together(esme, 20)
+        answers = await together(esme, 20, in_one_read)
+        assert answers == sorted(answers)  # the first ones are taken
         assert answers.count(Status.ESME_RTHROTTLED) >= 14
         assert answers.count(0) >= 1
         await gateway.gateway.accounts.update("acme", tps_mode="pace")
         await trio.sleep(2)
         started = trio.current_time()
-        answers = await together(esme, 20)
+        answers = await together(esme, 20, in_one_read)
         assert answers == [0] * 20
         assert 2.5 <= trio.current_time() - started <= 6
 
 
-async def together(esme: Esme, count: int) -> list[int]:
-    pdus = [esme.number(esme.message()) for _ in range(count)]
-    for pdu in pdus:
-        await esme.send(pdu)
+async def together(esme: Esme, count: int, in_one_read: bool = False) -> list[int]:
+    """Statuses of submits of two kinds in turns."""
+    pdus = [esme.number(esme.message(registered_delivery=number % 2)) for number in range(count)]
+    octets = [codec.encode(pdu) for pdu in pdus]
+    for read in [b"".join(octets)] if in_one_read else octets:
+        await esme.send(read)
     return [(await esme.answer_to(pdu)).command_status for pdu in pdus]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from config.model import CarrierConfig
 from gateway.carriers.render import Renderer
 from gateway.door import Alike, Submission, one_by_one
-from gateway.smpp_server.translate import submission, submissions
+from gateway.smpp_server.translate import Firsts, submission, submissions
 from router.nouns import Account, Message, Relay
 from smpp import events
 from smpp.codec import encode
@@ -96,11 +96,16 @@ SUBMITS = st.builds(
 )  # fmt: skip
 
 
-def read_of(pdus: list[SubmitSm]) -> list[SubmitSm | events.Submits]:
-    """What a connection is told of them, in one read."""
+def bound() -> Session:
     session = Session(Role.SMSC, SessionSettings(), 0.0, together=True)
     session.receive(encode(BindTransceiver(interface_version=0x34, sequence_number=1)), 0.0)
     session.accept_bind()
+    return session
+
+
+def read_of(pdus: list[SubmitSm], session: Session | None = None) -> list[SubmitSm | events.Submits]:
+    """What a connection is told of them, in one read."""
+    session = session or bound()
     happened = session.receive(b"".join(map(encode, pdus)), 0.0)
     return [event.pdu if isinstance(event, events.Request) else event for event in happened]  # type: ignore[misc]
 
@@ -149,14 +154,33 @@ def test_what_has_all_but_number_text_and_source_in_common_is_taken_apart_once()
         for source in (b"ACME", b"SHOP")
     ]
     _, asked, _ = submissions(read_of(pdus), Account(1, "acme"), 0)
-    first, alike = asked
-    assert alike == Alike(
-        first,  # type: ignore[arg-type]
-        [1, 2, 3, 4, 5],
-        ["447700900100", "447700900101", "447700900101", "447700900102", "447700900102"],
-        ["0", "1", "1", "2", "2"],
-        [("SHOP", 0, 0), ("ACME", 0, 0), ("SHOP", 0, 0), ("ACME", 0, 0), ("SHOP", 0, 0)],
+    [alike] = asked
+    assert isinstance(alike, Alike)
+    assert alike.places == [0, 1, 2, 3, 4, 5]
+    assert alike.to == ["447700900100"] * 2 + ["447700900101"] * 2 + ["447700900102"] * 2
+    assert alike.texts == ["0", "0", "1", "1", "2", "2"]
+    assert alike.sources == [("ACME", 0, 0), ("SHOP", 0, 0)] * 3
+    assert one_by_one(asked) == [submission(pdu, Account(1, "acme"), 0) for pdu in pdus]
+
+
+def test_what_is_remembered_of_kinds_is_of_one_account_and_of_one_time() -> None:
+    session = bound()
+    firsts = Firsts()
+    kinds: tuple[dict[str, Any], ...] = (
+        {},
+        {"validity_period": b"000000000100000R"},
+        {"data_coding": 8, "short_message": b"\0A"},
     )
+    said = {"source_addr": b"ACME", "destination_addr": b"447700900100", "short_message": b"@"}
+    pdus = [SubmitSm(**{**said, **kind}) for kind in kinds * 3]
+    for now_ms in range(0, 10_000, 2_500):
+        for account in (
+            Account(1, "acme"),
+            Account(1, "acme", alphabet="latin1"),
+            Account(2, "b", message_class=0),
+        ):
+            _, asked, _ = submissions(read_of(pdus, session), account, now_ms, 0x34, firsts)
+            assert one_by_one(asked) == [submission(pdu, account, now_ms) for pdu in pdus]
 
 
 def test_tlvs_that_all_have_are_relayed_with_each() -> None:
@@ -170,6 +194,6 @@ def test_tlvs_that_all_have_are_relayed_with_each() -> None:
         for n in range(3)
     ]
     _, asked, _ = submissions(read_of(pdus), Account(1, "acme"), 0)
-    assert [type(one) for one in asked] == [Submission, Alike]
+    assert [type(one) for one in asked] == [Alike]
     assert one_by_one(asked) == [submission(pdu, Account(1, "acme"), 0) for pdu in pdus]
     assert one_by_one(asked)[2].relay == Relay(tlvs=((0x1400, b"entity"), (0x1401, b"template")))
