@@ -1,4 +1,7 @@
-"""COMMIT A: messages enter. One row each in message and expiry, and one in ready or due where they wait."""
+"""COMMIT A: messages enter. One row each in message, and one in ready or due where they wait.
+
+They have one in expiry where their validity ends soon or they are scheduled; the others are young (young.py).
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
 
     What is ready at once gets its row at the end of the transaction, if it has not been leased by then.
     """
+    if not messages:
+        return
     tables = batch.tables
     put_message, put_expiry = batch.putter(tables.message), batch.putter(tables.expiry)
     message_key = MESSAGE_KEY.pack
@@ -37,6 +42,7 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
     begun: list[tuple[int, int, list[Message], int]] = []  # lane, account, these, and how many there were
     further = 0  # segments of those that are ready, beyond one each
     expires_ms, minute = -1, b""  # of the message before, and how its row begins
+    young, lasting_ms = batch.young.new, batch.young.lasting_ms(messages)
     for message in messages:
         account, id = message.account, message.id
         if message.alias == ALIAS_WANTED:
@@ -50,9 +56,13 @@ def accept(batch: Batch, messages: Sequence[Message]) -> None:
         if message.expires_ms != expires_ms:
             expires_ms = message.expires_ms
             minute = MINUTE.pack(expiry_minute(expires_ms))
-        row = minute + key
-        put_expiry(row, pack_head(VALUE_VERSION, crc32(row)))
-        if message.send_at_ms > message.accepted_ms:
+        scheduled = message.send_at_ms > message.accepted_ms
+        if expires_ms > lasting_ms and not scheduled:
+            young += minute, key
+        else:
+            row = minute + key
+            put_expiry(row, pack_head(VALUE_VERSION, crc32(row)))
+        if scheduled:
             put_due(batch, entry_of(message, None), message.send_at_ms, _SCHEDULED)
             batch.enter(message.lane, message.segments, _SCHEDULED)
             elsewhere.append(message)

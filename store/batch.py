@@ -45,6 +45,7 @@ from store.records import (
 )
 from store.values import VALUE_VERSION, Damaged, pack_head, seal, unseal
 from store.writer import Tap, Writer
+from store.young import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +133,7 @@ class Batch:
         self.settled: dict[int, set[int]] = {}  # lease → ids
         self.fresh: dict[bytes, list[Message]] = {}  # accepted, ready, without a row; by their rows' prefix
         self.rowless: set[bytes] = set()  # of these prefixes, those without any row
+        self.young = Changes(core.memory.young)
         self.part_outcomes: dict[tuple[int, int], list[Outcome]] = {}
         self.parked: dict[int, int] = {}
         self.unknown: dict[int, int] = {}
@@ -396,6 +398,7 @@ class Batch:
         self.store_leases()
         self._drop_settled()
         self.store_ends()
+        self.young.store(self)
         for move, count in self.moves.items():
             self.move_many(*move, count)
         memory = self.memory
@@ -425,6 +428,7 @@ class Batch:
     def drop(self) -> None:
         """The transaction will not be committed."""
         self.core.told(False)
+        self.young.drop()
         if self.worked:
             self.memory.awaiting.clear()
             self.memory.recent.clear()
@@ -449,6 +453,7 @@ class Batch:
         for (lease_id, id), outcomes in self.part_outcomes.items():
             if lease_id in memory.leases:
                 memory.leases[lease_id].outcomes.setdefault(id, []).extend(outcomes)
+        self.young.apply()
         memory.leases.update(self.new_leases)
         for lease_id, ids in self.settled.items():
             lease = memory.leases.get(lease_id)

@@ -44,6 +44,7 @@ from store.records import (
     MESSAGE_KEY,
     READY_KEY,
     STATE,
+    TIMED_KEY,
     decode_ledger,
     decode_message,
     decode_progress,
@@ -51,6 +52,7 @@ from store.records import (
     ended_in_row,
 )
 from store.values import Damaged, unseal
+from store.young import rows_of, young_rows
 
 if TYPE_CHECKING:
     import lmdb
@@ -84,6 +86,7 @@ class _Snapshot:
         self.tx = tx
         self._tables = store.tables
         self._ended: dict[int, set[bytes]] = {}  # by second
+        self._young: set[bytes] | None = None
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The payload; a damaged one reads as absent, because walking its own table reports it."""
@@ -109,6 +112,14 @@ class _Snapshot:
                 self._ended.clear()
             known = self._ended[second] = set(finished.of_second(self.tx, self._tables, second))
         return known
+
+    def expires(self, row: bytes) -> bool:
+        """Whether there is this row in `expiry`, or in a chunk of young messages."""
+        if self.has(self._tables.expiry, row):
+            return True
+        if self._young is None:
+            self._young = young_rows(self.tx, self._tables)
+        return row in self._young
 
     def entries(self, table: Table) -> int:
         return int(self.tx.stat(table.handle)["entries"])
@@ -136,6 +147,7 @@ class _Check:
             "finished": self._finished,
             "ledger": self._ledger,
             "wallet": self._wallet,
+            "young": self._young,
         }
         for table in self.tables.all:
             if table is not self.tables.quarantine:  # its values are as they were found
@@ -207,7 +219,7 @@ class _Check:
             finished_ms = progress.finished_ms if progress is not None else 0
             if MESSAGE_KEY.pack(message.account, message.id) not in snapshot.ended_in(finished_ms // 1000):
                 self._say(f"message {message.id}", "is final, but the archiver will not find it")
-        elif phase != Phase.LEASED and not snapshot.has(self.tables.expiry, expiry_key(message, progress)):
+        elif phase != Phase.LEASED and not snapshot.expires(expiry_key(message, progress)):
             self._say(f"message {message.id}", "has no row in the expiry index")
 
     def _ready(self, snapshot: _Snapshot, key: bytes, _: bytes) -> None:
@@ -229,6 +241,18 @@ class _Check:
             stored = snapshot.get(self.tables.progress, one)
             if stored is not None and _goes_on(stored):
                 self._say(f"finished {id}", "names a message that has not ended")
+
+    def _young(self, snapshot: _Snapshot, _: bytes, payload: bytes) -> None:
+        """Those that have left a chunk may have ended, and be archived, before the others."""
+        for row in rows_of(payload):
+            _, account, id = TIMED_KEY.unpack(row)
+            aside = bytes((self.tables.message.index,)) + MESSAGE_KEY.pack(account, id)
+            if (
+                not snapshot.has_message(account, id)
+                and not snapshot.has(self.tables.quarantine, aside)
+                and self.store.archive.find(id, account) is None
+            ):
+                self._say(f"young {id}", "names a message that is not there")
 
     def _ledger(self, _: _Snapshot, key: bytes, payload: bytes) -> None:
         self.credited[LEDGER_KEY.unpack(key)[0]] += decode_ledger(payload).amount

@@ -149,7 +149,8 @@ def replace(batch: Batch, account: int, id: int, wish: Replacement, now_ms: int)
         batch.change_lane(message.lane, wish.lane, phase)
         changed.lane = wish.lane
     batch.delete(table, row)
-    batch.delete(batch.tables.expiry, expiry_key(message, progress))
+    if not batch.young.leave(key):
+        batch.delete(batch.tables.expiry, expiry_key(message, progress))
     batch.put(batch.tables.message, key, encode(changed))
     batch.put(batch.tables.expiry, TIMED_KEY.pack(expiry_minute(changed.expires_ms), account, id), b"")
     more = changed.segments - message.segments

@@ -46,7 +46,8 @@ def finalize(
     if reason == _IN_QUEUE and progress.failed_state:  # a receipt said so, and nobody else could try
         state, reason, cause = progress.failed_state, _RECEIPT, progress.cause
     key = key or MESSAGE_KEY.pack(account, message.id)
-    batch.deleter(batch.tables.expiry)(expiry_key(message, progress))
+    if not batch.young.leave(key):
+        batch.deleter(batch.tables.expiry)(expiry_key(message, progress))
     batch.move(account, progress.lane or message.lane, message.segments, before, _FINAL)
     progress.phase = _FINAL
     progress.state = state

@@ -60,6 +60,7 @@ TABLES: Final = (
     "once_time",
     "wallet",
     "ledger",
+    "young",
 )
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
@@ -121,6 +122,7 @@ class Tables:
         self.once_time = by_name["once_time"]
         self.wallet = by_name["wallet"]
         self.ledger = by_name["ledger"]
+        self.young = by_name["young"]
 
 
 class Lock:

@@ -33,6 +33,7 @@ from store import (
     recovery,
     upgrade,
     wallets,
+    young_left,
 )
 from store import archive as archiving
 from store import backup as copying
@@ -131,6 +132,8 @@ class LmdbStore:
             ) from None
         ids.last = self.memory.last_id
         self.core = Core(self.tables, self.memory, self.names, ids, self.options, self.archive)
+        with self._lmdb_errors():
+            young_left.write_all(self)
         self._start_epoch()
         self.refresh_usage()
 
@@ -474,7 +477,8 @@ class LmdbStore:
                 if minute * MINUTE_MS > before_ms:
                     break
                 found.append((minute, id))
-        return found
+            found += self.memory.young.overdue(tx, self.tables, before_ms, most)
+        return sorted(found)[:most]
 
     def next_silence_ms(self) -> int | None:
         """When `after_silence` has something to look at next."""

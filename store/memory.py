@@ -28,6 +28,7 @@ from store.records import (
 )
 from store.tallies import Tallies
 from store.values import Damaged, unseal
+from store.young import Young
 
 if TYPE_CHECKING:
     import lmdb
@@ -61,6 +62,7 @@ class Memory:
         self.passed_over: dict[bytes, bytes] = {}  # ready group → where a claim stopped looking
         self.awaiting = Awaiting()
         self.recent: dict[bytes, Message] = {}  # ready messages as they were accepted, by MESSAGE_KEY
+        self.young = Young()
         self.leases: dict[int, Lease] = {}
         self.parked: dict[int, int] = {}  # receipt group → rows waiting
         self.unknown: dict[int, int] = {}  # receipt group → messages held with an unknown outcome

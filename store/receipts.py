@@ -110,6 +110,7 @@ def receipts(
     put_progress, put_event = putter(tables.progress), putter(tables.outbox)
     no_expiry = batch.deleter(tables.expiry)
     by_key = memory.awaiting.by_key
+    pop_young, left_young = memory.young.chunk_of.pop, batch.young.left
     oldest_ms = correlation.oldest_bucket(batch, now_ms) * BUCKET_MS
     ended_ms = max(now_ms, memory.sealed_ms)
     note_end = batch.ends_at(ended_ms).append
@@ -158,7 +159,12 @@ def receipts(
             done_ms = max(done_ms, progress.done_ms)
             payload = encode(end_by(progress, heard, by, word, at_ms, ended_ms, done_ms))
             ended.append((message, progress, ended_ms))
-        no_expiry(TIMED_KEY.pack(-(-message.expires_ms // MINUTE_MS), account, id))
+        chunk = pop_young(key, None)
+        if chunk is None:
+            batch.young.others.add(key)
+            no_expiry(TIMED_KEY.pack(-(-message.expires_ms // MINUTE_MS), account, id))
+        else:
+            left_young[key] = chunk
         del by_name[cid]  # as Batch.put_progress does: its copy is not awaited any more
         by_key.pop(key, None)
         put_progress(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)

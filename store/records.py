@@ -42,6 +42,7 @@ structs where records vary, and packed structs for the small hot ones. Fields ar
 | once_time   | at_ms u64, account u32, digest of the key        | empty                                     |
 | wallet      | account u32                                      | Wallet (router.money)                     |
 | ledger      | account u32, number u64                          | LedgerEntry (router.money)                |
+| young       | number u64                                       | keys of expiry (store.young)              |
 """
 
 from __future__ import annotations

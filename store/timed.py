@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.nouns import MessageState, Phase, Progress, Reason, Step
-from store import correlation
+from store import correlation, young
 from store.ending import finalize
 from store.groups import couple, held_key
 from store.interface import Released
@@ -70,8 +70,11 @@ def _at_its_place(batch: Batch, entry: Entry, due_ms: int) -> tuple[Entry, int]:
 
 
 def expire(batch: Batch, now_ms: int, limit: int, grace_ms: int) -> int:
-    """End what outlived its validity; what waits for a receipt gets `grace_ms` more, then a made-up final."""
-    handled = 0
+    """End what outlived its validity; what waits for a receipt gets `grace_ms` more, then a made-up final.
+
+    First, what is young no more gets its row here.
+    """
+    handled = young.write_out(batch, now_ms, limit)
     leased = min(batch.memory.totals.messages[Phase.LEASED], _MOST_LEASED)
     for key, _ in batch.scan(batch.tables.expiry, b"\0", limit + leased):
         minute, account, id = TIMED_KEY.unpack(key)

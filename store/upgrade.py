@@ -54,7 +54,7 @@ def _as_it_is(tx: lmdb.Transaction[bytes], tables: Tables, mark: bytes) -> bytes
 
 
 STEPS: Final[dict[int, Step]] = {  # by the format they lead away from
-    1: Step("rows of many messages that ended together, beside those of one", _as_it_is)
+    1: Step("rows of many messages: that were accepted together, that ended together", _as_it_is)
 }
 
 

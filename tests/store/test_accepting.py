@@ -15,6 +15,7 @@ from store.lmdb_store import LmdbStore
 from store.queues import expiry_key
 from store.records import decode_message, encode
 from store.values import unseal
+from store.young import VALIDITY_MS, rows_of
 from tests.store import records_for_tests as made
 from tests.store.records_for_tests import DAY_MS, NOW_MS
 
@@ -56,7 +57,9 @@ kinds = st.fixed_dictionaries(
         "segments": st.sampled_from((1, 1, 3)),
         "priority": st.sampled_from((2, 2, 0)),
         "send_at_ms": st.sampled_from((0, 0, NOW_MS, NOW_MS + 1, NOW_MS + 90_000)),
-        "expires_ms": st.sampled_from((NOW_MS, NOW_MS + 1, NOW_MS + 60_000, NOW_MS + DAY_MS)),
+        "expires_ms": st.sampled_from(
+            (NOW_MS, NOW_MS + 60_000, NOW_MS + VALIDITY_MS, NOW_MS + VALIDITY_MS + 1, NOW_MS + DAY_MS)
+        ),
         "alias": st.sampled_from((0, 0, ALIAS_WANTED)),
         "relay": st.sampled_from(
             (None, None, Relay(), *(Relay(reference=7, total=2, index=at) for at in (1, 2)))
@@ -77,7 +80,13 @@ def test_what_is_accepted_together_is_written_as_one_by_one(
     ]
     left = left_by(store, [messages])
     assert left == left_by(store, [[one] for one in messages])
-    assert [key for key, _ in left["expiry"]] == sorted(expiry_key(one, None) for one in messages)
+    young = {one.id for one in messages if one.expires_ms > NOW_MS + VALIDITY_MS and one.send_at_ms <= NOW_MS}
+    assert [row for key, value in left["young"] for row in rows_of(unseal(key, value))] == [
+        expiry_key(one, None) for one in messages if one.id in young
+    ]
+    assert [key for key, _ in left["expiry"]] == sorted(
+        expiry_key(one, None) for one in messages if one.id not in young
+    )
     assert left["accepted"] == (len(messages), sum(one.segments for one in messages))
     where = {Phase.READY: "ready", Phase.SCHEDULED: "due", Phase.HELD: "held"}
     assert {phase: left["messages"][phase] for phase in where} == {

@@ -16,6 +16,7 @@ from store.check import check
 from store.interface import Finding
 from store.lmdb_store import LmdbStore
 from store.records import MESSAGE_KEY, TIMED_KEY, expiry_minute
+from store.young import AGE_MS
 from tests.store.records_for_tests import (
     DAY_MS,
     NOW_MS,
@@ -172,9 +173,15 @@ def test_a_check_in_a_thread_beside_a_writer_has_no_false_findings(ram_path: Pat
 
 
 def drop_expiry_row(store: LmdbStore) -> None:
+    commit(store, lambda txn: txn.expire(NOW_MS + AGE_MS, 10, 0))
     with store._env.begin(write=True) as tx:
         row = TIMED_KEY.pack(expiry_minute(NOW_MS + DAY_MS), 1, last_id(store))
         assert tx.delete(row, db=store.tables.expiry.handle)
+
+
+def drop_young_rows(store: LmdbStore) -> None:
+    with store._env.begin(write=True) as tx:
+        tx.drop(store.tables.young.handle, delete=False)
 
 
 def drop_message(store: LmdbStore) -> None:
@@ -204,7 +211,9 @@ def last_id(store: LmdbStore) -> int:
     ("spoil", "where"),
     [
         (drop_expiry_row, "message"),
+        (drop_young_rows, "message"),
         (drop_message, "ready"),
+        (drop_message, "young"),
         (flip_a_bit, "message"),
         (count_one_too_many, "counter READY"),
     ],
