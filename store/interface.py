@@ -432,6 +432,8 @@ class Transaction(Protocol):
     def settle(self, outcomes: Sequence[Outcome | Taken], now_ms: int) -> None:
         """What carriers answered for leased messages, part by part; the last part's answer concludes.
 
+        Taken is what an Outcome for each of its messages would be.
+
         An outcome for a message that is not leased (any more) is a late answer: recorded, and where the
         outcome was unknown it settles that. The same outcome twice changes nothing.
         """

@@ -17,6 +17,7 @@ import trio
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.smsc import SimulatedSmsc
 from router.nouns import Outcome, Phase, Taken
+from smpp import receipt
 from smpp.alphabet import national_decode
 from smpp.codec import encode
 from smpp.pdu import DeliverSm, GenericNack, Pdu, SubmitSm, SubmitSmResp
@@ -112,6 +113,42 @@ async def test_answers_of_all_kinds_in_one_read_are_each_counted_and_settled(tmp
         assert one.counts.statuses == {0: 6, 0x0B: 3, 0x0A: 1}
         assert sum(one.counts.response_seconds.counts) == 9, "a generic_nack has no time"
         assert one.in_flight == 0
+
+
+@trio_test(mock_clock=True)
+async def test_answers_to_short_and_long_messages_in_one_read_are_each_settled(tmp_path: Path) -> None:
+    def in_one_go(script: Script, pdu: Pdu) -> list[Pdu | bytes]:
+        if not isinstance(pdu, SubmitSm):
+            return []
+        if len(script.submits) < 5:
+            return [b""]
+        submits = list(enumerate(script.submits))
+        return [
+            b"".join(
+                encode(SubmitSmResp(b"id%d" % at, sequence_number=one.sequence_number)) for at, one in submits
+            )
+        ]
+
+    toml = carrier("one", 2790, window=30) + route("one")
+    async with running_with(tmp_path, toml, Script(in_one_go)) as (house, script):
+        await house.bound()
+        texts = ("one", LONG, "two")
+        ids = [await house.submit(f"4477009001{at:02}", text) for at, text in enumerate(texts)]
+        for id in ids:
+            await house.when(id, "awaiting_receipt")
+        (one,) = house.gateway.carriers
+        assert (one.counts.statuses, one.in_flight) == ({0: 5}, 0)
+        assert sum(one.counts.response_seconds.counts) == 5
+        for at, submit in enumerate(script.submits):
+            told = DeliverSm(
+                source_addr=submit.destination_addr,
+                destination_addr=submit.source_addr,
+                short_message=receipt.format(f"id{at}", receipt.DELIVERED, submit_ms=0, done_ms=0),
+                esm_class=4,
+                sequence_number=at + 1,
+            )
+            await script.send(told)
+        assert {(await house.final(id))["state"] for id in ids} == {"DELIVERED"}
 
 
 # a message that ends links
