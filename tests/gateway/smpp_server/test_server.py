@@ -732,7 +732,7 @@ async def test_over_its_tps_an_account_is_told_so_or_paced_as_it_chose(
 
 async def together(esme: Esme, count: int, in_one_read: bool = False) -> list[int]:
     """Statuses of submits of two kinds in turns."""
-    pdus = [esme.number(esme.message(registered_delivery=number % 2)) for number in range(count)]
+    pdus = [esme.number(esme.message(priority_flag=number % 2)) for number in range(count)]
     octets = [codec.encode(pdu) for pdu in pdus]
     for read in [b"".join(octets)] if in_one_read else octets:
         await esme.send(read)
