@@ -36,6 +36,7 @@ from store.records import (
     NO_ACCOUNT,
     POSSIBLE_DUPLICATE,
     RECIPIENT_KEY,
+    TIME_KEY,
     TIMED_KEY,
     alias_name,
     decode_message,
@@ -252,15 +253,20 @@ class Batch:
         """Rows for those that nobody has leased; some stay at hand for whoever leases them soon."""
         recent = self.memory.recent
         room = RECENT_MOST - len(recent)
-        put = self.putter(self.tables.ready)
+        put, due = self.putter(self.tables.ready), DUE_KEY.pack
+        expires_ms = segments = -1  # of the message before
+        entry = b""
         for prefix, messages in self.fresh.items():
+            whose = prefix[-ACCOUNT_KEY.size :]
             for message in messages:
-                key = prefix + DUE_KEY.pack(message.accepted_ms, message.id)
-                payload = ENTRY.pack(message.segments, 0, 0, message.expires_ms, 0)
-                put(key, pack_head(VALUE_VERSION, crc32(key + payload)) + payload)
+                if message.expires_ms != expires_ms or message.segments != segments:
+                    expires_ms, segments = message.expires_ms, message.segments
+                    entry = ENTRY.pack(segments, 0, 0, expires_ms, 0)
+                key = prefix + due(message.accepted_ms, message.id)
+                put(key, pack_head(VALUE_VERSION, crc32(key + entry)) + entry)
                 if room > 0:
                     room -= 1
-                    recent[MESSAGE_KEY.pack(message.account, message.id)] = message
+                    recent[whose + key[-TIME_KEY.size :]] = message
         self.fresh.clear()
         self.rowless.clear()
 

@@ -28,8 +28,6 @@ from itertools import chain, zip_longest
 from math import gcd
 from typing import TYPE_CHECKING
 
-from isal.isal_zlib import crc32
-
 from router.lanes import MAX_CARRIERS
 from router.nouns import Leased, MessageClass, MessageState, Phase, Progress, Reason, Step
 from router.turns import Turns
@@ -52,7 +50,7 @@ from store.records import (
 )
 from store.settle import tried_with, whole_elsewhere
 from store.timeline import note
-from store.values import HEAD_SIZE, VALUE_VERSION, Damaged, pack_head, unseal
+from store.values import HEAD_SIZE, Damaged, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,7 +62,11 @@ if TYPE_CHECKING:
 _READY, _LEASED = int(Phase.READY), int(Phase.LEASED)
 _NOTHING_RESERVED = (0, 0)
 _EVERYBODY = -1
-_ACCOUNT_AT, _ID_AT = READY_PREFIX_SIZE - ACCOUNT_KEY.size, READY_KEY.size - TIME_KEY.size
+_ACCOUNT_AT, _ID_AT = READY_PREFIX_SIZE - ACCOUNT_KEY.size, READY_KEY.size - TIME_KEY.size  # in a row's key
+_UNTOUCHED = (
+    b"\0\1\0\0\0"  # how the ENTRY of a short message begins that nobody has had: one segment, no more
+)
+_EXPIRES_AT = HEAD_SIZE + len(_UNTOUCHED)
 _MOST_PASSED_OVER = 50
 
 
@@ -220,20 +222,28 @@ def _short_rows(
     batch: Batch, prefix: bytes, lane: int, most: int, now_ms: int, found: list[Leased], gone: list[bytes]
 ) -> bool:
     """Read a group's first rows, up to `most`, as far as they are short and nothing has happened to them:
-    they into `found`, their keys into `gone`. Returns whether there are more. The hot path: unseal() is
-    written out."""
-    recent = batch.memory.recent
+    they into `found`, their keys into `gone`. Returns whether there are more. The hot path: a row whose
+    message is at hand is this process's own, and is not unsealed."""
+    cursor = batch.reader(batch.tables.ready)
+    if not cursor.set_range(prefix):
+        return False
+    at_hand = batch.memory.recent.pop
     whose = prefix[_ACCOUNT_AT:]
-    for key, value in scan(batch.reader(batch.tables.ready), prefix, prefix):
-        payload = value[HEAD_SIZE:]
-        if len(found) >= most or value[:HEAD_SIZE] != pack_head(VALUE_VERSION, crc32(key + payload)):
-            return True
-        segments, attempts, flags, expires_ms, first_part = ENTRY.unpack(payload)
-        if segments != 1 or attempts or flags or first_part or expires_ms <= now_ms:
+    for key, value in cursor.iternext():
+        if not key.startswith(prefix):
+            return False
+        if len(found) >= most or value[HEAD_SIZE:_EXPIRES_AT] != _UNTOUCHED or value[-1]:
             return True
         name = whose + key[_ID_AT:]
-        message = recent.pop(name, None) or batch.message(*MESSAGE_KEY.unpack(name))
-        if message is None or (message.relay is not None and message.relay.total > 1):
+        message = at_hand(name, None)
+        if message is None:
+            payload = value[HEAD_SIZE:]
+            if value != seal(key, payload) or ENTRY.unpack(payload)[3] <= now_ms:
+                return True
+            message = batch.message(*MESSAGE_KEY.unpack(name))
+            if message is None:
+                return True
+        if message.expires_ms <= now_ms or (message.relay is not None and message.relay.total > 1):
             return True
         found.append(Leased(message, 0, 0, False, 0, lane, 0, True))
         gone.append(key)
