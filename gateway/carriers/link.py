@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from gateway.carriers.tls import tls_problem
+from gateway.inlet import Inlet
 from gateway.outlet import Outlet, PeerNotReading
 from gateway.world import Tls, World
 from router.throttle import Throttle
@@ -281,17 +282,18 @@ class Link:
         session.bind(pdu, now)
 
     async def _read(self, stream: trio.abc.Stream, session: Session) -> str:
+        inlet = Inlet(stream)
         while session.state is not SessionState.CLOSED:
             try:
-                data = await stream.receive_some(_READ_BYTES)
+                data = await inlet.receive_some(_READ_BYTES)
             except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as error:
                 return f"connection broken: {self._why(error, self.host.rpartition(':')[0])}"
             if not data:
                 return "peer unbound" if self._peer_unbound else "peer closed the connection"
             now = trio.current_time()
             if self.tap is not None:
-                self.tap.inward(bytes(data), now)
-            self._handle(session.receive(bytes(data), now))
+                self.tap.inward(data, now)
+            self._handle(session.receive(data, now))
         return self.last_error or "session closed"
 
     async def _write(self, outlet: Outlet, scope: trio.CancelScope) -> None:

@@ -23,6 +23,7 @@ import structlog
 import trio
 
 from gateway.door import Accepted, Refusal, Submission
+from gateway.inlet import Inlet
 from gateway.outlet import Outlet, PeerNotReading
 from gateway.smpp_server.gate import BindAsked, BindRefusal
 from gateway.smpp_server.translate import PLAIN_IDS, Firsts, id_of, status_of, submissions
@@ -191,10 +192,10 @@ class Connection:
             self._ended()
 
     async def _read(self) -> None:
-        stream, session = self.peer.stream, self.session
+        inlet, session = Inlet(self.peer.stream), self.session
         while not session.closed:
             try:
-                data = await stream.receive_some(_READ_BYTES)
+                data = await inlet.receive_some(_READ_BYTES)
             except _LOST as error:
                 self._reason = self._reason or f"connection broken: {error.__cause__ or error or 'reset'}"
                 return
@@ -210,8 +211,8 @@ class Connection:
                     self._reason = self._reason or f"more than {_BEFORE_BIND} octets before a bind"
                     return
             if self.tap is not None:
-                self.tap.inward(bytes(data), now)
-            self.handle(session.receive(data, now), now)  # type: ignore[arg-type]
+                self.tap.inward(data, now)
+            self.handle(session.receive(data, now), now)
             if self._leaving:
                 return
             if self._asked is not None:
