@@ -275,6 +275,21 @@ def test_who_ends_leaves_its_chunk_and_the_last_takes_it_away(
     store.close()
 
 
+def test_whoever_comes_and_ends_in_one_commit_was_never_young(store: LmdbStore) -> None:
+    one, lane = message(store, lane_of(store, "a")), lane_of(store, "a")
+    txn = store.begin()
+    txn.accept([one])
+    (leased,) = txn.claim([claim(store, lane, "a")])[0].leased
+    txn.move_due(NOW_MS, 1)  # whatever is not a claim needs the leases to be written
+    txn.settle([sent(store, leased, "a", "c1")], NOW_MS)
+    txn.receipts([receipt(store, "a", "c1", one.destination)], NOW_MS)
+    store.commit(txn)
+    assert state(store, one) == (Phase.FINAL, MessageState.DELIVERED)
+    assert [rows(store, "young"), rows(store, "expiry"), store.memory.young.chunk_of] == [{}, {}, {}]
+    agrees(store)
+    store.close()
+
+
 def test_who_is_found_expired_by_a_claim_leaves_too(store: LmdbStore) -> None:
     one, other = accept(store, 2)
     asked = Claim(store.carrier_id("a"), ((one.lane, 0, 1),), 1, one.expires_ms + 1)
@@ -408,6 +423,27 @@ def test_a_damaged_chunk_keeps_no_store_from_opening_and_nobody_from_ending(
     store.close()
     open_store(ram_path, announce=said.append).close()
     assert len(said) == 1
+
+
+def test_when_each_message_is_looked_at_those_that_have_a_row_get_no_other(
+    store: LmdbStore, ram_path: Path
+) -> None:
+    """One waits for its receipt beyond its validity: its row has moved."""
+    (late,) = accept(store)
+    leased = carried(store, late)
+    commit(store, lambda txn: txn.settle([sent(store, leased, "a", "c1")], NOW_MS))
+    assert expire(store, late.expires_ms + 60_000, grace_ms=DAY_MS) == 2
+    accept(store, accepted_ms=NOW_MS + DAY_MS, expires_ms=NOW_MS + 3 * DAY_MS)
+    before = rows(store, "expiry")
+    assert len(before) == 1
+    flip_a_bit(store)
+    store.close()
+    store = open_store(ram_path, announce=lambda line: None)
+    after = rows(store, "expiry")
+    assert before.keys() < after.keys()
+    assert len(after) == 2
+    agrees(store)
+    store.close()
 
 
 def test_a_chunk_that_is_damaged_under_an_open_store_is_written_out_from_memory(store: LmdbStore) -> None:
