@@ -11,8 +11,10 @@ Deliberately not here: sockets, reconnecting, what a message means, who may bind
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice, repeat
+from struct import Struct
 
 import msgspec
 
@@ -23,6 +25,7 @@ from smpp.constants import HEADER_OCTETS, RESPONSE_BIT, CommandId, Tlv
 from smpp.errors import ProtocolError
 from smpp.events import (
     Accepted,
+    Answer,
     BindRefused,
     BindRequest,
     Bound,
@@ -50,7 +53,7 @@ from smpp.pdu import (
 from smpp.receipt import UsualReceipts
 from smpp.states import BINDS, BOUND, WITHOUT_RESPONSE, Role, SessionState, WrongState, allowed, carried
 from smpp.status import Status
-from smpp.window import Window, WindowFull
+from smpp.window import Pending, Window, WindowFull
 
 __all__ = ["Role", "Session", "SessionSettings", "SessionState", "WindowFull", "WrongState"]
 
@@ -70,9 +73,40 @@ _BIND_RESPS: dict[int, type[BindReceiverResp | BindTransmitterResp | BindTransce
 _KNOWN = frozenset(int(command) for command in PDUS)
 _CLOSED = SessionState.CLOSED
 _NO_REQUEST = (None, 0.0, 0)
+_IN_A_ROW = 8  # answers of one length that probably follow one that is read by itself
+_LENGTH_AND_ID = 8  # octets: command_length and command_id
+_LONGEST_ANSWER = HEADER_OCTETS + 65
 _pack_header = HEADER.pack
 _unpack_header = HEADER.unpack_from
 _FROM_WIRE = {command_id: cls.from_wire for command_id, cls in PDUS.items()}
+
+
+@cache
+def _answers_of(octets: int) -> Callable[[memoryview], Iterator[tuple[int, int, int, bytes, int]]]:
+    """Reads responses of such a length: length and id, status, number, message_id and its NUL."""
+    return Struct(f"!QLL{octets - HEADER_OCTETS - 1}sB").iter_unpack
+
+
+def _accept_alike(
+    data: bytes, start: int, size: int, in_flight: dict[int, Pending], now: float, answers: list[Answer]
+) -> int:
+    """Answers that follow the plain one at `start` and are plain, and as long; where they end."""
+    length, command_id, _, _ = _unpack_header(data, start)
+    start += length
+    if not HEADER_OCTETS < length <= _LONGEST_ANSWER:
+        return start
+    like, find, accept = length << 32 | command_id, in_flight.get, answers.append
+    whole = memoryview(data)[start : start + (size - start) // length * length]
+    for length_and_id, status, number, message_id, last in _answers_of(length)(whole):
+        if length_and_id != like or status or last or 0 in message_id:
+            break
+        context, sent, awaited = find(number, _NO_REQUEST)
+        if awaited != command_id:
+            break
+        del in_flight[number]
+        accept((context, now - sent, message_id))
+        start += length
+    return start
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
@@ -376,7 +410,14 @@ class Session:
                                 if accepted is None:
                                     accepted = Accepted([])
                                     add(accepted)
-                                accepted.answers.append((context, now - sent, message_id))
+                                answers = accepted.answers
+                                answers.append((context, now - sent, message_id))
+                                if (
+                                    (ahead := end + _IN_A_ROW * length) < size
+                                    and len(answers) % _IN_A_ROW == 1
+                                    and data.startswith(data[start : start + _LENGTH_AND_ID], ahead)
+                                ):
+                                    end = _accept_alike(data, start, size, in_flight, now, answers)
                                 continue
                         accepted = None
                         pdu = _FROM_WIRE[command_id](data[start:end], status, number)

@@ -452,11 +452,34 @@ def test_a_session_cuts_a_stream_as_the_framer_does(pieces: list[bytes], step: i
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(["plain", "empty", "bodyless", "tlv", "refused", "bad", "other", "request"])))
-def test_answers_that_are_told_together_are_those_one_by_one(kinds: list[str]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                [
+                    "plain",
+                    "empty",
+                    "bodyless",
+                    "tlv",
+                    "refused",
+                    "bad",
+                    "inside",
+                    "other",
+                    "twice",
+                    "request",
+                ]
+            ),
+            st.sampled_from([1, 1, 2, 9, 20]),
+        ),
+        max_size=9,
+    ),
+    st.sampled_from([0, 95, 993]),
+)
+def test_answers_that_are_told_together_are_those_one_by_one(rows: list[tuple[str, int]], first: int) -> None:
+    kinds = [kind for kind, count in rows for _ in range(count)]
     told, written = [], []
     for together in (True, False):
-        esme = Session(Role.ESME, SessionSettings(window=100), 0.0, together=together)
+        esme = Session(Role.ESME, SessionSettings(window=200), 0.0, together=together)
         esme.bind(BindTransceiver(system_id=b"u"), 0.0)
         esme.receive(encode(BindTransceiverResp(sequence_number=1)), 0.0)
         octets = b""
@@ -465,13 +488,15 @@ def test_answers_that_are_told_together_are_those_one_by_one(kinds: list[str]) -
                 esme._window.numbers = esme._window.numbers_from(256)
             number = esme.submit_raw(BODY, SUBMIT_ID, float(at), at)
             octets += {
-                "plain": encode(SubmitSmResp(b"id%d" % at, sequence_number=number)),
+                "plain": encode(SubmitSmResp(b"id%d" % (first + at), sequence_number=number)),
                 "empty": encode(SubmitSmResp(sequence_number=number)),
                 "bodyless": with_header(SUBMIT_ID | 0x80000000, 0, number, b""),
                 "tlv": encode(SubmitSmResp(b"7", sequence_number=number, tlvs=((0x1D, b"x\0"),))),
                 "refused": encode(SubmitSmResp(b"7", sequence_number=number, command_status=8)),
                 "bad": with_header(SUBMIT_ID | 0x80000000, 0, number, b"id"),
+                "inside": with_header(SUBMIT_ID | 0x80000000, 0, number, b"i\x000\0"),
                 "other": with_header(DELIVER_ID | 0x80000000, 0, number, b"\0"),
+                "twice": encode(SubmitSmResp(b"id%d" % (first + at), sequence_number=number)) * 2,
                 "request": encode(DeliverSm(sequence_number=number)),
             }[kind]
         esme.data_to_send()
