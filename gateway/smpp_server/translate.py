@@ -54,6 +54,7 @@ _FIRSTS_MOST = 256
 _PLACE = itemgetter(0)
 _GSM7 = int(Encoding.GSM7)
 _LAST_HEADER = max(segment.UNTOLD_HEADERS)
+_AFTER_HEADERS = _LAST_HEADER[:-1] + bytes((_LAST_HEADER[-1] + 1,))  # no text from here on begins with one
 
 
 def _wish(registered: int, version: int) -> ReceiptWish:
@@ -242,7 +243,7 @@ def _texts_of(bodies: list[bytes], encoding: int) -> list[str | None]:
     """The text of each, None where it is not one segment of plain text."""
     read, most = _TEXTS[encoding]
     headers = segment.UNTOLD_HEADERS
-    if encoding == _GSM7 and max(map(len, bodies)) <= most and min(bodies) > _LAST_HEADER:
+    if encoding == _GSM7 and max(map(len, bodies)) <= most and min(bodies) >= _AFTER_HEADERS:
         together = alphabet.gsm7_all_exactly(bodies)
         if together is not None:
             return together  # type: ignore[return-value]

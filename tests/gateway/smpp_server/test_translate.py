@@ -138,9 +138,12 @@ def test_many_at_once_ask_the_same_of_the_door_as_one_by_one(
 
 
 @pytest.mark.parametrize("header", [b"\5\0\3\1\2\1", b"\6\x08\4\0\1\2\1"])
-@pytest.mark.parametrize("data_coding", [0, 3])
-def test_a_header_without_its_bit_is_of_its_message_alone(header: bytes, data_coding: int) -> None:
-    texts = (header + b"x", b"hello", header + b"x", b"hello", b"\0at")
+@pytest.mark.parametrize("data_coding", [0, 3, 0x10])
+@pytest.mark.parametrize("others", [(b"hello", b"\0at"), (b"hello",)])
+def test_a_header_without_its_bit_is_of_its_message_alone(
+    header: bytes, data_coding: int, others: tuple[bytes, ...]
+) -> None:
+    texts = (header + b"x", b"hello", header + b"x", *others)
     pdus = [SubmitSm(source_addr=b"A", data_coding=data_coding, short_message=text) for text in texts]
     account = Account(1, "acme")
     _, asked, _ = submissions(read_of(pdus), account, 0)
