@@ -280,7 +280,7 @@ class UsualReceipts:
         wording = layout.wording
         if words != wording.words or tail != layout.tail:
             known = self._wordings.get((layout.destination, words, tail[1:]))
-            if known is None or (tail and tail[0]):
+            if known is None or (tail and tail[0]) or (text and not words.endswith(b"ext:")):
                 return self._learn(octets, start, end)
             layout.wording, layout.tail = known, tail
             wording = known

@@ -357,6 +357,21 @@ def test_octets_that_differ_from_a_usual_receipt_s_are_read_as_in_the_general_wa
     assert (together.refused, together.mos) == (one_by_one.refused, one_by_one.mos)
 
 
+def test_a_wording_that_ends_before_a_text_is_not_taken_for_one_that_runs_on() -> None:
+    begin = b"id:7 sub:001 dlvrd:001 submit date:2601010000 done date:2601010001 stat:DELIVRD err:"
+    octets = [
+        encode(DeliverSm(source_addr=b"1", destination_addr=b"12345", esm_class=4, short_message=begin + end))
+        for end in (b"000123456", b"000 text:hey", b"000123456hey")  # of two lengths, words as long
+    ]
+    together, one_by_one = Read(), Read(together=False)
+    for read in (together, one_by_one):
+        read.take_octets(b"".join(octets))
+    assert [(one.error, one.text) for one in together.found] == [
+        ("000123456", ""), ("000", "hey"), ("000123456hey", ""),
+    ]  # fmt: skip
+    assert together.found == one_by_one.found
+
+
 def test_what_a_carrier_means_by_a_wording_follows_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     read = Read()
     read.take(USUAL[:1])
