@@ -1144,3 +1144,21 @@ async def test_a_customer_that_is_away_is_called_by_outbind_and_gets_its_receipt
             assert text_of(called.delivered[0]).startswith(f"id:{id} ")
             await gateway.until(lambda: not gateway.gateway.store.outbox_backlog())
             nursery.cancel_scope.cancel()
+
+
+@trio_test(mock_clock=True)
+async def test_two_submits_of_a_kind_in_one_read_are_two_messages(tmp_path: Path) -> None:
+    async with house(tmp_path) as (gateway, script), bound(gateway.world) as esme:
+        pair = [
+            SubmitSm(
+                source_addr_ton=5, source_addr=b"ACME", dest_addr_ton=1,
+                destination_addr=b"44770090012%d" % n, short_message=b"Hi %d" % n, sequence_number=n,
+            )
+            for n in (7, 8)
+        ]  # fmt: skip
+        await esme.stream.send_all(b"".join(map(codec.encode, pair)))
+        await esme.until(lambda: len([pdu for pdu in esme.pdus if isinstance(pdu, SubmitSmResp)]) == 2)
+        await gateway.until(lambda: len(script.submits) == 2)
+        assert {(pdu.destination_addr, pdu.short_message) for pdu in script.submits} == {
+            (pdu.destination_addr, pdu.short_message) for pdu in pair
+        }
