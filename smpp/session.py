@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from struct import Struct
 
 import msgspec
@@ -251,7 +251,7 @@ class Session:
         window.in_flight.update(zip(numbers, pending, strict=False))
         octets = [len(body) + HEADER_OCTETS for body in bodies]
         headers = map(_pack_header, octets, repeat(command_id), repeat(0), numbers)
-        self._out.extend(map(bytes.__add__, headers, bodies))
+        self._out.extend(chain.from_iterable(zip(headers, bodies, strict=True)))
         self._active = now
 
     def _wrong_state(self, command_id: int) -> WrongState:
