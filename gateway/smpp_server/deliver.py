@@ -3,7 +3,8 @@
 A receipt is text as 3.4 Appendix B has it, with receipted_message_id and message_state where the account
 wants TLVs and the peer's version has them; its addresses are the message's, swapped. An MO goes in the
 encoding it came in, with all that its PDU said beyond the text, a long one in parts under one reference, as
-handsets' networks do.
+handsets' networks do. Final receipts of one part are written by the list (`receipts`), everything else one by
+one (`bodies`).
 
 Invariant: every event that can be stored can be written.
 

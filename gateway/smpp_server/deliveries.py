@@ -2,8 +2,8 @@
 
 Each account has a Port: its bound sessions and what waits for them. Rows come as hints right after the commit
 that queued them; a port that fell behind, or was away, reads pages of the outbox instead. A row goes to
-whichever receiver has room; rows of one message go one after the other. The parts of a long MO go over one
-session, as its window has room.
+whichever receiver has room; rows of one message go one after the other. Receipts that stand in a row go
+together, in turns over the receivers. The parts of a long MO go over one session, as its window has room.
 
 - ESME_ROK: done. ESME_RX_P_APPN and ESME_RX_R_APPN: the customer does not want it; given up, and kept with
   the callbacks that were given up. So is what the account's `deliver_expiry_s` ended.
